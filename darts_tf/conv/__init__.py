@@ -1,0 +1,1 @@
+"""Convolutional cells: candidate operations, search and derived cells, networks."""

@@ -1,0 +1,1 @@
+"""Data: images, their augmentation, and the search split."""

@@ -1,0 +1,1 @@
+"""What moves the weights: the epoch loop, checkpoints, reporting, the search."""

@@ -1,0 +1,44 @@
+"""Packaging. `bin/` installs as `darts_tf.bin`, so that nothing squats on the user's site-packages."""
+
+import pathlib
+import re
+
+from setuptools import setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "darts_tf/__init__.py").read_text())[1]
+
+setup(
+    name="darts_tf",
+    version=VERSION,
+    description="Differentiable architecture search (DARTS) for TensorFlow and Keras 3",
+    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=["darts_tf", "darts_tf.conv", "darts_tf.data", "darts_tf.training", "darts_tf.bin"],
+    package_dir={"darts_tf.bin": "bin"},
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "graphviz>=0.20,<1",
+        "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
+        "keras>=3.15,<3.16",
+        "numpy>=2.0,<3",
+        "rich>=13",  # Keras depends on it; the progress bar uses it directly
+        "scikit-learn>=1.5,<2",  # ships the embedded data set, 1,797 handwritten digits
+        "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer installs it
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.9,<5",
+    ],
+    extras_require={
+        "dev": ["build", "graphviz-pure", "hypothesis", "pytest>=8", "ruff>=0.6", "setuptools>=77", "wheel"],
+        "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
+    },
+    entry_points={
+        "console_scripts": [
+            "darts-benchmark=darts_tf.bin.benchmark:main",
+            "darts-search=darts_tf.bin.search:main",
+            "darts-visualize=darts_tf.bin.visualize:main",
+        ]
+    },
+)
