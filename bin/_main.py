@@ -1,0 +1,87 @@
+"""What every binary does around its one library call: parse flags, turn a user's mistake into one line."""
+
+import os
+import sys
+import textwrap
+
+from absl import flags
+
+from darts_tf.errors import UserError
+
+
+def run(name, main, define_flags, argv=None, positional=None):
+    """Parses the command line and calls `main`.
+
+    A fresh `FlagValues` object is used, because absl's global one would list the flags of every library that happens
+    to be imported and would refuse a second definition.
+
+    Args:
+        name: Name of the console script, as the user types it; starts every message.
+        main: `(flag_values) -> exit status or None`. The first paragraph of its docstring opens `--help`.
+        define_flags: `(flag_values) -> None`; defines the binary's own flags on the object it is given.
+        argv: Arguments without the program's name; None for those of the process.
+        positional: Name of the flag that one bare argument sets; None where bare arguments are a mistake.
+
+    Returns:
+        The exit status of `main`, or 0.
+
+    Raises:
+        SystemExit: 1 with one line on stderr for a `UserError` or an `OSError`, 2 with one line for wrong flags, 130
+            after Ctrl-C. Every other exception is a defect and passes through with its traceback.
+    """
+    flag_values = flags.FlagValues()
+    flag_values.set_gnu_getopt(True)  # flags may follow a bare argument
+    define_flags(flag_values)
+    flags.DEFINE_bool("help", False, "Print this text and exit.", short_name="h", flag_values=flag_values)
+    try:
+        failure = None
+        bare = flag_values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
+        if bare and positional and flag_values[positional].using_default_value:
+            flag_values[positional].parse(bare.pop(0))
+        if bare:
+            failure = f"unexpected argument {bare[0]!r}"
+    except flags.Error as error:
+        failure = error
+    if flag_values["help"].value:  # also where a required flag is missing
+        print(_help(name, main, flag_values, positional))
+        return 0
+    if failure is not None:
+        _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
+    try:
+        status = main(flag_values) or 0
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        _exit(name, "interrupted", 130)
+    except BrokenPipeError:  # `... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except UserError as error:
+        _exit(name, error, 1)
+    except OSError as error:
+        _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
+
+
+def _exit(name, message, status):
+    line = " ".join(str(message).split())
+    print(f"{name}: {'' if status == 130 else 'error: '}{line}", file=sys.stderr)
+    raise SystemExit(status) from None
+
+
+def _help(name, main, flag_values, positional):
+    lines = [f"usage: {name} [flags]" + (f" [{positional.upper()}]" if positional else "")]
+    if main.__doc__:
+        lines += ["", textwrap.fill(" ".join(main.__doc__.split("\n\n")[0].split()), 100)]
+    lines += ["", "flags:"]
+    for key in flag_values:
+        flag = flag_values[key]
+        if key == flag.short_name:
+            continue
+        form = "--help" if key == "help" else f"--[no]{key}" if flag.boolean else f"--{key}=..."
+        short = f", -{flag.short_name}" if flag.short_name else ""
+        default = "" if flag.default is None or key == "help" else f" (default: {flag.default_as_str.strip(chr(39))})"
+        text = textwrap.fill(
+            " ".join(f"{flag.help}{default}".split()), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
+        )
+        lines += [f"  {form}{short}", text]
+    return "\n".join(lines)
