@@ -1,0 +1,225 @@
+"""The config, the presets and the flags that are made from them."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from absl import flags
+from darts_tf.bin import _flags
+from hypothesis import given
+from hypothesis import strategies as st
+
+from darts_tf import presets
+from darts_tf.config import PRIMITIVES, SearchConfig
+from darts_tf.errors import UserError
+
+
+def parse(*arguments, default_preset="cifar10_search"):
+    values = flags.FlagValues()
+    _flags.define(values, SearchConfig)
+    values(["darts-search", *arguments])
+    return _flags.config_from(values, default_preset)
+
+
+def test_defaults_are_the_original_search():
+    """Read from section 2 of the reference facts, not from the config."""
+    config = SearchConfig()
+    assert (config.epochs, config.batch_size, config.init_channels, config.num_cells) == (50, 64, 16, 8)
+    assert (config.learning_rate, config.learning_rate_min, config.momentum, config.weight_decay) == (
+        0.025,
+        0.001,
+        0.9,
+        3e-4,
+    )
+    assert (config.arch_learning_rate, config.arch_beta1, config.arch_beta2) == (3e-4, 0.5, 0.999)
+    assert (config.arch_weight_decay, config.arch_epsilon, config.grad_clip, config.seed) == (1e-3, 1e-8, 5.0, 2)
+    assert (config.order, config.hvp, config.hvp_radius, config.train_portion) == (
+        "second",
+        "finite_difference",
+        0.01,
+        0.5,
+    )
+    assert config.cutout == 0 and config.crop_padding == 4 and config.flip
+    assert config.primitives == PRIMITIVES and len(PRIMITIVES) == 8
+
+
+def test_every_field_has_a_one_line_help_and_a_supported_type():
+    for field in dataclasses.fields(SearchConfig):
+        text = field.metadata["help"]
+        assert text and "\n" not in text and len(text) < 120, field.name
+        assert field.type in (bool, int, float, str, tuple), field.name
+        assert isinstance(field.default, field.type), field.name
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "expected"),
+    [
+        ("epochs", 0, "epochs must be at least 1. Received: epochs=0"),
+        ("epochs", 2.0, "epochs must be an int. Received: epochs=2.0"),
+        ("epochs", True, "epochs must be an int. Received: epochs=True (bool)"),
+        ("epochs", "5", "epochs must be an int. Received: epochs='5' (str)"),
+        ("flip", 1, "flip must be a bool. Received: flip=1 (int)"),
+        ("num_cells", 2, "num_cells must be at least 3. Received: num_cells=2"),
+        ("learning_rate", math.nan, "learning_rate must be a finite number. Received: learning_rate=nan"),
+        ("learning_rate", math.inf, "learning_rate must be a finite number. Received: learning_rate=inf"),
+        ("learning_rate", 10**400, "learning_rate must be a finite number. Received: learning_rate=1000"),
+        ("learning_rate", False, "learning_rate must be a finite number. Received: learning_rate=False (bool)"),
+        ("learning_rate", 0, "learning_rate must be above 0. Received: learning_rate=0"),
+        ("momentum", 1.0, "momentum must be at least 0 and below 1. Received: momentum=1.0"),
+        ("train_portion", 1.0, "train_portion must be above 0 and below 1. Received: train_portion=1.0"),
+        ("order", "secnd", "order must be one of first, second. Received: order='secnd'. Did you mean second?"),
+        ("dataset", 3, "dataset must be a string. Received: dataset=3 (int)"),
+        ("primitives", ["none", "skip_connect"], "primitives must be a tuple of strings. Received:"),
+        ("primitives", ("skip_connect",), "primitives must be at least 2 names of operations, none twice. Received:"),
+        ("primitives", ("none", "none"), "primitives must be at least 2 names of operations, none twice. Received:"),
+        ("primitives", ("none", ""), "primitives must be at least 2 names of operations, none twice. Received:"),
+        ("concat", 5, "concat must be at most num_nodes=4, or 0 for all nodes. Received: concat=5"),
+        ("learning_rate_min", 1, "learning_rate_min must be at most learning_rate=0.025. Received:"),
+        ("warmup_epochs", 51, "warmup_epochs must be at most epochs=50. Received: warmup_epochs=51"),
+        ("dataset", "npz", "data_dir must say where the data lies when dataset=npz. Received: data_dir=''"),
+        ("seed", 2**31, "seed must be at least 0 and at most 2147483647. Received: seed=2147483648"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line_by_name(field, value, expected):
+    with pytest.raises(UserError) as caught:
+        SearchConfig(**{field: value})
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@given(
+    st.sampled_from([f.name for f in dataclasses.fields(SearchConfig)]),
+    st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.booleans(), st.lists(st.text())),
+)
+def test_any_value_is_either_kept_as_it_is_or_refused_by_name(name, value):
+    try:
+        config = SearchConfig(**{name: value})
+    except UserError as error:
+        # The fields that depend on others are refused under the name of either.
+        assert name in str(error) and "\n" not in str(error)
+    else:
+        assert getattr(config, name) is value
+        assert SearchConfig.from_json(json.loads(json.dumps(config.to_json(), allow_nan=False))) == config
+
+
+def test_an_int_may_stand_for_a_float_and_is_the_same_config():
+    assert SearchConfig(grad_clip=5) == SearchConfig(grad_clip=5.0)
+    assert SearchConfig(grad_clip=5).differences(SearchConfig(grad_clip=5.0)) == []
+
+
+def test_json_names_the_unknown_field_and_the_closest():
+    with pytest.raises(UserError, match=r"lerning_rate is not a field of SearchConfig. .*Did you mean learning_rate\?"):
+        SearchConfig.from_json({"lerning_rate": 0.1})
+    with pytest.raises(UserError, match="must be a JSON object. Received: list"):
+        SearchConfig.from_json([1])
+    assert SearchConfig.from_json({}) == SearchConfig()
+
+
+def test_replace_checks_again():
+    assert SearchConfig().replace(epochs=3).epochs == 3
+    with pytest.raises(UserError, match="epochs must be at least 1"):
+        SearchConfig().replace(epochs=0)
+    with pytest.raises(UserError, match="epoch is not a field"):
+        SearchConfig().replace(epoch=1)
+
+
+def test_differences_tell_both_values_and_can_leave_out_what_may_change():
+    old, new = SearchConfig(), SearchConfig(epochs=3, threads=1, primitives=("none", "skip_connect"), data_dir="/d")
+    assert old.differences(new) == [
+        "data_dir: '' -> /d",
+        "primitives: " + ",".join(PRIMITIVES) + " -> none,skip_connect",
+        "epochs: 50 -> 3",
+        "threads: 0 -> 1",
+    ]
+    assert [d.split(":")[0] for d in old.differences(new, include_resumable=False)] == ["primitives", "epochs"]
+
+
+def test_resumable_fields_are_those_that_change_no_number():
+    assert set(SearchConfig.resumable_fields()) == {
+        "data_dir",
+        "threads",
+        "steps_per_loop",
+        "checkpoint_minutes",
+        "keep_checkpoints",
+        "tensorboard",
+    }
+
+
+def test_presets_are_complete_and_their_commands_parse():
+    for name, preset in presets.PRESETS.items():
+        assert preset.name == name
+        for field in dataclasses.fields(preset):
+            assert getattr(preset, field.name), (name, field.name)
+        assert parse(*preset.command.split()[1:]) == preset.config
+    assert presets.get("cifar10_search").config == SearchConfig()
+    first = presets.get("cifar10_search_first_order").config
+    assert SearchConfig().differences(first) == ["order: second -> first"]
+    with pytest.raises(
+        UserError, match=r"no such preset.*Received: preset='digit_search'. Did you mean digits_search\?"
+    ):
+        presets.get("digit_search")
+
+
+def test_flags_override_the_preset_and_only_what_was_given():
+    config = parse(
+        "--preset=digits_search", "--epochs=3", "--noflip", "--primitives=none,skip_connect", "--grad_clip=1"
+    )
+    expected = presets.get("digits_search").config.replace(
+        epochs=3, flip=False, primitives=("none", "skip_connect"), grad_clip=1.0
+    )
+    assert config == expected
+    assert parse(default_preset="smoke") == presets.get("smoke").config
+    assert parse("--flip", default_preset="smoke").flip is True
+    assert parse("--data_dir=", default_preset="smoke").data_dir == ""
+
+
+def test_unrolled_is_an_alias_of_order():
+    assert parse("--unrolled", default_preset="cifar10_search_first_order").order == "second"
+    assert parse("--nounrolled").order == "first"
+    assert parse("--nounrolled", "--order=first").order == "first"
+    with pytest.raises(flags.IllegalFlagValueError, match="--nounrolled means --order=first. Received: --order=second"):
+        parse("--nounrolled", "--order=second")
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--epochs=0", "--epochs must be at least 1"),
+        ("--epochs=x", "epochs"),
+        ("--order=third", "order"),
+        ("--learning_rate=nan", "--learning_rate must be a finite number"),
+        ("--primitives=none", "--primitives must be at least 2 names"),
+        ("--primitives=", "--primitives must be at least 2 names"),
+        ("--preset", "preset"),
+        ("--epoch=3", "epoch"),
+    ],
+)
+def test_a_wrong_flag_is_a_flag_error_in_one_line(argument, message):
+    with pytest.raises(flags.Error, match=message) as caught:
+        parse(argument)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_is_a_user_error():
+    with pytest.raises(UserError, match="no such preset"):
+        parse("--preset=nothing")
+
+
+def test_help_lists_every_field_with_its_default():
+    values = flags.FlagValues()
+    _flags.define(values, SearchConfig)
+    text = " ".join(values.get_help().split())
+    for field in dataclasses.fields(SearchConfig):
+        assert field.metadata["help"] in text
+    assert "(default: the preset's; 0.025 in the original search)" in text
+
+
+def test_configs_presets_and_flags_import_no_tensorflow():
+    code = (
+        "import sys, darts_tf.bin._flags, darts_tf.workdir; print('tensorflow' in sys.modules, 'numpy' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.split() == ["False", "False"]
