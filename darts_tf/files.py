@@ -1,0 +1,31 @@
+"""Files that are whole or not there, so that a killed process never leaves half of one."""
+
+import os
+import pathlib
+
+
+def write_atomically(path, data):
+    """Writes a file under a temporary name beside its place and moves it there; creates missing folders.
+
+    Args:
+        path: Where the file shall be.
+        data: `bytes`, or `str` to be stored as UTF-8.
+
+    Returns:
+        The path, as `pathlib.Path`.
+
+    Raises:
+        OSError: The folder cannot be written to; an older file of that name is as it was.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path

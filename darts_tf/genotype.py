@@ -1,0 +1,128 @@
+"""Genotypes: the one place to import them from. Types, forms to write them in, published ones, derivation from alphas.
+
+`genotype_cells` has the types, `genotype_text` the written forms, `published` the published cells and `derivation` the
+rule that turns alphas into cells; here they are found, read and saved. No TensorFlow in any of them.
+"""
+
+import json
+import pathlib
+import re
+from typing import Any
+
+from darts_tf import genotype_text, published
+from darts_tf.derivation import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, derive_conv, derive_recurrent
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.genotype_cells import ConvGenotype, Genotype, RecurrentGenotype, choices
+from darts_tf.genotype_text import show
+
+__all__ = [
+    "CONV_PRIMITIVES",
+    "RECURRENT_PRIMITIVES",
+    "ConvGenotype",
+    "Genotype",
+    "RecurrentGenotype",
+    "derive_conv",
+    "derive_recurrent",
+    "from_json",
+    "load",
+    "names",
+    "parse",
+    "save",
+]
+
+_KINDS = {"conv": (ConvGenotype, published.CONV), "recurrent": (RecurrentGenotype, published.RECURRENT)}
+
+
+def from_json(fields: dict[str, Any]) -> Genotype:
+    """A genotype of the kind that the names of the fields tell; see `ConvGenotype.from_json`."""
+    recurrent = isinstance(fields, dict) and not {"recurrent", "concat"}.isdisjoint(fields)
+    return (RecurrentGenotype if recurrent else ConvGenotype).from_json(fields)
+
+
+def parse(text: str) -> Genotype:
+    """Reads a genotype from its text form or from JSON text; nothing in the text is evaluated.
+
+    Args:
+        text: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`,
+            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or what `to_json` gives, as JSON.
+
+    Raises:
+        UserError: The text is not a genotype; says why in one line.
+    """
+    return from_json(genotype_text.read(text))
+
+
+def names(kind: str | None = None) -> list[str]:
+    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of both for None."""
+    return sorted(set().union(*(_KINDS[key][1] for key in _kinds(kind))))
+
+
+def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genotype:
+    """Finds a genotype by name, in a file, in a search's work directory, or in the given text itself.
+
+    Args:
+        spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
+            directory that holds `genotype.json`; the text form or JSON text; or a genotype, which is passed on.
+        kind: `"conv"` or `"recurrent"` where only that kind will do. For None any is taken, and of a name that both
+            kinds have, the image cell.
+
+    Raises:
+        UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
+        OSError: A file that exists cannot be read.
+    """
+    kinds = _kinds(kind)
+    if isinstance(spec, Genotype):
+        found = spec
+    elif isinstance(spec, pathlib.Path):
+        found = _load_file(spec)
+    elif not isinstance(spec, str):
+        raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
+    else:
+        found = next((parse(_KINDS[key][1][spec]) for key in kinds if spec in _KINDS[key][1]), None)
+        found = found or _load_text(spec, kind)
+    if found.kind not in kinds:
+        raise UserError(f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}")
+    return found
+
+
+def save(genotype: Genotype, path: str | pathlib.Path) -> pathlib.Path:
+    """Writes a genotype as JSON; the file is whole or not there. Returns the path. Raises OSError as `open` does."""
+    return write_atomically(path, json.dumps(genotype.to_json(), indent=1) + "\n")
+
+
+def _load_text(spec, kind):
+    if re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec):
+        return parse(spec)
+    path = pathlib.Path(spec)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # too long for a path, or with a null character
+        exists = False
+    if exists:
+        return _load_file(path)
+    if not spec.strip() or re.search(r"[({\[]", spec):
+        return parse(spec)
+    raise UserError(f"{show(spec)} is neither a published genotype nor a file{choices(spec, names(kind))}")
+
+
+def _load_file(path):
+    path = path / "genotype.json" if path.is_dir() else path
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; expected a genotype's file, or a search's folder that holds genotype.json"
+        )
+    with open(path, "rb") as file:
+        data = file.read(genotype_text.MAX_CHARS * 4 + 1)
+    try:
+        return parse(data.decode())
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; expected a genotype as JSON or in the text form") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _kinds(kind):
+    if kind is not None and kind not in _KINDS:
+        raise UserError(f"kind: unknown kind {show(kind)}{choices(str(kind), list(_KINDS))}")
+    return list(_KINDS) if kind is None else [kind]
