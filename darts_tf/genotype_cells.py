@@ -24,6 +24,7 @@ class Genotype:
     """What both kinds share. A subclass names its cells and how many inputs and edges they have."""
 
     def __post_init__(self):
+        """Checks the fields and turns lists into tuples."""
         for pairs, concat in self.cells.items():
             checked = _check_pairs(pairs, getattr(self, pairs), self.num_inputs, self.edges_per_node)
             nodes = range(self.num_inputs, self.num_inputs + len(checked) // self.edges_per_node)

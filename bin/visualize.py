@@ -1,0 +1,54 @@
+"""Draws a genotype: `darts-visualize DARTS_V2 --output_dir=plots`."""
+
+import sys
+import warnings
+
+from absl import flags
+from darts_tf.bin import _main
+
+
+def define_flags(flag_values):
+    """Defines the flags of this binary on `flag_values`."""
+    flags.DEFINE_string(
+        "genotype",
+        None,
+        "What to draw: a published name (DARTS_V2), a file with JSON or the text form, a search's work directory, or "
+        "the text itself. May be given without the flag.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_enum(
+        "kind",
+        None,
+        ["conv", "recurrent"],
+        "Cells of image networks or recurrent cells; needed for names that both have, which else are image cells.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string("output_dir", ".", "Where the drawings go; made if missing.", flag_values=flag_values)
+    flags.DEFINE_list(
+        "formats", ["svg", "png"], "Out of svg, png, pdf; the source is written anyway.", flag_values=flag_values
+    )
+
+
+def draw(flag_values):
+    """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, with their Graphviz source."""
+    from darts_tf import genotype, visualize  # here, so that --help waits for nothing
+
+    if flag_values.genotype is None:
+        known = ", ".join(genotype.names(flag_values.kind))
+        raise genotype.UserError(f"no genotype given; expected a file, a text or one of {known}")
+    found = genotype.load(flag_values.genotype, flag_values.kind)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        written = visualize.draw(found, flag_values.output_dir, filter(None, flag_values.formats))
+    for warning in caught:
+        print(f"darts-visualize: warning: {warning.message}", file=sys.stderr)
+    print("\n".join(str(path) for path in written))
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-visualize", draw, define_flags, argv, positional="genotype")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
