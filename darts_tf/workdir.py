@@ -1,0 +1,234 @@
+"""The work directory of a run: its layout, its lock, its `config.json`, and files that are never half written.
+
+The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `plots/`,
+`tensorboard/`. No TensorFlow here.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+from typing import Any, Self
+
+from darts_tf.config import SearchConfig
+from darts_tf.errors import UserError
+
+_LOCK = ".lock"
+_TEMPORARY = ".tmp"
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file so that after a crash at any moment the path holds the old bytes or the new ones, never a mixture.
+
+    The bytes go to a temporary file in the same directory, reach the disk, and take the name in one step. When anything
+    fails the temporary file is removed and the old file is as before.
+
+    Raises:
+        OSError: As the system says it: disk full, no permission.
+    """
+    path = pathlib.Path(path)
+    temporary = temporary_of(path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too leaves nothing behind
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(path.parent)
+
+
+def temporary_of(path: pathlib.Path) -> pathlib.Path:
+    """The name under which `write_atomically` prepares a file; a killed process may leave it behind."""
+    return path.with_name(f".{path.name}{_TEMPORARY}")
+
+
+def remove_temporaries(directory: str | os.PathLike) -> None:
+    """Removes what killed processes left half written; only for the process that holds the directory's lock."""
+    for orphan in pathlib.Path(directory).glob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(OSError):
+            orphan.unlink()
+
+
+def sync_directory(directory: str | os.PathLike) -> None:
+    """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str | os.PathLike, data: Any) -> None:
+    """Writes JSON atomically, indented and with a final newline.
+
+    Raises:
+        OSError: As `write_atomically`.
+        ValueError: A number is not finite; JSON has no word for it.
+    """
+    write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+
+
+class WorkDir:
+    """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
+
+    Args:
+        path: The directory; missing parents are created too.
+
+    Attributes:
+        path: As a `pathlib.Path`.
+        resumed: After `open_for`: True when the directory held this run already.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        if not os.fspath(path):
+            raise UserError("The work directory must be the path of a directory. Received: ''")
+        self.path = pathlib.Path(path).expanduser()
+        self.resumed = False
+        self._lock: int | None = None
+
+    def open_for(self, config: SearchConfig) -> list[str]:
+        """Creates the directory, or opens an existing run that has the same settings, and locks it.
+
+        Args:
+            config: The run's settings; written to `config.json`.
+
+        Returns:
+            The fields that differ from the earlier start and may, each as `"field: earlier -> now"`.
+
+        Raises:
+            UserError: The path is no directory, cannot be written, holds other files or another run, its `config.json`
+                cannot be read, or another process is using it. Nothing has been changed then.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign_files()  # before the lock file is created among them
+            self._take_lock()
+            try:
+                changes = self._compare(config)
+                remove_temporaries(self.path)
+                for directory in (self.checkpoints, self.genotypes, self.plots):
+                    directory.mkdir(exist_ok=True)
+                write_json(self.config, config.to_json())
+            except BaseException:
+                self.close()
+                raise
+        except OSError as error:
+            raise UserError(
+                f"Cannot use the work directory {self.path}: {error.strerror or error}. "
+                "Expected a directory that can be written; choose another --workdir"
+            ) from error
+        return changes
+
+    def _refuse_foreign_files(self) -> None:
+        if self.config.exists():
+            return
+        ours = {_LOCK, temporary_of(self.config).name, "checkpoints", "genotypes", "plots"}
+        foreign = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if entry.name not in ours or (entry.is_dir() and any(entry.iterdir()))
+        )
+        if foreign and not self.config.exists():  # another process may have just started a run here
+            more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+            raise UserError(
+                f"The work directory {self.path} holds other files and no config.json. Expected a new "
+                f"or empty directory, or that of an earlier run. Received: {', '.join(foreign[:3])}{more}; "
+                "choose another --workdir"
+            )
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            raise UserError(
+                f"Another process{f' (pid {owner})' if owner else ''} is using the work directory {self.path}. "
+                "Wait for it, stop it, or choose another --workdir"
+            ) from None
+        except OSError:
+            pass  # a file system without locks; better to run than to refuse
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    def _compare(self, config: SearchConfig) -> list[str]:
+        """The differences that may be; raises UserError for those that may not."""
+        earlier = self.read_config(type(config))
+        if earlier is None:
+            return []
+        self.resumed = True
+        refused = earlier.differences(config, include_resumable=False)
+        if refused:
+            raise UserError(
+                f"The work directory {self.path} holds a run with other settings. Expected the same. Received (there "
+                f"-> now): {'; '.join(refused)}. Give the settings of that run, or choose another --workdir"
+            )
+        return earlier.differences(config)
+
+    def read_config(self, config_class: type[SearchConfig] = SearchConfig) -> SearchConfig | None:
+        """The settings of the run in this directory, or None where there is no `config.json`.
+
+        Raises:
+            UserError: The file is damaged, or of another version of this package.
+        """
+        try:
+            data = self.config.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return config_class.from_json(json.loads(data))
+        except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
+            raise UserError(
+                f"{self.config} is damaged or of another version: {error}. Mend the file, or choose another --workdir"
+            ) from error
+
+    def close(self) -> None:
+        """Gives the lock back; the end of the process does so too."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """Nothing; the lock is taken by `open_for`."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Gives the lock back."""
+        self.close()
+
+    @property
+    def config(self) -> pathlib.Path:
+        """`config.json`: the settings."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """`metrics.jsonl`: one JSON object for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """`checkpoints/`: what a resumed run starts from."""
+        return self.path / "checkpoints"
+
+    @property
+    def genotypes(self) -> pathlib.Path:
+        """`genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch."""
+        return self.path / "genotypes"
+
+    @property
+    def plots(self) -> pathlib.Path:
+        """`plots/`: drawings of those cells."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """`tensorboard/`: event files."""
+        return self.path / "tensorboard"
