@@ -92,7 +92,7 @@ def save(genotype: Genotype, path: str | pathlib.Path) -> pathlib.Path:
 
 
 def _load_text(spec, kind):
-    if re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec):
+    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec):
         return parse(spec)
     path = pathlib.Path(spec)
     try:
@@ -101,7 +101,7 @@ def _load_text(spec, kind):
         exists = False
     if exists:
         return _load_file(path)
-    if not spec.strip() or re.search(r"[({\[]", spec):
+    if re.search(r"[({\[]", spec):
         return parse(spec)
     raise UserError(f"{show(spec)} is neither a published genotype nor a file{choices(spec, names(kind))}")
 

@@ -44,7 +44,7 @@ def read(text):
         raise UserError(f"a genotype's text must be a string. Received: {show(text)}")
     if len(text) > MAX_CHARS:
         raise UserError(f"a genotype's text has at most {MAX_CHARS} characters. Received: {len(text)} characters")
-    text = text.strip().removeprefix("\ufeff")
+    text = text.removeprefix("\ufeff").strip()
     if not text:
         raise UserError(f"the genotype's text is empty; {_FORM}")
     return _read_json(text) if text[0] in "{[" else _read_call(text)
