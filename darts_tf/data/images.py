@@ -1,0 +1,149 @@
+"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders."""
+
+import logging
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.arrays import load_npz
+from darts_tf.data.dataset import ImageDataset, Split, fit_array, moments, one_line
+from darts_tf.data.folder import load_folder
+from darts_tf.data.split import load_split, save_split, search_split, stratified
+from darts_tf.data.stream import evaluation_batches, stream
+from darts_tf.errors import UserError
+
+__all__ = [
+    "DATASETS",
+    "ImageDataset",
+    "Split",
+    "evaluation_batches",
+    "load",
+    "load_split",
+    "save_split",
+    "search_split",
+    "stream",
+]
+
+DATASETS = ("cifar10", "digits", "folder", "npz")
+CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)
+CIFAR10_STD = (0.24703233, 0.24348505, 0.26158768)
+DIGITS_TRAIN = 1500
+
+
+def load(
+    dataset: str,
+    data_dir: str = "",
+    image_size: int = 0,
+    max_train_examples: int = 0,
+    channels: int = 0,
+    seed: int = 0,
+) -> ImageDataset:
+    """Loads an image data set.
+
+    Args:
+        dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
+            handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
+            `arrays.load_npz`; "folder", see `folder.load_folder`.
+        data_dir: For cifar10 the folder of TensorFlow Datasets (empty: its usual place), used without the network
+            where it holds the data; for npz the archive; for folder the folder.
+        image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
+        max_train_examples: Keeps only the first training examples, or of a folder a sample with the classes in
+            proportion; 0 keeps all.
+        channels: 1 or 3; 0 keeps the channels, and means 3 for a folder.
+        seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
+
+    Returns:
+        The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is, and else measured on
+        the training images.
+
+    Raises:
+        UserError: A setting is out of its range, or the data are missing or unusable.
+    """
+    data_dir = os.fspath(data_dir)
+    if dataset not in DATASETS:
+        raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
+    if channels not in (0, 1, 3):
+        raise UserError(f"channels must be 1, 3, or 0 to keep those of the data. Received: {channels}.")
+    for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
+        if value < 0:
+            raise UserError(f"{name} must be >= 0. Received: {value}.")
+    if dataset == "folder":
+        train, test, names = load_folder(data_dir, image_size, channels, max_train_examples, seed)
+    else:
+        if dataset == "cifar10":
+            kept, test, names = _load_cifar10(data_dir, max_train_examples)
+        elif dataset == "digits":
+            kept, test, names = _load_digits()
+        else:
+            kept, test, names = load_npz(data_dir)
+        images, labels = (values[: max_train_examples or None] for values in kept)
+        train = Split.from_arrays(fit_array(images, image_size, channels), labels)
+        test = test and Split.from_arrays(fit_array(test[0], image_size, channels), test[1])
+    with tf.device("CPU:0"):
+        shape = tuple(train.read(tf.constant([0])).shape[1:])
+    if dataset == "cifar10" and shape == (32, 32, 3):
+        mean, std = CIFAR10_MEAN, CIFAR10_STD
+    else:
+        mean, std = moments(train, seed)
+    return ImageDataset(dataset, names, shape, mean, std, train, test)
+
+
+def _load_digits():
+    """Returns 1,500 digits for training and 297 for testing, the last ones of each class."""
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    labels = digits.target.astype(np.int32)
+    train = stratified(labels, DIGITS_TRAIN)
+    test = np.setdiff1d(np.arange(len(labels)), train)
+    return (images[train], labels[train]), (images[test], labels[test]), tuple("0123456789")
+
+
+def _load_cifar10(data_dir: str, max_train_examples: int):
+    """Returns CIFAR-10 in the order of the original files."""
+    if data_dir and not os.path.isdir(data_dir):
+        raise UserError(
+            f"There is no folder {data_dir}: expected one that holds, or is to hold, cifar10 as TensorFlow Datasets "
+            "prepares it. Create it, or leave data_dir empty for the usual place."
+        )
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]  # they tell every step and every retry
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        builder = tfds.builder("cifar10", data_dir=data_dir or None, try_gcs=False)
+        builder.download_and_prepare()  # returns at once where the data are prepared
+        train = _read_cifar10(builder, "train", max_train_examples)
+        test = _read_cifar10(builder, "test", 0)
+        names = tuple(builder.info.features["label"].names)
+    except Exception as error:  # TFDS lets through whatever the network, the disk or the records raise
+        raise UserError(
+            f"CIFAR-10 can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
+            f"{data_dir or 'its usual place'}, or a network to fetch it. Received: {one_line(error)}. Pass --data_dir "
+            "with the folder that holds it, or use --dataset=digits, which needs no network."
+        ) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    return train, test, names
+
+
+def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first images `(N, 32, 32, 3)` uint8 by their number in the original files, and their labels."""
+    import tensorflow_datasets as tfds
+
+    # The records are shuffled; all are read, but only those that are kept are decoded.
+    records = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    parts = list(records.batch(1000).as_numpy_iterator())
+    encoded, labels, ids = (np.concatenate([part[key] for part in parts]) for key in ("image", "label", "id"))
+    order = np.argsort(ids, kind="stable")[: count or None]  # train_00000, train_00001, ...
+    decoded = tf.data.Dataset.from_tensor_slices(encoded[order]).map(
+        lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=3), (32, 32, 3)), tf.data.AUTOTUNE
+    )
+    images = np.concatenate(list(decoded.batch(1000).as_numpy_iterator()))
+    return images, labels[order].astype(np.int32)
