@@ -1,0 +1,485 @@
+"""What a run tells: progress on the console, `metrics.jsonl`, TensorBoard.
+
+On a terminal a `rich` progress bar; elsewhere plain lines at a rate that a log file bears. A reader that goes away
+(`darts-search | head`) never stops a run.
+"""
+
+import collections
+import contextlib
+import json
+import math
+import os
+import pathlib
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Self, TextIO
+
+import numpy as np
+import rich.console
+import rich.progress
+import rich.table
+import rich.text
+
+from darts_tf.errors import UserError
+from darts_tf.workdir import WorkDir, remove_temporaries, write_atomically
+
+PLAIN_SECONDS = 10.0
+"""Where there is no terminal: seconds between two lines of progress."""
+
+# People take the supernet's accuracy for the result of the search; the derived network's is another number.
+_LABELS = {
+    "valid_accuracy": "supernet validation accuracy",
+    "valid_loss": "supernet validation loss",
+    "train_accuracy": "training accuracy",
+    "train_loss": "training loss",
+}
+
+_CELL_PIXELS = 24  # side of one mixing weight in the heat map
+
+
+class Reporter:
+    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 everywhere that people look.
+
+    Call `resume` before the first epoch, with 0 for a new run, and `close` at the end (or use `with`).
+
+    Args:
+        workdir: Where `metrics.jsonl` and `tensorboard/` go.
+        total_steps: Steps of the whole run, for the bar and the time left.
+        tensorboard: False writes no event files.
+        out: The console; a terminal or not.
+        clock: Seconds, ascending; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        workdir: WorkDir,
+        total_steps: int,
+        tensorboard: bool,
+        out: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._workdir = workdir
+        self._total_steps = total_steps
+        self._console = _Console(sys.stdout if out is None else out)
+        self._clock = clock
+        self._start: tuple[float, int] | None = None  # time and step of the first progress
+        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
+        self._next_line = -math.inf
+        self._tensorboard = tensorboard
+        self._writer = None  # opened by the first summary, after `resume` has been through the files
+
+    def __enter__(self) -> Self:
+        """Nothing."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Closes."""
+        self.close()
+
+    def close(self) -> None:
+        """Ends the progress bar and the event file."""
+        self._console.stop()
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def message(self, text: str) -> None:
+        """One line for the user."""
+        self._console.line(text)
+
+    @contextlib.contextmanager
+    def working(self, text: str, done: str | None = None) -> Iterator[None]:
+        """Shows that something long is going on, with its seconds, then a line with how long it took.
+
+        Args:
+            text: Such as "building the graph".
+            done: Such as "graph built", which gives "graph built in 12.3 s"; `text` if not given.
+        """
+        start = self._clock()
+        with self._console.busy(text, lambda: self._clock() - start):
+            yield
+        self._console.line(f"{done or text} in {self._clock() - start:.1f} s")
+
+    def progress(
+        self, epoch: int, epochs: int, step_in_epoch: int, steps_per_epoch: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Shows where the run is; cheap enough for each loop of steps.
+
+        Args:
+            epoch: From 1.
+            epochs: Of the whole run.
+            step_in_epoch: Steps done in this epoch.
+            steps_per_epoch: Steps of a whole epoch.
+            metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
+        """
+        now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch
+        self._recent.append((now, step))
+        if self._start is None:
+            self._start = now, step
+        facts = []
+        if rate := _rate(self._recent[0], (now, step)):
+            facts.append(f"{rate:.3g} steps/s")
+        facts += [f"{_words(name)} {_format(name, value)}" for name, value in metrics.items()]
+        # The time left counts validation and drawing too, the rate does not.
+        if overall := _rate(self._start, (now, step)):
+            facts.append(f"{_duration((self._total_steps - step) / overall)} left")
+        where = f"epoch {epoch}/{epochs}"
+        if self._console.terminal:
+            self._console.bar(where, step, self._total_steps, "  ".join(facts))
+        elif now >= self._next_line:
+            self._next_line = now + PLAIN_SECONDS
+            self._console.line("  ".join([where, f"step {step_in_epoch}/{steps_per_epoch}", *facts]))
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a line to read.
+
+        Args:
+            record: `epoch` (from 1) and whatever else is worth keeping. Every number becomes a scalar; what is not
+                finite becomes null in the JSON.
+
+        Raises:
+            UserError: `metrics.jsonl` cannot be written.
+        """
+        line = json.dumps(_jsonable(record), allow_nan=False) + "\n"
+        path = self._workdir.metrics
+        try:
+            with open(path, "ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
+        numbers = {name: value for name, value in record.items() if name != "epoch" and _is_number(value)}
+
+        def write(summary: Any) -> None:
+            for name, value in numbers.items():
+                summary.scalar(_LABELS.get(name, name), float(value))
+
+        self._summarise(int(record["epoch"]), write)
+        facts = [f"{_words(name)} {_format(name, value)}" for name, value in numbers.items()]
+        self._console.line("  ".join([f"epoch {record['epoch']} done", *facts]))
+        self._recent.clear()
+        self._next_line = self._clock() + PLAIN_SECONDS
+
+    def alphas(
+        self,
+        epoch: int,
+        name: str,
+        mixing_weights: np.ndarray,
+        row_labels: Sequence[str],
+        column_labels: Sequence[str],
+    ) -> None:
+        """Writes a cell's mixing weights to TensorBoard, as a heat map and as a histogram.
+
+        Args:
+            epoch: From 1.
+            name: Such as "normal".
+            mixing_weights: `(num_edges, num_primitives)`, each from 0 to 1.
+            row_labels: One for each edge.
+            column_labels: One for each primitive.
+
+        Raises:
+            ValueError: The labels do not fit the weights.
+        """
+        weights = np.asarray(mixing_weights, np.float32)
+        if weights.shape != (len(row_labels), len(column_labels)):
+            raise ValueError(
+                "mixing_weights must have a row for each row label and a column for each column label. Received: "
+                f"shape {weights.shape}, {len(row_labels)} row labels, {len(column_labels)} column labels"
+            )
+        legend = (
+            f"Rows from the top: {', '.join(row_labels)}. Columns from the left: {', '.join(column_labels)}. "
+            "White is 0, dark blue is 1; the depth of the colour is the square root of the weight."
+        )
+
+        def write(summary: Any) -> None:
+            summary.image(f"{name}/mixing_weights", heat_map(weights)[None], description=legend)
+            summary.histogram(f"{name}/mixing_weights_histogram", weights)
+
+        self._summarise(epoch, write)
+
+    def drawing(self, epoch: int, name: str, png_path: str | os.PathLike | None) -> None:
+        """Shows a drawing of a cell in TensorBoard; does nothing when there is none.
+
+        Args:
+            epoch: From 1.
+            name: Such as "normal".
+            png_path: A PNG file, or None where nothing could draw.
+        """
+        if png_path is None or not self._tensorboard:
+            return
+        import tensorflow as tf
+
+        picture = tf.io.decode_png(pathlib.Path(png_path).read_bytes(), channels=3)
+        self._summarise(epoch, lambda summary: summary.image(f"{name}/cell", picture[None]))
+
+    def resume(self, epoch: int) -> list[dict[str, Any]]:
+        """Forgets what an interrupted run wrote after the checkpoint that it goes on from.
+
+        Args:
+            epoch: Epochs completed in that checkpoint; 0 for a new run.
+
+        Returns:
+            The records that remain.
+
+        Raises:
+            UserError: `metrics.jsonl` is damaged before its last line, or cannot be written.
+        """
+        kept = [record for record in self.history() if record.get("epoch", 0) <= epoch]
+        path = self._workdir.metrics
+        try:
+            if path.exists():
+                write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+            if self._workdir.tensorboard.is_dir():
+                remove_temporaries(self._workdir.tensorboard)
+                for path in sorted(self._workdir.tensorboard.glob("events.out.tfevents.*")):
+                    _forget_events(path, epoch)
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
+        return kept
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records in `metrics.jsonl`, oldest first; a last line that a killed process left half written is ignored.
+
+        Raises:
+            UserError: An earlier line is damaged, or the file cannot be read.
+        """
+        return read_metrics(self._workdir.metrics)
+
+    def _summarise(self, epoch: int, write: Callable[[Any], None]) -> None:
+        """Calls `write(tf.summary)` with the event file open and the epoch as the step."""
+        if not self._tensorboard:
+            return
+        import tensorflow as tf  # here, since console and metrics.jsonl do without
+
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self._workdir.tensorboard))
+        with self._writer.as_default(step=epoch):
+            write(tf.summary)
+        self._writer.flush()
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`, oldest first; none where there is no file. Raises as `Reporter.history`."""
+    try:
+        lines = pathlib.Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}") from error
+    records = []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            record = None
+        if isinstance(record, dict) and number < len(lines):  # the last of the parts has no newline: half written
+            records.append(record)
+        elif number < len(lines) - 1:
+            raise UserError(
+                f"{path} is damaged. Expected one JSON object a line. Received in line {number}: {line[:40]!r}; "
+                "delete that line to go on without it"
+            )
+    return records
+
+
+def _forget_events(path: pathlib.Path, epoch: int) -> None:
+    """Removes the events of later epochs, and a torn end, from an event file.
+
+    A SessionLog.START would be the other way, but not every reader heeds it (`EventAccumulator` keeps tensors).
+    The format is that of TFRecord: length (8 bytes), its checksum (4), data, their checksum (4).
+    """
+    from google.protobuf.message import DecodeError
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    data = path.read_bytes()
+    kept, start = [], 0
+    while start + 12 <= len(data):
+        end = start + 12 + struct.unpack_from("<Q", data, start)[0] + 4
+        try:
+            step = Event.FromString(data[start + 12 : end - 4]).step
+        except DecodeError:
+            break
+        if end > len(data):
+            break
+        if step <= epoch:
+            kept.append(data[start:end])
+        start = end
+    if (remaining := b"".join(kept)) != data:
+        write_atomically(path, remaining)
+
+
+def heat_map(weights: np.ndarray) -> np.ndarray:
+    """A picture of numbers from 0 (white) to 1 (dark blue), the square root deciding the depth.
+
+    The scale is fixed, so that epochs can be compared; the root keeps 1/8 apart from 0.
+
+    Args:
+        weights: `(rows, columns)`.
+
+    Returns:
+        `(24 * rows + 1, 24 * columns + 1, 3)`, uint8, with grey lines between the cells.
+    """
+    depth = np.sqrt(np.clip(np.nan_to_num(weights), 0, 1))[..., None]
+    colours = (255 + depth * (np.array([8, 48, 107]) - 255)).round().astype(np.uint8)
+    picture = np.pad(colours.repeat(_CELL_PIXELS, axis=0).repeat(_CELL_PIXELS, axis=1), ((0, 1), (0, 1), (0, 0)))
+    picture[::_CELL_PIXELS] = 200
+    picture[:, ::_CELL_PIXELS] = 200
+    return picture
+
+
+class _Console:
+    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads."""
+
+    def __init__(self, out: TextIO):
+        self._out = out
+        self._rich = rich.console.Console(file=out)
+        # Not rich's own answer alone: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
+        self.terminal = out.isatty() and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
+        self._bar: rich.progress.Progress | None = None
+        self._lock = threading.Lock()
+
+    def line(self, text: str) -> None:
+        """Prints one line, above the bar if there is one."""
+        if self.terminal:
+            with self._harmless():
+                self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
+            return
+        encoding = getattr(self._out, "encoding", None) or "utf-8"
+        with self._harmless(), self._lock:
+            self._out.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+            self._out.flush()
+
+    def bar(self, where: str, step: int, total: int, facts: str) -> None:
+        """Draws the progress bar; only on a terminal."""
+        with self._harmless():
+            if self._bar is None:
+                self._bar = rich.progress.Progress(
+                    _column("{task.description}"),
+                    rich.progress.BarColumn(bar_width=None),
+                    _column("{task.fields[facts]}"),
+                    console=self._rich,
+                    expand=True,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                self._bar.add_task(where, total=total, facts=facts)
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], description=where, completed=step, facts=facts)
+
+    @contextlib.contextmanager
+    def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
+        """A spinner with the seconds that have gone by; without a terminal a line at the start and now and then."""
+        self.stop()
+        with contextlib.ExitStack() as stack:
+            if self.terminal:
+                sign = rich.progress.Progress(
+                    rich.progress.SpinnerColumn(),
+                    _Live(lambda: f"{text} ... ({seconds():.0f} s)"),
+                    console=self._rich,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                sign.add_task(text, total=None)
+                with self._harmless():
+                    sign.start()
+                stack.callback(lambda: self._end(sign))
+            else:
+                self.line(f"{text} ...")
+                over = threading.Event()
+                thread = threading.Thread(target=self._repeat, args=(text, seconds, over), daemon=True)
+                thread.start()
+                stack.callback(thread.join)
+                stack.callback(over.set)  # runs before the join
+            yield
+
+    def _repeat(self, text: str, seconds: Callable[[], float], over: threading.Event) -> None:
+        while not over.wait(PLAIN_SECONDS):
+            self.line(f"{text} ... ({seconds():.0f} s)")
+
+    def stop(self) -> None:
+        """Takes the bar away; the next progress draws a new one."""
+        if self._bar is not None:
+            self._end(self._bar)
+            self._bar = None
+
+    def _end(self, shown: rich.progress.Progress) -> None:
+        with self._harmless():
+            shown.stop()
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Lets no failure to write stop the run: from the first one on, nothing is printed."""
+        try:
+            yield
+        except (OSError, ValueError):  # a closed pipe or a full disk; a closed file
+            silent = open(os.devnull, "w")  # lives as long as the process
+            if self._out is sys.stdout:  # what is buffered would fail once more when the interpreter ends
+                with contextlib.suppress(OSError, ValueError):
+                    os.dup2(silent.fileno(), sys.stdout.fileno())
+            self._out = self._rich.file = silent
+
+
+class _Live(rich.progress.ProgressColumn):
+    """A column that asks for its text whenever it is drawn."""
+
+    def __init__(self, text: Callable[[], str]):
+        super().__init__(table_column=rich.table.Column(no_wrap=True))
+        self._text = text
+
+    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
+        """The text of now."""
+        return rich.text.Text(self._text())
+
+
+def _column(text: str) -> rich.progress.TextColumn:
+    return rich.progress.TextColumn(text, markup=False, table_column=rich.table.Column(no_wrap=True))
+
+
+def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
+    """Steps a second between two `(time, step)`; 0 where it cannot be told."""
+    seconds, steps = later[0] - earlier[0], later[1] - earlier[1]
+    return steps / seconds if seconds > 0 and steps > 0 else 0.0
+
+
+def _duration(seconds: float) -> str:
+    """Time as people say it, in the two largest units."""
+    seconds = max(0, round(seconds))
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def _words(name: str) -> str:
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def _format(name: str, value: Any) -> str:
+    value = float(value)
+    if name.endswith("accuracy"):
+        return f"{100 * value:.2f} %"
+    if name.endswith("seconds"):
+        return f"{value:.1f}"
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.4g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _jsonable(value: Any) -> Any:
+    """The value in JSON's types; a number that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _jsonable(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
