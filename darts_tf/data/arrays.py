@@ -103,7 +103,7 @@ def _check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> 
             version = npy.read_magic(file)
             read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
             shape, _, dtype = read_header(file)
-        except (ValueError, EOFError) as error:
+        except Exception as error:  # NumPy parses it as Python, so a damaged one can raise almost anything
             raise UserError(
                 f"Array {name!r} of {path} is damaged: expected what numpy.savez writes. Received: {one_line(error)}."
             ) from error
