@@ -99,8 +99,8 @@ def _read_call(text):
     fields = {}
     for keyword in call.keywords:
         if keyword.arg in fields:
-            raise UserError(f"the genotype's text has the field {keyword.arg!r} twice; keep one of them")
-        fields[keyword.arg] = _value(keyword.value, keyword.arg)
+            raise UserError(f"the genotype's text has the field {show(keyword.arg)} twice; keep one of them")
+        fields[keyword.arg] = _value(keyword.value, keyword.arg[:40])
     return fields
 
 
