@@ -82,7 +82,8 @@ def _read_call(text):
     for char in text:
         depth += (char in "([{") - (char in ")]}")
         deepest = max(deepest, depth)
-    if deepest > MAX_NESTING or re.search(r"[-+~]\s*[-+~]", text):  # deep trees can exhaust the parser's stack
+    signs = re.search(r"(?:[-+~]\s*){100}", text)  # an operation's name may have some, but is shorter
+    if deepest > MAX_NESTING or signs:  # deep trees can exhaust the parser's stack
         raise UserError(f"the genotype's text is nested too deeply; {_FORM}. Received: {show(text)}")
     try:
         with warnings.catch_warnings():

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from darts_tf import genotype, genotype_text
@@ -173,6 +173,7 @@ def test_extreme_alphas_give_no_warning():
 
 
 @QUICK
+@example(RecurrentGenotype([("a" + "-" * 63, 0)], [1]))  # looks like a chain of signs
 @given(genotypes())
 def test_round_trips(found):
     assert genotype.parse(found.to_text()) == found
