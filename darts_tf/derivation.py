@@ -81,8 +81,10 @@ def _derive(name, alphas, primitives, num_nodes, cls, dtype):
     choices = [index for index, operation in enumerate(primitives) if operation != "none"]
     if not choices or len(set(primitives)) < len(primitives):
         raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
-    if not is_integer(num_nodes) or not 1 <= num_nodes <= MAX_PAIRS:
-        raise UserError(f"num_nodes: expected a positive integer. Received: {show(num_nodes)}")
+    if not is_integer(num_nodes) or not 1 <= num_nodes <= MAX_PAIRS // cls.edges_per_node:
+        raise UserError(
+            f"num_nodes: expected an integer in 1..{MAX_PAIRS // cls.edges_per_node}. Received: {show(num_nodes)}"
+        )
     weights = _softmax(name, alphas, (sum(cls.num_inputs + i for i in range(num_nodes)), len(primitives)), dtype)
     pairs, first = [], 0
     for node in range(num_nodes):

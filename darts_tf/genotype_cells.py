@@ -16,7 +16,7 @@ from typing import Any, Self
 from darts_tf.errors import UserError
 from darts_tf.genotype_text import show
 
-MAX_PAIRS = 1_000
+MAX_PAIRS = 100  # with the longest names still within MAX_CHARS, so that what is saved can be read
 _OPERATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")  # good in a layer's name, a file and a drawing
 
 

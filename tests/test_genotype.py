@@ -153,7 +153,7 @@ def test_derivation_without_none():
         (np.zeros((3, 3)), {"dtype": "nonsense"}, "float32 or float64"),
         (np.zeros((3, 3)), {"primitives": ["none", "none", "a"]}, "different names"),
         (np.zeros((3, 1)), {"primitives": ["none"]}, "one at least not 'none'"),
-        (np.zeros((3, 3)), {"num_nodes": True}, "num_nodes: expected a positive integer. Received: True"),
+        (np.zeros((3, 3)), {"num_nodes": True}, "num_nodes: expected an integer in 1..100. Received: True"),
         (np.zeros((3, 3)), {"num_nodes": 0}, "Received: 0"),
         (np.zeros((3, 3)), {"concat": [0]}, "concat: expected different integers out of 1..2"),
     ],
@@ -310,7 +310,7 @@ PAIRS = (("a", 0), ("b", 1), ("a", 2), ("b", 0))
         ({"normal": (*PAIRS[:2], ("a", 3), ("b", 0))}, "normal[2]: node 1 reads one of the inputs 0..2"),
         ({"normal": (*PAIRS[:2], ("a", 3), ("b", 0))}, "later nodes are not there yet. Received: input=3 of 'a'"),
         ({"reduce": PAIRS[:3]}, "reduce: expected 2 pairs per node. Received: 3 pairs; add or drop one"),
-        ({"reduce": ()}, "reduce: expected a list of 1 to 1000 (operation, input) pairs. Received: ()"),
+        ({"reduce": ()}, "reduce: expected a list of 1 to 100 (operation, input) pairs. Received: ()"),
         ({"reduce": "ab"}, "Received: 'ab'"),
         ({"reduce": [("a", 0), ("b", 1, 2)]}, "reduce[1]: expected a pair (operation, input). Received: ('b', 1, 2)"),
         ({"reduce": [("a", 0), "b1"]}, "reduce[1]: expected a pair"),
@@ -420,3 +420,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 def test_show_is_one_short_line():
     assert len(genotype_text.show(["x" * 1000] * 1000)) < 700
     assert genotype_text.show(10**5000) == "a huge int"
+
+
+def test_the_largest_genotype_is_read_back(tmp_path):
+    pairs = [("x" * 64, node // 2) for node in range(100)]
+    found = ConvGenotype(*[pairs, list(range(51, 1, -1))] * 2)
+    assert genotype.load(genotype.save(found, tmp_path / "genotype.json")) == found == genotype.parse(found.to_text())
+    assert "1 to 100 (operation, input) pairs" in refused(ConvGenotype, *[pairs * 2, [2]] * 2)
