@@ -11,18 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from darts_tf.errors import UserError
-
-PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-"""The candidate operations of the paper in the original's order (source: `cnn/genotypes.py` of quark0/darts)."""
+from darts_tf.genotype import CONV_PRIMITIVES
 
 _MAX_SEED = 2**31 - 1
 _TYPE_NAMES = {bool: "a bool", int: "an int", float: "a finite number", str: "a string", tuple: "a tuple of strings"}
@@ -122,7 +111,7 @@ class SearchConfig:
     num_nodes: int = _field(4, "intermediate nodes of a cell", _at_least(1))
     concat: int = _field(0, "how many of the last nodes form the cell's output; 0 = all", _at_least(0))
     stem_multiplier: int = _field(3, "channels of the stem as a multiple of init_channels", _at_least(1))
-    primitives: tuple = _field(PRIMITIVES, "names of the candidate operations, comma separated", _distinct_names())
+    primitives: tuple = _field(CONV_PRIMITIVES, "names of the candidate operations, comma separated", _distinct_names())
     operations_file: str = _field("", "a Python file that adds operations of your own; it is executed")
     bn_eval: str = _field(
         "running",

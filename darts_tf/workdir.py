@@ -1,4 +1,4 @@
-"""The work directory of a run: its layout, its lock, its `config.json`, and files that are never half written.
+"""The work directory of a run: its layout, its lock, and its `config.json`.
 
 The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `plots/`,
 `tensorboard/`. No TensorFlow here.
@@ -13,43 +13,14 @@ from typing import Any, Self
 
 from darts_tf.config import SearchConfig
 from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
 
 _LOCK = ".lock"
-_TEMPORARY = ".tmp"
-
-
-def write_atomically(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file so that after a crash at any moment the path holds the old bytes or the new ones, never a mixture.
-
-    The bytes go to a temporary file in the same directory, reach the disk, and take the name in one step. When anything
-    fails the temporary file is removed and the old file is as before.
-
-    Raises:
-        OSError: As the system says it: disk full, no permission.
-    """
-    path = pathlib.Path(path)
-    temporary = temporary_of(path)
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too leaves nothing behind
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_directory(path.parent)
-
-
-def temporary_of(path: pathlib.Path) -> pathlib.Path:
-    """The name under which `write_atomically` prepares a file; a killed process may leave it behind."""
-    return path.with_name(f".{path.name}{_TEMPORARY}")
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
     """Removes what killed processes left half written; only for the process that holds the directory's lock."""
-    for orphan in pathlib.Path(directory).glob(f".*{_TEMPORARY}"):
+    for orphan in pathlib.Path(directory).glob(".*.tmp"):
         with contextlib.suppress(OSError):
             orphan.unlink()
 
@@ -64,13 +35,14 @@ def sync_directory(directory: str | os.PathLike) -> None:
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
-    """Writes JSON atomically, indented and with a final newline.
+    """Writes JSON, indented and with a final newline; after a crash the file is the old one or the new one.
 
     Raises:
-        OSError: As `write_atomically`.
+        OSError: As the system says it; the old file is as before.
         ValueError: A number is not finite; JSON has no word for it.
     """
-    write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
+    write_atomically(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    sync_directory(pathlib.Path(path).parent)
 
 
 class WorkDir:
@@ -127,11 +99,12 @@ class WorkDir:
     def _refuse_foreign_files(self) -> None:
         if self.config.exists():
             return
-        ours = {_LOCK, temporary_of(self.config).name, "checkpoints", "genotypes", "plots"}
+        ours = {_LOCK, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
         foreign = sorted(
             entry.name
             for entry in self.path.iterdir()
-            if entry.name not in ours or (entry.is_dir() and any(entry.iterdir()))
+            if not (entry.name in ours or entry.match(".config.json.*.tmp"))
+            or (entry.is_dir() and any(entry.iterdir()))
         )
         if foreign and not self.config.exists():  # another process may have just started a run here
             more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""

@@ -108,7 +108,7 @@ def test_what_cannot_be_stored_is_refused_and_leaves_nothing(tmp_path):
 
 
 def test_orphans_of_a_killed_process_are_removed_but_not_by_a_reader(tmp_path):
-    orphan = tmp_path / ".step_00000001.npz.tmp"
+    orphan = tmp_path / ".step_00000001.npz.123.tmp"
     orphan.write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     assert Checkpoints(tmp_path, read_only=True).restore() is None and orphan.exists()
@@ -331,11 +331,11 @@ def test_foreign_content_is_refused_and_nothing_is_added(tmp_path):
 
 def test_what_a_start_leaves_that_was_killed_early_is_no_obstacle(tmp_path):
     (tmp_path / ".lock").write_text("123\n")
-    (tmp_path / ".config.json.tmp").write_text("{")
+    (tmp_path / ".config.json.123.tmp").write_text("{")
     (tmp_path / "checkpoints").mkdir()
     with WorkDir(tmp_path) as work:
         work.open_for(SearchConfig())
-    assert not (tmp_path / ".config.json.tmp").exists()
+    assert not (tmp_path / ".config.json.123.tmp").exists()
     (tmp_path / "config.json").unlink()
     (tmp_path / "checkpoints" / "step_00000001.npz").write_text("precious")
     with pytest.raises(UserError, match="holds other files and no config.json.*Received: checkpoints"):

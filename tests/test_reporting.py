@@ -215,6 +215,22 @@ def test_tensorboard_forgets_what_is_past_the_checkpoint(tmp_path, torn):
     assert len(os.listdir(tmp_path / "tensorboard")) == 2
 
 
+def test_a_disk_too_full_for_tensorboard_is_said_once_and_the_run_goes_on(tmp_path):
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system takes root")
+    try:
+        report, out, _ = reporter(tmp_path, tensorboard=True)
+        weights = np.random.RandomState(0).rand(60, 40)
+        with report:
+            for epoch in range(1, 30):
+                report.alphas(epoch, "normal", weights, ["edge"] * 60, ["operation"] * 40)
+        assert out.getvalue().count("Going on without TensorBoard") == 1 and "No space left" in out.getvalue()
+        assert out.getvalue().count("\n") == 1
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
+
+
 def test_no_event_files_when_switched_off(tmp_path):
     report, _, _ = reporter(tmp_path)
     with report:

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.workdir import remove_temporaries, sync_directory, write_atomically
+from darts_tf.files import write_atomically
+from darts_tf.workdir import remove_temporaries, sync_directory
 
 _METADATA = "metadata.json"
 _FORMAT = 1
@@ -110,6 +111,7 @@ class Checkpoints:
         earlier = [other for other in self.steps() if other != step]
         try:
             write_atomically(path, data)
+            sync_directory(self.directory)  # the new name is on the disk before an old one goes
         except OSError as error:
             raise UserError(self._cannot_write(path, len(data), error, earlier)) from error
         past = [other for other in earlier if other < step]
@@ -119,7 +121,6 @@ class Checkpoints:
                 self.path(other).unlink(missing_ok=True)
             except OSError as error:
                 self._warn(f"Cannot remove the old checkpoint {self.path(other)}: {error.strerror or error}")
-        sync_directory(self.directory)
         return path
 
     def _cannot_write(self, path: pathlib.Path, size: int, error: OSError, earlier: list[int]) -> str:

@@ -24,7 +24,8 @@ import rich.table
 import rich.text
 
 from darts_tf.errors import UserError
-from darts_tf.workdir import WorkDir, remove_temporaries, write_atomically
+from darts_tf.files import write_atomically
+from darts_tf.workdir import WorkDir, remove_temporaries
 
 PLAIN_SECONDS = 10.0
 """Where there is no terminal: seconds between two lines of progress."""
@@ -250,16 +251,25 @@ class Reporter:
         return read_metrics(self._workdir.metrics)
 
     def _summarise(self, epoch: int, write: Callable[[Any], None]) -> None:
-        """Calls `write(tf.summary)` with the event file open and the epoch as the step."""
+        """Calls `write(tf.summary)` with the event file open and the epoch as the step.
+
+        Pictures are not worth a run: where they cannot be written, this is said once and the run goes on.
+        """
         if not self._tensorboard:
             return
         import tensorflow as tf  # here, since console and metrics.jsonl do without
 
-        if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self._workdir.tensorboard))
-        with self._writer.as_default(step=epoch):
-            write(tf.summary)
-        self._writer.flush()
+        errors = tf.errors
+        try:
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self._workdir.tensorboard))
+            with self._writer.as_default(step=epoch):
+                write(tf.summary)
+            self._writer.flush()
+        except (errors.ResourceExhaustedError, errors.PermissionDeniedError, errors.NotFoundError) as error:
+            self._tensorboard, self._writer = False, None
+            reason = str(error).split("\n")[0]
+            self.message(f"Going on without TensorBoard; its files cannot be written: {reason}")
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
