@@ -386,6 +386,22 @@ def test_unknown_held_out_class(tmp_path):
         images.load("folder", str(tmp_path))
 
 
+@pytest.mark.parametrize(("shape", "rows", "columns"), [((6, 10, 3), (0, 6), (2, 8)), ((9, 4, 3), (2, 6), (0, 4))])
+def test_resizing_takes_the_centre_square(tmp_path, shape, rows, columns):
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    for name in ("ant", "bee"):
+        write_image(tmp_path / name / "0.png", pixels)
+    side = min(shape[:2])
+    square = pixels[slice(*rows), slice(*columns)]
+    same = images.load("folder", str(tmp_path), image_size=side).train.read(tf.constant([0]))[0]
+    np.testing.assert_array_equal(same, square)
+    double = images.load("folder", str(tmp_path), image_size=2 * side).train.read(tf.constant([0]))[0].numpy()
+    # Half-pixel centres: output 1 lies a quarter of a pixel below input 0.
+    weights = np.array([0.75, 0.25])
+    expected = np.einsum("ijc,i,j->c", square[:2, :2].astype(float), weights, weights)
+    np.testing.assert_allclose(double[1, 1], expected, atol=0.51)
+
+
 # --- CIFAR-10
 
 

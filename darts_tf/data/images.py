@@ -60,7 +60,7 @@ def load(
     Raises:
         UserError: A setting is out of its range, or the data are missing or unusable.
     """
-    data_dir = os.fspath(data_dir)
+    data_dir = os.path.expanduser(data_dir)  # a shell does not expand --data_dir=~/data
     if dataset not in DATASETS:
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
     if channels not in (0, 1, 3):
