@@ -4,6 +4,7 @@ import sys
 import warnings
 
 from absl import flags
+
 from darts_tf.bin import _main
 
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 from absl import flags
-from darts_tf.bin import _flags
 from hypothesis import given
 from hypothesis import strategies as st
 
 from darts_tf import presets
+from darts_tf.bin import _flags
 from darts_tf.config import SearchConfig
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES

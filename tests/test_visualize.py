@@ -8,10 +8,10 @@ import subprocess
 import sys
 
 import pytest
-from darts_tf.bin import _main
-from darts_tf.bin import visualize as binary
 
 from darts_tf import genotype, visualize
+from darts_tf.bin import _main
+from darts_tf.bin import visualize as binary
 from darts_tf.errors import UserError
 
 PURE = shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=str(pathlib.Path(sys.executable).parent))

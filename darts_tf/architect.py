@@ -1,0 +1,172 @@
+"""Binds a supernet, its loss and the optimisers to the bilevel algorithm; knows no kind of cell.
+
+A supernet is anything with `weight_variables`, `arch_variables`, `state_variables` and
+`stateless(weights, alphas, inputs) -> (logits, statistics)` and `moved_state(state, statistics) -> state`.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from darts_tf import bilevel
+from darts_tf.bilevel import ALPHAS, WEIGHTS
+
+
+def values(variables) -> list:
+    """Returns the variables' present values as tensors."""
+    return [tf.convert_to_tensor(v) for v in variables]
+
+
+def cross_entropy(logits, labels):
+    """Returns the mean cross-entropy in nats of `(N, classes)` logits and `(N,)` integer labels."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+
+class SupernetLoss:
+    """The derivatives of a supernet's loss as functions of everything they depend on, each traced at most once.
+
+    The finite difference asks for the same gradient at two places, and the training loss's weight gradient is needed at
+    the start of the virtual step and of the real one. Traced as functions of (weights, alphas, batch, state) they are
+    built and optimised once and called as often as needed; a graph that spells out every call takes minutes to build.
+
+    Args:
+        supernet: See the module.
+        loss: `(logits, labels) -> scalar`.
+        trace: Turns a function of tensors into a traced one; by default it stays eager.
+    """
+
+    def __init__(self, supernet, loss=cross_entropy, trace=None):
+        self.supernet = supernet
+        self.loss = loss
+        self.trace = trace or (lambda function: function)
+        self.gradients = functools.cache(self._gradients)
+        self.mixed_product = functools.cache(self._mixed_product)
+
+    def _forward(self, weights, alphas, inputs, labels):
+        logits, statistics = self.supernet.stateless(weights, alphas, inputs)
+        return self.loss(logits, labels), logits, statistics
+
+    def _gradients(self, wrt, with_statistics):
+        """Returns a function `(weights, alphas, inputs, labels) -> (loss, logits, statistics, gradients)`."""
+
+        def function(weights, alphas, inputs, labels):
+            aside = []
+
+            def loss_of(weights, alphas):
+                loss, logits, statistics = self._forward(weights, alphas, inputs, labels)
+                aside.extend([logits, statistics if with_statistics else []])
+                return loss
+
+            loss, *gradients = bilevel.Objective(loss_of).gradients(weights, alphas, wrt)
+            return loss, *aside, gradients
+
+        return self.trace(function)
+
+    def _mixed_product(self):
+        """Returns a function `(weights, alphas, inputs, labels, vector) -> products`, see `Objective.mixed_product`."""
+
+        def function(weights, alphas, inputs, labels, vector):
+            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
+            return objective.mixed_product(weights, alphas, vector)
+
+        return self.trace(function)
+
+
+class BatchObjective(bilevel.Objective):
+    """A supernet's loss on one batch.
+
+    Args:
+        functions: A `SupernetLoss`.
+        batch: `(inputs, labels)`.
+        state: Moving statistics before the next forward pass; None where nobody wants to know them.
+
+    Attributes:
+        state: After `gradients`, the statistics that the forward pass would leave. No variable is written.
+        logits: After `gradients`, the logits, `(N, classes)`.
+    """
+
+    def __init__(self, functions: SupernetLoss, batch, state=None):
+        self.functions, self.batch, self.state, self.logits = functions, tuple(batch), state, None
+
+    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
+        """See `Objective.gradients`."""
+        # The training loss's weight gradient always tells its statistics, since the weight step shares its trace.
+        function = self.functions.gradients(tuple(wrt), self.state is not None or wrt == (WEIGHTS,))
+        loss, self.logits, statistics, gradients = function(weights, alphas, *self.batch)
+        if self.state is not None:
+            self.state = self.functions.supernet.moved_state(self.state, statistics)
+        return loss, *gradients
+
+    def mixed_product(self, weights, alphas, vector):
+        """See `Objective.mixed_product`."""
+        return self.functions.mixed_product()(weights, alphas, *self.batch, vector)
+
+
+class Architect:
+    """Moves the alphas: one step of Adam along the first- or second-order gradient.
+
+    Args:
+        functions: A `SupernetLoss`.
+        weight_optimizer: Its `update` is the virtual step, with its real momentum buffers. As in the original, the
+            virtual step does not clip.
+        alpha_optimizer: Moves `supernet.arch_variables`.
+        order: `"first"` or `"second"`.
+        hvp: `"finite_difference"` or `"exact"`, for the second order.
+        radius: Of the finite difference.
+        bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) move
+            the batch norms' statistics. Deviation: the original does so, here it is off by default, because statistics
+            of perturbed weights are nobody's. It changes no gradient.
+
+    Source: `cnn/architect.py`.
+    """
+
+    def __init__(
+        self,
+        functions: SupernetLoss,
+        weight_optimizer,
+        alpha_optimizer,
+        order="second",
+        hvp="finite_difference",
+        radius=0.01,
+        bn_updates=False,
+    ):
+        self.functions = functions
+        self.weight_optimizer, self.alpha_optimizer = weight_optimizer, alpha_optimizer
+        self.order, self.bn_updates = order, bn_updates
+        exact = bilevel.exact_hvp
+        self.hvp = exact if hvp == "exact" else functools.partial(bilevel.finite_difference_hvp, radius=radius)
+
+    def gradient(self, train_batch, valid_batch, rate):
+        """Computes the gradient of the validation loss in the alphas; writes nothing.
+
+        Args:
+            train_batch: `(inputs, labels)`.
+            valid_batch: The same, of other examples.
+            rate: Learning rate of the weights, xi.
+
+        Returns:
+            `(validation loss, gradients, state)`: the state is what the moving statistics become with `bn_updates`.
+        """
+        net = self.functions.supernet
+        state = values(net.state_variables) if self.bn_updates else None
+        weights, alphas = values(net.weight_variables), values(net.arch_variables)
+        valid = BatchObjective(self.functions, valid_batch, state if self.order == "first" else None)
+        if self.order == "first":
+            loss, gradients = bilevel.first_order_gradient(valid, weights, alphas)
+            return loss, gradients, valid.state
+        train = BatchObjective(self.functions, train_batch, state)
+
+        def virtual_step(weights, gradients):
+            return self.weight_optimizer.update(weights, gradients, rate)[0], rate
+
+        loss, gradients = bilevel.unrolled_gradient(train, valid, weights, alphas, virtual_step, self.hvp)
+        return loss, gradients, train.state
+
+    def step(self, train_batch, valid_batch, rate):
+        """Moves the alphas by one step; returns the validation loss (at w' in the second order)."""
+        loss, gradients, state = self.gradient(train_batch, valid_batch, rate)
+        if self.bn_updates:
+            for variable, value in zip(self.functions.supernet.state_variables, state, strict=True):
+                variable.assign(value)
+        self.alpha_optimizer.apply(gradients)
+        return loss

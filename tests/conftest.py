@@ -1,0 +1,31 @@
+"""What several tests share: the folder of golden numbers, and the floating-point type a test runs in."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the binaries do
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", ROOT.parent / "shared" / "golden"))
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """The folder of golden numbers."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"golden numbers are not at {GOLDEN}; DARTS_TF_GOLDEN names the folder")
+    return GOLDEN
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    """Runs a test in both types; Keras' default is afterwards what it was."""
+    import keras
+
+    before = keras.config.floatx()
+    keras.config.set_floatx(request.param)
+    yield request.param
+    keras.config.set_floatx(before)
