@@ -1,0 +1,66 @@
+"""TensorFlow as the binaries run it: threads, the graph optimiser that pays, and a quiet start.
+
+Nothing heavy is imported before `configure` is called, and it must be called before anything imports TensorFlow.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body raises."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: there is nobody to disturb
+        yield
+        return
+    _flush()
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            _flush()
+            os.dup2(kept, 2)
+            held.seek(0)
+            with open(2, "wb", closefd=False) as stderr:
+                stderr.write(held.read())
+            raise
+        finally:
+            _flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _flush() -> None:
+    if sys.stderr is not None:
+        sys.stderr.flush()
+
+
+def configure(threads: int = 0, jit_compile: bool = False) -> None:
+    """Imports TensorFlow and sets it up for this process; does it once, before anything runs.
+
+    Args:
+        threads: CPU threads that an operation may use; 0 for all cores.
+        jit_compile: Whether the step will be compiled by XLA.
+
+    Raises:
+        RuntimeError: TensorFlow has already been used in this process.
+    """
+    # The grouped convolutions' gradients exist on a CPU with oneDNN only, and it is the faster library.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
+    with quiet_stderr():
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+        # On a CPU the graph optimiser doubles the time of the first run, and the steps are no faster for it; XLA has
+        # its own. On a GPU TensorFlow's default stays: there it also chooses the convolutions' layout.
+        useless = jit_compile or not tf.config.list_physical_devices("GPU")
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": useless})
+        tf.config.list_logical_devices()  # the devices are opened here, with more notices
