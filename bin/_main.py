@@ -51,6 +51,8 @@ def run(name, main, define_flags, argv=None, positional=None):
         status = main(flag_values) or 0
         sys.stdout.flush()
         return status
+    except flags.Error as error:  # a value that only the whole config can refuse
+        _exit(name, f"{error} (`{name} --help` lists the flags)", 2)
     except KeyboardInterrupt:
         _exit(name, "interrupted", 130)
     except BrokenPipeError:  # `... | head`: the reader has seen enough

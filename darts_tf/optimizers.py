@@ -1,7 +1,7 @@
 """Update rules and schedules of the paper's optimisers as pure functions, and the optimisers that hold their state.
 
-Keras' own are other algorithms: its SGD folds the rate into the velocity and its `weight_decay` is decoupled. Here the L2
-term is part of the gradient, as in PyTorch 0.3.1, which the original code was written for.
+Keras' own are other algorithms: its SGD folds the rate into the velocity and its `weight_decay` is decoupled. Here the
+L2 term is part of the gradient, as in PyTorch 0.3.1, which the original code was written for.
 """
 
 import math

@@ -131,9 +131,9 @@ def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
 def _depthwise(stride: int, pad: int):
     """The fastest kernel for each of the three products, measured with oneDNN on a CPU.
 
-    Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input is padded
-    by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5: 5 ms against
-    10 ms) and chosen by naming the padding explicitly.
+    Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input
+    is padded by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5: 5 ms
+    against 10 ms) and chosen by naming the padding explicitly.
     """
     explicit = {"padding": "EXPLICIT", "explicit_paddings": [0, 0, pad, pad, pad, pad, 0, 0]}
     same = {"padding": "SAME"} if stride == 1 else explicit

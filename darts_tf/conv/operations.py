@@ -91,7 +91,7 @@ def moving_average(moving, batch):
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation with PyTorch's constants: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
+    """Batch normalisation as PyTorch does it: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
 
     `call(x, scale=None, training=False)` multiplies the result by `scale`, `(channels,)`, at no cost.
 
@@ -376,8 +376,8 @@ class SepConv7(SepConv):
 class DilConv(Operation):
     """`dil_conv_k`: ReLU, depthwise kxk with dilation 2, 1x1, batch norm.
 
-    At stride 1 and even sizes it works on the four phases of the image, where the dilation is one; at stride 2 dilation 2
-    is exactly an undilated convolution of every second pixel. Odd sizes dilate in the convolution itself.
+    At stride 1 and even sizes it works on the four phases of the image, where the dilation is one; at stride 2
+    dilation 2 is exactly an undilated convolution of every second pixel. Odd sizes dilate in the convolution itself.
     """
 
     size = 3

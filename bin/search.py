@@ -1,0 +1,38 @@
+"""Searches a convolutional cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
+
+import sys
+
+from darts_tf.bin import _flags, _main
+
+DEFAULT_PRESET = "digits_search"
+
+
+def search(flag_values):
+    """Searches a convolutional cell by gradient descent on the architecture; prints the genotype it found.
+
+    With no flags it searches on handwritten digits that need no download.
+    """
+    config = _flags.config_from(flag_values, DEFAULT_PRESET)
+    preset = flag_values["preset"].value or DEFAULT_PRESET
+    workdir = flag_values["workdir"].value or f"runs/{preset}"
+    print(f"darts-search: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    from darts_tf import runtime  # here, so that --help waits for nothing
+
+    runtime.configure(config.threads, config.jit_compile)
+    from darts_tf.training import search as training
+
+    genotype = training.search(config, workdir)
+    if genotype is None:
+        return 130
+    print(genotype.to_text())
+    print(f"genotype: {workdir}/genotype.json  drawings: {workdir}/plots")
+    return 0
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-search", search, _flags.define, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

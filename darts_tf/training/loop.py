@@ -1,0 +1,221 @@
+"""The epoch loop that every kind of training shares: steps in the graph, everything else in plain Python.
+
+A task says what one step does; the loop restores the newest checkpoint, runs N steps at a time, reports, checkpoints
+and stops cleanly on Ctrl-C and SIGTERM. On a CPU an interrupted and resumed run equals an uninterrupted one bit for bit.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from typing import Protocol
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.errors import UserError
+from darts_tf.training.checkpoint import Checkpoints
+
+LOOP_SECONDS = 1.0  # how long the graph keeps the machine between two looks at the metrics, where it may choose
+
+
+class Task(Protocol):
+    """What the loop asks of a kind of training.
+
+    Attributes:
+        epochs: How many.
+        steps_per_epoch: Steps in each.
+        variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
+    """
+
+    epochs: int
+    steps_per_epoch: int
+    variables: dict[str, list]
+
+    def start(self, step: int) -> None:
+        """Opens the data at a global step."""
+
+    def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
+        """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them."""
+
+    def summarise(self, sums: dict[str, float]) -> dict[str, float]:
+        """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
+
+    def end_epoch(self, epoch: int, record: dict) -> dict:
+        """Evaluates after an epoch (from 0); returns what to add to its record."""
+
+
+class Stop:
+    """Turns the first Ctrl-C or SIGTERM into a flag, so that the loop can save and stop; a second one is immediate."""
+
+    def __init__(self):
+        self.signal = None
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Listens while inside, if this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+
+        def note(number, frame):
+            if self.signal is not None:
+                raise KeyboardInterrupt
+            self.signal = number
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _snapshot(variables):
+    return {f"{name}/{i:05d}": np.array(v) for name, group in variables.items() for i, v in enumerate(group)}
+
+
+def restore(variables: dict[str, list], arrays) -> None:
+    """Puts a checkpoint's arrays into variables; nothing is written unless all fit.
+
+    Raises:
+        UserError: The arrays are not those of these variables.
+    """
+    named = {f"{name}/{i:05d}": v for name, group in variables.items() for i, v in enumerate(group)}
+    for name in sorted(named.keys() ^ arrays.keys()):
+        raise UserError(f"The checkpoint does not fit this run: {name} is in only one of them. Use another --workdir.")
+    for name, variable in named.items():
+        if tuple(variable.shape) != arrays[name].shape:
+            raise UserError(
+                f"The checkpoint does not fit this run: {name} has shape {arrays[name].shape}, expected "
+                f"{tuple(variable.shape)}. Use another --workdir."
+            )
+    for name, variable in named.items():
+        variable.assign(arrays[name])
+
+
+class Loop:
+    """Runs a task's epochs.
+
+    Args:
+        task: What to run.
+        workdir: An opened `WorkDir`.
+        config: Its `checkpoint_minutes`, `keep_checkpoints` and `steps_per_loop` are used.
+        reporter: A `Reporter`.
+    """
+
+    def __init__(self, task: Task, workdir, config, reporter):
+        self.task, self.config, self.reporter = task, config, reporter
+        self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
+        self.step, self.sums, self.history = 0, {}, []
+        self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.task.epochs * self.task.steps_per_epoch
+
+    def run(self) -> bool:
+        """Runs until the end, or until it is told to stop; returns whether it reached the end.
+
+        Raises:
+            UserError: The loss is not finite, or a checkpoint cannot be written.
+        """
+        self._resume()
+        with Stop().listening() as stop:
+            while self.step < self.total:
+                epoch, done = divmod(self.step, self.task.steps_per_epoch)
+                self._steps(epoch, min(self.per_loop, self.task.steps_per_epoch - done))
+                if self.step % self.task.steps_per_epoch == 0:
+                    self._end_epoch(epoch)
+                if stop.signal is not None and self.step < self.total:
+                    self._save()
+                    return False
+                if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+                    self._save()
+        return True
+
+    def _resume(self):
+        found = self.checkpoints.restore()
+        if found is not None:
+            restore(self.task.variables, found.arrays)
+            self.step, self.sums, self.history = found.step, found.metadata["sums"], found.metadata["history"]
+            self.reporter.message(
+                f"resuming at step {self.step} of {self.total} from {self.checkpoints.path(self.step)}"
+            )
+        self.reporter.resume(self.step // self.task.steps_per_epoch)
+        self._rewrite_history()
+        self.task.start(self.step)
+
+    def _rewrite_history(self):
+        """Writes again the records that a kill between the checkpoint and the report has swallowed."""
+        for record in self.history[len(self.reporter.history()) :]:
+            self.reporter.epoch(record)
+
+    def _steps(self, epoch, count):
+        begin = time.monotonic()
+        values = self.task.run(epoch, count)
+        seconds = time.monotonic() - begin
+        first, self.step = self.step, self.step + count
+        self._check_finite(values, first)
+        # Summed one by one in float64: the sum does not depend on how the steps were grouped.
+        for name, numbers in values.items():
+            for number in numbers:
+                self.sums[name] = self.sums.get(name, 0.0) + float(number)
+        self.sums["steps"] = self.sums.get("steps", 0) + count
+        if not self.config.steps_per_loop:
+            self.per_loop = max(1, min(round(count * LOOP_SECONDS / max(seconds, 1e-3)), 2 * self.per_loop))
+        done = self.step - epoch * self.task.steps_per_epoch
+        metrics = self.task.summarise(self.sums)
+        self.reporter.progress(epoch + 1, self.task.epochs, done, self.task.steps_per_epoch, metrics)
+
+    def _check_finite(self, values, first):
+        for name, numbers in values.items():
+            bad = np.flatnonzero(~np.isfinite(numbers))
+            if bad.size:
+                saved = self.checkpoints.steps()
+                kept = (
+                    f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
+                )
+                raise UserError(
+                    f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}, in steps "
+                    f"{first + 1} to {first + len(numbers)}. {kept}; try a lower learning rate in a new work directory."
+                )
+
+    def _end_epoch(self, epoch):
+        record = {"epoch": epoch + 1, "step": self.step, **self.task.summarise(self.sums)}
+        record |= self.task.end_epoch(epoch, record)
+        self.sums = {}
+        self.history.append({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()})
+        self._save()
+        self.reporter.epoch(record)
+
+    def _save(self):
+        self.checkpoints.save(self.step, _snapshot(self.task.variables), {"sums": self.sums, "history": self.history})
+        self.saved_at = time.monotonic()
+
+
+def steps_in_graph(step, names):
+    """Returns a traced function that takes many steps without a return to Python.
+
+    Args:
+        step: `(*batches, rate) -> dict` of scalars.
+        names: Which of them to return.
+
+    Returns:
+        `(iterators, count, rate) -> {name: (count,)}`; the count is a tensor, so nothing is traced again.
+    """
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(iterators, count, rate):
+        def body(index, arrays):
+            report = step(*[next(iterator) for iterator in iterators], rate)
+            values = [tf.cast(report[name], tf.float32) for name in names]
+            return index + 1, tuple(a.write(index, v) for a, v in zip(arrays, values, strict=True))
+
+        arrays = tuple(tf.TensorArray(tf.float32, size=count, element_shape=()) for _ in names)
+        _, arrays = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), arrays), parallel_iterations=1)
+        return {name: array.stack() for name, array in zip(names, arrays, strict=True)}
+
+    return run

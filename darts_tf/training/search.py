@@ -1,0 +1,278 @@
+"""The search for a cell, from a config to a genotype."""
+
+import pathlib
+import runpy
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from darts_tf import genotype as genotypes
+from darts_tf import optimizers, visualize
+from darts_tf.architect import cross_entropy
+from darts_tf.conv.networks import ConvSupernet
+from darts_tf.conv.operations import OPERATIONS
+from darts_tf.data import images
+from darts_tf.errors import UserError
+from darts_tf.training.loop import Loop, steps_in_graph
+from darts_tf.training.reporting import Reporter
+from darts_tf.training.step import SearchStep
+from darts_tf.workdir import WorkDir, write_json
+
+TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
+
+
+def add_operations(path: str) -> None:
+    """Runs a user's Python file that calls `operations.add_operation`.
+
+    Raises:
+        UserError: There is no such file, or it fails; one line that names the error.
+    """
+    if not path or path in _executed:
+        return
+    if not pathlib.Path(path).is_file():
+        raise UserError(f"There is no file of operations. Expected a Python file. Received: --operations_file={path}.")
+    try:
+        runpy.run_path(path)
+    except Exception as error:
+        raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
+    _executed.add(path)
+
+
+_executed = set()  # operations are added once in a process
+
+
+def build_supernet(config, dataset) -> ConvSupernet:
+    """Builds the supernet of a config for a data set; its start values are a function of `config.seed`."""
+    add_operations(config.operations_file)
+    keras.utils.set_random_seed(config.seed)
+    return ConvSupernet(
+        len(dataset.class_names),
+        dataset.image_shape,
+        config.init_channels,
+        config.num_cells,
+        config.num_nodes,
+        config.concat,
+        config.stem_multiplier,
+        config.primitives,
+        config.alpha_init,
+        config.alpha_init_scale,
+    )
+
+
+def load_data(config):
+    """Loads a config's images; returns `(dataset, train_indices, valid_indices)`, the two disjoint.
+
+    Raises:
+        UserError: The data are missing or bad, or a half has fewer examples than a batch.
+    """
+    dataset = images.load(
+        config.dataset, config.data_dir, config.image_size, config.max_train_examples, seed=config.seed
+    )
+    halves = images.search_split(dataset.train.labels, config.train_portion, config.split, config.seed)
+    for half, name in zip(halves, ("weights", "alphas"), strict=True):
+        if len(half) < config.batch_size:
+            raise UserError(
+                f"The batch is larger than the part of the data that trains the {name}, {len(half)} examples. "
+                f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples."
+            )
+    return dataset, *halves
+
+
+class SearchTask:
+    """One search as the loop sees it, see `loop.Task`.
+
+    Args:
+        config: A `SearchConfig`.
+        data: What `load_data` returns.
+        workdir: An opened `WorkDir`.
+        reporter: A `Reporter`.
+    """
+
+    def __init__(self, config, data, workdir, reporter):
+        self.config, self.workdir, self.reporter = config, workdir, reporter
+        self.dataset, self.train_indices, self.valid_indices = data
+        self.epochs, self.steps_per_epoch = config.epochs, len(self.train_indices) // config.batch_size
+        self.supernet = build_supernet(config, self.dataset)
+        self.step = SearchStep(self.supernet, config)
+        self.variables = self.step.variables
+        self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
+        self._evaluate = tf.function(self._count_correct, autograph=False, reduce_retracing=True)
+        self.genotype = None
+
+    def rate(self, epoch: int) -> float:
+        """Returns the learning rate of the weights in an epoch (from 0)."""
+        c = self.config
+        return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+
+    def start(self, step: int) -> None:
+        """Opens the two streams, each a pure function of (seed, step)."""
+        c, d = self.config, self.dataset
+        self.iterators = [
+            iter(
+                images.stream(
+                    d.train,
+                    indices,
+                    c.batch_size,
+                    2 * c.seed + stream,
+                    step,
+                    mean=d.mean,
+                    std=d.std,
+                    crop_padding=c.crop_padding,
+                    flip=c.flip,
+                    cutout=c.cutout,
+                )
+            )
+            for indices, stream in ((self.train_indices, TRAIN_SEED), (self.valid_indices, VALID_SEED))
+        ]
+
+    def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
+        """Takes steps; the first call builds the graph, and says so."""
+        moves = epoch >= self.config.warmup_epochs
+        rate = tf.constant(self.rate(epoch), self.supernet.compute_dtype)
+        if moves not in self._loops:
+            self._loops[moves] = self._build(moves, rate)
+        report = self._loops[moves](self.iterators, tf.constant(count), rate)
+        return {name: value.numpy() for name, value in report.items()}
+
+    def _build(self, moves, rate):
+        def step(train_batch, valid_batch, rate):
+            return self.step(train_batch, valid_batch, rate, moves)
+
+        if self.config.jit_compile:
+            step = tf.function(step, autograph=False, jit_compile=True)
+        names = ["loss", "correct", "gradient_norm"] + (["valid_loss"] if moves else [])
+        run = steps_in_graph(step, names)
+        with self.reporter.working("building the graph", "graph built"):
+            run.get_concrete_function(self.iterators, tf.constant(1), rate)
+        return run
+
+    def summarise(self, sums: dict[str, float]) -> dict[str, float]:
+        """Means over steps and examples."""
+        steps = sums["steps"]
+        metrics = {
+            "train_loss": sums["loss"] / steps,
+            "train_accuracy": sums["correct"] / (steps * self.config.batch_size),
+            "gradient_norm": sums["gradient_norm"] / steps,
+        }
+        if "valid_loss" in sums:
+            metrics["arch_loss"] = sums["valid_loss"] / steps
+        return metrics
+
+    def _count_correct(self, batch, labels):
+        if self.config.bn_eval == "batch":
+            net = self.supernet
+            weights = [[v.value for v in group] for group in (net.weight_variables, net.arch_variables)]
+            logits, _ = net.stateless(*weights, batch)
+        else:
+            logits = self.supernet(batch, training=False)
+        correct = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
+        return tf.reduce_sum(tf.cast(correct, tf.int32)), cross_entropy(logits, labels)
+
+    def evaluate(self) -> dict[str, float]:
+        """Returns loss and accuracy of the supernet on the half that trains the alphas, without augmentation.
+
+        Deviation: the original augments here too. It is no estimate of what a derived network reaches.
+        """
+        c, d = self.config, self.dataset
+        indices = self.valid_indices[: c.valid_examples or None]
+        correct, loss = 0, 0.0
+        for batch, labels in images.evaluation_batches(d.train, indices, c.batch_size, mean=d.mean, std=d.std):
+            hits, mean = self._evaluate(batch, labels)
+            correct, loss = correct + int(hits), loss + float(mean) * len(labels)
+        return {"valid_loss": loss / len(indices), "valid_accuracy": correct / len(indices)}
+
+    def end_epoch(self, epoch: int, record: dict) -> dict:
+        """Evaluates the supernet, derives the epoch's genotype, writes and draws it."""
+        added = {"learning_rate": self.rate(epoch), **self.evaluate()}
+        self.genotype = self.derive()
+        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
+        self.draw(epoch + 1)
+        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
+        self._epoch_start = time.monotonic()
+        return added | {"genotype": self.genotype.to_json()}
+
+    def derive(self):
+        """Returns the genotype of the present alphas."""
+        c = self.config
+        concat = c.concat or c.num_nodes
+        return genotypes.derive_conv(
+            *[np.array(a) for a in self.supernet.arch_variables],
+            c.primitives,
+            c.num_nodes,
+            range(2 + c.num_nodes - concat, 2 + c.num_nodes),
+        )
+
+    def draw(self, epoch: int) -> None:
+        """Shows the mixing weights, and draws the cells when they have changed."""
+        nodes = range(self.config.num_nodes)
+        edges = [f"{source}->{node + 2}" for node in nodes for source in range(node + 2)]
+        for name, weights in zip(("normal", "reduction"), self.supernet.mixing_weights(), strict=True):
+            self.reporter.alphas(epoch, name, weights.numpy(), edges, self.config.primitives)
+        if self.genotype == self._drawn:
+            return
+        draw(self.genotype, self.workdir.plots, self.reporter.message)
+        self._drawn = self.genotype
+        for name in ("normal", "reduction"):
+            picture = self.workdir.plots / f"{name}.png"
+            self.reporter.drawing(epoch, name, picture if picture.exists() else None)
+
+
+def draw(genotype, directory, message) -> None:
+    """Draws a genotype; a missing Graphviz is told in one line and stops nothing."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        visualize.draw(genotype, directory)
+    for warning in caught:
+        message(f"warning: {warning.message}")
+
+
+def search(config, workdir, out=None, tensorboard=None):
+    """Searches a cell, or goes on with an interrupted search in the same work directory.
+
+    Args:
+        config: A `SearchConfig`.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        The genotype, or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
+    """
+    out = out or sys.stdout
+    add_operations(config.operations_file)
+    for name in config.primitives:
+        if name not in OPERATIONS:
+            raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
+    data = load_data(config)
+    dataset, train_indices, valid_indices = data
+    with WorkDir(workdir) as directory:
+        changes = directory.open_for(config)
+        images.save_split(directory.path / "split.json", train_indices, valid_indices)
+        total = config.epochs * (len(train_indices) // config.batch_size)
+        with Reporter(directory, total, config.tensorboard if tensorboard is None else tensorboard, out) as reporter:
+            for change in changes:
+                reporter.message(f"changed since the last start: {change}")
+            with reporter.working("building the supernet", "supernet built"):
+                task = SearchTask(config, data, directory, reporter)
+            size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
+            reporter.message(
+                f"{dataset.name}: {len(train_indices)} examples train the weights, {len(valid_indices)} the alphas; "
+                f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
+                f"{size:,} weights; {total} steps, {config.order} order"
+                + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
+            )
+            if not Loop(task, directory, config, reporter).run():
+                reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
+                return None
+            genotype = task.derive()
+            genotypes.save(genotype, directory.path / "genotype.json")
+            draw(genotype, directory.plots, reporter.message)
+    return genotype
