@@ -1,3 +1,31 @@
-"""Differentiable architecture search (DARTS, arXiv:1806.09055) for TensorFlow and Keras 3."""
+"""Differentiable architecture search (DARTS, arXiv:1806.09055) for TensorFlow and Keras 3.
+
+Names are imported when they are first used: `import darts_tf` is instant, and genotypes need no TensorFlow.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+_MODULES = ("bilevel", "genotype", "interop", "presets", "visualize")
+_NAMES = {
+    "SearchConfig": "darts_tf.config",
+    "UserError": "darts_tf.errors",
+    "add_operation": "darts_tf.conv.operations",
+    "configure": "darts_tf.runtime",
+    "search": "darts_tf.training.search",
+}
+__all__ = sorted([*_MODULES, *_NAMES])
+
+
+def __getattr__(name):
+    """Imports a public name."""
+    if name in _MODULES:
+        return importlib.import_module(f"darts_tf.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'darts_tf' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

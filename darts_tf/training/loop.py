@@ -1,11 +1,12 @@
 """The epoch loop that every kind of training shares: steps in the graph, everything else in plain Python.
 
 A task says what one step does; the loop restores the newest checkpoint, runs N steps at a time, reports, checkpoints
-and stops cleanly on Ctrl-C and SIGTERM. On a CPU an interrupted and resumed run equals an uninterrupted one bit for bit.
+and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted one bit for bit.
 """
 
 import contextlib
 import math
+import os
 import signal
 import threading
 import time
@@ -63,6 +64,8 @@ class Stop:
             if self.signal is not None:
                 raise KeyboardInterrupt
             self.signal = number
+            # Written past Python's buffers, whose lock the interrupted code may hold.
+            os.write(2, b"stopping: saving after the running steps; once more stops at once\n")
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -174,14 +177,15 @@ class Loop:
         for name, numbers in values.items():
             bad = np.flatnonzero(~np.isfinite(numbers))
             if bad.size:
-                saved = self.checkpoints.steps()
-                kept = (
-                    f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
-                )
                 raise UserError(
                     f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}, in steps "
-                    f"{first + 1} to {first + len(numbers)}. {kept}; try a lower learning rate in a new work directory."
+                    f"{first + 1} to {first + len(numbers)}. {self._advice()}"
                 )
+
+    def _advice(self):
+        saved = self.checkpoints.steps()
+        kept = f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
+        return f"{kept}; try a lower learning rate in a new work directory."
 
     def _end_epoch(self, epoch):
         record = {"epoch": epoch + 1, "step": self.step, **self.task.summarise(self.sums)}
@@ -192,7 +196,11 @@ class Loop:
         self.reporter.epoch(record)
 
     def _save(self):
-        self.checkpoints.save(self.step, _snapshot(self.task.variables), {"sums": self.sums, "history": self.history})
+        arrays = _snapshot(self.task.variables)
+        for name, array in arrays.items():  # the loss tells of ruined weights one step late
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(f"{name} is not finite after step {self.step}. {self._advice()}")
+        self.checkpoints.save(self.step, arrays, {"sums": self.sums, "history": self.history})
         self.saved_at = time.monotonic()
 
 

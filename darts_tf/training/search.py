@@ -254,14 +254,14 @@ def search(config, workdir, out=None, tensorboard=None):
     data = load_data(config)
     dataset, train_indices, valid_indices = data
     with WorkDir(workdir) as directory:
-        changes = directory.open_for(config)
-        images.save_split(directory.path / "split.json", train_indices, valid_indices)
         total = config.epochs * (len(train_indices) // config.batch_size)
         with Reporter(directory, total, config.tensorboard if tensorboard is None else tensorboard, out) as reporter:
-            for change in changes:
-                reporter.message(f"changed since the last start: {change}")
             with reporter.working("building the supernet", "supernet built"):
                 task = SearchTask(config, data, directory, reporter)
+            # Only now that the settings are known to make a network: a directory keeps those it was made with.
+            for change in directory.open_for(config):
+                reporter.message(f"changed since the last start: {change}")
+            images.save_split(directory.path / "split.json", train_indices, valid_indices)
             size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
             reporter.message(
                 f"{dataset.name}: {len(train_indices)} examples train the weights, {len(valid_indices)} the alphas; "
