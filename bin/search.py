@@ -14,7 +14,9 @@ def search(flag_values):
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET)
     preset = flag_values["preset"].value or DEFAULT_PRESET
-    workdir = flag_values["workdir"].value or f"runs/{preset}"
+    workdir = flag_values["workdir"].value
+    if workdir is None:
+        workdir = f"runs/{preset}"
     print(f"darts-search: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
     from darts_tf import runtime  # here, so that --help waits for nothing
 

@@ -199,7 +199,7 @@ class SearchTask:
         c = self.config
         concat = c.concat or c.num_nodes
         return genotypes.derive_conv(
-            *[np.array(a) for a in self.supernet.arch_variables],
+            *[np.asarray(a) for a in self.supernet.arch_variables],
             c.primitives,
             c.num_nodes,
             range(2 + c.num_nodes - concat, 2 + c.num_nodes),
