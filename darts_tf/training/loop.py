@@ -76,7 +76,9 @@ class Stop:
 
 
 def _snapshot(variables):
-    return {f"{name}/{i:05d}": np.array(np.asarray(v)) for name, group in variables.items() for i, v in enumerate(group)}
+    return {
+        f"{name}/{i:05d}": np.array(np.asarray(v)) for name, group in variables.items() for i, v in enumerate(group)
+    }
 
 
 def restore(variables: dict[str, list], arrays) -> None:
