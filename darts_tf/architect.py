@@ -5,10 +5,11 @@ A supernet is anything with `weight_variables`, `arch_variables`, `state_variabl
 """
 
 import functools
+import math
 
 import tensorflow as tf
 
-from darts_tf import bilevel
+from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 
 
@@ -22,12 +23,37 @@ def cross_entropy(logits, labels):
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
 
 
+class Packing:
+    """Many tensors as one vector, so that `w' = w - xi * g` is one operation and not five hundred.
+
+    Args:
+        variables: What to pack, in this order; all of one type.
+    """
+
+    def __init__(self, variables):
+        self.shapes = [tuple(v.shape) for v in variables]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+
+    def pack(self, tensors) -> list:
+        """Returns a list of one vector, `(sum of sizes,)`."""
+        vectors = [t if len(t.shape) == 1 else graph.reshape(t, -1) for t in values(tensors)]
+        return [tf.concat(vectors, 0)]
+
+    def unpack(self, vectors) -> list:
+        """Returns the tensors in a list of one vector."""
+        parts = tf.split(vectors[0], self.sizes)
+        pairs = zip(parts, self.shapes, strict=True)
+        return [part if len(shape) == 1 else graph.reshape(part, *shape) for part, shape in pairs]
+
+
 class SupernetLoss:
     """The derivatives of a supernet's loss as functions of everything they depend on, each traced at most once.
 
     The finite difference asks for the same gradient at two places, and the training loss's weight gradient is needed at
     the start of the virtual step and of the real one. Traced as functions of (weights, alphas, batch, state) they are
     built and optimised once and called as often as needed; a graph that spells out every call takes minutes to build.
+
+    Weights, and moving statistics, are lists of one vector (see `Packing`); alphas are a list of matrices.
 
     Args:
         supernet: See the module.
@@ -39,11 +65,12 @@ class SupernetLoss:
         self.supernet = supernet
         self.loss = loss
         self.trace = trace or (lambda function: function)
+        self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
         self.gradients = functools.cache(self._gradients)
         self.mixed_product = functools.cache(self._mixed_product)
 
     def _forward(self, weights, alphas, inputs, labels):
-        logits, statistics = self.supernet.stateless(weights, alphas, inputs)
+        logits, statistics = self.supernet.stateless(self.weights.unpack(weights), alphas, inputs)
         return self.loss(logits, labels), logits, statistics
 
     def _gradients(self, wrt, with_statistics):
@@ -54,7 +81,7 @@ class SupernetLoss:
 
             def loss_of(weights, alphas):
                 loss, logits, statistics = self._forward(weights, alphas, inputs, labels)
-                aside.extend([logits, statistics if with_statistics else []])
+                aside.extend([logits, self.state.pack(statistics) if with_statistics else []])
                 return loss
 
             loss, *gradients = bilevel.Objective(loss_of).gradients(weights, alphas, wrt)
@@ -136,20 +163,23 @@ class Architect:
         exact = bilevel.exact_hvp
         self.hvp = exact if hvp == "exact" else functools.partial(bilevel.finite_difference_hvp, radius=radius)
 
-    def gradient(self, train_batch, valid_batch, rate):
+    def gradient(self, train_batch, valid_batch, rate, weights=None):
         """Computes the gradient of the validation loss in the alphas; writes nothing.
 
         Args:
             train_batch: `(inputs, labels)`.
             valid_batch: The same, of other examples.
             rate: Learning rate of the weights, xi.
+            weights: The present weights, packed, if the caller has them already.
 
         Returns:
-            `(validation loss, gradients, state)`: the state is what the moving statistics become with `bn_updates`.
+            `(validation loss, gradients, state)`: the state is what the moving statistics become with `bn_updates`,
+            packed.
         """
         net = self.functions.supernet
-        state = values(net.state_variables) if self.bn_updates else None
-        weights, alphas = values(net.weight_variables), values(net.arch_variables)
+        state = self.functions.state.pack(net.state_variables) if self.bn_updates else None
+        weights = weights or self.functions.weights.pack(net.weight_variables)
+        alphas = values(net.arch_variables)
         valid = BatchObjective(self.functions, valid_batch, state if self.order == "first" else None)
         if self.order == "first":
             loss, gradients = bilevel.first_order_gradient(valid, weights, alphas)
@@ -162,10 +192,11 @@ class Architect:
         loss, gradients = bilevel.unrolled_gradient(train, valid, weights, alphas, virtual_step, self.hvp)
         return loss, gradients, train.state
 
-    def step(self, train_batch, valid_batch, rate):
-        """Moves the alphas by one step; returns the validation loss (at w' in the second order)."""
-        loss, gradients, state = self.gradient(train_batch, valid_batch, rate)
+    def step(self, train_batch, valid_batch, rate, weights=None):
+        """Moves the alphas by one step, see `gradient`; returns the validation loss (at w' in the second order)."""
+        loss, gradients, state = self.gradient(train_batch, valid_batch, rate, weights)
         if self.bn_updates:
+            state = self.functions.state.unpack(state)
             for variable, value in zip(self.functions.supernet.state_variables, state, strict=True):
                 variable.assign(value)
         self.alpha_optimizer.apply(gradients)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.architect import Architect, SupernetLoss, values
+from darts_tf.architect import Architect, SupernetLoss
 from darts_tf.config import SearchConfig
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.data import images
@@ -157,7 +157,7 @@ def gradients(
         say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
         net = supernet(config, image_shape, num_classes)
         functions = SupernetLoss(net, trace=traced)
-        sgd = SGD(values(net.weight_variables), config.momentum, config.weight_decay)
+        sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         settings = {"first order": {"order": "first"}}
         settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}

@@ -187,7 +187,7 @@ def load_arrays(layer, arrays) -> None:
     for name, slot in every.items():
         key = id(slot.variable)
         if key not in new:
-            new[key] = (slot.variable, np.array(slot.variable))
+            new[key] = (slot.variable, np.asarray(slot.variable).copy())
         slot.write(new[key][1], arrays[name])
     for variable, array in new.values():
         variable.assign(array)

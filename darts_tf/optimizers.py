@@ -12,7 +12,8 @@ import tensorflow as tf
 
 def _scalars(dtype, *numbers):
     """Constants made once, not once for each variable: they would be half of the graph."""
-    return [tf.cast(number, dtype) for number in numbers]
+    # A cast of a Python number would go through float32.
+    return [tf.cast(n, dtype) if tf.is_tensor(n) else tf.constant(n, dtype) for n in numbers]
 
 
 def sgd_update(weights, gradients, buffers, *, rate, momentum, weight_decay):

@@ -10,6 +10,7 @@ FOLDERS = {"conv": 2, "recurrent": 2, "data": 3, "training": 4, "export": 5, "bi
 MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,
+    "graph": 1,
     "runtime": 1,
     "architect": 3,
     "benchmark": 5,

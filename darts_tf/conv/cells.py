@@ -1,8 +1,10 @@
 """The mixed operation and the search cell."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from darts_tf import graph
 from darts_tf.conv import functional
 from darts_tf.conv.operations import OPERATIONS, FactorizedReduce, ReLUConvBN, Source, Zero
 
@@ -41,10 +43,10 @@ class MixedOp(keras.layers.Layer):
     def terms(self, x, weights, training=False) -> list[list]:
         """Returns for each edge the tensors `(N, H', W', C)` whose sum is its output; see `call`."""
         source = Source(x, self.edges)
-        by_primitive = tf.transpose(weights)  # (P, E)
-        ones = functional.constant(1.0, (1, 1, self.channels), weights.dtype)
-        scales = functional.reshape(by_primitive, -1, self.edges, 1) * ones
-        scales = tf.unstack(functional.reshape(scales, len(self.operations), self.edges * self.channels))
+        # Choosing and repeating by products with zeros and ones takes one node where slices take a dozen.
+        repeat = np.repeat(np.eye(self.edges), self.channels, axis=1)
+        scales = tf.matmul(weights, graph.array(repeat, weights.dtype), transpose_a=True)  # (P, E * C)
+        scales = tf.unstack(scales)
         shared, phases, wide = {}, [], []
         for index, (operation, scale) in enumerate(zip(self.operations, scales, strict=True)):
             if isinstance(operation, Zero):
@@ -67,7 +69,8 @@ class MixedOp(keras.layers.Layer):
             for edge, part in enumerate(tf.split(total, self.edges, -1) if self.edges > 1 else [total]):
                 terms[edge].append(part)
         if shared:
-            mixed = self._mix(list(shared.values()), tf.gather(by_primitive, functional.integers(list(shared))))
+            columns = graph.array(np.eye(len(self.operations))[:, list(shared)], weights.dtype)
+            mixed = self._mix(list(shared.values()), tf.matmul(weights, columns))
             for edge, part in enumerate(mixed):
                 terms[edge].append(part)
         if not (wide or shared):
@@ -75,11 +78,11 @@ class MixedOp(keras.layers.Layer):
         return terms
 
     def _mix(self, tensors, weights):
-        """Returns `sum_s weights[s, e] * tensors[s]` for each edge e: one thin matrix product, no wide temporaries."""
-        rows = functional.reshape(tf.stack(tensors), len(tensors), -1)
-        mixed = tf.matmul(tf.cast(weights, rows.dtype), rows, transpose_a=True)
+        """Returns `sum_s weights[e, s] * tensors[s]` for each edge e: one thin matrix product, no wide temporaries."""
+        rows = graph.reshape(tf.stack(tensors), len(tensors), -1)
+        mixed = tf.matmul(tf.cast(weights, rows.dtype), rows)
         shape = [-1, *tensors[0].shape[1:]]
-        return [functional.reshape(row, *shape) for row in tf.unstack(mixed)]
+        return [graph.reshape(row, *shape) for row in tf.unstack(mixed)]
 
 
 class SearchCell(keras.layers.Layer):
@@ -113,6 +116,11 @@ class SearchCell(keras.layers.Layer):
         ]
         self.built = True
 
+    @property
+    def num_edges(self) -> int:
+        """Edges of the cell, which are the rows of its alphas."""
+        return self.num_nodes * (self.num_nodes + 3) // 2
+
     def targets(self, state: int) -> range:
         """Returns the nodes that a state feeds: states 0 and 1 are the inputs, state i + 2 is node i."""
         return range(max(0, state - 1), self.num_nodes)
@@ -136,7 +144,8 @@ class SearchCell(keras.layers.Layer):
         states = [self.preprocess0(s0, training=training), self.preprocess1(s1, training=training)]
         sums = [[] for _ in range(self.num_nodes)]
         for state, mixed in enumerate(self.mixed):
-            rows = tf.gather(weights, functional.integers(self.edge_rows(state)))
+            choose = graph.array(np.eye(self.num_edges)[self.edge_rows(state)], weights.dtype)
+            rows = tf.matmul(choose, weights)
             for node, terms in zip(self.targets(state), mixed.terms(states[state], rows, training), strict=True):
                 sums[node].extend(terms)
             if state:

@@ -5,37 +5,10 @@ lie side by side in the channel axis, edge after edge.
 """
 
 import functools
-import weakref
 
 import tensorflow as tf
 
-_constants = weakref.WeakKeyDictionary()  # graph -> {key: tensor}
-
-
-def _once(key, make):
-    """Returns a constant made once for each graph: half of a supernet's nodes would otherwise be constants."""
-    if tf.executing_eagerly():
-        return make()
-    made = _constants.setdefault(tf.compat.v1.get_default_graph(), {})
-    if key not in made:
-        with tf.control_dependencies(None):
-            made[key] = make()
-    return made[key]
-
-
-def constant(value: float, shape, dtype):
-    """Returns a tensor filled with `value`."""
-    return _once((value, tuple(shape), dtype), lambda: tf.constant(value, dtype, shape))
-
-
-def integers(values):
-    """Returns an int32 tensor of nested Python integers: shapes, paddings, indices."""
-    return _once(repr(values), lambda: tf.constant(values, tf.int32))
-
-
-def reshape(x, *shape):
-    """Reshapes to Python integers, of which one may be -1."""
-    return tf.reshape(x, integers(shape))
+from darts_tf.graph import constant, integers, reshape
 
 
 def _sizes(x):
@@ -132,8 +105,8 @@ def _depthwise(stride: int, pad: int):
     """The fastest kernel for each of the three products, measured with oneDNN on a CPU.
 
     Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input
-    is padded by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5: 5 ms
-    against 10 ms) and chosen by naming the padding explicitly.
+    is padded by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5:
+    5 ms against 10 ms) and chosen by naming the padding explicitly.
     """
     explicit = {"padding": "EXPLICIT", "explicit_paddings": [0, 0, pad, pad, pad, pad, 0, 0]}
     same = {"padding": "SAME"} if stride == 1 else explicit

@@ -14,6 +14,7 @@ import math
 import keras
 import tensorflow as tf
 
+from darts_tf import graph
 from darts_tf.conv import functional
 from darts_tf.errors import UserError
 
@@ -119,8 +120,8 @@ class BatchNorm(keras.layers.Layer):
     def call(self, x, scale=None, training=False):
         """Normalises `(N, H, W, channels)`; without `training`, and with `repeats`, the result is as wide as those."""
         dtype = tf.as_dtype(self.moving_mean.dtype)
-        gamma = functional.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
-        beta = functional.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
+        gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
+        beta = graph.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
         if scale is not None:
             gamma = scale if self.gamma is None else gamma * scale
             beta = beta if self.beta is None else beta * scale
@@ -132,7 +133,7 @@ class BatchNorm(keras.layers.Layer):
             return x * tf.cast(factor, x.dtype) + tf.cast(beta - self.moving_mean.value * factor, x.dtype)
         y, *statistics = functional.batch_norm(x, gamma, beta, BN_EPSILON)
         for moving, batch in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
-            batch = tf.tile(batch, functional.integers((self.repeats,))) if self.repeats > 1 else batch
+            batch = tf.tile(batch, graph.integers((self.repeats,))) if self.repeats > 1 else batch
             collected = _collected.get()
             if collected is None:
                 moving.assign(moving_average(moving.value, batch))
@@ -443,24 +444,31 @@ class PerEdge(Operation):
         super().__init__(channels, stride, edges, affine, **kwargs)
 
     def make(self):
-        """Makes the copies."""
+        """Makes the copies, and tries each once, which gives Keras layers their weights."""
         self.copies = [self.make_layer(self.channels, self.stride) for _ in range(self.edges)]
+        for copy in self.copies:
+            self._run(copy, tf.zeros((1, 6, 7, self.channels), keras.config.floatx()), False)
+            if isinstance(copy, keras.layers.Layer) and copy.non_trainable_variables:
+                raise UserError(
+                    "An operation of your own must have no state beside its weights: the search adds a batch norm, "
+                    f"and dropout is not for it. Received: {', '.join(v.path for v in copy.non_trainable_variables)}."
+                )
         self.bn = None if self.affine else BatchNorm(self.edges * self.channels, affine=False)
+
+    def _run(self, copy, x, training):
+        trains = isinstance(copy, keras.layers.Layer) and copy._call_has_training_arg
+        y = copy(x, training=training) if trains else copy(x)
+        expected = (*(-(-size // self.stride) for size in x.shape[1:3]), self.channels)
+        if tuple(y.shape[1:]) != expected:
+            raise UserError(
+                f"An operation must keep the channels and divide the size by its stride, rounding up. Expected: "
+                f"{expected} from {tuple(x.shape[1:])} at stride {self.stride}. Received: {tuple(y.shape[1:])}."
+            )
+        return y
 
     def apply(self, source, scale=None, training=False):
         """Applies every edge's copy."""
-        height, width = (-(-size // self.stride) for size in source.x.shape[1:3])
-        parts = []
-        for copy in self.copies:
-            trains = isinstance(copy, keras.layers.Layer) and copy._call_has_training_arg
-            part = copy(source.x, training=training) if trains else copy(source.x)
-            if tuple(part.shape[1:]) != (height, width, self.channels):
-                raise UserError(
-                    f"An operation must keep the channels and divide the size by its stride, rounding up. Expected: "
-                    f"{(height, width, self.channels)} at stride {self.stride}. Received: {tuple(part.shape[1:])}."
-                )
-            parts.append(part)
-        x = tf.concat(parts, -1)
+        x = tf.concat([self._run(copy, source.x, training) for copy in self.copies], -1)
         if self.bn is not None:
             return self.bn(x, scale, training=training)
         return x if scale is None else x * tf.cast(scale, x.dtype)

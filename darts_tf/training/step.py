@@ -1,11 +1,15 @@
 """One step of the search: Algorithm 1 of the paper, on one screen."""
 
-
 import tensorflow as tf
 
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
 from darts_tf.bilevel import WEIGHTS
 from darts_tf.optimizers import SGD, Adam, clip_by_global_norm
+
+
+def _assign(variables, tensors):
+    for variable, tensor in zip(variables, tensors, strict=True):
+        variable.assign(tensor)
 
 
 def traced(function):
@@ -25,8 +29,9 @@ class SearchStep:
     def __init__(self, supernet, config, trace=traced):
         self.supernet = supernet
         self.grad_clip = config.grad_clip
-        self.weight_optimizer = SGD(values(supernet.weight_variables), config.momentum, config.weight_decay)
-        self.weight_optimizer.targets = [v.value for v in supernet.weight_variables]
+        self.functions = SupernetLoss(supernet, trace=None if config.jit_compile else trace)
+        weights = self.functions.weights.pack(supernet.weight_variables)
+        self.weight_optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.alpha_optimizer = Adam(
             [v.value for v in supernet.arch_variables],
             config.arch_learning_rate,
@@ -35,7 +40,6 @@ class SearchStep:
             config.arch_epsilon,
             config.arch_weight_decay,
         )
-        self.functions = SupernetLoss(supernet, trace=None if config.jit_compile else trace)
         self.architect = Architect(
             self.functions,
             self.weight_optimizer,
@@ -71,22 +75,23 @@ class SearchStep:
             Scalars: `valid_loss` (where alphas moved), `loss`, `correct` (training examples classified rightly),
             `gradient_norm` before clipping; and the training `logits`.
         """
-        report = {}
+        report, weights = {}, self.functions.weights.pack(self.supernet.weight_variables)
         if move_alphas:
-            report["valid_loss"] = self.architect.step(train_batch, valid_batch, rate)
-        report |= self.weight_step(train_batch, rate)
+            report["valid_loss"] = self.architect.step(train_batch, valid_batch, rate, weights)
+        report |= self.weight_step(train_batch, rate, weights)
         return report
 
-    def weight_step(self, batch, rate) -> dict:
-        """Moves weights and batch-norm statistics on a training batch."""
+    def weight_step(self, batch, rate, weights) -> dict:
+        """Moves weights (given as they are, packed) and batch-norm statistics on a training batch."""
         net = self.supernet
-        objective = BatchObjective(self.functions, batch, values(net.state_variables))
-        weights, alphas = values(net.weight_variables), values(net.arch_variables)
-        loss, gradients = objective.gradients(weights, alphas, (WEIGHTS,))
+        packed = self.functions
+        objective = BatchObjective(packed, batch, packed.state.pack(net.state_variables))
+        loss, gradients = objective.gradients(weights, values(net.arch_variables), (WEIGHTS,))
         gradients, norm = clip_by_global_norm(gradients, self.grad_clip)
-        self.weight_optimizer.apply(gradients, rate)
-        for variable, value in zip(net.state_variables, objective.state, strict=True):
-            variable.assign(value)
+        weights, buffers = self.weight_optimizer.update(weights, gradients, rate)
+        _assign(self.weight_optimizer.buffers, buffers)
+        _assign(net.weight_variables, packed.weights.unpack(weights))
+        _assign(net.state_variables, packed.state.unpack(objective.state))
         predictions = tf.argmax(objective.logits, -1, output_type=batch[1].dtype)
         correct = tf.reduce_sum(tf.cast(tf.equal(predictions, batch[1]), tf.int32))
         return {"loss": loss, "correct": correct, "gradient_norm": norm, "logits": objective.logits}

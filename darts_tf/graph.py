@@ -1,0 +1,37 @@
+"""Constants made once for each graph: otherwise they would be half of a supernet's nodes."""
+
+import weakref
+
+import tensorflow as tf
+
+_made = weakref.WeakKeyDictionary()  # graph -> {key: tensor}
+
+
+def _once(key, make):
+    if tf.executing_eagerly():
+        return make()
+    made = _made.setdefault(tf.compat.v1.get_default_graph(), {})
+    if key not in made:
+        with tf.control_dependencies(None):
+            made[key] = make()
+    return made[key]
+
+
+def constant(value: float, shape, dtype):
+    """Returns a tensor filled with `value`."""
+    return _once((value, tuple(shape), dtype), lambda: tf.constant(value, dtype, shape))
+
+
+def array(values, dtype):
+    """Returns the tensor of a small NumPy array."""
+    return _once((values.tobytes(), values.shape, dtype), lambda: tf.constant(values, dtype))
+
+
+def integers(values):
+    """Returns an int32 tensor of nested Python integers: shapes, paddings, indices."""
+    return _once(repr(values), lambda: tf.constant(values, tf.int32))
+
+
+def reshape(x, *shape):
+    """Reshapes to Python integers, of which one may be -1."""
+    return tf.reshape(x, integers(shape))
