@@ -1,19 +1,21 @@
 """Our convolutional search against numbers calculated with the original code, in float64 and in float32.
 
-Everything about the networks (sizes, names, settings, numbers of steps) is read from the golden folder, so that another
-folder of the same format can be named with `DARTS_TF_GOLDEN`. `pytest -s` prints the largest deviation of each quantity.
+Everything about the networks (sizes, names, settings, numbers of steps) is read from the golden folder, so that
+another folder of the same format can be named with `DARTS_TF_GOLDEN`. `pytest -s` prints the largest deviation of each
+quantity.
 """
 
 import functools
 import json
 import re
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf import bilevel, genotype, optimizers
+from darts_tf import architect, bilevel, genotype, optimizers
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.config import SearchConfig
@@ -157,7 +159,9 @@ def run_layer(comparison, layer, case, call, inputs, weights, dtype):
         comparison.check(f"{what} {mode}_out", "output", nchw(y), arrays[f"{mode}_out"])
         sources = [*xs, *([] if weights is None else [weights]), *[v.value for v in variables]]
         zero = tf.UnconnectedGradients.ZERO
-        gradients = [np.asarray(g) for g in tape.gradient(loss, sources, unconnected_gradients=zero)]
+        gradients = [
+            np.asarray(tf.convert_to_tensor(g)) for g in tape.gradient(loss, sources, unconnected_gradients=zero)
+        ]
         for name in inputs:
             mine = nchw(gradients.pop(0))
             if f"{mode}_grad_{name}" in arrays:
@@ -255,7 +259,8 @@ class Search:
             config["stem_multiplier"],
             primitives_of(folder),
         )
-        self.functions = SupernetLoss(self.net)
+        self.functions = SupernetLoss(self.net, trace=traced)
+        self.functions.mixed_product = SupernetLoss(self.net).mixed_product  # eager: its graph takes long to build
         self.slots = slots(self.net)
         self.reset()
 
@@ -269,54 +274,61 @@ class Search:
 
     @property
     def current(self):
-        """Present values of weights and alphas."""
-        return values(self.net.weight_variables), values(self.net.arch_variables)
+        """Present values of weights, packed, and alphas."""
+        return self.functions.weights.pack(self.net.weight_variables), values(self.net.arch_variables)
 
-    def named(self, tensors):
-        """Tensors in the order of `weight_variables` or `state_variables` as the original's arrays, in its order."""
-        variables = self.net.weight_variables
-        variables = variables if len(tensors) == len(variables) else self.net.state_variables
+    def named_weights(self, packed):
+        """Packed weights, or anything shaped like them, as the original's arrays, in its order."""
+        return self._named(self.net.weight_variables, self.functions.weights.unpack(packed), "parameter_order")
+
+    def named_state(self, packed):
+        return self._named(self.net.state_variables, self.functions.state.unpack(packed), "buffer_order")
+
+    def _named(self, variables, tensors, order):
         arrays = to_arrays(self.net, [(v, np.asarray(t)) for v, t in zip(variables, tensors, strict=True)])
-        order = self.config["parameter_order"] if variables[0] is self.net.stem else self.config["buffer_order"]
-        assert set(order) == set(arrays)
-        return {name: arrays[name] for name in order}
-
-    def flat(self, tensors):
-        return np.concatenate([np.ravel(a) for a in self.named(tensors).values()])
-
-    def norms(self, tensors):
-        return np.array([norm(a) for a in self.named(tensors).values()])
+        assert set(self.config[order]) == set(arrays)
+        return {name: arrays[name] for name in self.config[order]}
 
     def buffers(self, flat):
         return split(flat, self.config["buffer_order"], self.config["buffer_shapes"])
 
-    def write_momentum(self, optimizer):
-        """Fills an SGD's buffers from the golden momentum."""
-        named = split(self.weights["momentum_flat"], self.config["parameter_order"], self.config["parameter_shapes"])
-        new = {id(v): np.zeros(v.shape, self.dtype) for v in self.net.weight_variables}
-        for name, array in named.items():
-            self.slots[name].write(new[id(self.slots[name].variable)], array)
-        for buffer, variable in zip(optimizer.buffers, self.net.weight_variables, strict=True):
-            buffer.assign(new[id(variable)])
+    def sgd(self, with_momentum):
+        optimizer = optimizers.SGD(self.current[0], self.config["momentum"], self.config["weight_decay"])
+        if with_momentum:
+            order, shapes = self.config["parameter_order"], self.config["parameter_shapes"]
+            new = {id(v): np.zeros(v.shape, self.dtype) for v in self.net.weight_variables}
+            for name, array in split(self.weights["momentum_flat"], order, shapes).items():
+                self.slots[name].write(new[id(self.slots[name].variable)], array)
+            packed = self.functions.weights.pack([new[id(v)] for v in self.net.weight_variables])
+            for buffer, array in zip(optimizer.buffers, packed, strict=True):
+                buffer.assign(array)
+        return optimizer
 
-    def sgd(self):
-        c = self.config
-        return optimizers.SGD([v.value for v in self.net.weight_variables], c["momentum"], c["weight_decay"])
+
+def flat(named):
+    return np.concatenate([np.ravel(a) for a in named.values()])
+
+
+def norms(named):
+    return np.array([norm(a) for a in named.values()])
 
 
 @functools.cache
 def searches(folder, dtype):
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
     try:
         return Search(folder, dtype)
     finally:
-        keras.config.set_floatx(before)
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
 
 
 @pytest.fixture
 def search(golden, dtype):
     found = searches(golden, dtype)
+    assert found.net.stem.dtype == dtype
     found.reset()
     return found
 
@@ -346,13 +358,15 @@ def test_forward(search, dtype):
         comparison.check(f"{kind}/logits", "output", stages["logits"], theirs[f"{kind}/logits"])
         loss = search.functions.loss(stages["logits"], labels)
         comparison.check(f"{kind}/loss", "loss", loss, theirs[f"{kind}/loss"])
-        logits, statistics = net.stateless(*search.current, images)
+        weights = values(net.weight_variables)
+        logits, statistics = net.stateless(weights, values(net.arch_variables), images)
         comparison.check(f"{kind}/logits, stateless", "output", logits, theirs[f"{kind}/logits"])
     stages.pop("logits")
     assert set(stages) == set(under(theirs, "act/"))
     for name, y in stages.items():
         comparison.check(f"act/{name}", "output", nchw(y) if y.shape.rank == 4 else y, theirs[f"act/{name}"])
-    moved = search.named(net.moved_state(values(net.state_variables), statistics))
+    moved = net.moved_state(values(net.state_variables), statistics)
+    moved = search.named_state(search.functions.state.pack(moved))
     after = search.buffers(theirs["buffer_after_flat"])
     comparison.statistics("stateless", moved, after)
     net(images, training=True)  # outside of collect_statistics the layers move their statistics themselves
@@ -364,9 +378,10 @@ def test_gradients_of_the_training_loss(search, dtype):
     comparison, theirs = Comparison(dtype), read(search.folder, "cnn_search_grads.npz")
     objective = BatchObjective(search.functions, search.batch("train"))
     _, gradients, alphas = objective.gradients(*search.current)
-    comparison.group("grad", search.named(gradients), under(theirs, "grad/"))
+    named = search.named_weights(gradients)
+    comparison.group("grad", named, under(theirs, "grad/"))
     comparison.check("grad_norm_all", "norm", optimizers.global_norm(gradients), theirs["grad_norm_all"])
-    comparison.check("grad_norm_per_parameter", "norm", search.norms(gradients), theirs["grad_norm_per_parameter"])
+    comparison.check("grad_norm_per_parameter", "norm", norms(named), theirs["grad_norm_per_parameter"])
     for kind, mine in zip(KINDS, alphas, strict=True):
         comparison.check(f"grad_alpha/{kind}", "alpha gradient", mine, theirs[f"grad_alpha/{kind}"])
     comparison.done()
@@ -382,53 +397,50 @@ def test_first_order_architecture_gradient(search, dtype):
     comparison.done()
 
 
-def second_order(golden, pattern="cnn_search_arch_second_*.npz"):
+def files(golden, pattern):
     names = sorted(path.name for path in golden.glob(pattern))
     assert names
     return names
 
 
 def unrolled(search, name):
-    """Every quantity of the unrolled gradient, by the golden file's names."""
+    """Every quantity of the unrolled gradient, by the golden file's names, as the architect calculates it."""
     search.reset()
-    config, rate = search.config, search.config["eta"]
-    optimizer = search.sgd()
-    if not name.endswith("nomom.npz"):
-        search.write_momentum(optimizer)
-    weights, alphas = search.current
-    train = BatchObjective(search.functions, search.batch("train"))
-    valid = BatchObjective(search.functions, search.batch("valid"))
-    found = {}
-    found["train_loss"], gradients = train.gradients(weights, alphas, (WEIGHTS,))
-    ahead, _ = optimizer.update(weights, gradients, rate)
-    found["unrolled_valid_loss"], vector, direct = valid.gradients(ahead, alphas)
-    found["unrolled_valid_logits"] = valid.logits
-    for key, tensors in (("unrolled", ahead), ("vector", vector)):
-        found[f"{key}_flat"], found[f"{key}_norm_per_parameter"] = search.flat(tensors), search.norms(tensors)
-        found[f"{key}_norm_all"] = optimizers.global_norm(tensors)
-    found["R"] = radius = config["hvp_r"] / optimizers.global_norm(vector)
-    found["loss_plus"], plus = train.gradients(
-        [w + radius * v for w, v in zip(weights, vector, strict=True)], alphas, (ALPHAS,)
-    )
-    found["loss_minus"], minus = train.gradients(
-        [w - radius * v for w, v in zip(weights, vector, strict=True)], alphas, (ALPHAS,)
-    )
-    per_alpha = {
-        "dalpha_at_unrolled": direct,
-        "grad_alpha_plus": plus,
-        "grad_alpha_minus": minus,
-        "implicit_fd": bilevel.finite_difference_hvp(train, weights, alphas, vector, config["hvp_r"]),
-        "implicit_exact": bilevel.exact_hvp(train, weights, alphas, vector),
-    }
-    for suffix, hvp in (("", "finite_difference"), ("_exact", "exact")):
-        architect = Architect(
-            search.functions, optimizer, None, hvp=hvp, radius=config["hvp_r"], bn_updates=not suffix
-        )
-        found[f"loss{suffix}"], per_alpha[f"dalpha_final{suffix}"], state = architect.gradient(
-            search.batch("train"), search.batch("valid"), rate
-        )
-        if state is not None:
-            found["buffer_after_flat"] = search.flat(state)
+    rate, radius = search.config["eta"], search.config["hvp_r"]
+    optimizer = search.sgd(with_momentum=not name.endswith("nomom.npz"))
+    found, per_alpha, passes = {}, {}, []
+
+    class Recording(BatchObjective):
+        def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
+            result = super().gradients(weights, alphas, wrt)
+            passes.append((weights, self.logits, *result))
+            return result
+
+    for suffix, hvp, key in (("", "finite_difference", "implicit_fd"), ("_exact", "exact", "implicit_exact")):
+        passes.clear()
+        step = Architect(search.functions, optimizer, None, hvp=hvp, radius=radius, bn_updates=not suffix)
+        product = step.hvp
+
+        def recorded(*args, product=product, key=key, per_alpha=per_alpha):
+            per_alpha[key] = product(*args)
+            return per_alpha[key]
+
+        step.hvp = recorded
+        with mock.patch.object(architect, "BatchObjective", Recording):
+            loss, gradient, state = step.gradient(search.batch("train"), search.batch("valid"), rate)
+        per_alpha[f"dalpha_final{suffix}"] = gradient
+        if not suffix:
+            found["buffer_after_flat"] = flat(search.named_state(state))
+            (_, _, train_loss, _), (ahead, logits, valid_loss, vector, direct), plus, minus = passes
+            found |= {"train_loss": train_loss, "unrolled_valid_loss": valid_loss, "unrolled_valid_logits": logits}
+            found |= {"loss_plus": plus[2], "loss_minus": minus[2], "loss": loss}
+            per_alpha |= {"dalpha_at_unrolled": direct, "grad_alpha_plus": plus[3], "grad_alpha_minus": minus[3]}
+            found["R"] = radius / optimizers.global_norm(vector)
+            for what, tensors in (("unrolled", ahead), ("vector", vector)):
+                named = search.named_weights(tensors)
+                found[f"{what}_flat"], found[f"{what}_norm_per_parameter"] = flat(named), norms(named)
+                found[f"{what}_norm_all"] = optimizers.global_norm(tensors)
+    found["loss_exact"] = loss
     for key, tensors in per_alpha.items():
         found |= {f"{key}/{kind}": np.asarray(t) for kind, t in zip(KINDS, tensors, strict=True)}
     return found
@@ -452,46 +464,41 @@ QUANTITIES = {
 }
 
 
-def compare_unrolled(comparison, search, name):
-    """Compares one golden file; returns the names that failed because of a finite difference."""
-    found, theirs = unrolled(search, name), read(search.folder, name)
-    theirs = {key: a for key, a in theirs.items() if key != "buffer_after_flat"} | {"loss": theirs["unrolled_valid_loss"]}
-    theirs["loss_exact"] = theirs["loss"]
-    after = search.buffers(read(search.folder, name)["buffer_after_flat"])
-    comparison.statistics(f"{name} buffer_after", search.buffers(found.pop("buffer_after_flat")), after)
+def compare_unrolled(search, name):
+    """Compares one golden file; returns `(comparison, ours, theirs)`."""
+    comparison, found, theirs = Comparison(search.dtype), unrolled(search, name), dict(read(search.folder, name))
+    theirs["loss"] = theirs["loss_exact"] = theirs["unrolled_valid_loss"]
     assert found.keys() == theirs.keys(), sorted(found.keys() ^ theirs.keys())
+    after = [search.buffers(arrays.pop("buffer_after_flat")) for arrays in (found, theirs)]
+    comparison.statistics(f"{name} buffer_after", *after)
     for key, expected in theirs.items():
         quantity = QUANTITIES.get(key.split("/")[0]) or ("norm" if "norm" in key or key == "R" else "loss")
         comparison.check(f"{name} {key}", quantity, found[key], expected)
-    return found, theirs
+    return comparison, found, theirs
 
 
 def test_unrolled_architecture_gradient(search, golden, dtype):
     """A float32 finite difference may jump at a switching point, see the golden README: then float64 must be exact."""
-    for name in second_order(golden):
-        comparison = Comparison(dtype)
-        found, theirs = compare_unrolled(comparison, search, name)
+    for name in files(golden, "cnn_search_arch_second_*.npz"):
+        comparison, found, theirs = compare_unrolled(search, name)
         jumped = [p for p in comparison.problems if " implicit_fd/" in p]
         if dtype == "float32" and jumped:
-            for key in theirs:
-                if key.startswith("implicit_fd/"):
-                    assert norm(found[key] - theirs[key]) < JUMP * norm(theirs[key]), jumped
-                    kind = key.split("/")[1]  # what follows from the jump, and nothing else, is excused
-                    direct = theirs[f"dalpha_at_unrolled/{kind}"]
-                    final = direct - search.config["eta"] * found[key]
-                    comparison.check(f"{name} dalpha_final after a jump", "dalpha_final", found[f"dalpha_final/{kind}"], final)
+            # What follows from the jump, and nothing else, is excused.
             comparison.problems = [p for p in comparison.problems if p not in jumped and " dalpha_final/" not in p]
-            exact = Comparison("float64")
-            compare_unrolled(exact, searches(golden, "float64"), name)
-            exact.done()
+            for kind in KINDS:
+                jump, final = found[f"implicit_fd/{kind}"], found[f"dalpha_final/{kind}"]
+                assert norm(jump - theirs[f"implicit_fd/{kind}"]) < JUMP * norm(theirs[f"implicit_fd/{kind}"]), jumped
+                expected = theirs[f"dalpha_at_unrolled/{kind}"] - search.config["eta"] * jump
+                comparison.check(f"{name} dalpha_final after a jump", "dalpha_final", final, expected)
+            compare_unrolled(searches(golden, "float64"), name)[0].done()
         comparison.done()
 
 
 # Whole search steps
 
 
-def steps(search, name, trace):
-    """Runs the iterations of a golden file; yields after each what it reported."""
+def steps(search, name):
+    """Runs the iterations of a golden file; yields after each the step, its report and the gradient of the alphas."""
     search.reset()
     config, theirs = search.config, read(search.folder, name)
     settings = SearchConfig(
@@ -507,7 +514,8 @@ def steps(search, name, trace):
         arch_weight_decay=config["arch_weight_decay"],
         arch_bn_updates=True,
     )
-    step = SearchStep(search.net, settings, trace)
+    step = SearchStep(search.net, settings)
+    step.functions = step.architect.functions = search.functions  # traced already
     apply, seen = step.alpha_optimizer.apply, []
 
     def recording(gradients):
@@ -517,15 +525,14 @@ def steps(search, name, trace):
     step.alpha_optimizer.apply = recording
     for index in range(len(search.data["train_x"])):
         report = step(search.batch("train", index), search.batch("valid", index), config["eta"])
-        yield index, step, report, list(seen)
+        yield step, report, list(seen)
 
 
 @pytest.mark.parametrize("order", ["first", "second"])
 def test_search_steps(search, golden, dtype, order):
-    for name in second_order(golden, f"cnn_search_steps_{order}*.npz"):
-        comparison, theirs, named = Comparison(dtype), read(golden, name), search.named
-        trace = traced if name == "cnn_search_steps_second.npz" else None  # as a search runs, and eagerly
-        for index, step, report, gradients in steps(search, name, trace):
+    for name in files(golden, f"cnn_search_steps_{order}*.npz"):
+        comparison, theirs = Comparison(dtype), read(golden, name)
+        for index, (step, report, gradients) in enumerate(steps(search, name)):  # noqa: B007
             it = under(theirs, f"it{index}/")
             where, along = f"{name} it{index}", "loss along the iterations"
             quantity = "alpha gradient" if order == "first" else "dalpha_final"
@@ -538,9 +545,8 @@ def test_search_steps(search, golden, dtype, order):
             comparison.check(f"{where} gradient_norm", "norm", report["gradient_norm"], it["grad_norm_before_clip"])
             right = np.sum(np.argmax(it["logits"], -1) == search.data["train_y"][index])
             assert int(report["correct"]) == right
-            weights = named(values(search.net.weight_variables))
-            total = norm(np.concatenate([np.ravel(a) for a in weights.values()]))
-            comparison.check(f"{where} param_norm_after", "norm", total, it["param_norm_after"])
+            weights = search.named_weights(search.current[0])
+            comparison.check(f"{where} param_norm_after", "norm", norm(flat(weights)), it["param_norm_after"])
             state = statistics_of(search.net)
             for key, mine in (
                 ("stem_conv_after", weights["stem.0.weight"]),
@@ -549,25 +555,16 @@ def test_search_steps(search, golden, dtype, order):
                 ("stem_bn_running_var_after", state["stem.1.running_var"]),
             ):
                 comparison.check(f"{where} {key}", "weights after steps", mine, it[key])
-        final = values(search.net.weight_variables)
-        comparison.check(
-            f"{name} final norms", "norm", search.norms(final), theirs["final_param_norm_per_parameter"]
-        )
-        if "final_param_flat" in theirs:
-            stored = "weights after steps, stored as float32"
-            comparison.check(f"{name} final_param", stored, search.flat(final), theirs["final_param_flat"])
-        comparison.check(
-            f"{name} final momentum",
-            "norm",
-            search.norms(step.weight_optimizer.buffers),
-            theirs["final_momentum_norm_per_parameter"],
-        )
-        comparison.check(
-            f"{name} final statistics",
-            "weights after steps",
-            search.flat(values(search.net.state_variables)),
-            theirs["final_buffer_flat"],
-        )
+        momentum = search.named_weights(step.weight_optimizer.buffers)
+        for what, quantity, mine, key in (
+            ("weights", "weights after steps, stored as float32", flat(weights), "final_param_flat"),
+            ("norms of weights", "norm", norms(weights), "final_param_norm_per_parameter"),
+            ("norms of momentum", "norm", norms(momentum), "final_momentum_norm_per_parameter"),
+        ):
+            if key in theirs:
+                comparison.check(f"{name} final {what}", quantity, mine, theirs[key])
+        state = search.named_state(search.functions.state.pack(search.net.state_variables))
+        comparison.check(f"{name} final statistics", "weights after steps", flat(state), theirs["final_buffer_flat"])
         moments = {"m": step.alpha_optimizer.means, "v": step.alpha_optimizer.squares}
         for letter, tensors in moments.items():
             for kind, mine in zip(KINDS, tensors, strict=True):

@@ -1,0 +1,173 @@
+"""Weights under the original's names: round trips, what does not fit, files."""
+
+import importlib.util
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from darts_tf.conv.networks import ConvSupernet
+from darts_tf.errors import UserError
+from darts_tf.interop import load, load_arrays, read_state_dict, to_arrays
+
+
+def supernet(seed, **settings):
+    keras.utils.set_random_seed(seed)
+    net = ConvSupernet(3, (8, 8, 3), 4, 3, 2, **settings)
+    rng = np.random.default_rng(seed)
+    for variable in net.state_variables:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return net
+
+
+def snapshot(net):
+    return [v.numpy().tobytes() for v in net.variables]
+
+
+X = np.random.default_rng(0).normal(size=(4, 8, 8, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def one():
+    return supernet(1)
+
+
+@pytest.fixture
+def arrays(one):
+    return to_arrays(one)
+
+
+def refused(call, *args):
+    with pytest.raises(UserError) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_round_trip(one, arrays):
+    other = supernet(2)
+    assert snapshot(other) != snapshot(one)
+    alphas = {v.name: np.array(v.numpy()) for v in one.arch_variables}
+    assert set(alphas) == {"alphas_normal", "alphas_reduce"}
+    load_arrays(other, arrays | alphas)
+    assert snapshot(other) == snapshot(one)
+    assert np.array_equal(other(X), one(X))
+    again = to_arrays(other)
+    assert again.keys() == arrays.keys() and all(np.array_equal(again[k], arrays[k]) for k in arrays)
+
+
+def test_round_trip_of_distinct_numbers(one, arrays):
+    """Every element has one place: all different numbers come back where they were."""
+    other, start, numbered = supernet(2), 0, {}
+    for name, array in arrays.items():
+        numbered[name] = np.arange(start, start + array.size, dtype="float32").reshape(array.shape)
+        start += array.size
+    load_arrays(other, numbered)
+    own = [*other.weight_variables, *other.state_variables]
+    assert np.array_equal(np.sort(np.concatenate([np.ravel(v) for v in own])), np.arange(start))
+    again = to_arrays(other)
+    assert all(np.array_equal(again[name], numbered[name]) for name in numbered)
+
+
+def test_alphas_may_be_absent_and_counters_are_ignored(arrays):
+    other = supernet(2)
+    before = [np.array(v.numpy()) for v in other.arch_variables]
+    load_arrays(other, arrays | {"stem.1.num_batches_tracked": np.array(7)})
+    assert all(np.array_equal(a, b) for a, b in zip(other.arch_variables, before, strict=True))
+
+
+def test_values_of_some_variables(one):
+    gradient = np.ones(one.classifier.shape)
+    found = to_arrays(one, [(one.classifier, gradient)])
+    assert list(found) == ["classifier.weight"] and found["classifier.weight"].shape == gradient.T.shape
+
+
+def test_everything_that_does_not_fit_is_named(arrays):
+    other = supernet(2)
+    before = snapshot(other)
+    names = list(arrays)
+    missing = [name for name in names if "preprocess" in name][:3]
+    wrong = [name for name in names if "_ops.1._ops" in name and name.endswith("weight")][:2]
+    given = {name: a for name, a in arrays.items() if name not in missing}
+    given |= {
+        name: a[..., :1, :1] if a.ndim > 1 and a.shape[-1] > 1 else a[:-1] for name, a in given.items() if name in wrong
+    }
+    given |= {"cells.9.extra": np.zeros(3), "auxiliary_head.classifier.bias": np.zeros(3)}
+    given["classifier.bias"] = np.array(["a", "b", "c"])
+    message = refused(load_arrays, other, given)
+    assert f"missing: {', '.join(missing)}" in message
+    assert "surplus: cells.9.extra, auxiliary_head.classifier.bias" in message
+    for name in wrong:
+        assert f"{name} has shape {given[name].shape}, expected {arrays[name].shape}" in message
+    assert "classifier.bias has dtype <U1, expected numbers" in message
+    assert snapshot(other) == before
+
+
+def test_alphas_of_another_shape(arrays):
+    other = supernet(2)
+    before = snapshot(other)
+    message = refused(load_arrays, other, arrays | {"alphas_reduce": np.zeros((14, 8))})
+    assert "alphas_reduce has shape (14, 8), expected (5, 8)" in message
+    assert snapshot(other) == before
+
+
+def test_another_network(arrays):
+    wider = ConvSupernet(3, (8, 8, 3), 6, 3, 2)
+    assert "stem.0.weight has shape (12, 3, 3, 3), expected (18, 3, 3, 3)" in refused(load_arrays, wider, arrays)
+    fewer = ConvSupernet(3, (8, 8, 3), 4, 3, 2, primitives=("none", "skip_connect", "sep_conv_3x3"))
+    assert "surplus: " in refused(load_arrays, fewer, arrays)
+
+
+# Files
+
+
+def test_npz(one, arrays, tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **arrays)
+    other = supernet(2)
+    load(other, path)
+    assert all(np.array_equal(a, b) for a, b in zip(other.weight_variables, one.weight_variables, strict=True))
+
+
+def test_missing_file(tmp_path):
+    assert "There is no file of weights" in refused(read_state_dict, tmp_path / "nothing.npz")
+    assert "There is no file of weights" in refused(read_state_dict, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "short", "flipped"])
+def test_damaged_file(arrays, tmp_path, damage):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **arrays)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as stored:
+        info = max(stored.infolist(), key=lambda info: info.file_size)
+    content[info.header_offset + 400] ^= 0xFF
+    contents = {"empty": b"", "text": b"not weights", "short": content[: len(content) // 2], "flipped": content}
+    path.write_bytes(bytes(contents[damage]))
+    assert "Cannot read the weights in" in refused(read_state_dict, path)
+
+
+def test_pickled_objects_are_refused(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, **{"stem.0.weight": np.array([{"a": 1}], dtype=object)})
+    assert "Expected plain named arrays" in refused(read_state_dict, path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
+def test_pt_without_torch(tmp_path):
+    path = tmp_path / "weights.pt"
+    path.write_bytes(b"anything")
+    message = refused(read_state_dict, path)
+    assert "weights.pt needs PyTorch" in message and ".npz" in message
+
+
+def test_pt(one, arrays, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    for state in (lambda s: s, lambda s: {"state_dict": s, "epoch": 3}):
+        torch.save(state({name: torch.tensor(np.array(a)) for name, a in arrays.items()}), path)
+        found = read_state_dict(path)
+        assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    path.write_bytes(b"damaged")
+    assert "Cannot read the weights in" in refused(read_state_dict, path)
