@@ -204,7 +204,7 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
         raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
     if path.suffix == ".npz":
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"Cannot read the weights in {path}: {error}. Expected plain named arrays.") from error

@@ -25,7 +25,9 @@ def dtype(request):
     """Runs a test in both types; Keras' default is afterwards what it was."""
     import keras
 
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(request.param)
+    keras.config.set_dtype_policy(request.param)  # Keras keeps it from the first layer on, whatever floatx says later
     yield request.param
     keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
