@@ -311,11 +311,16 @@ def test_own_operation_sees_the_mode(own):
 
 def test_own_operation_of_a_wrong_shape(own):
     own("whole", lambda channels, stride: lambda x: x)
-    layer = operations.OPERATIONS["whole"](CHANNELS, 2)
-    with pytest.raises(UserError, match=r"Expected: \(3, 4, 4\) at stride 2. Received: \(5, 7, 4\)"):
-        layer(images(2, 5, 7, CHANNELS, dtype="float32"))
+    with pytest.raises(UserError, match=r"Expected: \(3, 4, 4\).* at stride 2. Received: \(6, 7, 4\)"):
+        operations.OPERATIONS["whole"](CHANNELS, 2)
     with pytest.raises(UserError, match="Expected a new name. Received: 'whole'"):
         own("whole", lambda channels, stride: lambda x: x)
+
+
+def test_own_operation_with_a_state(own):
+    own("norm", lambda channels, stride: keras.layers.BatchNormalization())
+    with pytest.raises(UserError, match="no state beside its weights.*moving_mean"):
+        operations.OPERATIONS["norm"](CHANNELS, 1)
 
 
 def test_own_operation_leaves_nothing_behind():

@@ -90,6 +90,8 @@ def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
     Returns:
         `(N, H', W', groups * C_out)`.
     """
+    if groups > 1 and not isinstance(padding, str):  # oneDNN has no gradients of an explicit padding
+        x, padding = tf.pad(x, padding), "VALID"
     if groups == 1 or (x.dtype == tf.float32 and grouped_convolution_available()):
         return tf.nn.conv2d(x, kernel, strides, padding)
     if kernel.shape[0] == kernel.shape[1] == strides == 1:
