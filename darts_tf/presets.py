@@ -33,7 +33,7 @@ class Preset:
 _CIFAR10 = SearchConfig()
 
 # The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half
-# the image. The alphas' rate is ten times the paper's, since a run has 150 steps where the paper's has 19,550.
+# the image. The alphas' rate is ten times the paper's, since a run has 120 steps where the paper's has 19,550.
 _DIGITS = SearchConfig(
     dataset="digits",
     split="stratified",
@@ -41,7 +41,7 @@ _DIGITS = SearchConfig(
     flip=False,
     init_channels=8,
     num_cells=3,
-    epochs=10,
+    epochs=8,
     batch_size=48,
     arch_learning_rate=3e-3,
 )

@@ -38,6 +38,9 @@ _LABELS = {
     "train_loss": "training loss",
 }
 
+_SHORT = {"train_loss": "loss", "train_accuracy": "accuracy", "loss": "loss", "accuracy": "accuracy"}  # beside a bar
+_SILENT = {"epoch", "step", "gradient_norm", "learning_rate"}  # in metrics.jsonl and TensorBoard only
+
 _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
 
@@ -120,15 +123,17 @@ class Reporter:
         self._recent.append((now, step))
         if self._start is None:
             self._start = now, step
+        terminal = self._console.terminal
+        words = _SHORT if terminal else {name: _words(name) for name in metrics}
         facts = []
         if rate := _rate(self._recent[0], (now, step)):
             facts.append(f"{rate:.3g} steps/s")
-        facts += [f"{_words(name)} {_format(name, value)}" for name, value in metrics.items()]
+        facts += [f"{words[name]} {_format(name, value)}" for name, value in metrics.items() if name in words]
         # The time left counts validation and drawing too, the rate does not.
         if overall := _rate(self._start, (now, step)):
             facts.append(f"{_duration((self._total_steps - step) / overall)} left")
         where = f"epoch {epoch}/{epochs}"
-        if self._console.terminal:
+        if terminal:
             self._console.bar(where, step, self._total_steps, "  ".join(facts))
         elif now >= self._next_line:
             self._next_line = now + PLAIN_SECONDS
@@ -160,7 +165,7 @@ class Reporter:
                 summary.scalar(_LABELS.get(name, name), float(value))
 
         self._summarise(int(record["epoch"]), write)
-        facts = [f"{_words(name)} {_format(name, value)}" for name, value in numbers.items()]
+        facts = [f"{_words(name)} {_format(name, value)}" for name, value in numbers.items() if name not in _SILENT]
         self._console.line("  ".join([f"epoch {record['epoch']} done", *facts]))
         self._recent.clear()
         self._next_line = self._clock() + PLAIN_SECONDS
