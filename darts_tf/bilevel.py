@@ -96,7 +96,9 @@ def finite_difference_hvp(objective: Objective, weights, alphas, vector, radius:
     # A zero vector has a zero product; without the guard it would be 0/0.
     epsilon = radius / tf.where(norm > 0, norm, tf.ones_like(norm))
     _, plus = objective.gradients([w + epsilon * v for w, v in zip(weights, vector, strict=True)], alphas, (ALPHAS,))
-    _, minus = objective.gradients([w - epsilon * v for w, v in zip(weights, vector, strict=True)], alphas, (ALPHAS,))
+    with tf.control_dependencies(plus):  # one probe after the other: side by side they need twice the memory
+        behind = [w - epsilon * v for w, v in zip(weights, vector, strict=True)]
+    _, minus = objective.gradients(behind, alphas, (ALPHAS,))
     return [(p - m) / (2 * epsilon) for p, m in zip(plus, minus, strict=True)]
 
 
