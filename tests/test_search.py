@@ -25,6 +25,16 @@ BINARY = [sys.executable, "-m", "darts_tf.bin.search", "--preset=smoke"]
 LINE = "stopped; the same command goes on from"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_the_binaries_do():
+    """Without TensorFlow's graph optimiser, which is slow, and rounds otherwise from one graph to the next."""
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
+
 class Console(io.StringIO):
     """Collects what a search prints; sends a signal when a text appears."""
 
