@@ -74,15 +74,15 @@ _PRESETS = (
         config=_DIGITS,
         source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-search --preset=digits_search --workdir=runs/digits",
-        cost="intended: below 4 minutes on 2 CPU cores; not measured yet",
-        expected="not measured yet",
+        cost="144 s of CPU time, a fifth of it to build the graph; 4 min 19 s on 2 cores with four other programs running",
+        expected="supernet validation accuracy 98.0 %, hardly a pool in the normal cell (one run, seed 2, 2026-11-24)",
     ),
     Preset(
         name="smoke",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
         source="ours: the smallest run that passes through all code; its genotype means nothing",
         command="darts-search --preset=smoke --workdir=runs/smoke",
-        cost="intended: below 1 minute on 2 CPU cores, nearly all of it building the graph; not measured yet",
+        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
     ),
 )
