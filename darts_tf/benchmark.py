@@ -232,12 +232,14 @@ def _batches(config, dataset):
 
 @contextlib.contextmanager
 def _floatx(name):
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(name)
+    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
     try:
         yield
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 def _peak_memory() -> int:

@@ -27,10 +27,12 @@ every_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 @pytest.fixture
 def float64():
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
     keras.config.set_floatx(before)
+    keras.config.set_dtype_policy(policy)
 
 
 def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0.5, init_channels=2, **changes):

@@ -254,8 +254,9 @@ def supernet():
     """A supernet in float64 with two batches; the classifier's scale makes the second derivative count."""
     from darts_tf.conv.networks import ConvSupernet
 
-    before = keras.config.floatx()
+    before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     try:
         keras.utils.set_random_seed(3)
         net = ConvSupernet(3, (8, 8, 3), init_channels=2, num_cells=3, num_nodes=1, alpha_init_scale=0.5)
@@ -264,6 +265,7 @@ def supernet():
         yield net, batches
     finally:
         keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 def norm_of_difference(found, expected):

@@ -1,0 +1,98 @@
+"""darts-benchmark: what it reports, and that the exact gradient is the limit of the finite differences."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from darts_tf import benchmark
+from darts_tf.bin import benchmark as binary
+from darts_tf.config import SearchConfig
+
+TINY = {
+    "init_channels": 2,
+    "num_cells": 3,
+    "num_nodes": 1,
+    "batch_size": 4,
+    "primitives": ("none", "max_pool_3x3", "sep_conv_3x3"),
+}
+FIELDS = {
+    "step_s", "first_step_s", "trace_s", "first_run_s", "build_s", "peak_memory_MB", "executed_ops", "executed_ops_is",
+    "order", "hvp", "parameters", "threads", "init_channels", "num_cells", "batch_size", "image_size", "graph_nodes",
+    "tensorflow", "device",
+}  # fmt: skip
+
+
+def test_search_reports_times_sizes_and_what_it_does():
+    said = []
+    result = benchmark.search(SearchConfig(**TINY, image_size=8), steps=2, say=said.append)
+    assert result.keys() >= FIELDS
+    assert all(result[key] > 0 for key in ("step_s", "first_run_s", "trace_s", "build_s", "peak_memory_MB"))
+    assert result["first_step_s"] == pytest.approx(
+        result["build_s"] + result["trace_s"] + result["first_run_s"], abs=5e-3
+    )
+    assert (result["order"], result["hvp"], result["image_size"]) == ("second", "finite_difference", 8)
+    assert said[0].startswith("building the supernet") and "step 2 of 2" in said[-2]
+    # Each derivative is a node of the outer graph and traced once, but executed as often as it is called.
+    assert "executed" in result["executed_ops_is"]
+    assert 0.5 * result["graph_nodes"] < result["executed_ops"] < 3 * result["graph_nodes"]
+    assert len(benchmark.text(result).splitlines()) == len(result)
+
+
+def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():
+    """In float64 a radius of 1e-6 crosses no switching point; 0.01 crosses some."""
+    result = benchmark.gradients(SearchConfig(**TINY, dataset="digits", seed=3), radii=[1e-6], float64=True)
+    rows = {row["name"]: row for row in result["rows"]}
+    assert list(rows) == ["first order", "radius 0.01", "radius 1e-06", "exact"]
+    assert rows["radius 1e-06"]["distance_exact"] < 1e-4
+    assert rows["radius 1e-06"]["cosine_exact"] == pytest.approx(1, abs=1e-8)
+    assert rows["radius 0.01"]["distance_exact"] > 10 * rows["radius 1e-06"]["distance_exact"]
+    assert rows["first order"]["distance_exact"] > 1e-3
+    assert rows["exact"]["distance_exact"] == 0 == rows["radius 0.01"]["distance_paper"]
+    assert (result["float"], result["image_shape"]) == ("float64", [8, 8, 1])
+    lines = benchmark.text(result).splitlines()
+    assert lines[-1].startswith("exact") and "against radius 0.01" in "\n".join(lines)
+
+
+def test_binary_prints_one_json_object_last_and_progress_aside():
+    flags = "search --init_channels=2 --num_cells=3 --num_nodes=1 --batch_size=2 --image_size=8 --order=first --steps=1"
+    done = subprocess.run(
+        [sys.executable, "-m", "darts_tf.bin.benchmark", *flags.split(), "--threads=1", "--format=json"],
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result.keys() >= FIELDS and result["order"] == "first" and result["hvp"] is None and result["threads"] == 1
+    lines = done.stderr.splitlines()
+    assert "loading TensorFlow" in lines[0] and "first run" in done.stderr
+    assert all(line.startswith("darts-benchmark: ") for line in lines), "TensorFlow's own noise reached the terminal"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serach"], "suite"),
+        (["search", "--num_cells=2"], "num_cells=2: must be at least 3"),
+        (["search", "--steps=0"], "steps"),
+        (["search", "--order=third"], "order"),
+        (["search", "more"], "unexpected argument 'more'"),
+        (["search", "--no_such=1"], "no_such"),
+        (["gradients", "--radii=0.1,0"], "above 0"),
+        (["gradients", "--radii=0.1,x"], "above 0"),
+        (["gradients", "--dataset=mnist"], "dataset"),
+    ],
+)
+def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
+    with pytest.raises(SystemExit) as exit:
+        binary.main(arguments)
+    out, err = capsys.readouterr()
+    assert exit.value.code == 2 and out == "" and message in err and len(err.splitlines()) == 1
+
+
+def test_help_names_both_suites(capsys):
+    assert binary.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert "<search|gradients>" in out and "16 in search, 8 in gradients" in out
