@@ -75,7 +75,7 @@ _PRESETS = (
         source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-search --preset=digits_search --workdir=runs/digits",
         cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
-        expected="supernet validation accuracy 98.0 %; convolutions in the normal cell, pools in the other (one run, seed 2)",
+        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, the other of pools (seed 2)",
     ),
     Preset(
         name="smoke",
