@@ -29,7 +29,9 @@ class SearchStep:
     def __init__(self, supernet, config, trace=traced):
         self.supernet = supernet
         self.grad_clip = config.grad_clip
-        self.functions = SupernetLoss(supernet, trace=None if config.jit_compile else trace)
+        self.functions = SupernetLoss(
+            supernet, trace=None if config.jit_compile else trace, joint=config.order == "second"
+        )
         weights = self.functions.weights.pack(supernet.weight_variables)
         self.weight_optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.alpha_optimizer = Adam(
