@@ -583,7 +583,7 @@ def test_stream_shapes_are_static_and_images_are_not_in_the_graph():
     data = images.stream(split, np.arange(300), 5, 0, mean=[0.5] * 3, std=[1] * 3, crop_padding=4, flip=True, cutout=16)
     assert data.element_spec == (tf.TensorSpec((5, 64, 64, 3), tf.float32), tf.TensorSpec((5,), tf.int32))
     assert data.cardinality() == tf.data.INFINITE_CARDINALITY
-    (mapped,) = data._input_dataset._functions()
+    (mapped,) = data._input_dataset._input_dataset._functions()  # below the options and the prefetch
     assert mapped.function.graph.as_graph_def().ByteSize() < 100_000  # the images are 3.7 MB
 
 

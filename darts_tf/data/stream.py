@@ -10,6 +10,7 @@ from darts_tf.data.dataset import Split
 from darts_tf.errors import UserError
 
 CROP, FLIP, CUTOUT = range(3)  # one random stream each
+PARALLEL_BATCHES = 4  # batches in the making, and batches that wait
 
 
 def stream(
@@ -80,7 +81,7 @@ def stream(
         return augment.cutout(images, kind_seed(CUTOUT, step), cutout), labels
 
     steps = tf.data.Dataset.range(start_step, tf.int64.max)
-    return steps.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return _ahead(steps, batch)
 
 
 def evaluation_batches(
@@ -109,7 +110,18 @@ def evaluation_batches(
         return augment.normalize(images, mean, std), labels
 
     rows = tf.data.Dataset.range(len(indices)).batch(batch_size)
-    return rows.map(batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return _ahead(rows, batch)
+
+
+def _ahead(numbers: tf.data.Dataset, batch) -> tf.data.Dataset:
+    """Makes batches some steps ahead, in order.
+
+    Without autotuning: its thread sleeps up to a minute at a time, and whoever lets go of an iterator waits for it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = numbers.map(batch, num_parallel_calls=PARALLEL_BATCHES, deterministic=True).prefetch(PARALLEL_BATCHES)
+    return batches.with_options(options)
 
 
 def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:
