@@ -5,6 +5,7 @@ lie side by side in the channel axis, edge after edge.
 """
 
 import functools
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -103,20 +104,36 @@ def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
     return tf.concat([tf.nn.conv2d(a, b, strides, padding) for a, b in parts], -1)
 
 
+class Wide(NamedTuple):
+    """A tensor whose channels are repeated for each edge, with what it was made of.
+
+    Attributes:
+        narrow: `(N, H, W, C)`.
+        tensor: `(N, H, W, E * C)`.
+    """
+
+    narrow: tf.Tensor
+    tensor: tf.Tensor
+
+
 @functools.cache
 def _depthwise(stride: int, pad: int):
     """The fastest kernel for each of the three products, measured with oneDNN on a CPU.
 
     Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input
     is padded by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5:
-    5 ms against 10 ms) and chosen by naming the padding explicitly.
+    5 ms against 10 ms) and chosen by naming the padding explicitly. It repeats the narrow tensor again, which costs
+    little, instead of keeping the wide one until then.
     """
     explicit = {"padding": "EXPLICIT", "explicit_paddings": [0, 0, pad, pad, pad, pad, 0, 0]}
     same = {"padding": "SAME"} if stride == 1 else explicit
+    for_filter = {"padding": "SAME"} if stride == 1 and pad == 1 else explicit
     strides = [1, stride, stride, 1]
 
     @tf.custom_gradient
-    def convolve(x, kernel):
+    def convolve(narrow, x, kernel):
+        times = x.shape[-1] // narrow.shape[-1]
+
         def gradient(dy):
             sizes = _sizes(x)
             if stride > 1:
@@ -130,10 +147,12 @@ def _depthwise(stride: int, pad: int):
             )
             if stride > 1:
                 dx = tf.slice(dx, integers((0, pad, pad, 0)), _sizes(x))
+            with tf.control_dependencies([dy]):  # not before it is needed
+                again = tf.identity(narrow) if times == 1 else tile_channels(narrow, times)
             dkernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=x, filter_sizes=_sizes(kernel), out_backprop=dy, strides=strides, **explicit
+                input=again, filter_sizes=_sizes(kernel), out_backprop=dy, strides=strides, **for_filter
             )
-            return dx, dkernel
+            return None, dx, dkernel
 
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=strides, **same), gradient
 
@@ -144,7 +163,7 @@ def depthwise(x, kernel, stride: int = 1, dilation: int = 1):
     """Depthwise convolution padded by `dilation * (k - 1) / 2` on every side, as the original pads.
 
     Args:
-        x: `(N, H, W, C)`.
+        x: `(N, H, W, C)`, or a `Wide` tensor.
         kernel: `(k, k, C, 1)`, k odd.
         stride: 1 or 2.
         dilation: 1, or 2 at stride 1 (at stride 2 dilation needs no kernel of its own: see `operations.DilConv`).
@@ -153,12 +172,13 @@ def depthwise(x, kernel, stride: int = 1, dilation: int = 1):
         `(N, ceil(H / stride), ceil(W / stride), C)`.
     """
     pad = dilation * (kernel.shape[0] // 2)
+    narrow, x = x if isinstance(x, Wide) else (x, x)
     if dilation > 1:
         padded = tf.pad(x, integers(((0, 0), (pad, pad), (pad, pad), (0, 0))))
         return tf.nn.depthwise_conv2d(padded, kernel, [1, 1, 1, 1], "VALID", dilations=[dilation, dilation])
-    if stride == 1 and pad == 1:
+    if stride == 1 and pad == 1 and narrow is x:
         return tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=[1, 1, 1, 1], padding="SAME")
-    return _depthwise(stride, pad)(x, kernel)
+    return _depthwise(stride, pad)(narrow, x, kernel)
 
 
 def max_pool(x, stride: int):

@@ -48,6 +48,9 @@ class Source:
         """Repeats channels for each edge, `(..., C) -> (..., E * C)`."""
         return functional.tile_channels(x, self.edges)
 
+    def _both(self, x):
+        return functional.Wide(x, self.wide(x))
+
     @functools.cached_property
     def relu(self):
         """`relu(x)`, `(N, H, W, C)`."""
@@ -56,17 +59,17 @@ class Source:
     @functools.cached_property
     def relu_wide(self):
         """`relu(x)` for each edge, `(N, H, W, E * C)`."""
-        return self.wide(self.relu)
+        return self._both(self.relu)
 
     @functools.cached_property
     def relu_phases(self):
         """`relu(x)` for each edge, in phases, `(4 N, H/2, W/2, E * C)`."""
-        return self.wide(functional.to_phases(self.relu))
+        return self._both(functional.to_phases(self.relu))
 
     @functools.cached_property
     def relu_halved(self):
         """Every second row and column of `relu(x)` for each edge, `(N, ceil(H/2), ceil(W/2), E * C)`."""
-        return self.wide(self.relu[:, ::2, ::2])
+        return self._both(self.relu[:, ::2, ::2])
 
 
 _collected = contextvars.ContextVar("batch statistics by the id of their variable", default=None)
