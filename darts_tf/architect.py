@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
+from darts_tf.optimizers import assign
 
 
 def values(variables) -> list:
@@ -202,8 +203,6 @@ class Architect:
         """Moves the alphas by one step, see `gradient`; returns the validation loss (at w' in the second order)."""
         loss, gradients, state = self.gradient(train_batch, valid_batch, rate, weights)
         if self.bn_updates:
-            state = self.functions.state.unpack(state)
-            for variable, value in zip(self.functions.supernet.state_variables, state, strict=True):
-                variable.assign(value)
+            assign(self.functions.supernet.state_variables, self.functions.state.unpack(state))
         self.alpha_optimizer.apply(gradients)
         return loss

@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from darts_tf.architect import Architect, SupernetLoss
 from darts_tf.config import SearchConfig
-from darts_tf.conv.networks import ConvSupernet
 from darts_tf.data import images
 from darts_tf.optimizers import SGD, global_norm
+from darts_tf.training.search import build_supernet
 from darts_tf.training.step import SearchStep, traced
 
 PAPER_RADIUS = 0.01
@@ -25,23 +25,6 @@ PAPER_RADIUS = 0.01
 
 def _silent(line: str) -> None:
     """Says nothing."""
-
-
-def supernet(config: SearchConfig, image_shape, num_classes: int) -> ConvSupernet:
-    """Returns the supernet of a config, its start values drawn from the config's seed."""
-    keras.utils.set_random_seed(config.seed)
-    return ConvSupernet(
-        num_classes,
-        image_shape,
-        config.init_channels,
-        config.num_cells,
-        config.num_nodes,
-        config.concat,
-        config.stem_multiplier,
-        config.primitives,
-        config.alpha_init,
-        config.alpha_init_scale,
-    )
 
 
 def random_batches(config: SearchConfig, image_shape, num_classes: int) -> list:
@@ -72,7 +55,7 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = _s
     image_shape, num_classes = (size, size, 3), 10
     say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
     begin = time.perf_counter()
-    net = supernet(config, image_shape, num_classes)
+    net = build_supernet(config, image_shape, num_classes)
     step = SearchStep(net, config)
     train, valid = random_batches(config, image_shape, num_classes)
     rate = tf.constant(config.learning_rate, keras.config.floatx())
@@ -155,7 +138,7 @@ def gradients(
         say(f"reading the data: {dataset or config.dataset} ...")
         batches, image_shape, num_classes = _batches(config, dataset)
         say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
-        net = supernet(config, image_shape, num_classes)
+        net = build_supernet(config, image_shape, num_classes)
         functions = SupernetLoss(net, trace=traced)
         sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
         rate = tf.constant(config.learning_rate, keras.config.floatx())

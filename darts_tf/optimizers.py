@@ -98,6 +98,12 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float = 0.0) -> f
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
+def assign(variables, tensors) -> None:
+    """Writes each tensor into the variable at the same place."""
+    for variable, tensor in zip(variables, tensors, strict=True):
+        variable.assign(tensor)
+
+
 def _slots(variables):
     return [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in variables]
 
@@ -131,8 +137,7 @@ class SGD:
     def apply(self, gradients, rate) -> None:
         """Moves the variables by one step."""
         weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
-        for variable, value in zip(self.targets + self.buffers, weights + buffers, strict=True):
-            variable.assign(value)
+        assign(self.targets + self.buffers, weights + buffers)
 
 
 class Adam:
@@ -163,7 +168,5 @@ class Adam:
         step = self.step.assign_add(1)
         weights = [tf.convert_to_tensor(v) for v in self.targets]
         new = adam_update(weights, gradients, self.means, self.squares, step, **self.rule)
-        targets = [self.targets, self.means, self.squares]
-        for variables, values in zip(targets, new, strict=True):
-            for variable, value in zip(variables, values, strict=True):
-                variable.assign(value)
+        for variables, tensors in zip((self.targets, self.means, self.squares), new, strict=True):
+            assign(variables, tensors)

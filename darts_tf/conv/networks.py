@@ -73,10 +73,11 @@ class ConvSupernet(keras.Model):
         uniform = _uniform(widths[1])
         self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=uniform, name="classifier")
         self.bias = self.add_weight(shape=(num_classes,), initializer=uniform, name="bias")
-        num_edges = num_nodes * (num_nodes + 3) // 2
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         self.arch_variables = [
-            self.add_weight(shape=(num_edges, len(self.primitives)), initializer=start, name=f"alphas_{kind}")
+            self.add_weight(
+                shape=(self.cells[0].num_edges, len(self.primitives)), initializer=start, name=f"alphas_{kind}"
+            )
             for kind in ("normal", "reduce")
         ]
         self.built = True

@@ -44,13 +44,13 @@ def add_operations(path: str) -> None:
 _executed = set()  # operations are added once in a process
 
 
-def build_supernet(config, dataset) -> ConvSupernet:
-    """Builds the supernet of a config for a data set; its start values are a function of `config.seed`."""
+def build_supernet(config, image_shape, num_classes: int) -> ConvSupernet:
+    """Builds the supernet of a config; its start values are a function of `config.seed`."""
     add_operations(config.operations_file)
     keras.utils.set_random_seed(config.seed)
     return ConvSupernet(
-        len(dataset.class_names),
-        dataset.image_shape,
+        num_classes,
+        image_shape,
         config.init_channels,
         config.num_cells,
         config.num_nodes,
@@ -95,7 +95,7 @@ class SearchTask:
         self.config, self.workdir, self.reporter = config, workdir, reporter
         self.dataset, self.train_indices, self.valid_indices = data
         self.epochs, self.steps_per_epoch = config.epochs, len(self.train_indices) // config.batch_size
-        self.supernet = build_supernet(config, self.dataset)
+        self.supernet = build_supernet(config, self.dataset.image_shape, len(self.dataset.class_names))
         self.step = SearchStep(self.supernet, config)
         self.variables = self.step.variables
         self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()

@@ -4,12 +4,7 @@ import tensorflow as tf
 
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
 from darts_tf.bilevel import WEIGHTS
-from darts_tf.optimizers import SGD, Adam, clip_by_global_norm
-
-
-def _assign(variables, tensors):
-    for variable, tensor in zip(variables, tensors, strict=True):
-        variable.assign(tensor)
+from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
 
 
 def traced(function):
@@ -91,9 +86,9 @@ class SearchStep:
         loss, gradients = objective.gradients(weights, values(net.arch_variables), (WEIGHTS,))
         gradients, norm = clip_by_global_norm(gradients, self.grad_clip)
         weights, buffers = self.weight_optimizer.update(weights, gradients, rate)
-        _assign(self.weight_optimizer.buffers, buffers)
-        _assign(net.weight_variables, packed.weights.unpack(weights))
-        _assign(net.state_variables, packed.state.unpack(objective.state))
+        assign(self.weight_optimizer.buffers, buffers)
+        assign(net.weight_variables, packed.weights.unpack(weights))
+        assign(net.state_variables, packed.state.unpack(objective.state))
         predictions = tf.argmax(objective.logits, -1, output_type=batch[1].dtype)
         correct = tf.reduce_sum(tf.cast(tf.equal(predictions, batch[1]), tf.int32))
         return {"loss": loss, "correct": correct, "gradient_norm": norm, "logits": objective.logits}
