@@ -10,8 +10,10 @@ import zipfile
 
 import numpy as np
 
+from darts_tf.conv import norm
 from darts_tf.conv import operations as ops
 from darts_tf.conv.cells import MixedOp, SearchCell
+from darts_tf.conv.derived import DerivedNetwork, ImageNetNetwork
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.errors import UserError
 
@@ -82,7 +84,7 @@ def _operation_slots(operation, prefixes):
         for part, prefix in enumerate(prefixes):
             if value is None:
                 continue
-            if isinstance(value, ops.BatchNorm):
+            if isinstance(value, norm.BatchNorm):
                 yield from _norm_slots(value, prefix + theirs, part, len(prefixes))
             elif "depthwise" in attribute:
                 yield Slot(prefix + theirs, value, (2, 3, 0, 1), 2, part, len(prefixes))
@@ -108,19 +110,52 @@ def _cell_slots(cell, prefix):
         yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row in cell.edge_rows(state)])
 
 
+def _conv_slots(conv, kernel, norm):
+    yield Slot(kernel, conv.conv, (2, 3, 1, 0))
+    if conv.bn is not None:
+        yield from _norm_slots(conv.bn, norm)
+
+
+def _linear_slots(layer, prefix):
+    yield Slot(f"{prefix}.weight", layer.classifier, (1, 0))
+    yield Slot(f"{prefix}.bias", layer.bias, (0,))
+
+
+def _derived_slots(network):
+    if isinstance(network, ImageNetNetwork):
+        yield from _conv_slots(network.stem0_1, "stem0.0.weight", "stem0.1")
+        yield from _conv_slots(network.stem0_2, "stem0.3.weight", "stem0.4")
+        yield from _conv_slots(network.stem1, "stem1.1.weight", "stem1.2")
+    else:
+        yield from _conv_slots(network.stem, "stem.0.weight", "stem.1")
+    for index, cell in enumerate(network.cells):
+        yield from _operation_slots(cell.preprocess0, [f"cells.{index}.preprocess0."])
+        yield from _operation_slots(cell.preprocess1, [f"cells.{index}.preprocess1."])
+        for number, operation in enumerate(cell.operations):
+            yield from _operation_slots(operation, [f"cells.{index}._ops.{number}."])
+    if (head := network.auxiliary_head) is not None:
+        yield from _conv_slots(head.conv_1, "auxiliary_head.features.2.weight", "auxiliary_head.features.3")
+        yield from _conv_slots(head.conv_2, "auxiliary_head.features.5.weight", "auxiliary_head.features.6")
+        yield from _linear_slots(head, "auxiliary_head.classifier")
+    yield from _linear_slots(network, "classifier")
+
+
 def slots(layer) -> dict[str, Slot]:
     """Returns where each array of the original lies, by its name in the original's state dict.
 
     Args:
-        layer: A `ConvSupernet`, `SearchCell`, `MixedOp` or `Operation` (with one edge).
+        layer: A `ConvSupernet`, `SearchCell`, `MixedOp`, `Operation` (with one edge), `CifarNetwork` or
+            `ImageNetNetwork`.
 
-    Source: the names of `state_dict()` in `cnn/model_search.py`.
+    Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`.
     """
     if isinstance(layer, ConvSupernet):
         found = [Slot("stem.0.weight", layer.stem, (2, 3, 1, 0)), *_norm_slots(layer.stem_bn, "stem.1")]
         for index, cell in enumerate(layer.cells):
             found += _cell_slots(cell, f"cells.{index}.")
-        found += [Slot("classifier.weight", layer.classifier, (1, 0)), Slot("classifier.bias", layer.bias, (0,))]
+        found += _linear_slots(layer, "classifier")
+    elif isinstance(layer, DerivedNetwork):
+        found = list(_derived_slots(layer))
     elif isinstance(layer, SearchCell):
         found = list(_cell_slots(layer, ""))
     elif isinstance(layer, MixedOp):

@@ -20,14 +20,25 @@ def golden():
     return GOLDEN
 
 
-@pytest.fixture(params=["float64", "float32"])
-def dtype(request):
-    """Runs a test in both types; Keras' default is afterwards what it was."""
+def _in_type(name):
+    """Lets Keras make variables of a type; afterwards its default is what it was."""
     import keras
 
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(request.param)
-    keras.config.set_dtype_policy(request.param)  # Keras keeps it from the first layer on, whatever floatx says later
-    yield request.param
+    keras.config.set_floatx(name)
+    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
+    yield name
     keras.config.set_floatx(before)
     keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    """Runs a test in both types."""
+    yield from _in_type(request.param)
+
+
+@pytest.fixture
+def float64():
+    """Runs a test in float64."""
+    yield from _in_type("float64")

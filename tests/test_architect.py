@@ -25,16 +25,6 @@ FEW = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
 
 
-@pytest.fixture
-def float64():
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(policy)
-
-
 def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0.5, init_channels=2, **changes):
     """A small supernet's search step with equal start values at every call, and a train and a valid batch."""
     config = SearchConfig(

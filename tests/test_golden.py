@@ -22,6 +22,7 @@ from darts_tf.config import SearchConfig
 from darts_tf.conv import operations as ops
 from darts_tf.conv.cells import MixedOp, SearchCell
 from darts_tf.conv.networks import ConvSupernet, reduction_cells
+from darts_tf.conv.norm import collect_statistics
 from darts_tf.interop import load_arrays, slots, to_arrays
 from darts_tf.training.step import SearchStep, traced
 
@@ -84,14 +85,17 @@ class Comparison:
             self.problems.append(f"{what} ({quantity}): {error:.2e} above {tolerance:.0e}")
         return error
 
-    def group(self, what, mine, theirs):
-        """Compares weight gradients under equal names: together, and one by one."""
+    def group(self, what, mine, theirs, share=1e-3):
+        """Compares weight gradients under equal names: together, and one by one.
+
+        An array whose norm is below that share of the typical one is measured against that.
+        """
         assert mine.keys() == theirs.keys(), sorted(mine.keys() ^ theirs.keys())
         if not mine:
             return
         everything = [np.concatenate([np.ravel(g[name]) for name in theirs]) for g in (mine, theirs)]
         self.check(what, "weight gradients together", *everything)
-        floor = 1e-3 * norm(everything[1]) / len(theirs) ** 0.5  # that of an array that is all but zero
+        floor = share * norm(everything[1]) / len(theirs) ** 0.5
         for name in theirs:
             self.check(f"{what}/{name}", "weight gradient", mine[name], theirs[name], floor)
 
@@ -354,7 +358,7 @@ def test_forward(search, dtype):
         comparison.check(f"eval_mode/{kind}_loss", "loss", loss, theirs[f"eval_mode/{kind}_loss"])
     for kind in ("valid", "train"):
         images, labels = search.batch(kind)
-        with ops.collect_statistics():
+        with collect_statistics():
             stages = net.activations(images, training=True)
         comparison.check(f"{kind}/logits", "output", stages["logits"], theirs[f"{kind}/logits"])
         loss = search.functions.loss(stages["logits"], labels)

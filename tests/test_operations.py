@@ -10,6 +10,7 @@ from darts_tf.architect import SupernetLoss, values
 from darts_tf.conv import functional, operations
 from darts_tf.conv.cells import MixedOp, SearchCell
 from darts_tf.conv.networks import ConvSupernet
+from darts_tf.conv.norm import BatchNorm, collect_statistics, moving_average
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
 from darts_tf.interop import _operation_slots, to_arrays
@@ -48,16 +49,6 @@ def of_edge(operation, edge):
     prefix = f"{edge}/"
     slots = _operation_slots(operation, [f"{e}/" for e in range(operation.edges)])
     return {s.name.removeprefix(prefix): s.read(s.variable) for s in slots if s.name.startswith(prefix)}
-
-
-@pytest.fixture
-def float64():
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(policy)
 
 
 # Outputs
@@ -101,18 +92,18 @@ def test_preprocessing_is_its_oracle(kind, dtype):
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_batch_norm_moves_its_statistics(repeats, dtype):
     x = images(3, 4, 5, CHANNELS, dtype=dtype)
-    norm = fill(operations.BatchNorm(CHANNELS, affine=True, repeats=repeats))
+    norm = fill(BatchNorm(CHANNELS, affine=True, repeats=repeats))
     before = [np.array(v.numpy()) for v in (norm.moving_mean, norm.moving_variance)]
     norm(x, training=False)
     batch = [np.tile(s, repeats) for s in oracles.statistics(x)]
     for variable, old, new in zip((norm.moving_mean, norm.moving_variance), before, batch, strict=True):
         assert np.array_equal(variable, old)
         norm_moved = (1 - oracles.MOMENTUM) * old + oracles.MOMENTUM * new
-        with operations.collect_statistics() as statistics:
+        with collect_statistics() as statistics:
             norm(x, training=True)
         assert np.array_equal(variable, old)
         assert_close(statistics[id(variable)], new, dtype)
-        assert_close(operations.moving_average(tf.constant(old), statistics[id(variable)]), norm_moved, dtype)
+        assert_close(moving_average(tf.constant(old), statistics[id(variable)]), norm_moved, dtype)
     norm(x, training=True)
     for variable, old, new in zip((norm.moving_mean, norm.moving_variance), before, batch, strict=True):
         assert_close(variable, 0.9 * old + 0.1 * new, dtype)
@@ -132,7 +123,7 @@ def test_three_edges_are_three_operations(name, stride, float64):
             slots[slot.name].write(array, slot.read(slot.variable))
             slots[slot.name].variable.assign(array)
     gradients = {}
-    with tf.GradientTape(persistent=True) as tape, operations.collect_statistics():
+    with tf.GradientTape(persistent=True) as tape, collect_statistics():
         ours = wide(x, training=True)
         theirs = tf.concat([single(x, training=True) for single in singles], -1)
         total = (
@@ -196,7 +187,7 @@ def test_second_derivative(name, stride, float64):
         vectors = [images(*v.shape, seed=4 + i) for i, v in enumerate(variables)]
 
         def gradient(operation=operation, x=x, variables=variables, cotangent=cotangent):
-            with tf.GradientTape() as tape, operations.collect_statistics():
+            with tf.GradientTape() as tape, collect_statistics():
                 loss = tf.reduce_sum(operation(x.value(), training=True) ** 3 * cotangent)
             return tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
@@ -228,7 +219,7 @@ def test_one_hot_mixture_is_that_operation(stride, training, dtype):
         for index, operation in enumerate(mixed.operations):
             weights = np.zeros((3, len(CONV_PRIMITIVES)), dtype)
             weights[:, index] = 1
-            with operations.collect_statistics():
+            with collect_statistics():
                 assert_close(
                     mixed(x, weights, training=training), operation(x, training=training), dtype, CONV_PRIMITIVES[index]
                 )
@@ -238,7 +229,7 @@ def test_mixture_is_the_weighted_sum(dtype):
     x, mixed = images(2, 6, 6, CHANNELS, dtype=dtype), fill(MixedOp(2, CHANNELS, 1, CONV_PRIMITIVES))
     weights = images(2, len(CONV_PRIMITIVES), dtype=dtype, seed=5)
     for training in (False, True):
-        with operations.collect_statistics():
+        with collect_statistics():
             each = [operation(x, training=training) for operation in mixed.operations]
             expected = sum(y * np.repeat(w, CHANNELS) for y, w in zip(each, weights.T, strict=True))
             assert_close(mixed(x, weights, training=training), expected, dtype)
@@ -410,7 +401,7 @@ def test_stateless_writes_nothing():
         assert variable.numpy().tobytes() == value.tobytes(), variable.path
     for variable in net.weight_variables:
         variable.assign(2 * variable.value)
-    with operations.collect_statistics():
+    with collect_statistics():
         assert_close(net(x, training=True), logits, "float32")
 
 
@@ -439,7 +430,7 @@ def test_operations_compile(stride):
         variables = [v.value for v in operation.trainable_variables]
 
         def gradients(x, operation=operation, variables=variables):
-            with tf.GradientTape() as tape, operations.collect_statistics():
+            with tf.GradientTape() as tape, collect_statistics():
                 tape.watch(x)
                 y = operation(x, training=True)
                 loss = tf.reduce_sum(y**3)

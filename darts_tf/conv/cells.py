@@ -1,4 +1,4 @@
-"""The mixed operation and the search cell."""
+"""The mixed operation, the search cell, and the cell of a derived network."""
 
 import keras
 import numpy as np
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from darts_tf import graph
 from darts_tf.conv import functional
-from darts_tf.conv.operations import OPERATIONS, FactorizedReduce, ReLUConvBN, Source, Zero
+from darts_tf.conv.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, Source, Zero
 
 
 class MixedOp(keras.layers.Layer):
@@ -151,3 +151,74 @@ class SearchCell(keras.layers.Layer):
             if state:
                 states.append(tf.add_n(sums[state - 1]))
         return tf.concat(states[-self.concat :], -1)
+
+
+class Cell(keras.layers.Layer):
+    """A cell of a derived network: every node adds up the two operations that the search has kept.
+
+    Args:
+        genotype: A `ConvGenotype`.
+        inputs: Channels of the two inputs, `(before previous, previous)`.
+        channels: Channels C of every node.
+        reduction: Whether this is the genotype's reduction cell, whose edges from the inputs have stride 2.
+        after_reduction: Whether the previous cell was a reduction, so that the first input is twice as large.
+
+    Attributes:
+        dropped: Indices of the operations that drop path may drop: all but identities.
+
+    Source: `Cell` in `cnn/model.py` of the original.
+    """
+
+    def __init__(self, genotype, inputs, channels, reduction, after_reduction, **kwargs):
+        super().__init__(**kwargs)
+        pairs = genotype.reduce if reduction else genotype.normal
+        self.concat = tuple(genotype.reduce_concat if reduction else genotype.normal_concat)
+        self.reduction, self.channels = reduction, channels
+        before, previous = inputs
+        squeeze = FactorizedReduce if after_reduction else ReLUConvBN
+        self.preprocess0 = squeeze(channels, affine=True, inputs=before)
+        self.preprocess1 = ReLUConvBN(channels, affine=True, inputs=previous)
+        self.sources = tuple(source for _, source in pairs)
+        self.operations = [
+            OPERATIONS[name](channels, 2 if reduction and source < 2 else 1, affine=True) for name, source in pairs
+        ]
+        self.dropped = tuple(i for i, operation in enumerate(self.operations) if not isinstance(operation, Identity))
+        self.built = True
+
+    def call(self, s0, s1, training=False, drop=None):
+        """Runs the cell.
+
+        Args:
+            s0: Output of the cell before the previous one, `(N, H0, W0, C0)`.
+            s1: Output of the previous cell, `(N, H, W, C1)`.
+            training: Whether batch norms use their batch's statistics.
+            drop: `(len(dropped), N)`, what drop path multiplies each operation's output with, or None.
+
+        Returns:
+            `(N, H', W', len(concat) * C)`.
+        """
+        states = [Source(self.preprocess0(s0, training=training)), Source(self.preprocess1(s1, training=training))]
+        drop = {} if drop is None else dict(zip(self.dropped, tf.unstack(drop, len(self.dropped)), strict=True))
+        for first in range(0, len(self.operations), 2):
+            terms = []
+            for index in (first, first + 1):
+                y = self.operations[index].on(states[self.sources[index]], training=training)
+                if index in drop:
+                    y = y * graph.reshape(tf.cast(drop[index], y.dtype), -1, 1, 1, 1)
+                terms.append(y)
+            states.append(Source(terms[0] + terms[1]))
+        return tf.concat([states[node].x for node in self.concat], -1)
+
+    def macs(self, s0, s1) -> tuple[int, tuple[int, int]]:
+        """Counts one image's multiply-adds.
+
+        Args:
+            s0: `(height, width)` of the first input.
+            s1: Of the second.
+
+        Returns:
+            `(multiply-adds of all convolutions, (height, width) of the output)`.
+        """
+        out = tuple(-(-size // 2) for size in s1) if self.reduction else tuple(s1)
+        count = self.preprocess0.macs(*s1) + self.preprocess1.macs(*s1)
+        return count + sum(operation.macs(*out) for operation in self.operations), out

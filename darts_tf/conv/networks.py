@@ -1,10 +1,11 @@
-"""The convolutional supernet."""
+"""The convolutional supernet, and what it shares with derived networks."""
 
 import keras
 import tensorflow as tf
 
 from darts_tf.conv.cells import SearchCell
-from darts_tf.conv.operations import OPERATIONS, BatchNorm, _uniform, collect_statistics, moving_average
+from darts_tf.conv.norm import BatchNorm, collect_statistics, moving_average
+from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
 
@@ -14,7 +15,38 @@ def reduction_cells(num_cells: int) -> tuple[int, int]:
     return num_cells // 3, 2 * num_cells // 3
 
 
-class ConvSupernet(keras.Model):
+class Stateless:
+    """What training asks of a network: to run on given weights, and to tell its statistics instead of writing them."""
+
+    @property
+    def state_variables(self) -> list:
+        """The batch norms' moving statistics."""
+        return self.non_trainable_variables
+
+    def stateless(self, weights, alphas, inputs):
+        """Runs the network in training mode on given weights; no variable is read or written.
+
+        Args:
+            weights: Tensors in the order of `weight_variables`.
+            alphas: Tensors in the order of `arch_variables`.
+            inputs: What the network's `outputs_of` takes: images `(N, H, W, channels)`, or more.
+
+        Returns:
+            `(outputs, statistics)`: what `outputs_of` gives, and the batch's mean or variance for each of
+            `state_variables`.
+        """
+        variables = [*self.weight_variables, *self.arch_variables]
+        mapping = list(zip(variables, [*weights, *alphas], strict=True))
+        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
+            outputs = self.outputs_of(inputs)
+        return outputs, [statistics[id(v)] for v in self.state_variables]
+
+    def moved_state(self, state, statistics) -> list:
+        """Returns moving statistics one batch later; both in the order of `state_variables`."""
+        return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
+
+
+class ConvSupernet(Stateless, keras.Model):
     """The network whose every edge holds all candidate operations, mixed by softmax(alpha).
 
     Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
@@ -59,7 +91,7 @@ class ConvSupernet(keras.Model):
         self.primitives = tuple(primitives)
         stem_channels = stem_multiplier * init_channels
         self.stem = self.add_weight(
-            shape=(3, 3, image_shape[-1], stem_channels), initializer=_uniform(9 * image_shape[-1]), name="stem"
+            shape=(3, 3, image_shape[-1], stem_channels), initializer=uniform(9 * image_shape[-1]), name="stem"
         )
         self.stem_bn = BatchNorm(stem_channels, affine=True)
         self.cells, widths, channels, reduction = [], (stem_channels, stem_channels), init_channels, False
@@ -70,9 +102,9 @@ class ConvSupernet(keras.Model):
                 SearchCell(widths, channels, reduction, after_reduction, num_nodes, concat, self.primitives)
             )
             widths = (widths[1], concat * channels)
-        uniform = _uniform(widths[1])
-        self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=uniform, name="classifier")
-        self.bias = self.add_weight(shape=(num_classes,), initializer=uniform, name="bias")
+        start = uniform(widths[1])
+        self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
+        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         self.arch_variables = [
             self.add_weight(
@@ -106,11 +138,6 @@ class ConvSupernet(keras.Model):
         own = {id(v) for v in self.arch_variables}
         return [v for v in self.trainable_variables if id(v) not in own]
 
-    @property
-    def state_variables(self) -> list:
-        """The batch norms' moving statistics."""
-        return self.non_trainable_variables
-
     def mixing_weights(self) -> list:
         """Returns softmax(alpha) of the normal and the reduction cells, each `(num_edges, num_primitives)`."""
         return [tf.nn.softmax(a.value) for a in self.arch_variables]
@@ -134,23 +161,6 @@ class ConvSupernet(keras.Model):
         )
         return stages
 
-    def stateless(self, weights, alphas, images):
-        """Runs the network in training mode on given weights; no variable is read or written.
-
-        Args:
-            weights: Tensors in the order of `weight_variables`.
-            alphas: Tensors in the order of `arch_variables`.
-            images: `(N, H, W, channels)`.
-
-        Returns:
-            `(logits, statistics)`: the batch's mean or variance for each of `state_variables`.
-        """
-        variables = [*self.weight_variables, *self.arch_variables]
-        mapping = list(zip(variables, [*weights, *alphas], strict=True))
-        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
-            logits = self(images, training=True)
-        return logits, [statistics[id(v)] for v in self.state_variables]
-
-    def moved_state(self, state, statistics) -> list:
-        """Returns moving statistics one batch later; both in the order of `state_variables`."""
-        return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
+    def outputs_of(self, inputs):
+        """Returns the logits of images in training mode."""
+        return self(inputs, training=True)

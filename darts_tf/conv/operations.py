@@ -6,19 +6,15 @@ and the mixing weight of an operation is the scale of its last batch norm, `w * 
 network uses the same classes with `edges=1`.
 """
 
-import contextlib
-import contextvars
 import functools
 import math
 
 import keras
 import tensorflow as tf
 
-from darts_tf import graph
 from darts_tf.conv import functional
+from darts_tf.conv.norm import BatchNorm
 from darts_tf.errors import UserError
-
-BN_MOMENTUM, BN_EPSILON = 0.9, 1e-5
 
 
 def even_channels(channels: int) -> int:
@@ -72,84 +68,8 @@ class Source:
         return self._both(self.relu[:, ::2, ::2])
 
 
-_collected = contextvars.ContextVar("batch statistics by the id of their variable", default=None)
-
-
-@contextlib.contextmanager
-def collect_statistics():
-    """Inside it, batch norms in training hand over their batch's statistics and leave the moving ones alone.
-
-    Yields:
-        A dictionary from the `id` of a moving statistic's variable to the batch's value.
-    """
-    token = _collected.set({})
-    try:
-        yield _collected.get()
-    finally:
-        _collected.reset(token)
-
-
-def moving_average(moving, batch):
-    """Returns a moving statistic one batch later."""
-    return BN_MOMENTUM * moving + (1 - BN_MOMENTUM) * batch
-
-
-class BatchNorm(keras.layers.Layer):
-    """Batch normalisation as PyTorch does it: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
-
-    `call(x, scale=None, training=False)` multiplies the result by `scale`, `(channels,)`, at no cost.
-
-    Args:
-        channels: Channels of the input.
-        affine: Whether gamma and beta are learned.
-        repeats: The statistics are kept this many times (for edges that share one normalisation, where the original
-            keeps one for each edge); batch statistics are computed once.
-
-    Source: torch.nn.BatchNorm2d.
-    """
-
-    def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs):
-        super().__init__(**kwargs)
-        self.channels, self.affine, self.repeats = channels, affine, repeats
-        self.gamma = self.beta = None
-        if affine:
-            self.gamma = self.add_weight(shape=(channels,), initializer="ones", name="gamma")
-            self.beta = self.add_weight(shape=(channels,), initializer="zeros", name="beta")
-        kept = (channels * repeats,)
-        self.moving_mean = self.add_weight(shape=kept, initializer="zeros", trainable=False, name="moving_mean")
-        self.moving_variance = self.add_weight(shape=kept, initializer="ones", trainable=False, name="moving_variance")
-        self.built = True
-
-    def call(self, x, scale=None, training=False):
-        """Normalises `(N, H, W, channels)`; without `training`, and with `repeats`, the result is as wide as those."""
-        dtype = tf.as_dtype(self.moving_mean.dtype)
-        gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
-        beta = graph.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
-        if scale is not None:
-            gamma = scale if self.gamma is None else gamma * scale
-            beta = beta if self.beta is None else beta * scale
-        if not training:
-            if self.repeats > 1:
-                x = functional.tile_channels(x, self.repeats)
-                gamma, beta = tf.tile(gamma, [self.repeats]), tf.tile(beta, [self.repeats])
-            factor = gamma * tf.math.rsqrt(self.moving_variance.value + BN_EPSILON)
-            return x * tf.cast(factor, x.dtype) + tf.cast(beta - self.moving_mean.value * factor, x.dtype)
-        y, *statistics = functional.batch_norm(x, gamma, beta, BN_EPSILON)
-        for moving, batch in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
-            batch = tf.tile(batch, graph.integers((self.repeats,))) if self.repeats > 1 else batch
-            collected = _collected.get()
-            if collected is None:
-                moving.assign(moving_average(moving.value, batch))
-            else:
-                collected[id(moving)] = batch
-        return y
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "channels": self.channels, "affine": self.affine, "repeats": self.repeats}
-
-
-def _uniform(fan_in):
+def uniform(fan_in):
+    """Returns the start values of a kernel or bias, uniform in `+-1/sqrt(fan_in)`: PyTorch's default."""
     bound = 1 / math.sqrt(fan_in)
     return keras.initializers.RandomUniform(-bound, bound)
 
@@ -184,7 +104,10 @@ class Operation(keras.layers.Layer):
 
     def call(self, x, scale=None, training=False):
         """Applies the operation of every edge to `(N, H, W, C)`; `scale`, `(edges * channels,)`, multiplies."""
-        source = Source(x, self.edges)
+        return self.on(Source(x, self.edges), scale, training)
+
+    def on(self, source: Source, scale=None, training=False):
+        """Applies the operation like `call`; operations that read the same `source` share its views."""
         y = self.apply(source, scale, training)
         if self.in_phases and self.stride == 1 and source.even:
             y = functional.from_phases(y)
@@ -193,10 +116,15 @@ class Operation(keras.layers.Layer):
         y = y if y.shape[-1] == self.edges * self.channels else source.wide(y)
         return y if scale is None else y * tf.cast(scale, y.dtype)
 
+    def macs(self, height: int, width: int) -> int:
+        """Returns the multiply-adds of the convolutions for one image whose output is `(height, width)` pixels."""
+        kernels = [v for v in self.trainable_variables if len(v.shape) == 4]
+        return height * width * sum(math.prod(v.shape) for v in kernels)
+
     def kernel(self, name, height, width, inputs, outputs, fan_in=None):
         """Adds a convolution kernel."""
         fan_in = fan_in or height * width * inputs
-        return self.add_weight(shape=(height, width, inputs, outputs), initializer=_uniform(fan_in), name=name)
+        return self.add_weight(shape=(height, width, inputs, outputs), initializer=uniform(fan_in), name=name)
 
     def depthwise_kernel(self, name, size):
         """Adds a depthwise kernel `(size, size, edges * channels, 1)`."""
@@ -423,6 +351,11 @@ class Conv7x1(Operation):
         self.conv_1x7 = self.kernel("conv_1x7", 1, 7, self.channels, wide)
         self.conv_7x1 = self.kernel("conv_7x1", 7, 1, self.channels, wide)
         self.bn = self.norm()
+
+    def macs(self, height: int, width: int) -> int:
+        """Returns the multiply-adds; the first convolution keeps the height (an even one is assumed at stride 2)."""
+        first = self.stride * height * width * math.prod(self.conv_1x7.shape)
+        return first + height * width * math.prod(self.conv_7x1.shape)
 
     def apply(self, source, scale=None, training=False):
         """Convolves."""
