@@ -19,9 +19,20 @@ def values(variables) -> list:
     return [tf.convert_to_tensor(v) for v in variables]
 
 
-def cross_entropy(logits, labels):
-    """Returns the mean cross-entropy in nats of `(N, classes)` logits and `(N,)` integer labels."""
-    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+def cross_entropy(logits, labels, smoothing: float = 0.0):
+    """Returns the mean cross-entropy in nats.
+
+    Args:
+        logits: `(N, classes)`.
+        labels: `(N,)` integers.
+        smoothing: The target gives this share of its probability to all classes evenly.
+
+    Source: `CrossEntropyLabelSmooth` in `cnn/train_imagenet.py`.
+    """
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    if not smoothing:
+        return loss
+    return (1 - smoothing) * loss - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits))
 
 
 class Packing:
@@ -60,12 +71,15 @@ class SupernetLoss:
         supernet: See the module.
         loss: `(logits, labels) -> scalar`.
         trace: Turns a function of tensors into a traced one; by default it stays eager.
+        strict: Whether a weight that the loss does not depend on is an error; in a derived network it may be that no
+            node reads another.
         joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
     """
 
-    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False):
+    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False, strict=True):
         self.supernet = supernet
+        self.strict = strict
         self.loss = loss
         self.joint = joint
         self.trace = trace or (lambda function: function)
@@ -88,7 +102,9 @@ class SupernetLoss:
                 aside.extend([logits, self.state.pack(statistics) if with_statistics else []])
                 return loss
 
-            loss, *gradients = bilevel.Objective(loss_of).gradients(self.weights.unpack(weights), alphas, wrt)
+            loss, *gradients = bilevel.Objective(loss_of, self.strict).gradients(
+                self.weights.unpack(weights), alphas, wrt
+            )
             pairs = zip(wrt, gradients, strict=True)
             return loss, *aside, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
 

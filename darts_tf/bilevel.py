@@ -32,10 +32,12 @@ class Objective:
 
     Args:
         loss: `(weights, alphas) -> scalar`, in nats, mean over its batch.
+        strict: Whether a variable that the loss does not depend on is an error; else its gradient is zero.
     """
 
-    def __init__(self, loss: Callable):
+    def __init__(self, loss: Callable, strict: bool = True):
         self.loss = loss
+        self.unconnected = tf.UnconnectedGradients.NONE if strict else tf.UnconnectedGradients.ZERO
 
     def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
         """Returns `(loss, *gradients)`: one list of tensors for each name in `wrt`, shaped like what it names.
@@ -47,7 +49,7 @@ class Objective:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([values[name] for name in wrt])
             loss = self.loss(values[WEIGHTS], values[ALPHAS])
-        gradients = tape.gradient(loss, [values[name] for name in wrt])
+        gradients = tape.gradient(loss, [values[name] for name in wrt], unconnected_gradients=self.unconnected)
         return loss, *[_named(g, name) for g, name in zip(gradients, wrt, strict=True)]
 
     def mixed_product(self, weights, alphas, vector):

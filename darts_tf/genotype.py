@@ -79,7 +79,8 @@ def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genoty
     elif not isinstance(spec, str):
         raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
     else:
-        found = next((parse(_KINDS[key][1][spec]) for key in kinds if spec in _KINDS[key][1]), None)
+        order = [*kinds, *_KINDS]  # one of the other kind is refused below, by a message that says so
+        found = next((parse(_KINDS[key][1][spec]) for key in order if spec in _KINDS[key][1]), None)
         found = found or _load_text(spec, kind)
     if found.kind not in kinds:
         raise UserError(f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}")

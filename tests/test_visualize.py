@@ -129,7 +129,7 @@ def test_binary_says_in_one_line_that_it_could_not_draw(tmp_path, capsys, monkey
     [
         ([], 1, "no genotype given"),
         (["DARTS_V3"], 1, "neither a published genotype nor a file; did you mean 'DARTS_V"),
-        (["ENAS", "--kind=conv"], 1, "neither a published genotype nor a file"),
+        (["ENAS", "--kind=conv"], 1, "expected a conv genotype. Received: a recurrent genotype from 'ENAS'"),
         (["Genotype(normal=[])"], 1, "the field 'normal_concat' is missing"),
         (["DARTS_V2", "--formats=gif"], 1, "Received: 'gif'"),
         (["DARTS_V2", "--formats=", "--output_dir=/dev/null/x"], 1, "Not a directory: /dev/null/x"),

@@ -37,6 +37,9 @@ class Task(Protocol):
     def start(self, step: int) -> None:
         """Opens the data at a global step."""
 
+    def resumed(self, history: list[dict]) -> None:
+        """Is told the records of the epochs before; an empty list in a new run."""
+
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them."""
 
@@ -151,6 +154,7 @@ class Loop:
             )
         self.reporter.resume(self.step // self.task.steps_per_epoch)
         self._rewrite_history()
+        self.task.resumed(self.history)
         self.task.start(self.step)
 
     def _rewrite_history(self):
@@ -214,7 +218,8 @@ def steps_in_graph(step, names):
         names: Which of them to return.
 
     Returns:
-        `(iterators, count, rate) -> {name: (count,)}`; the count is a tensor, so nothing is traced again.
+        `(iterators, count, rate) -> {name: (count,)}`; count and rate (or what else holds for an epoch, as a structure
+        of tensors) are tensors, so nothing is traced again.
     """
 
     @tf.function(autograph=False, reduce_retracing=True)

@@ -30,13 +30,9 @@ from darts_tf.workdir import WorkDir, remove_temporaries
 PLAIN_SECONDS = 10.0
 """Where there is no terminal: seconds between two lines of progress."""
 
-# People take the supernet's accuracy for the result of the search; the derived network's is another number.
-_LABELS = {
-    "valid_accuracy": "supernet validation accuracy",
-    "valid_loss": "supernet validation loss",
-    "train_accuracy": "training accuracy",
-    "train_loss": "training loss",
-}
+_LABELS = {"train_accuracy": "training accuracy", "train_loss": "training loss"}
+
+_MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 _SHORT = {"train_loss": "loss", "train_accuracy": "accuracy", "loss": "loss", "accuracy": "accuracy"}  # beside a bar
 _SILENT = {"epoch", "step", "gradient_norm", "learning_rate"}  # in metrics.jsonl and TensorBoard only
@@ -55,6 +51,8 @@ class Reporter:
         tensorboard: False writes no event files.
         out: The console; a terminal or not.
         clock: Seconds, ascending; tests pass their own.
+        held_out: What `valid_accuracy` and `valid_loss` are measured on. People take the supernet's accuracy for the
+            result of the search; the derived network's is another number.
     """
 
     def __init__(
@@ -64,7 +62,10 @@ class Reporter:
         tensorboard: bool,
         out: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
+        held_out: str = "supernet validation",
     ):
+        held_out_labels = {f"valid_{what}": f"{held_out} {what.replace('_', ' ')}" for what in _MEASURES}
+        self._labels = _LABELS | held_out_labels
         self._workdir = workdir
         self._total_steps = total_steps
         self._console = _Console(sys.stdout if out is None else out)
@@ -124,7 +125,7 @@ class Reporter:
         if self._start is None:
             self._start = now, step
         terminal = self._console.terminal
-        words = _SHORT if terminal else {name: _words(name) for name in metrics}
+        words = _SHORT if terminal else {name: self._words(name) for name in metrics}
         facts = []
         if rate := _rate(self._recent[0], (now, step)):
             facts.append(f"{rate:.3g} steps/s")
@@ -162,10 +163,12 @@ class Reporter:
 
         def write(summary: Any) -> None:
             for name, value in numbers.items():
-                summary.scalar(_LABELS.get(name, name), float(value))
+                summary.scalar(self._labels.get(name, name), float(value))
 
         self._summarise(int(record["epoch"]), write)
-        facts = [f"{_words(name)} {_format(name, value)}" for name, value in numbers.items() if name not in _SILENT]
+        facts = [
+            f"{self._words(name)} {_format(name, value)}" for name, value in numbers.items() if name not in _SILENT
+        ]
         self._console.line("  ".join([f"epoch {record['epoch']} done", *facts]))
         self._recent.clear()
         self._next_line = self._clock() + PLAIN_SECONDS
@@ -254,6 +257,9 @@ class Reporter:
             UserError: An earlier line is damaged, or the file cannot be read.
         """
         return read_metrics(self._workdir.metrics)
+
+    def _words(self, name: str) -> str:
+        return self._labels.get(name, name.replace("_", " "))
 
     def _summarise(self, epoch: int, write: Callable[[Any], None]) -> None:
         """Calls `write(tf.summary)` with the event file open and the epoch as the step.
@@ -468,10 +474,6 @@ def _duration(seconds: float) -> str:
     if seconds < 3600:
         return f"{seconds // 60} min {seconds % 60} s"
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
-
-
-def _words(name: str) -> str:
-    return _LABELS.get(name, name.replace("_", " "))
 
 
 def _format(name: str, value: Any) -> str:

@@ -1,7 +1,5 @@
 """The search for a cell, from a config to a genotype."""
 
-import pathlib
-import runpy
 import sys
 import time
 
@@ -11,37 +9,18 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf import optimizers, visualize
-from darts_tf.architect import cross_entropy
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import Loop, steps_in_graph
+from darts_tf.training.own_operations import add_operations
 from darts_tf.training.reporting import Reporter
 from darts_tf.training.step import SearchStep
 from darts_tf.workdir import WorkDir, write_json
 
 TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
-
-
-def add_operations(path: str) -> None:
-    """Runs a user's Python file that calls `operations.add_operation`.
-
-    Raises:
-        UserError: There is no such file, or it fails; one line that names the error.
-    """
-    if not path or path in _executed:
-        return
-    if not pathlib.Path(path).is_file():
-        raise UserError(f"There is no file of operations. Expected a Python file. Received: --operations_file={path}.")
-    try:
-        runpy.run_path(path)
-    except Exception as error:
-        raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
-    _executed.add(path)
-
-
-_executed = set()  # operations are added once in a process
 
 
 def build_supernet(config, image_shape, num_classes: int) -> ConvSupernet:
@@ -99,13 +78,16 @@ class SearchTask:
         self.step = SearchStep(self.supernet, config)
         self.variables = self.step.variables
         self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
-        self._evaluate = tf.function(self._count_correct, autograph=False, reduce_retracing=True)
+        self._evaluator = Evaluator(self._forward)
         self.genotype = None
 
     def rate(self, epoch: int) -> float:
         """Returns the learning rate of the weights in an epoch (from 0)."""
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+
+    def resumed(self, history: list[dict]) -> None:
+        """Needs nothing of earlier epochs."""
 
     def start(self, step: int) -> None:
         """Opens the two streams, each a pure function of (seed, step)."""
@@ -161,15 +143,11 @@ class SearchTask:
             metrics["arch_loss"] = sums["valid_loss"] / steps
         return metrics
 
-    def _count_correct(self, batch, labels):
+    def _forward(self, batch):
+        net = self.supernet
         if self.config.bn_eval == "batch":
-            net = self.supernet
-            weights = [[v.value for v in group] for group in (net.weight_variables, net.arch_variables)]
-            logits, _ = net.stateless(*weights, batch)
-        else:
-            logits = self.supernet(batch, training=False)
-        correct = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
-        return tf.reduce_sum(tf.cast(correct, tf.int32)), cross_entropy(logits, labels)
+            return net.stateless(*[[v.value for v in g] for g in (net.weight_variables, net.arch_variables)], batch)[0]
+        return net(batch, training=False)
 
     def evaluate(self) -> dict[str, float]:
         """Returns loss and accuracy of the supernet on the half that trains the alphas, without augmentation.
@@ -178,11 +156,8 @@ class SearchTask:
         """
         c, d = self.config, self.dataset
         indices = self.valid_indices[: c.valid_examples or None]
-        correct, loss = 0, 0.0
-        for batch, labels in images.evaluation_batches(d.train, indices, c.batch_size, mean=d.mean, std=d.std):
-            hits, mean = self._evaluate(batch, labels)
-            correct, loss = correct + int(hits), loss + float(mean) * len(labels)
-        return {"valid_loss": loss / len(indices), "valid_accuracy": correct / len(indices)}
+        found = self._evaluator(images.evaluation_batches(d.train, indices, c.batch_size, mean=d.mean, std=d.std))
+        return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates the supernet, derives the epoch's genotype, writes and draws it."""

@@ -1,8 +1,8 @@
-"""One step of the search: Algorithm 1 of the paper, on one screen."""
+"""One step of the search, Algorithm 1 of the paper on one screen, and one step of training a derived network."""
 
 import tensorflow as tf
 
-from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
+from darts_tf.architect import Architect, BatchObjective, SupernetLoss, cross_entropy, values
 from darts_tf.bilevel import WEIGHTS
 from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
 
@@ -10,6 +10,42 @@ from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
 def traced(function):
     """Traces a function once, as a function that the graph calls instead of a copy at every call."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+class WeightStep:
+    """Moves weights and batch-norm statistics on one batch: gradient, clipping, momentum SGD.
+
+    Args:
+        functions: An `architect.SupernetLoss`.
+        optimizer: An `optimizers.SGD` over the packed weights.
+        grad_clip: Global norm at which the gradient is clipped; 0 is off.
+    """
+
+    def __init__(self, functions, optimizer, grad_clip: float):
+        self.functions, self.optimizer, self.grad_clip = functions, optimizer, grad_clip
+
+    def __call__(self, batch, rate, weights=None) -> dict:
+        """Takes one step; `weights` are the present ones, packed, if the caller has them already.
+
+        Returns:
+            `loss`, `gradient_norm` before clipping, and `outputs`: what the network gave.
+        """
+        packed, net = self.functions, self.functions.supernet
+        weights = weights or packed.weights.pack(net.weight_variables)
+        objective = BatchObjective(packed, batch, packed.state.pack(net.state_variables))
+        loss, gradients = objective.gradients(weights, values(net.arch_variables), (WEIGHTS,))
+        gradients, norm = clip_by_global_norm(gradients, self.grad_clip)
+        weights, buffers = self.optimizer.update(weights, gradients, rate)
+        assign(self.optimizer.buffers, buffers)
+        assign(net.weight_variables, packed.weights.unpack(weights))
+        assign(net.state_variables, packed.state.unpack(objective.state))
+        return {"loss": loss, "gradient_norm": norm, "outputs": objective.logits}
+
+
+def count_correct(logits, labels):
+    """Returns how many of `(N, classes)` logits are largest at their label, a scalar int32."""
+    hits = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
+    return tf.reduce_sum(tf.cast(hits, tf.int32))
 
 
 class SearchStep:
@@ -23,7 +59,6 @@ class SearchStep:
 
     def __init__(self, supernet, config, trace=traced):
         self.supernet = supernet
-        self.grad_clip = config.grad_clip
         self.functions = SupernetLoss(
             supernet, trace=None if config.jit_compile else trace, joint=config.order == "second"
         )
@@ -37,6 +72,7 @@ class SearchStep:
             config.arch_epsilon,
             config.arch_weight_decay,
         )
+        self.weight_step = WeightStep(self.functions, self.weight_optimizer, config.grad_clip)
         self.architect = Architect(
             self.functions,
             self.weight_optimizer,
@@ -76,19 +112,58 @@ class SearchStep:
         if move_alphas:
             report["valid_loss"] = self.architect.step(train_batch, valid_batch, rate, weights)
         report |= self.weight_step(train_batch, rate, weights)
-        return report
+        report["logits"] = report.pop("outputs")
+        return report | {"correct": count_correct(report["logits"], train_batch[1])}
 
-    def weight_step(self, batch, rate, weights) -> dict:
-        """Moves weights (given as they are, packed) and batch-norm statistics on a training batch."""
-        net = self.supernet
-        packed = self.functions
-        objective = BatchObjective(packed, batch, packed.state.pack(net.state_variables))
-        loss, gradients = objective.gradients(weights, values(net.arch_variables), (WEIGHTS,))
-        gradients, norm = clip_by_global_norm(gradients, self.grad_clip)
-        weights, buffers = self.weight_optimizer.update(weights, gradients, rate)
-        assign(self.weight_optimizer.buffers, buffers)
-        assign(net.weight_variables, packed.weights.unpack(weights))
-        assign(net.state_variables, packed.state.unpack(objective.state))
-        predictions = tf.argmax(objective.logits, -1, output_type=batch[1].dtype)
-        correct = tf.reduce_sum(tf.cast(tf.equal(predictions, batch[1]), tf.int32))
-        return {"loss": loss, "correct": correct, "gradient_norm": norm, "logits": objective.logits}
+
+class TrainStep:
+    """Trains a derived network: loss of the classifier and of the auxiliary head, drop path, momentum SGD.
+
+    Args:
+        network: A `conv.derived.DerivedNetwork`.
+        config: A `config.TrainConfig`.
+        trace: See `SearchStep`.
+    """
+
+    def __init__(self, network, config, trace=traced):
+        self.network, self.config = network, config
+        functions = SupernetLoss(network, self.loss, None if config.jit_compile else trace, strict=False)
+        weights = functions.weights.pack(network.weight_variables)
+        self.optimizer = SGD(weights, config.momentum, config.weight_decay)
+        self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)
+
+    @property
+    def variables(self) -> dict[str, list]:
+        """Everything a step writes, by name: what a checkpoint has to hold."""
+        net = self.network
+        return {
+            "weights": net.weight_variables,
+            "state": net.state_variables,
+            "weight_optimizer": self.optimizer.variables,
+        }
+
+    def loss(self, outputs, labels):
+        """Returns the loss of `(logits, auxiliary logits or None)`."""
+        logits, auxiliary = outputs
+        loss = cross_entropy(logits, labels, self.config.label_smoothing)
+        if auxiliary is None:
+            return loss
+        return loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels, self.config.label_smoothing)
+
+    def __call__(self, batch, rate, drop_probability, seed) -> dict:
+        """Takes one step.
+
+        Args:
+            batch: `(images, labels)`.
+            rate: Learning rate.
+            drop_probability: Of drop path, in [0, 1); not looked at where the config has none.
+            seed: `(2,)` integers: which operations are dropped.
+
+        Returns:
+            Scalars `loss`, `correct`, `gradient_norm`.
+        """
+        images, labels = batch
+        size = images.shape[0] or tf.shape(images)[0]
+        drop = self.network.drop_factors(size, drop_probability, seed) if self.config.drop_path else None
+        report = self.weight_step(((images, drop), labels), rate)
+        return report | {"correct": count_correct(report.pop("outputs")[0], labels)}

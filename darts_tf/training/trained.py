@@ -1,0 +1,163 @@
+"""A trained network in its work directory: how it is written, and how it is found again."""
+
+import contextlib
+import json
+import os
+import pathlib
+from typing import Any, NamedTuple
+
+import keras
+
+from darts_tf import genotype as genotypes
+from darts_tf.conv.derived import DerivedNetwork
+from darts_tf.errors import UserError
+from darts_tf.training.own_operations import add_operations
+from darts_tf.workdir import sync_directory, write_json
+
+WEIGHTS = ("best", "last")
+
+
+class Trained(NamedTuple):
+    """A trained network and what is known of it.
+
+    Attributes:
+        network: Maps normalised images `(N, H, W, C)` to logits `(N, classes)`.
+        genotype: Its cells.
+        dataset: Name of the data it was trained on.
+        class_names: One for each class.
+        image_shape: (height, width, channels).
+        mean: Of `x / 255` per channel, which is subtracted from images.
+        std: Of `x / 255` per channel, which they are divided by.
+        config: The run's settings.
+        summary: What the run found: `parameters`, `macs`, accuracies.
+        path: The work directory.
+    """
+
+    network: Any
+    genotype: Any
+    dataset: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    config: dict
+    summary: dict
+    path: pathlib.Path
+
+
+def save_network(network, path: str | os.PathLike) -> None:
+    """Writes a `.keras` file; after a crash the file is the old one or the new one.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    try:
+        network.save(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is as it was.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def load_network(path: str | os.PathLike):
+    """Reads a `.keras` file of a derived network.
+
+    Raises:
+        UserError: There is none, it is damaged, or it holds something else.
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no file {path}. Expected a .keras file that darts-train wrote.")
+    try:
+        network = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras lets through whatever its archive, its JSON or our constructors raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"Cannot read {path}: {reason[:200]}. Expected a .keras file that darts-train wrote."
+        ) from error
+    if not isinstance(network, DerivedNetwork):
+        raise UserError(f"{path} holds another kind of model. Expected a network that darts-train wrote.")
+    return network
+
+
+def save_data_facts(directory, dataset) -> None:
+    """Writes `data.json`: what inference has to know of an `ImageDataset`."""
+    facts = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
+    facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+    write_json(pathlib.Path(directory) / "data.json", facts)
+
+
+def load_data_facts(directory, missing_ok: bool = False) -> dict:
+    """Reads what `save_data_facts` wrote; an empty dict where there is none and that is allowed."""
+    path = pathlib.Path(directory) / "data.json"
+    if missing_ok and not path.exists():
+        return {}
+    facts = _read_json(path)
+    if not isinstance(facts, dict) or not {"dataset", "class_names", "image_shape", "mean", "std"} <= facts.keys():
+        raise UserError(f"{path} is damaged: expected what darts-train writes. Train again, or restore the file.")
+    return facts
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} holds no training run: {path.name} is missing. Expected the work directory of darts-train."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Expected what darts-train writes.") from error
+
+
+def load_trained(workdir: str | os.PathLike, weights: str | None = None) -> Trained:
+    """Finds the trained network of a work directory.
+
+    Args:
+        workdir: Of a training run, which may still go on.
+        weights: `best` or `last`; None for those that the run's summary recommends (`best` while there is none).
+
+    Returns:
+        The network with what is known of it.
+
+    Raises:
+        UserError: There is no trained network, a file is damaged, or its classes are not those of the data.
+    """
+    path = pathlib.Path(workdir).expanduser()
+    if not path.is_dir():
+        raise UserError(f"There is no work directory {path}. Expected one that darts-train made.")
+    config, facts = _read_json(path / "config.json"), load_data_facts(path)
+    summary = _read_json(path / "summary.json") if (path / "summary.json").exists() else {}
+    if weights is None:
+        weights = summary.get("recommended_weights", "best")
+    if weights not in WEIGHTS:
+        raise UserError(f"weights must be one of {', '.join(WEIGHTS)}. Received: weights={weights}.")
+    file = path / f"{weights}.keras"
+    if not file.exists():
+        other = "last epoch has not ended" if weights == "last" else "first epoch has not ended"
+        raise UserError(f"There is no {file}: the {other} yet. Go on with the same darts-train command.")
+    add_operations(config.get("operations_file", ""))
+    network = load_network(file)
+    if network.num_classes != len(facts["class_names"]) or list(network.image_shape) != facts["image_shape"]:
+        raise UserError(
+            f"{file} has {network.num_classes} classes of {'x'.join(map(str, network.image_shape))} images, and "
+            f"data.json {len(facts['class_names'])} of {'x'.join(map(str, facts['image_shape']))}. Expected the same."
+        )
+    return Trained(
+        network,
+        genotypes.load(path / "genotype.json", "conv"),
+        facts["dataset"],
+        tuple(facts["class_names"]),
+        tuple(facts["image_shape"]),
+        tuple(facts["mean"]),
+        tuple(facts["std"]),
+        config,
+        summary,
+        path,
+    )
