@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.data import folder, images
+from darts_tf.data import augment, folder, images, stream
 from darts_tf.errors import UserError
 
 DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
@@ -516,10 +516,13 @@ def corners(batches):
     return [np.rint(x[:, 0, 0, 0]).astype(int) for x, _ in batches]
 
 
+@pytest.mark.parametrize(
+    "crop", [{"crop_padding": 2}, {"resized_crop": True, "color_jitter": 0.4}], ids=["pad", "window"]
+)
 @pytest.mark.parametrize("start", [1, 5, 12])
-def test_stream_resumes_bit_for_bit(start):
+def test_stream_resumes_bit_for_bit(start, crop):
     split, _ = numbered_split(23)
-    settings = dict(crop_padding=2, flip=True, cutout=3, **MOMENTS)
+    settings = dict(flip=True, cutout=3, **crop, **MOMENTS)
     whole = take(images.stream(split, np.arange(23), 4, 9, **settings), 16)
     rest = take(images.stream(split, np.arange(23), 4, 9, start, **settings), 16 - start)
     for (x, y), (again_x, again_y) in zip(whole[start:], rest, strict=True):
@@ -578,6 +581,26 @@ def test_augmentation_order():
     assert set(np.unique(x)) == {0.0, 2.0}
 
 
+def test_window_flip_colors_and_cutout_in_the_order_of_imagenet():
+    split, pixels = numbered_split(40)
+    pixels = np.repeat(pixels, 3, axis=-1)
+    split = images.Split.from_arrays(pixels, split.labels)
+    settings = dict(mean=(0.5,) * 3, std=(0.25,) * 3, shuffle=False)
+    indices, step = np.arange(40)[::-1].copy(), 3
+    both = dict(resized_crop=True, flip=True, color_jitter=0.4, cutout=2)
+    ((ours, _),) = take(images.stream(split, indices, 10, 8, step, **both, **settings), 1)
+
+    def seed(kind):
+        return tf.random.fold_in(tf.constant([8, kind], tf.int64), tf.constant(step, tf.int64))
+
+    expected = split.read_crops(tf.constant(indices[30:40]), seed(stream.WINDOW))
+    expected = augment.color_jitter(augment.flip(expected, seed(stream.FLIP)), seed(stream.COLOR), 0.4)
+    expected = augment.normalize(expected, settings["mean"], settings["std"])
+    expected = augment.cutout(expected, seed(stream.CUTOUT), 2)
+    np.testing.assert_allclose(ours, expected, atol=4.1 / 255)  # one byte, where rounding falls the other way
+    assert (ours == 0).all(-1).any((1, 2)).all()
+
+
 def test_stream_shapes_are_static_and_images_are_not_in_the_graph():
     split = images.Split.from_arrays(np.zeros((300, 64, 64, 3), np.uint8), np.zeros(300))
     data = images.stream(split, np.arange(300), 5, 0, mean=[0.5] * 3, std=[1] * 3, crop_padding=4, flip=True, cutout=16)
@@ -601,6 +624,12 @@ def test_stream_errors():
     for field in ("start_step", "crop_padding", "cutout"):
         with raises(f"{field} must be >= 0. Received: -2"):
             images.stream(split, np.arange(6), 2, 0, **{field: -2}, **MOMENTS)
+    with raises("color_jitter must be >= 0. Received: nan"):
+        images.stream(split, np.arange(6), 2, 0, color_jitter=float("nan"), **MOMENTS)
+    with raises("not both. Received: resized_crop and crop_padding=4. Set crop_padding to 0"):
+        images.stream(split, np.arange(6), 2, 0, resized_crop=True, crop_padding=4, **MOMENTS)
+    with raises("no random windows"):
+        images.stream(images.Split(split.labels, split.read), [1], 1, 0, resized_crop=True, **MOMENTS)
     for wrong in ([], [[1]], [0.5]):
         with raises("non-empty list of integer indices"):
             images.stream(split, wrong, 1, 0, **MOMENTS)

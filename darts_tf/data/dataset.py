@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.errors import UserError
+from darts_tf.data.resize import CropReader, crop_reader, slice_window
 
 MOMENTS_SAMPLE = 10_000  # images that mean and standard deviation are taken from, at most
 
@@ -18,22 +18,26 @@ class Split:
     Attributes:
         labels: `(N,)` int32, each in `[0, number of classes)`.
         read: `(indices (B,) int32 or int64) -> (B, H, W, C) uint8`; runs eagerly and inside `tf.data.Dataset.map`.
+        read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image as it was before
+            it was cropped and resized for `read`; see `resize.crop_reader`. None where there is none.
     """
 
     labels: np.ndarray
     read: Callable[[tf.Tensor], tf.Tensor]
+    read_crops: CropReader | None = None
 
     def __len__(self) -> int:
         """Returns the number of images."""
         return len(self.labels)
 
     @classmethod
-    def from_arrays(cls, images: np.ndarray, labels: np.ndarray) -> "Split":
+    def from_arrays(cls, images: np.ndarray, labels: np.ndarray, originals: np.ndarray | None = None) -> "Split":
         """Keeps images in the host's memory.
 
         Args:
             images: `(N, H, W, C)` uint8.
             labels: `(N,)` integers.
+            originals: `(N, H', W', C')` uint8, what `images` were made of, for `read_crops`; None: `images`.
 
         Returns:
             A split whose `read` is one gather.
@@ -42,7 +46,17 @@ class Split:
         # a GPU it would have to travel back for every batch, so it stays on the host.
         with tf.device("CPU:0"):
             held = tf.convert_to_tensor(images, tf.uint8)
-        return cls(np.asarray(labels, np.int32), lambda indices: tf.gather(held, indices))
+            whole = held if originals is None or originals is images else tf.convert_to_tensor(originals, tf.uint8)
+        height, width = whole.shape[1:3]
+
+        def crop(index: tf.Tensor, window) -> tf.Tensor:
+            return slice_window(whole[index], window(height, width))
+
+        return cls(
+            np.asarray(labels, np.int32),
+            lambda indices: tf.gather(held, indices),
+            crop_reader(lambda indices: indices, crop, images.shape[1:]),
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,64 +80,6 @@ class ImageDataset:
     std: tuple[float, ...]
     train: Split
     test: Split | None
-
-
-def fit(images: tf.Tensor, image_size: int, channels: int) -> tf.Tensor:
-    """Brings images to a size and a number of channels.
-
-    Crops the centre square, resizes it to `image_size` (bilinear, antialiased), and turns grey to RGB by repetition
-    or RGB to grey by luminance. To crop first costs less than the usual order, and no memory for a very long image.
-
-    Args:
-        images: `(..., H, W, C)` uint8, of rank 3 or 4; C is 1 or 3 where it has to change.
-        image_size: Side in pixels; 0 keeps the size.
-        channels: 1 or 3; 0 keeps the channels.
-
-    Returns:
-        `(..., image_size, image_size, channels)` uint8.
-    """
-    if channels == 3 and images.shape[-1] == 1:
-        images = tf.image.grayscale_to_rgb(images)
-    if channels == 1 and images.shape[-1] == 3:
-        images = tf.image.rgb_to_grayscale(images)
-    if image_size == 0:
-        return images
-    size = tf.shape(images)[-3:-1]
-    side = tf.reduce_min(size)
-    top, left = tf.unstack((size - side) // 2)
-    square = images[..., top : top + side, left : left + side, :]
-    pixels = tf.image.resize(square, (image_size, image_size), antialias=True)
-    return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
-
-
-def fit_array(images: np.ndarray, image_size: int, channels: int) -> np.ndarray:
-    """Does what `fit` does to an array, a thousand images at a time.
-
-    Args:
-        images: `(N, H, W, C)` uint8.
-        image_size: Side in pixels; 0 keeps the size.
-        channels: 1 or 3; 0 keeps the channels.
-
-    Returns:
-        `(N, image_size, image_size, channels)` uint8.
-
-    Raises:
-        UserError: The images have neither 1 nor 3 channels and another number is asked for.
-    """
-    height, width, given = images.shape[1:]
-    if channels not in (0, given) and given not in (1, 3):
-        raise UserError(
-            f"Images of {given} channels cannot be turned into {channels}: expected 1 or 3 channels in the data. "
-            f"Received: channels={channels}. Leave channels at 0 to keep them."
-        )
-    if channels in (0, given) and image_size in (0, height) and height == width or (image_size, channels) == (0, 0):
-        return images
-    with tf.device("CPU:0"):
-        parts = [
-            fit(tf.constant(images[start : start + 1000]), image_size, channels).numpy()
-            for start in range(0, len(images), 1000)
-        ]
-    return np.concatenate(parts)
 
 
 def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,12 +1,15 @@
 """Image data sets in class folders."""
 
+import dataclasses
 import os
 import pathlib
 
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.dataset import Split, fit, one_line
+from darts_tf.data.dataset import Split, one_line
+from darts_tf.data.encoded import decode, decode_crop, encoded_split
+from darts_tf.data.resize import crop_reader, fit
 from darts_tf.data.split import stratified
 from darts_tf.errors import UserError
 
@@ -17,13 +20,18 @@ MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in
 
 
 def load_folder(
-    data_dir: str, image_size: int, channels: int, max_train_examples: int, seed: int
+    data_dir: str,
+    image_size: int,
+    channels: int,
+    max_train_examples: int,
+    seed: int,
+    center_fraction: float = 1.0,
 ) -> tuple[Split, Split | None, tuple[str, ...]]:
     """Reads class folders: `train/CLASS/*` with `val/`, `valid/` or `test/` beside it, or just `CLASS/*`.
 
     Of several held-out folders the first of that order is the test split. A split of at most `MEMORY_LIMIT` bytes is
     decoded once, here, and each image is checked by that. A larger one is decoded whenever it is read; here only the
-    first bytes of each file are checked.
+    first bytes of each file are checked. Random windows are always read from the files.
 
     Args:
         data_dir: The folder.
@@ -31,6 +39,7 @@ def load_folder(
         channels: 1 or 3; 0 means 3.
         max_train_examples: Keeps that many training images, drawn by `seed` with the classes in proportion; 0: all.
         seed: Seed of that draw.
+        center_fraction: See `resize.fit`.
 
     Returns:
         `(train, test or None, class_names)`; classes are the folders' names in alphabetical order.
@@ -53,7 +62,7 @@ def load_folder(
         kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
         paths, labels = [paths[i] for i in kept], labels[kept]
     channels = channels or 3
-    train, shape = _split(paths, labels, image_size, channels, None)
+    train, shape = _split(paths, labels, image_size, channels, center_fraction, None)
     test_root = next((root / name for name in HELD_OUT if any(_subfolders(root / name))), None)
     if train_root == root or test_root is None:
         return train, None, classes
@@ -65,7 +74,7 @@ def load_folder(
             f"Received: {unknown[0]}."
         )
     labels = np.asarray([classes.index(name) for name in test_classes], np.int32)[labels]
-    test, _ = _split(paths, labels, image_size, channels, shape)
+    test, _ = _split(paths, labels, image_size, channels, center_fraction, shape)
     return train, test, classes
 
 
@@ -94,24 +103,34 @@ def _list(root: pathlib.Path) -> tuple[tuple[str, ...], list[str], np.ndarray]:
 
 
 def _split(
-    paths: list[str], labels: np.ndarray, image_size: int, channels: int, shape: tuple[int, int, int] | None
+    paths: list[str],
+    labels: np.ndarray,
+    image_size: int,
+    channels: int,
+    center_fraction: float,
+    shape: tuple[int, int, int] | None,
 ) -> tuple[Split, tuple[int, int, int]]:
     """Decodes images, now or later; `shape` is what they must have, or None for that of the first one."""
+    with tf.device("CPU:0"):
+        held = tf.constant(paths)
 
-    def decode(path: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
-        image = tf.ensure_shape(image, (None, None, 3))
-        return fit(image, image_size, channels)
+    def fetch(indices: tf.Tensor) -> tf.Tensor:
+        spec = tf.TensorSpec((), tf.string)
+        return tf.map_fn(tf.io.read_file, tf.gather(held, indices), fn_output_signature=spec, parallel_iterations=16)
+
+    def fitted(path: tf.Tensor) -> tf.Tensor:
+        return fit(decode(tf.io.read_file(path)), image_size, channels, center_fraction)
 
     if shape is None and image_size:
         shape = (image_size, image_size, channels)
     if shape is None:
         try:
-            shape = tuple(decode(paths[0]).shape)
+            shape = tuple(fitted(paths[0]).shape)
         except tf.errors.OpError as error:
             raise UserError(_unreadable(paths[0], error)) from error
     if len(paths) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
-        return Split.from_arrays(_decode_all(paths, decode, shape), labels), shape
+        split = Split.from_arrays(_decode_all(paths, fitted, shape), labels)
+        return dataclasses.replace(split, read_crops=crop_reader(fetch, decode_crop, shape)), shape
     if not image_size:
         raise UserError(
             f"{len(paths)} images are too many to compare their sizes: expected an image size for more than "
@@ -125,20 +144,13 @@ def _split(
             raise UserError(_unreadable(path, error)) from error
         if not known:
             raise UserError(_unreadable(path, ValueError("unknown format")))
-    with tf.device("CPU:0"):
-        held = tf.constant(paths)
-
-    def read(indices: tf.Tensor) -> tf.Tensor:
-        spec = tf.TensorSpec(shape, tf.uint8)
-        return tf.map_fn(decode, tf.gather(held, indices), fn_output_signature=spec, parallel_iterations=16)
-
-    return Split(labels, read), shape
+    return encoded_split(labels, fetch, image_size, channels, center_fraction), shape
 
 
-def _decode_all(paths: list[str], decode, shape: tuple[int, int, int]) -> np.ndarray:
+def _decode_all(paths: list[str], fitted, shape: tuple[int, int, int]) -> np.ndarray:
     """Returns `(N, *shape)` uint8, or names the first image that cannot be read or has another size."""
     images = np.empty((len(paths), *shape), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(paths).map(decode, tf.data.AUTOTUNE, deterministic=True)
+    decoded = tf.data.Dataset.from_tensor_slices(paths).map(fitted, tf.data.AUTOTUNE, deterministic=True)
     iterator = decoded.prefetch(16).as_numpy_iterator()
     for row, path in enumerate(paths):  # elements and errors arrive in order, so the row tells the path
         try:

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.arrays import load_npz
-from darts_tf.data.dataset import ImageDataset, Split, fit_array, moments, one_line
+from darts_tf.data.dataset import ImageDataset, Split, moments, one_line
 from darts_tf.data.folder import load_folder
+from darts_tf.data.resize import fit_array
 from darts_tf.data.split import load_split, save_split, search_split, stratified
 from darts_tf.data.stream import evaluation_batches, stream
 from darts_tf.errors import UserError
@@ -38,6 +39,7 @@ def load(
     max_train_examples: int = 0,
     channels: int = 0,
     seed: int = 0,
+    center_fraction: float = 1.0,
 ) -> ImageDataset:
     """Loads an image data set.
 
@@ -52,6 +54,9 @@ def load(
             proportion; 0 keeps all.
         channels: 1 or 3; 0 keeps the channels, and means 3 for a folder.
         seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
+        center_fraction: Side of the centre square that images are cropped to before they are resized, over their
+            shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
+            random windows of a stream are cut from the whole image.
 
     Returns:
         The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is, and else measured on
@@ -68,8 +73,15 @@ def load(
     for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
         if value < 0:
             raise UserError(f"{name} must be >= 0. Received: {value}.")
+    if not 0 < center_fraction <= 1:
+        raise UserError(f"center_fraction must be above 0 and at most 1. Received: {center_fraction}.")
+    if center_fraction != 1 and image_size == 0:
+        raise UserError(
+            "center_fraction crops images that are resized: expected an image_size with it. "
+            f"Received: center_fraction={center_fraction}, image_size=0. Pass --image_size."
+        )
     if dataset == "folder":
-        train, test, names = load_folder(data_dir, image_size, channels, max_train_examples, seed)
+        train, test, names = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
     else:
         if dataset == "cifar10":
             kept, test, names = _load_cifar10(data_dir, max_train_examples)
@@ -78,8 +90,9 @@ def load(
         else:
             kept, test, names = load_npz(data_dir)
         images, labels = (values[: max_train_examples or None] for values in kept)
-        train = Split.from_arrays(fit_array(images, image_size, channels), labels)
-        test = test and Split.from_arrays(fit_array(test[0], image_size, channels), test[1])
+        fitted = fit_array(images, image_size, channels, center_fraction)
+        train = Split.from_arrays(fitted, labels, images)
+        test = test and Split.from_arrays(fit_array(test[0], image_size, channels, center_fraction), test[1], test[0])
     with tf.device("CPU:0"):
         shape = tuple(train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):

@@ -1,5 +1,6 @@
 """Batches of images: an endless stream for training, one pass for evaluation."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ from darts_tf.data import augment
 from darts_tf.data.dataset import Split
 from darts_tf.errors import UserError
 
-CROP, FLIP, CUTOUT = range(3)  # one random stream each
+CROP, FLIP, CUTOUT, WINDOW, COLOR = range(5)  # one random stream each
 PARALLEL_BATCHES = 4  # batches in the making, and batches that wait
 
 
@@ -26,6 +27,8 @@ def stream(
     flip: bool = False,
     cutout: int = 0,
     shuffle: bool = True,
+    resized_crop: bool = False,
+    color_jitter: float = 0.0,
 ) -> tf.data.Dataset:
     """Streams augmented batches without end; the batch at step t is a pure function of (seed, t).
 
@@ -45,6 +48,8 @@ def stream(
         flip: Whether to mirror half of the images.
         cutout: See `augment.cutout`, pixels; 0 is off.
         shuffle: Whether each epoch has its own random order.
+        resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; not with crop_padding.
+        color_jitter: See `augment.color_jitter`, dimensionless; 0 is off.
 
     Returns:
         An infinite data set of `(images (batch_size, H, W, C) float32, labels (batch_size,) int32)`.
@@ -56,13 +61,22 @@ def stream(
     for name, value in (("start_step", start_step), ("crop_padding", crop_padding), ("cutout", cutout)):
         if value < 0:
             raise UserError(f"{name} must be >= 0. Received: {value}.")
+    if not 0 <= color_jitter < math.inf:
+        raise UserError(f"color_jitter must be >= 0. Received: {color_jitter}.")
+    if resized_crop and crop_padding:
+        raise UserError(
+            "An image is cropped in one way: expected resized_crop or crop_padding, not both. "
+            f"Received: resized_crop and crop_padding={crop_padding}. Set crop_padding to 0."
+        )
+    if resized_crop and split.read_crops is None:
+        raise UserError("These images have no random windows: expected a split with read_crops. Set resized_crop off.")
     if batch_size > len(indices):
         raise UserError(
             f"The batch size exceeds the split: expected at most {len(indices)} examples per batch. "
             f"Received: batch_size={batch_size}. Use a smaller batch or more examples."
         )
     steps_per_epoch = len(indices) // batch_size
-    fetch = _fetcher(split, indices)
+    examples, labels = _on_host(split, indices)
 
     def kind_seed(kind: int, step: tf.Tensor) -> tf.Tensor:
         return tf.random.fold_in(tf.constant([seed, kind], tf.int64), step)
@@ -73,12 +87,14 @@ def stream(
         if shuffle:
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             rows = tf.random.experimental.index_shuffle(rows, order, tf.constant(len(indices) - 1, tf.int64))
-        images, labels = fetch(rows)
+        chosen = tf.gather(examples, rows)
+        images = split.read_crops(chosen, kind_seed(WINDOW, step)) if resized_crop else split.read(chosen)
         images = augment.pad_crop(images, kind_seed(CROP, step), crop_padding)
         if flip:
             images = augment.flip(images, kind_seed(FLIP, step))
+        images = augment.color_jitter(images, kind_seed(COLOR, step), color_jitter)
         images = augment.normalize(images, mean, std)
-        return augment.cutout(images, kind_seed(CUTOUT, step), cutout), labels
+        return augment.cutout(images, kind_seed(CUTOUT, step), cutout), tf.gather(labels, chosen)
 
     steps = tf.data.Dataset.range(start_step, tf.int64.max)
     return _ahead(steps, batch)
@@ -103,11 +119,11 @@ def evaluation_batches(
         UserError: `batch_size` is not positive, or the indices are none or not of the split.
     """
     indices = _checked(split, indices, batch_size)
-    fetch = _fetcher(split, indices)
+    examples, labels = _on_host(split, indices)
 
     def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = fetch(rows)
-        return augment.normalize(images, mean, std), labels
+        chosen = tf.gather(examples, rows)
+        return augment.normalize(split.read(chosen), mean, std), tf.gather(labels, chosen)
 
     rows = tf.data.Dataset.range(len(indices)).batch(batch_size)
     return _ahead(rows, batch)
@@ -142,13 +158,7 @@ def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:
     return indices.astype(np.int64)
 
 
-def _fetcher(split: Split, indices: np.ndarray):
-    """Returns a function from positions in `indices` to images and labels."""
-    with tf.device("CPU:0"):  # eager tensors: captured by the graph of the map, not copied into it
-        indices, labels = tf.constant(indices), tf.constant(split.labels, tf.int32)
-
-    def fetch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        chosen = tf.gather(indices, rows)
-        return split.read(chosen), tf.gather(labels, chosen)
-
-    return fetch
+def _on_host(split: Split, indices: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the indices and all labels as eager tensors: a map's graph captures them, and does not copy them."""
+    with tf.device("CPU:0"):
+        return tf.constant(indices), tf.constant(split.labels, tf.int32)
