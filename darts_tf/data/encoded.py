@@ -68,7 +68,6 @@ def encoded_split(
             lambda data: fit(decode(data), image_size, channels, center_fraction),
             fetch(indices),
             fn_output_signature=tf.TensorSpec(shape, tf.uint8),
-            parallel_iterations=16,
         )
 
     return Split(labels, read, crop_reader(fetch, decode_crop, shape))

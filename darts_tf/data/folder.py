@@ -116,7 +116,7 @@ def _split(
 
     def fetch(indices: tf.Tensor) -> tf.Tensor:
         spec = tf.TensorSpec((), tf.string)
-        return tf.map_fn(tf.io.read_file, tf.gather(held, indices), fn_output_signature=spec, parallel_iterations=16)
+        return tf.map_fn(tf.io.read_file, tf.gather(held, indices), fn_output_signature=spec)
 
     def fitted(path: tf.Tensor) -> tf.Tensor:
         return fit(decode(tf.io.read_file(path)), image_size, channels, center_fraction)

@@ -1,4 +1,4 @@
-"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders."""
+"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet."""
 
 import logging
 import os
@@ -9,6 +9,9 @@ import tensorflow as tf
 from darts_tf.data.arrays import load_npz
 from darts_tf.data.dataset import ImageDataset, Split, moments, one_line
 from darts_tf.data.folder import load_folder
+from darts_tf.data.imagenet import MEAN as IMAGENET_MEAN
+from darts_tf.data.imagenet import STD as IMAGENET_STD
+from darts_tf.data.imagenet import load_imagenet
 from darts_tf.data.resize import fit_array
 from darts_tf.data.split import load_split, save_split, search_split, stratified
 from darts_tf.data.stream import evaluation_batches, stream
@@ -26,7 +29,7 @@ __all__ = [
     "stream",
 ]
 
-DATASETS = ("cifar10", "digits", "folder", "npz")
+DATASETS = ("cifar10", "digits", "folder", "imagenet2012", "npz")
 CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)
 CIFAR10_STD = (0.24703233, 0.24348505, 0.26158768)
 DIGITS_TRAIN = 1500
@@ -46,9 +49,9 @@ def load(
     Args:
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
             handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
-            `arrays.load_npz`; "folder", see `folder.load_folder`.
-        data_dir: For cifar10 the folder of TensorFlow Datasets (empty: its usual place), used without the network
-            where it holds the data; for npz the archive; for folder the folder.
+            `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`.
+        data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its usual place), used without
+            the network where it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
         max_train_examples: Keeps only the first training examples, or of a folder a sample with the classes in
             proportion; 0 keeps all.
@@ -59,8 +62,8 @@ def load(
             random windows of a stream are cut from the whole image.
 
     Returns:
-        The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is, and else measured on
-        the training images.
+        The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
+        colour, and else measured on the training images.
 
     Raises:
         UserError: A setting is out of its range, or the data are missing or unusable.
@@ -82,6 +85,8 @@ def load(
         )
     if dataset == "folder":
         train, test, names = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+    elif dataset == "imagenet2012":
+        train, test, names = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
     else:
         if dataset == "cifar10":
             kept, test, names = _load_cifar10(data_dir, max_train_examples)
@@ -97,6 +102,8 @@ def load(
         shape = tuple(train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):
         mean, std = CIFAR10_MEAN, CIFAR10_STD
+    elif dataset == "imagenet2012" and shape[-1] == 3:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = moments(train, seed)
     return ImageDataset(dataset, names, shape, mean, std, train, test)

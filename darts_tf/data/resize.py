@@ -104,7 +104,7 @@ def crop_reader(
             return _resize(_to_channels(pixels, channels), size)
 
         spec = tf.TensorSpec(image_shape, tf.uint8)
-        return tf.map_fn(one, (fetch(indices), uniform), fn_output_signature=spec, parallel_iterations=16)
+        return tf.map_fn(one, (fetch(indices), uniform), fn_output_signature=spec)
 
     return read_crops
 
