@@ -37,7 +37,9 @@ setup(
     entry_points={
         "console_scripts": [
             "darts-benchmark=darts_tf.bin.benchmark:main",
+            "darts-evaluate=darts_tf.bin.evaluate:main",
             "darts-search=darts_tf.bin.search:main",
+            "darts-train=darts_tf.bin.train:main",
             "darts-visualize=darts_tf.bin.visualize:main",
         ]
     },

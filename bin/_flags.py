@@ -6,24 +6,26 @@ from typing import Any
 from absl import flags
 
 from darts_tf import presets
-from darts_tf.config import SearchConfig
+from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 
+_ORIGINALS = {SearchConfig: "the original search", TrainConfig: "the original's training on CIFAR-10"}
 
-def define(flag_values: flags.FlagValues, config_class: type[SearchConfig] = SearchConfig) -> None:
+
+def define(flag_values: flags.FlagValues, config_class: type[Config]) -> None:
     """Defines `--preset`, `--workdir`, `--unrolled` and one flag per field; a flag that is not given is None.
 
     Args:
         flag_values: Where the flags go.
         config_class: The dataclass whose fields become flags, with help, default and choices from their metadata.
     """
-    names = ", ".join(name for name, preset in presets.PRESETS.items() if isinstance(preset.config, config_class))
+    names = ", ".join(presets.names(config_class))
     flags.DEFINE_string("preset", None, f"settings to start from: {names}", flag_values=flag_values)
     flags.DEFINE_string(
         "workdir", None, "directory of the run; an interrupted run in it is resumed", flag_values=flag_values
     )
     for field in dataclasses.fields(config_class):
-        _define_field(field, flag_values)
+        _define_field(field, flag_values, _ORIGINALS[config_class])
     if any(field.name == "order" for field in dataclasses.fields(config_class)):
         flags.DEFINE_bool(
             "unrolled",
@@ -33,19 +35,20 @@ def define(flag_values: flags.FlagValues, config_class: type[SearchConfig] = Sea
         )
 
 
-def config_from(flag_values: flags.FlagValues, default_preset: str) -> SearchConfig:
+def config_from(flag_values: flags.FlagValues, default_preset: str, config_class: type[Config]) -> Config:
     """The preset's config with the flags that were given on the command line.
 
     Args:
         flag_values: Parsed, after `define`.
         default_preset: The preset's name when `--preset` was not given.
+        config_class: The kind of run.
 
     Raises:
         UserError: There is no such preset.
         flags.IllegalFlagValueError: The config refuses a flag's value, or `--order` and `--unrolled` disagree.
     """
     name = flag_values["preset"].value
-    config = presets.get(default_preset if name is None else name).config
+    config = presets.get(default_preset if name is None else name, config_class).config
     changes = {
         field.name: tuple(value) if field.type is tuple else value
         for field in dataclasses.fields(config)
@@ -64,10 +67,10 @@ def config_from(flag_values: flags.FlagValues, default_preset: str) -> SearchCon
         raise flags.IllegalFlagValueError(f"--{error}") from error
 
 
-def _define_field(field: dataclasses.Field, flag_values: flags.FlagValues) -> None:
+def _define_field(field: dataclasses.Field, flag_values: flags.FlagValues, original: str) -> None:
     """One flag for one field, by the field's type."""
     check = field.metadata["check"]
-    help_text = f"{field.metadata['help']} (default: the preset's; {_shown(field.default)} in the original search)"
+    help_text = f"{field.metadata['help']} (default: the preset's; {_shown(field.default)} in {original})"
     if check is not None and check.choices:
         flags.DEFINE_enum(field.name, None, list(check.choices), help_text, flag_values=flag_values)
         return

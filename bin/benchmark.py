@@ -1,4 +1,4 @@
-"""Times the search step, or compares its gradients: `darts-benchmark search --init_channels=16`."""
+"""Times search, training or inference, or compares gradients: `darts-benchmark search --init_channels=16`."""
 
 import dataclasses
 import json
@@ -7,33 +7,41 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
-from darts_tf.config import SearchConfig
+from darts_tf.config import SearchConfig, TrainConfig
 
+# Suite -> its config and the defaults that differ from the config's. Fields that a suite has not are left out.
+SUITES = {
+    "search": (SearchConfig, {"init_channels": 16, "num_cells": 8}),
+    "gradients": (SearchConfig, {"init_channels": 8, "num_cells": 5}),
+    "train": (TrainConfig, {"init_channels": 36, "num_cells": 20}),
+    "inference": (TrainConfig, {"init_channels": 36, "num_cells": 20}),
+}
 COMMON = {"init_channels": None, "num_cells": None, "num_nodes": 4, "batch_size": 16, "image_size": 0, "seed": 2}
 COMMON |= {"learning_rate": 0.025, "threads": 0, "order": "second", "hvp": "finite_difference", "jit_compile": False}
-SIZES = {"search": {"init_channels": 16, "num_cells": 8}, "gradients": {"init_channels": 8, "num_cells": 5}}
+COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
 
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
-    flags.DEFINE_enum("suite", "search", list(SIZES), "Cost of a step, or gradients side by side.", flag_values=to)
+    help_text = "Cost of a search step, a training step or inference; or gradients side by side."
+    flags.DEFINE_enum("suite", "search", list(SUITES), help_text, flag_values=to)
     flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line.", flag_values=to)
-    flags.DEFINE_integer("steps", 3, "search: steps after the first.", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("steps", 3, "steps to time after the first.", lower_bound=1, flag_values=to)
     datasets = ["digits", "cifar10", "npz", "folder", "random"]
     flags.DEFINE_enum("dataset", "digits", datasets, "gradients: the images.", flag_values=to)
     flags.DEFINE_string("data_dir", "", "gradients: where the images lie.", flag_values=to)
     flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "gradients: of the finite differences.", flag_values=to)
     flags.register_validator("radii", _are_radii, "expected numbers above 0, comma separated", flag_values=to)
     flags.DEFINE_bool("float64", False, "gradients: compute in float64.", flag_values=to)
-    for field in dataclasses.fields(SearchConfig):
-        if field.name in COMMON:
-            sizes = ", ".join(f"{size[field.name]} in {suite}" for suite, size in SIZES.items() if field.name in size)
-            help_text = field.metadata["help"] + (f" (default: {sizes})" if sizes else "")
-            KINDS[field.type](field.name, COMMON[field.name], help_text, flag_values=to)
-            if check := field.metadata["check"]:
-                holds = lambda value, check=check: value is None or check.holds(value)  # noqa: E731
-                flags.register_validator(field.name, holds, f"must be {check.expected}", flag_values=to)
+    fields = {field.name: field for config in (SearchConfig, TrainConfig) for field in dataclasses.fields(config)}
+    for name, default in COMMON.items():
+        sizes = ", ".join(f"{defaults[name]} in {suite}" for suite, (_, defaults) in SUITES.items() if name in defaults)
+        help_text = fields[name].metadata["help"] + (f" (default: {sizes})" if sizes else "")
+        KINDS[fields[name].type](name, default, help_text, flag_values=to)
+        if check := fields[name].metadata["check"]:
+            holds = lambda value, check=check: value is None or check.holds(value)  # noqa: E731
+            flags.register_validator(name, holds, f"must be {check.expected}", flag_values=to)
 
 
 def _are_radii(texts):
@@ -44,23 +52,29 @@ def _are_radii(texts):
 
 
 def benchmark(flag_values):
-    """Times whole search steps on noise, or compares first-order, finite-difference and exact gradients of alphas."""
-    suite, dataset = flag_values["suite"].value, flag_values["dataset"].value
-    given = {name: value for name in COMMON if (value := flag_values[name].value) is not None}
+    """Times whole steps on noise, or compares first-order, finite-difference and exact gradients of alphas."""
+    suite, dataset, steps = (flag_values[name].value for name in ("suite", "dataset", "steps"))
+    config_class, defaults = SUITES[suite]
+    known = {field.name for field in dataclasses.fields(config_class)}
+    given = {name: flag_values[name].value for name in COMMON if name in known}
+    given = defaults | {name: value for name, value in given.items() if value is not None}
     if suite == "gradients" and dataset != "random":
         given |= {"dataset": dataset, "data_dir": flag_values["data_dir"].value}
-    config = SearchConfig(**{**SIZES[suite], **given, "learning_rate_min": 0.0})
+    config = config_class(**{**given, "learning_rate_min": 0.0})
     _say("loading TensorFlow ...")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure(config.threads, config.jit_compile)
     from darts_tf import benchmark as library
+    from darts_tf import gradient_comparison
 
-    if suite == "search":
-        result = library.search(config, flag_values["steps"].value, _say)
-    else:
+    if suite == "gradients":
         radii = [float(radius) for radius in flag_values["radii"].value]
-        result = library.gradients(config, dataset, radii, flag_values["float64"].value, _say)
+        result = gradient_comparison.compare(config, dataset, radii, flag_values["float64"].value, _say)
+    else:
+        result = {"search": library.search, "train": library.train, "inference": library.inference}[suite](
+            config, steps, _say
+        )
     print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
 
 

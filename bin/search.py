@@ -3,8 +3,14 @@
 import sys
 
 from darts_tf.bin import _flags, _main
+from darts_tf.config import SearchConfig
 
 DEFAULT_PRESET = "digits_search"
+
+
+def define_flags(flag_values):
+    """Defines a flag for each field of a search's config."""
+    _flags.define(flag_values, SearchConfig)
 
 
 def search(flag_values):
@@ -12,7 +18,7 @@ def search(flag_values):
 
     With no flags it searches on handwritten digits that need no download.
     """
-    config = _flags.config_from(flag_values, DEFAULT_PRESET)
+    config = _flags.config_from(flag_values, DEFAULT_PRESET, SearchConfig)
     preset = flag_values["preset"].value or DEFAULT_PRESET
     workdir = flag_values["workdir"].value
     if workdir is None:
@@ -33,7 +39,7 @@ def search(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-search", search, _flags.define, argv)
+    return _main.run("darts-search", search, define_flags, argv)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,29 @@
-"""What a search step costs here, and how far the three gradients of the alphas lie apart."""
+"""What a search step, a training step and inference cost here."""
 
-import contextlib
 import pathlib
 import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.architect import Architect, SupernetLoss
-from darts_tf.config import SearchConfig
-from darts_tf.data import images
-from darts_tf.optimizers import SGD, global_norm
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.conv.folding import fold
+from darts_tf.training.classification import build_network
 from darts_tf.training.search import build_supernet
-from darts_tf.training.step import SearchStep, traced
-
-PAPER_RADIUS = 0.01
+from darts_tf.training.step import SearchStep, TrainStep
 
 
-def _silent(line: str) -> None:
+def silent(line: str) -> None:
     """Says nothing."""
 
 
-def random_batches(config: SearchConfig, image_shape, num_classes: int) -> list:
+def random_batches(config, image_shape, num_classes: int) -> list:
     """Returns a training and a validation batch of noise, each `(images, labels)`."""
     rng = np.random.default_rng(config.seed)
     shape, dtype = (config.batch_size, *image_shape), keras.config.floatx()
@@ -37,52 +33,45 @@ def random_batches(config: SearchConfig, image_shape, num_classes: int) -> list:
     ]
 
 
-def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = _silent) -> dict:
-    """Times whole search steps, architecture and weights, on random images.
+def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile: bool = False) -> dict:
+    """Times a function of the graph: what it takes to build, to trace, to run first, and to run again.
 
     Args:
-        config: Its network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` count.
-        steps: Steps to time after the first one, at least 1.
-        say: Is told what is going on, line by line.
+        build: `() -> (function, inputs)`: the function returns a dict of scalars or of small tensors.
+        steps: Runs to time after the first one, at least 1.
+        say: Is told what is going on.
+        jit_compile: Whether XLA compiles the function.
 
     Returns:
-        The settings and, in seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`,
-        `first_step_s` (their sum: everything but Python's imports), `step_s` (median after the first); `executed_ops`
-        of one step with `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once;
-        `peak_memory_MB` of the process.
+        In seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`, `first_step_s` (their sum:
+        everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
+        `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
+        process; `outputs` of the last run.
     """
-    size = config.image_size or 32
-    image_shape, num_classes = (size, size, 3), 10
-    say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
     begin = time.perf_counter()
-    net = build_supernet(config, image_shape, num_classes)
-    step = SearchStep(net, config)
-    train, valid = random_batches(config, image_shape, num_classes)
-    rate = tf.constant(config.learning_rate, keras.config.floatx())
-
-    def one_step(train, valid, rate):
-        report = step(train, valid, rate)
-        return report["loss"], report["valid_loss"]
-
+    function, inputs = build()
     built = time.perf_counter()
-    say(f"building the graph: order {config.order} ...")
-    run = tf.function(one_step, autograph=False, jit_compile=config.jit_compile or None)
-    concrete = run.get_concrete_function(train, valid, rate)
+    say("building the graph ...")
+    concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
     ready = time.perf_counter()
+
+    def run():
+        return {name: value.numpy() for name, value in concrete(*inputs).items()}
+
     say(f"first run, after {ready - begin:.1f} s ...")
-    losses = [float(value) for value in concrete(train, valid, rate)]
+    outputs = run()
     first = time.perf_counter()
     say(f"the first step took {first - begin:.1f} s with all that goes before it")
     times = []
     for index in range(steps):
         start = time.perf_counter()
-        losses = [float(value) for value in concrete(train, valid, rate)]
+        outputs = run()
         times.append(time.perf_counter() - start)
         say(f"step {index + 1} of {steps}: {times[-1]:.3f} s")
     memory = _peak_memory()
     say("counting operations ...")
     nodes = _graph_nodes(concrete)
-    executed, executed_is = _executed_ops(lambda: concrete(train, valid, rate)), "ops that one step executed"
+    executed, executed_is = _executed_ops(run), "ops that one step executed"
     if executed is None:
         executed, executed_is = nodes, "nodes of the graph; the profiler gave no trace"
     return {
@@ -95,82 +84,115 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = _s
         "executed_ops": executed,
         "executed_ops_is": executed_is,
         "graph_nodes": nodes,
-        "parameters": sum(int(np.prod(v.shape)) for v in net.weight_variables),
-        "order": config.order,
-        "hvp": config.hvp if config.order == "second" else None,
-        "init_channels": config.init_channels,
-        "num_cells": config.num_cells,
-        "num_nodes": config.num_nodes,
-        "batch_size": config.batch_size,
-        "image_size": size,
-        "jit_compile": config.jit_compile,
         "threads": tf.config.threading.get_intra_op_parallelism_threads(),
         "steps": steps,
-        "loss": round(losses[0], 4),
-        "valid_loss": round(losses[1], 4),
         "tensorflow": tf.__version__,
-        "device": _device(),
+        "device": device(),
+        "outputs": outputs,
     }
 
 
-def gradients(
-    config: SearchConfig,
-    dataset: str = "",
-    radii: Sequence[float] = (0.1, 0.01, 1e-3, 1e-4),
-    float64: bool = False,
-    say: Callable[[str], None] = _silent,
-) -> dict:
-    """Compares the alpha gradients of one batch: first order, finite differences, exact.
+def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times whole search steps, architecture and weights, on random images.
 
     Args:
-        config: Its network, data, batch size, learning rate (xi) and seed count. The weights are fresh.
-        dataset: `"random"` for noise; else the config's data set is read, without augmentation.
-        radii: Of the finite differences; the paper's 0.01 is added where it is missing.
-        float64: Whether to compute in float64, where a small radius is not lost in rounding.
+        config: Its network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` count.
+        steps: Steps to time after the first one, at least 1.
         say: Is told what is going on, line by line.
 
     Returns:
-        The settings, and `rows`: for each gradient its `name`, `norm` and `loss`, and against the exact one and the
-        one of the paper's radius the cosine and the relative distance `|g - other| / |other|`.
+        The settings, the losses and what `_timed` measures.
     """
-    radii = sorted({*radii, PAPER_RADIUS}, reverse=True)
-    with _floatx("float64" if float64 else "float32"):
-        say(f"reading the data: {dataset or config.dataset} ...")
-        batches, image_shape, num_classes = _batches(config, dataset)
-        say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
-        net = build_supernet(config, image_shape, num_classes)
-        functions = SupernetLoss(net, trace=traced)
-        sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
-        rate = tf.constant(config.learning_rate, keras.config.floatx())
-        settings = {"first order": {"order": "first"}}
-        settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}
-        settings["exact"] = {"hvp": "exact"}
-        found = {}
-        for name, setting in settings.items():
-            say(f"gradient: {name} ...")
-            loss, alphas, _ = Architect(functions, sgd, None, **setting).gradient(*batches, rate)
-            found[name] = float(loss), alphas
-    references = {"exact": found["exact"][1], "paper": found[f"radius {PAPER_RADIUS:g}"][1]}
-    rows = []
-    for name, (loss, alphas) in found.items():
-        row = {"name": name, "loss": loss, "norm": float(global_norm(alphas))}
-        for key, reference in references.items():
-            row[f"cosine_{key}"], row[f"distance_{key}"] = _compared(alphas, reference)
-        rows.append(row)
-    return {
-        "rows": rows,
-        "dataset": dataset or config.dataset,
-        "init_channels": config.init_channels,
-        "num_cells": config.num_cells,
-        "num_nodes": config.num_nodes,
-        "batch_size": config.batch_size,
-        "image_shape": list(image_shape),
-        "xi": config.learning_rate,
-        "seed": config.seed,
-        "float": "float64" if float64 else "float32",
-        "tensorflow": tf.__version__,
-        "device": _device(),
-    }
+    size = config.image_size or 32
+    say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells, order {config.order} ...")
+    nets = []
+
+    def build():
+        nets.append(build_supernet(config, (size, size, 3), 10))
+        step = SearchStep(nets[0], config)
+        train, valid = random_batches(config, (size, size, 3), 10)
+
+        def one_step(train, valid, rate):
+            report = step(train, valid, rate)
+            return {name: report[name] for name in ("loss", "valid_loss")}
+
+        return one_step, (train, valid, tf.constant(config.learning_rate, keras.config.floatx()))
+
+    measured = _timed(build, steps, say, config.jit_compile)
+    losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
+    settings = {name: getattr(config, name) for name in ("order", "init_channels", "num_cells", "num_nodes")}
+    settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
+    settings |= {"image_size": size, "jit_compile": config.jit_compile, "parameters": _size(nets[0].weight_variables)}
+    return measured | settings | losses
+
+
+def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times training steps of a derived network on random images.
+
+    Args:
+        config: Its genotype, network, batch size, image size (0 means 32 pixels, 224 for the ImageNet network), seed
+            and `jit_compile` count.
+        steps: See `search`.
+        say: See `search`.
+
+    Returns:
+        The settings, the loss and what `_timed` measures; `parameters` and `macs` without the auxiliary head.
+    """
+    nets = []
+
+    def build():
+        nets.append(_derived(config, say))
+        step = TrainStep(nets[0], config)
+        batch, _ = random_batches(config, nets[0].image_shape, nets[0].num_classes)
+        seed = tf.constant([config.seed, 0], tf.int64)
+
+        def one_step(batch, rate, drop, seed):
+            return {"loss": step(batch, rate, drop, seed)["loss"]}
+
+        dtype = keras.config.floatx()
+        return one_step, (batch, tf.constant(config.learning_rate, dtype), tf.constant(config.drop_path, dtype), seed)
+
+    measured = _timed(build, steps, say, config.jit_compile)
+    loss = round(float(measured.pop("outputs")["loss"]), 4)
+    return measured | _derived_settings(config, nets[0]) | {"loss": loss}
+
+
+def inference(config: TrainConfig, steps: int = 10, say: Callable[[str], None] = silent) -> dict:
+    """Times a derived network's inference from a SavedModel, batch norms folded, on random images; see `train`."""
+    net = _derived(config, say)
+    say("folding and saving ...")
+    with tempfile.TemporaryDirectory() as folder:
+        folded = fold(net)
+        module = tf.Module()
+        module.variables_of_network = [variable.value for variable in folded.variables]
+        spec = tf.TensorSpec((None, *net.image_shape), name="image")
+        module.serve = tf.function(lambda image: {"logits": folded(image)}, input_signature=[spec], autograph=False)
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        (images, _), _ = random_batches(config, net.image_shape, net.num_classes)
+
+        def build():
+            loaded = tf.saved_model.load(folder)
+            return lambda image: loaded.signatures["serving_default"](image=image), (images,)
+
+        measured = _timed(build, steps, say, config.jit_compile)
+    measured.pop("outputs")
+    return measured | _derived_settings(config, net)
+
+
+def _derived(config, say):
+    size = config.image_size or (224 if config.network == "imagenet" else 32)
+    say(f"building the network: {config.init_channels} channels, {config.num_cells} cells ...")
+    return build_network(config, (size, size, 3), 1000 if config.network == "imagenet" else 10)
+
+
+def _derived_settings(config, net):
+    settings = {name: getattr(config, name) for name in ("network", "init_channels", "num_cells", "batch_size")}
+    settings |= {"image_size": net.image_shape[0], "jit_compile": config.jit_compile}
+    return settings | {"parameters": net.parameters, "macs": net.macs(), "genotype": config.genotype}
+
+
+def _size(variables) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)
 
 
 def text(result: dict) -> str:
@@ -187,42 +209,6 @@ def text(result: dict) -> str:
                 f"{row['cosine_paper']:>13.4f}{row['distance_paper']:>11.2e}"
             )
     return "\n".join(lines)
-
-
-def _compared(tensors, reference) -> tuple[float, float]:
-    """Returns the cosine with the reference and the distance from it, relative to its norm."""
-    inner = float(tf.add_n([tf.reduce_sum(t * r) for t, r in zip(tensors, reference, strict=True)]))
-    norm = float(global_norm(reference))
-    apart = float(global_norm([t - r for t, r in zip(tensors, reference, strict=True)]))
-    return inner / (float(global_norm(tensors)) * norm), apart / norm
-
-
-def _batches(config, dataset):
-    """Returns `([train, valid], image_shape, num_classes)`; a batch is `(images, labels)`."""
-    if dataset == "random":
-        image_shape = (config.image_size or 32, config.image_size or 32, 3)
-        return random_batches(config, image_shape, 10), image_shape, 10
-    data = images.load(config.dataset, config.data_dir, config.image_size, config.max_train_examples, seed=config.seed)
-    halves = images.search_split(data.train.labels, config.train_portion, config.split, config.seed)
-    batches = []
-    for number, half in enumerate(halves):
-        seed = config.seed + number
-        batch = images.stream(data.train, half, config.batch_size, seed, mean=data.mean, std=data.std)
-        pixels, labels = next(iter(batch))
-        batches.append((tf.cast(pixels, keras.config.floatx()), labels))
-    return batches, data.image_shape, len(data.class_names)
-
-
-@contextlib.contextmanager
-def _floatx(name):
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(name)
-    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(before)
-        keras.config.set_dtype_policy(policy)
 
 
 def _peak_memory() -> int:
@@ -246,7 +232,7 @@ def _executed_ops(call) -> int | None:
     with tempfile.TemporaryDirectory() as folder:
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=3, python_tracer_level=0)
         with tf.profiler.experimental.Profile(folder, options):
-            tf.nest.map_structure(lambda tensor: tensor.numpy(), call())
+            call()
         for path in pathlib.Path(folder).rglob("*.xplane.pb"):
             space = xplane_pb2.XSpace.FromString(path.read_bytes())
             for plane in space.planes:
@@ -262,7 +248,8 @@ def _executed_ops(call) -> int | None:
     return count or None
 
 
-def _device() -> str:
+def device() -> str:
+    """Returns the name of the GPU that is used, or CPU."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         return "CPU"

@@ -5,7 +5,7 @@ No TensorFlow here.
 
 import dataclasses
 
-from darts_tf.config import SearchConfig, suggest
+from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
 from darts_tf.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Preset:
     """
 
     name: str
-    config: SearchConfig
+    config: Config
     source: str
     command: str
     cost: str
@@ -44,6 +44,24 @@ _DIGITS = SearchConfig(
     epochs=8,
     batch_size=48,
     arch_learning_rate=3e-3,
+)
+
+_CIFAR10_TRAIN = TrainConfig()
+
+# The rate starts lower than ImageNet's; 12 epochs are 300 steps. Drop path is for long trainings.
+_DIGITS_TRAIN = TrainConfig(
+    dataset="digits",
+    train_portion=0.85,
+    split="stratified",
+    crop_padding=1,
+    flip=False,
+    cutout=0,
+    init_channels=8,
+    num_cells=5,
+    drop_path=0.05,
+    epochs=12,
+    batch_size=48,
+    learning_rate=0.05,
 )
 
 _PRESETS = (
@@ -85,20 +103,86 @@ _PRESETS = (
         cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
     ),
+    Preset(
+        name="cifar10_train",
+        config=_CIFAR10_TRAIN,
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original code",
+        command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
+        cost="the original's README: 1.5 days on a GTX 1080 Ti; not measured here",
+        expected="paper, DARTS_V2: 2.76 +- 0.09 % test error after 600 epochs, 10 seeds; 3.3 million weights",
+    ),
+    Preset(
+        name="imagenet_train",
+        config=TrainConfig(
+            dataset="imagenet2012",
+            network="imagenet",
+            image_size=224,
+            eval_crop=0.875,
+            crop_padding=0,
+            resized_crop=True,
+            color_jitter=0.4,
+            cutout=0,
+            init_channels=48,
+            num_cells=14,
+            drop_path=0.0,
+            label_smoothing=0.1,
+            epochs=250,
+            batch_size=128,
+            learning_rate=0.1,
+            schedule="exponential",
+            weight_decay=3e-5,
+        ),
+        source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original code",
+        command="darts-train --preset=imagenet_train --genotype=DARTS_V2 --workdir=runs/imagenet",
+        cost="the original's README: 12 days on a GTX 1080 Ti; not measured here",
+        expected="paper, DARTS_V2: 26.7 % top-1 and 8.7 % top-5 error; 4.7 million weights",
+    ),
+    Preset(
+        name="digits_train",
+        config=_DIGITS_TRAIN,
+        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
+        cost="not measured yet",
+        expected="not measured yet",
+    ),
+    Preset(
+        name="smoke_train",
+        config=_DIGITS_TRAIN.replace(
+            init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
+        ),
+        source="ours: the smallest training that passes through all code",
+        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
+        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
+        expected="none: 12 steps",
+    ),
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
-def get(name: str) -> Preset:
+def names(config_class: type[Config]) -> list[str]:
+    """The names of the presets of one kind of run."""
+    return [name for name, preset in PRESETS.items() if isinstance(preset.config, config_class)]
+
+
+def get(name: str, config_class: type[Config] = Config) -> Preset:
     """The preset of that name.
 
+    Args:
+        name: What `--preset` says.
+        config_class: The kind of run that it must be for.
+
     Raises:
-        UserError: There is none; names the closest and all there are.
+        UserError: There is none, and names the closest and all there are; or it is for another kind of run.
     """
-    if name not in PRESETS:
+    known = names(config_class)
+    if name in known:
+        return PRESETS[name]
+    if name in PRESETS:
         raise UserError(
-            f"There is no such preset; there are {', '.join(PRESETS)}. Received: preset={name!r}"
-            + suggest(name, PRESETS)
+            f"{name} is a preset of {PRESETS[name].config.binary}; there are {', '.join(known)} for "
+            f"{config_class.binary}. Received: preset={name!r}"
         )
-    return PRESETS[name]
+    raise UserError(
+        f"There is no such preset; there are {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)
+    )

@@ -11,7 +11,7 @@ import os
 import pathlib
 from typing import Any, Self
 
-from darts_tf.config import SearchConfig
+from darts_tf.config_fields import Config
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 
@@ -45,6 +45,10 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     sync_directory(pathlib.Path(path).parent)
 
 
+class _OtherKind(UserError):
+    """The directory's run is fine, but not of the kind that was asked for."""
+
+
 class WorkDir:
     """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
 
@@ -63,7 +67,7 @@ class WorkDir:
         self.resumed = False
         self._lock: int | None = None
 
-    def open_for(self, config: SearchConfig) -> list[str]:
+    def open_for(self, config: Config) -> list[str]:
         """Creates the directory, or opens an existing run that has the same settings, and locks it.
 
         Args:
@@ -131,7 +135,7 @@ class WorkDir:
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
 
-    def _compare(self, config: SearchConfig) -> list[str]:
+    def _compare(self, config: Config) -> list[str]:
         """The differences that may be; raises UserError for those that may not."""
         earlier = self.read_config(type(config))
         if earlier is None:
@@ -145,7 +149,7 @@ class WorkDir:
             )
         return earlier.differences(config)
 
-    def read_config(self, config_class: type[SearchConfig] = SearchConfig) -> SearchConfig | None:
+    def read_config(self, config_class: type[Config]) -> Config | None:
         """The settings of the run in this directory, or None where there is no `config.json`.
 
         Raises:
@@ -156,11 +160,23 @@ class WorkDir:
         except FileNotFoundError:
             return None
         try:
-            return config_class.from_json(json.loads(data))
+            fields = json.loads(data)
+            self._refuse_other_kind(fields, config_class)
+            return config_class.from_json(fields)
+        except _OtherKind:
+            raise
         except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
             raise UserError(
                 f"{self.config} is damaged or of another version: {error}. Mend the file, or choose another --workdir"
             ) from error
+
+    def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:
+        kind = fields.get("kind", config_class.kind) if isinstance(fields, dict) else config_class.kind
+        if kind != config_class.kind:
+            raise _OtherKind(
+                f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
+                f"Received: {kind}; choose another --workdir"
+            )
 
     def close(self) -> None:
         """Gives the lock back; the end of the process does so too."""

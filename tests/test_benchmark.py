@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from darts_tf import benchmark
+from darts_tf import benchmark, gradient_comparison
 from darts_tf.bin import benchmark as binary
 from darts_tf.config import SearchConfig
 
@@ -42,7 +42,7 @@ def test_search_reports_times_sizes_and_what_it_does():
 
 def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():
     """In float64 a radius of 1e-6 crosses no switching point; 0.01 crosses some."""
-    result = benchmark.gradients(SearchConfig(**TINY, dataset="digits", seed=3), radii=[1e-6], float64=True)
+    result = gradient_comparison.compare(SearchConfig(**TINY, dataset="digits", seed=3), radii=[1e-6], float64=True)
     rows = {row["name"]: row for row in result["rows"]}
     assert list(rows) == ["first order", "radius 0.01", "radius 1e-06", "exact"]
     assert rows["radius 1e-06"]["distance_exact"] < 1e-4
@@ -92,7 +92,7 @@ def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
     assert exit.value.code == 2 and out == "" and message in err and len(err.splitlines()) == 1
 
 
-def test_help_names_both_suites(capsys):
+def test_help_names_the_suites(capsys):
     assert binary.main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert "<search|gradients>" in out and "16 in search, 8 in gradients" in out
+    assert "<search|gradients|train|inference>" in out and "16 in search, 8 in gradients" in out

@@ -307,7 +307,7 @@ def test_the_same_run_is_opened_again_and_harmless_changes_are_told(tmp_path):
         (work.path / "metrics.jsonl").write_text("{}\n")
     with WorkDir(tmp_path) as work:
         assert work.open_for(SearchConfig(threads=2)) == ["threads: 0 -> 2"] and work.resumed
-        assert work.read_config().threads == 2
+        assert work.read_config(SearchConfig).threads == 2
 
 
 def test_another_run_is_refused_with_both_values_and_left_alone(tmp_path):

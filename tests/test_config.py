@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from darts_tf import presets
 from darts_tf.bin import _flags
-from darts_tf.config import SearchConfig
+from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES
 
 
-def parse(*arguments, default_preset="cifar10_search"):
+def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
     values = flags.FlagValues()
-    _flags.define(values, SearchConfig)
+    _flags.define(values, config_class)
     values(["darts-search", *arguments])
-    return _flags.config_from(values, default_preset)
+    return _flags.config_from(values, default_preset, config_class)
 
 
 def test_defaults_are_the_original_search():
@@ -130,12 +130,12 @@ def test_replace_checks_again():
 def test_differences_tell_both_values_and_can_leave_out_what_may_change():
     old, new = SearchConfig(), SearchConfig(epochs=3, threads=1, primitives=("none", "skip_connect"), data_dir="/d")
     assert old.differences(new) == [
-        "data_dir: '' -> /d",
-        "primitives: " + ",".join(PRIMITIVES) + " -> none,skip_connect",
         "epochs: 50 -> 3",
         "threads: 0 -> 1",
+        "data_dir: '' -> /d",
+        "primitives: " + ",".join(PRIMITIVES) + " -> none,skip_connect",
     ]
-    assert [d.split(":")[0] for d in old.differences(new, include_resumable=False)] == ["primitives", "epochs"]
+    assert [d.split(":")[0] for d in old.differences(new, include_resumable=False)] == ["epochs", "primitives"]
 
 
 def test_resumable_fields_are_those_that_change_no_number():
@@ -154,7 +154,10 @@ def test_presets_are_complete_and_their_commands_parse():
         assert preset.name == name
         for field in dataclasses.fields(preset):
             assert getattr(preset, field.name), (name, field.name)
-        assert parse(*preset.command.split()[1:]) == preset.config
+        binary, *flags_given = preset.command.split()
+        assert binary == preset.config.binary
+        parsed = parse(*flags_given, config_class=type(preset.config))
+        assert parsed.replace(**({"genotype": "DARTS_V2"} if binary == "darts-train" else {})) == preset.config
     assert presets.get("cifar10_search").config == SearchConfig()
     first = presets.get("cifar10_search_first_order").config
     assert SearchConfig().differences(first) == ["order: second -> first"]
@@ -162,6 +165,28 @@ def test_presets_are_complete_and_their_commands_parse():
         UserError, match=r"no such preset.*Received: preset='digit_search'. Did you mean digits_search\?"
     ):
         presets.get("digit_search")
+    with pytest.raises(UserError, match=r"cifar10_train is a preset of darts-train; there are cifar10_search, .* for"):
+        parse("--preset=cifar10_train")
+
+
+def test_training_has_the_settings_of_the_paper():
+    """`cnn/train.py` and `cnn/train_imagenet.py`, reference tables of the original."""
+    small, large = (presets.get(f"{name}_train", TrainConfig).config for name in ("cifar10", "imagenet"))
+    assert small == TrainConfig()
+    assert (small.epochs, small.batch_size, small.init_channels, small.num_cells) == (600, 96, 36, 20)
+    assert (small.learning_rate, small.learning_rate_min, small.momentum, small.weight_decay) == (0.025, 0, 0.9, 3e-4)
+    assert (small.grad_clip, small.drop_path, small.cutout, small.auxiliary_weight) == (5, 0.2, 16, 0.4)
+    assert (large.epochs, large.batch_size, large.init_channels, large.num_cells) == (250, 128, 48, 14)
+    assert (large.learning_rate, large.learning_rate_decay, large.schedule) == (0.1, 0.97, "exponential")
+    assert (large.weight_decay, large.label_smoothing, large.drop_path, large.cutout) == (3e-5, 0.1, 0, 0)
+    assert (large.resized_crop, large.color_jitter, large.eval_crop, large.image_size) == (True, 0.4, 0.875, 224)
+
+
+def test_a_config_of_another_kind_is_refused():
+    with pytest.raises(UserError, match="another kind of run: expected search. Received: kind=train"):
+        SearchConfig.from_json(TrainConfig().to_json())
+    with pytest.raises(UserError, match="init_channels must be even"):
+        TrainConfig(init_channels=7)
 
 
 def test_flags_override_the_preset_and_only_what_was_given():

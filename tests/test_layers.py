@@ -14,6 +14,7 @@ MODULES = {  # the others at the top: layer 0
     "runtime": 1,
     "architect": 3,
     "benchmark": 5,
+    "gradient_comparison": 5,
     "interop": 5,
     "tuner": 5,
 }
@@ -23,9 +24,10 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "genotype_cells": {"genotype_text"},
     "genotype": {"genotype_cells", "genotype_text", "published", "derivation"},
     "visualize": {"genotype"},
-    "config": {"genotype"},
-    "presets": {"config", "genotype"},
-    "workdir": {"config", "genotype"},
+    "config": {"config_fields", "genotype"},
+    "presets": {"config"},
+    "workdir": {"config_fields"},
+    "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},
 }
 

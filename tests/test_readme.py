@@ -11,10 +11,21 @@ import pytest
 from absl import flags
 
 from darts_tf import presets
-from darts_tf.bin import _flags, benchmark, visualize
+from darts_tf.bin import _flags, benchmark, evaluate, search, train, visualize
+from darts_tf.config import SearchConfig, TrainConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
+
+
+BINARIES = {
+    "darts-benchmark": benchmark,
+    "darts-evaluate": evaluate,
+    "darts-search": search,
+    "darts-train": train,
+    "darts-visualize": visualize,
+}
+CONFIGS = {"darts-search": SearchConfig, "darts-train": TrainConfig}
 
 
 def blocks(text, language):
@@ -43,33 +54,26 @@ def test_the_first_screen_is_two_commands():
 
 def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
-    yield from (match[0] for match in re.finditer(r"darts-(search|visualize|benchmark)\b.*", text))
+    yield from (match[0] for match in re.finditer(r"darts-(search|train|evaluate|visualize|benchmark)\b.*", text))
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
 def test_commands_have_flags_that_exist(command):
     name, *arguments = shlex.split(command)
-    define = {
-        "darts-search": _flags.define,
-        "darts-visualize": visualize.define_flags,
-        "darts-benchmark": benchmark.define_flags,
-    }[name]
     values = flags.FlagValues()
     values.set_gnu_getopt(True)
-    define(values)
+    BINARIES[name].define_flags(values)
     values([name, *arguments])
-    if name == "darts-search":
-        _flags.config_from(values, "digits_search")
+    if name in CONFIGS:
+        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, CONFIGS[name])
 
 
 def test_every_flag_that_is_named_exists():
-    values = flags.FlagValues()
-    for define in (_flags.define, visualize.define_flags):
-        if define is visualize.define_flags:
-            names = set(values)
-            values = flags.FlagValues()
-        define(values)
-    names |= set(values)
+    names = set()
+    for binary in BINARIES.values():
+        values = flags.FlagValues()
+        binary.define_flags(values)
+        names |= set(values)
     original = BUILD[BUILD.index("## Names, for those") : BUILD.index("## Performance")]
     others = {"help", "logdir", "format", "check"} | set(re.findall(r"--(\w+)", original))
     for name in re.findall(r"(?<![\w-])--(\w+)", README + BUILD):

@@ -1,0 +1,51 @@
+"""Trains a derived network: `darts-train --preset=digits_train --genotype=runs/digits_search`."""
+
+import sys
+
+from darts_tf.bin import _flags, _main
+from darts_tf.config import TrainConfig
+
+DEFAULT_PRESET = "digits_train"
+
+
+def define_flags(flag_values):
+    """Defines a flag for each field of a training's config."""
+    _flags.define(flag_values, TrainConfig)
+
+
+def train(flag_values):
+    """Builds the network of a genotype and trains it from scratch; prints how good it is.
+
+    With no flags it trains the paper's cell on handwritten digits that need no download.
+    """
+    config = _flags.config_from(flag_values, DEFAULT_PRESET, TrainConfig)
+    preset = flag_values["preset"].value or DEFAULT_PRESET
+    workdir = flag_values["workdir"].value
+    if workdir is None:
+        workdir = f"runs/{preset}"
+    print(f"darts-train: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    from darts_tf import runtime  # here, so that --help waits for nothing
+
+    runtime.configure(config.threads, config.jit_compile)
+    from darts_tf.training import classification
+
+    summary = classification.train(config, workdir)
+    if summary is None:
+        return 130
+    for which in ("valid", "test"):
+        if summary[f"{which}_accuracy"] is not None:
+            name = "validation" if which == "valid" else which
+            print(
+                f"{name} accuracy {100 * summary[f'{which}_accuracy']:.2f} % ({summary['recommended_weights']} weights)"
+            )
+    print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
+    return 0
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-train", train, define_flags, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
