@@ -215,7 +215,8 @@ class DerivedNetwork(Stateless, keras.Model):
         """
         dtype = self.compute_dtype
         count = sum(len(cell.dropped) for cell in self.cells)
-        keep = 1 - tf.cast(probability, dtype)
+        # A cast of a Python number would go through float32.
+        keep = 1 - (tf.cast(probability, dtype) if tf.is_tensor(probability) else tf.constant(probability, dtype))
         kept = tf.random.stateless_uniform((count, batch_size), seed, dtype=dtype) < keep
         return tf.cast(kept, dtype) / keep
 

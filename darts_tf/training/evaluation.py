@@ -63,7 +63,6 @@ def evaluate(
     weights: str = "",
     dataset: str = "",
     data_dir: str = "",
-    image_size: int = 0,
     split: str = "test",
     max_examples: int = 0,
     batch_size: int = 96,
@@ -77,7 +76,6 @@ def evaluate(
         weights: Of a work directory: `best` or `last`; empty for those that its summary recommends.
         dataset: See `images.load`; empty for that of the work directory.
         data_dir: See `images.load`; empty for that of the work directory.
-        image_size: Side in pixels; 0 for what the network was made for.
         split: `test`; `train`; or `valid`, the part of the training images that a run held out.
         max_examples: The first so many; 0 for all.
         batch_size: Images at a time.
@@ -110,8 +108,6 @@ def evaluate(
         mean, std = (facts["mean"], facts["std"]) if facts else (None, None)
     if not dataset:
         raise UserError("Say on which images: expected --dataset beside --model. Received: none.")
-    if image_size not in (0, shape[0]) or shape[0] != shape[1] and image_size:
-        raise UserError(f"The network was made for {shape[0]}x{shape[1]} images. Received: image_size={image_size}.")
     say(f"reading {dataset} ...")
     size = shape[0] if shape[0] == shape[1] else 0
     fraction = config.get("eval_crop", 1.0)
