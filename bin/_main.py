@@ -42,12 +42,12 @@ def run(name, main, define_flags, argv=None, positional=None):
             failure = f"unexpected argument {bare[0]!r}"
     except flags.Error as error:
         failure = error
-    if flag_values["help"].value:  # also where a required flag is missing
-        print(_help(name, main, flag_values, positional))
-        return 0
-    if failure is not None:
-        _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
     try:
+        if flag_values["help"].value:  # also where a required flag is missing
+            print(_help(name, main, flag_values, positional), flush=True)
+            return 0
+        if failure is not None:
+            _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
         status = main(flag_values) or 0
         sys.stdout.flush()
         return status

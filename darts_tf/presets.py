@@ -142,8 +142,8 @@ _PRESETS = (
         config=_DIGITS_TRAIN,
         source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
-        cost="not measured yet",
-        expected="not measured yet",
+        cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
+        expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
     ),
     Preset(
         name="smoke_train",

@@ -1,5 +1,6 @@
 """Training a derived network on images, from a genotype to a network that can be evaluated and exported."""
 
+import contextlib
 import math
 import sys
 import time
@@ -13,6 +14,7 @@ from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import Loop, steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -215,6 +217,7 @@ def train(config, workdir, out=None, tensorboard=None):
             for change in directory.open_for(config):
                 reporter.message(f"changed since the last start: {change}")
             genotypes.save(genotype, directory.path / "genotype.json")
+            draw(genotype, directory.plots, reporter.message)
             save_data_facts(directory.path, data.dataset)
             if data.valid_indices is not None:
                 images.save_split(directory.path / "split.json", data.train_indices, data.valid_indices)
@@ -228,7 +231,8 @@ def train(config, workdir, out=None, tensorboard=None):
                 reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
                 return None
             save_network(task.network, directory.path / "last.keras")
-            with reporter.working("testing", "tested"):
+            tests = watched == "validation" and data.dataset.test is not None
+            with reporter.working("testing", "tested") if tests else contextlib.nullcontext():
                 summary = summary_of(task, loop.history)
             write_json(directory.path / "summary.json", summary)
     return summary

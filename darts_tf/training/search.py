@@ -8,11 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf import genotype as genotypes
-from darts_tf import optimizers, visualize
+from darts_tf import optimizers
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import Loop, steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -193,17 +194,6 @@ class SearchTask:
         for name in ("normal", "reduction"):
             picture = self.workdir.plots / f"{name}.png"
             self.reporter.drawing(epoch, name, picture if picture.exists() else None)
-
-
-def draw(genotype, directory, message) -> None:
-    """Draws a genotype; a missing Graphviz is told in one line and stops nothing."""
-    import warnings
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        visualize.draw(genotype, directory)
-    for warning in caught:
-        message(f"warning: {warning.message}")
 
 
 def search(config, workdir, out=None, tensorboard=None):
