@@ -282,3 +282,22 @@ def test_a_second_process_is_refused(whole):
         held.open_for(config)
         with pytest.raises(UserError, match="Another process"):
             run(whole[0])
+
+
+@pytest.mark.slow
+def test_a_step_compiled_by_xla_is_the_same():
+    """What GPUs run; on a CPU it is slow. Drop path is off: XLA may draw other numbers."""
+    results = []
+    for jit_compile in (False, True):
+        keras.utils.set_random_seed(3)
+        net = CifarNetwork("DARTS_V2", 4, (8, 8, 1), 4, 3)
+        step = TrainStep(net, TrainConfig(drop_path=0.0, jit_compile=jit_compile))
+        rng = np.random.default_rng(0)
+        x, y = tf.constant(rng.normal(size=(6, 8, 8, 1)), tf.float32), tf.constant(rng.integers(4, size=6), tf.int32)
+        rate, none, seed = tf.constant(0.1), tf.constant(0.0), tf.constant([0, 0])
+        taken = tf.function(lambda *args, step=step: step(*args), autograph=False, jit_compile=jit_compile or None)
+        report = taken((x, y), rate, none, seed)
+        results.append((float(report["loss"]), [v.numpy() for v in net.variables]))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
+    for a, b in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-5)
