@@ -1,4 +1,4 @@
-"""Packaging. `bin/` installs as `darts_tf.bin`, so that nothing squats on the user's site-packages."""
+"""Packaging. `bin/` and `export/` install under `darts_tf`, so that nothing squats on the user's site-packages."""
 
 import pathlib
 import re
@@ -16,8 +16,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=["darts_tf", "darts_tf.conv", "darts_tf.data", "darts_tf.training", "darts_tf.bin"],
-    package_dir={"darts_tf.bin": "bin"},
+    packages=["darts_tf", "darts_tf.conv", "darts_tf.data", "darts_tf.training", "darts_tf.export", "darts_tf.bin"],
+    package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
     install_requires=[
         "absl-py>=2.1,<3",
         "graphviz>=0.20,<1",
@@ -29,6 +29,7 @@ setup(
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer installs it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<5",
+        "tensorflow-serving-api>=2.21,<2.22",  # protocols only: warm-up requests, models.config, darts-predict
     ],
     extras_require={
         "dev": ["build", "graphviz-pure", "hypothesis", "pytest>=8", "ruff>=0.6", "setuptools>=77", "wheel"],
@@ -38,6 +39,8 @@ setup(
         "console_scripts": [
             "darts-benchmark=darts_tf.bin.benchmark:main",
             "darts-evaluate=darts_tf.bin.evaluate:main",
+            "darts-export=darts_tf.bin.export:main",
+            "darts-predict=darts_tf.bin.predict:main",
             "darts-search=darts_tf.bin.search:main",
             "darts-train=darts_tf.bin.train:main",
             "darts-visualize=darts_tf.bin.visualize:main",

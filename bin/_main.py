@@ -20,7 +20,8 @@ def run(name, main, define_flags, argv=None, positional=None):
         main: `(flag_values) -> exit status or None`. The first paragraph of its docstring opens `--help`.
         define_flags: `(flag_values) -> None`; defines the binary's own flags on the object it is given.
         argv: Arguments without the program's name; None for those of the process.
-        positional: Name of the flag that one bare argument sets; None where bare arguments are a mistake.
+        positional: Name of the flag that one bare argument sets, or all of them where it is a multi flag; None where
+            bare arguments are a mistake.
 
     Returns:
         The exit status of `main`, or 0.
@@ -37,7 +38,9 @@ def run(name, main, define_flags, argv=None, positional=None):
         failure = None
         bare = flag_values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
         if bare and positional and flag_values[positional].using_default_value:
-            flag_values[positional].parse(bare.pop(0))
+            several = isinstance(flag_values[positional], flags.MultiFlag)
+            flag_values[positional].parse(bare if several else bare[0])
+            bare = [] if several else bare[1:]
         if bare:
             failure = f"unexpected argument {bare[0]!r}"
     except flags.Error as error:
@@ -72,6 +75,8 @@ def _exit(name, message, status):
 
 def _help(name, main, flag_values, positional):
     lines = [f"usage: {name} [flags]" + (f" [{positional.upper()}]" if positional else "")]
+    if positional and isinstance(flag_values[positional], flags.MultiFlag):
+        lines[0] += "..."
     if main.__doc__:
         lines += ["", textwrap.fill(" ".join(main.__doc__.split("\n\n")[0].split()), 100)]
     lines += ["", "flags:"]

@@ -1,0 +1,50 @@
+"""Exports a trained network: `darts-export --workdir=runs/digits_train --export_dir=exports`."""
+
+import sys
+
+from absl import flags
+
+from darts_tf.bin import _main
+
+
+def define_flags(to):
+    """Defines the flags of this binary on the flag values `to`."""
+    flags.DEFINE_string("workdir", None, "a training's work directory", flag_values=to)
+    flags.DEFINE_string("export_dir", "exports", "folder of models; made if missing", flag_values=to)
+    flags.DEFINE_string("name", "darts", "the model's name, as clients ask for it", flag_values=to)
+    flags.DEFINE_integer("version", None, "the version; the next one if not given", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("keep", None, "older versions that stay; all if not given", lower_bound=0, flag_values=to)
+    flags.DEFINE_list("format", "saved_model", "saved_model,tflite: a SavedModel is always written", flag_values=to)
+    flags.DEFINE_enum("weights", None, ["best", "last"], "else what the run advises", flag_values=to)
+    flags.DEFINE_string("data_dir", "", "where the images lie; that of the run if not given", flag_values=to)
+    flags.DEFINE_integer("threads", 0, "CPU threads; 0 = all cores", lower_bound=0, flag_values=to)
+
+
+def export(flag_values):
+    """Writes EXPORT_DIR/NAME/VERSION for TensorFlow Serving, checked in a new process, and with it TFLite files."""
+    asked = {
+        name: flag_values[name].value
+        for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir")
+    }
+    if asked["workdir"] is None:
+        raise flags.ValidationError("expected a training's work directory in --workdir")
+    _say("loading TensorFlow ...")
+    from darts_tf import runtime  # here, so that --help waits for nothing
+
+    runtime.configure(flag_values["threads"].value)
+    from darts_tf.export import exporting
+
+    print(exporting.export(**asked, formats=flag_values["format"].value, say=_say))
+
+
+def _say(line):
+    print(f"darts-export: {line}", file=sys.stderr, flush=True)
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-export", export, define_flags, argv, positional="workdir")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What a user of an exported model should know of it."""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+from importlib import metadata
+
+from darts_tf import __version__
+from darts_tf import genotype as genotypes
+from darts_tf.training.trained import Trained
+
+
+def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) -> dict:
+    """Returns a model card.
+
+    Args:
+        trained: The network's facts.
+        name: The model's name.
+        weights: `best` or `last`.
+        numbers: How many numbers the file's variables hold.
+        checks: What verification and conversion found.
+    """
+    summary, network = trained.summary, trained.network
+    return {
+        "name": name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "dataset": trained.dataset,
+        "classes": len(trained.class_names),
+        "image_shape": list(trained.image_shape),
+        "input": "serving_default: image, float32 in 0..255; serving_bytes: image_bytes, JPEG or PNG files",
+        "normalisation": {"of": "x / 255, inside the graph", "mean": list(trained.mean), "std": list(trained.std)},
+        "weights": weights,
+        "accuracy": {"accuracy_on": summary.get("selected_on"), **summary.get(weights, {})},
+        "parameters": summary.get("parameters", network.parameters),
+        "parameters_note": "without the auxiliary head, with batch norms; stored_numbers are what the file holds",
+        "stored_numbers": numbers,
+        "macs": summary.get("macs", network.macs()),
+        "genotype": trained.genotype.to_json(),
+        "training_config": trained.config,
+        "checks": checks,
+        "versions": {"darts_tf": __version__, "python": platform.python_version()}
+        | {package: metadata.version(package) for package in ("tensorflow", "keras", "numpy")},
+    }
+
+
+def write(folder: str | os.PathLike, trained: Trained, contents: dict) -> None:
+    """Writes `genotype.json` and `model_card.json` into a SavedModel's assets."""
+    assets = pathlib.Path(folder, "assets")
+    assets.mkdir(exist_ok=True)
+    genotypes.save(trained.genotype, assets / "genotype.json")
+    (assets / "model_card.json").write_text(json.dumps(contents, indent=2, ensure_ascii=False) + "\n", "utf-8")

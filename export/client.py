@@ -1,0 +1,222 @@
+"""Asks a served model for the classes of image files: over gRPC, over REST, or of a SavedModel in this process."""
+
+import base64
+import json
+import os
+import pathlib
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from darts_tf.errors import UserError
+
+SIGNATURE = "serving_bytes"
+Ask = Callable[[list[bytes]], dict[str, np.ndarray]]
+
+
+class Prediction(NamedTuple):
+    """What a model says of an image.
+
+    Attributes:
+        path: The image file.
+        label: The class's name, or its number where the model does not tell names.
+        number: The class's number, from 0.
+        probability: Of that class.
+    """
+
+    path: str
+    label: str
+    number: int
+    probability: float
+
+
+def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) -> list[Prediction]:
+    """Asks for the classes of image files.
+
+    Args:
+        ask: From `over_grpc`, `over_rest` or `in_process`: from contents to the outputs by name.
+        paths: Image files.
+        batch_size: Images per request.
+
+    Returns:
+        One prediction for each path.
+
+    Raises:
+        UserError: A file cannot be read, or the model cannot answer.
+    """
+    contents = []
+    for path in paths:
+        try:
+            contents.append(pathlib.Path(path).read_bytes())
+        except OSError as error:
+            raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
+    found = []
+    for start in range(0, len(paths), batch_size):
+        batch = paths[start : start + batch_size], contents[start : start + batch_size]
+        outputs = _ask(ask, *batch)
+        try:
+            rows = zip(batch[0], outputs["classes"].tolist(), outputs["probabilities"].tolist(), strict=True)
+            names = [n.decode() if isinstance(n, bytes) else n for n in outputs.get("labels", np.array([])).tolist()]
+            for index, (path, number, probabilities) in enumerate(rows):
+                label = names[index] if names else str(number)
+                found.append(Prediction(str(path), label, number, probabilities[number]))
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise UserError(
+                f"The answer cannot be understood ({type(error).__name__}: {error}). Expected classes and "
+                f"probabilities from the signature {SIGNATURE}, as darts-export makes it."
+            ) from error
+    return found
+
+
+def _ask(ask: Ask, paths: Sequence, contents: list[bytes]) -> dict[str, np.ndarray]:
+    """Asks once, and where an image is refused once for each, to name it."""
+    try:
+        return ask(contents)
+    except _Refused as refused:
+        if not refused.input_is_bad:
+            raise UserError(str(refused)) from refused
+        for path, content in zip(paths, contents, strict=True) if len(paths) > 1 else ():
+            _ask(ask, [path], [content])
+        files = ", ".join(map(str, paths[:3]))
+        if "image_bytes must hold" in str(refused):
+            raise UserError(f"{files} is no image: expected a JPEG or PNG file.") from refused
+        noise = ("Graph execution error", "Detected at", "<stack traces", "[[")
+        lines = [line.strip() for line in str(refused).splitlines() if not line.strip().startswith(noise)]
+        reason = " ".join(" ".join(filter(None, lines)).split())[:300]
+        raise UserError(f"The model refuses {files}: {reason}. Expected a whole JPEG or PNG file.") from refused
+
+
+def connect(server: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
+    """Returns a way to ask a server: REST for `http://host:port`, gRPC for `host:port` or `grpc://host:port`.
+
+    Args:
+        server: Its address.
+        name: The model's name.
+        version: The model's version; None for the newest.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        UserError: That is no address.
+    """
+    if re.match(r"https?://[^/]", server):
+        return over_rest(server, name, version, timeout)
+    address = server.removeprefix("grpc://")
+    if not re.fullmatch(r"[^/\s]+:\d+", address):
+        raise UserError(
+            f"A server's address must be host:port for gRPC or http://host:port for REST. Received: {server!r}."
+        )
+    return over_grpc(address, name, version, timeout)
+
+
+def over_grpc(address: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
+    """Returns a way to ask through `PredictionService.Predict`; arguments as for `connect`."""
+    import grpc
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+    from darts_tf.export import warmup
+
+    # Photographs exceed gRPC's usual four megabytes.
+    channel = grpc.insecure_channel(
+        address, [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    )
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+    def ask(contents: list[bytes]) -> dict[str, np.ndarray]:
+        request = warmup.request(name, SIGNATURE, {"image_bytes": contents})
+        if version is not None:
+            request.model_spec.version.value = version
+        try:
+            response = stub.Predict(request, timeout=timeout)
+        except grpc.RpcError as error:
+            bad = error.code() is grpc.StatusCode.INVALID_ARGUMENT
+            text = error.details() if bad else f"{address} answers {error.code().name}: {error.details()}"
+            raise _Refused(text, bad) from error
+        return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
+
+    return ask
+
+
+def over_rest(address: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
+    """Returns a way to ask through `POST /v1/models/NAME:predict`; arguments as for `connect`."""
+    place = f"/versions/{version}" if version is not None else ""
+    url = f"{address.rstrip('/')}/v1/models/{name}{place}:predict"
+
+    def ask(contents: list[bytes]) -> dict[str, np.ndarray]:
+        instances = [{"image_bytes": {"b64": base64.b64encode(content).decode()}} for content in contents]
+        body = json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                rows = json.load(response)["predictions"]
+        except urllib.error.HTTPError as error:
+            text = error.read().decode(errors="replace")
+            try:
+                text = json.loads(text)["error"]
+            except (ValueError, KeyError, TypeError):
+                text = text or error.reason
+            bad = error.code == 400
+            raise _Refused(text if bad else f"{address} answers {error.code}: {text}", bad) from error
+        except OSError as error:  # URLError and timeouts are of its kind
+            reason = getattr(error, "reason", error)
+            raise _Refused(
+                f"{address} cannot be reached: {reason}. Expected a server; check --server.", False
+            ) from error
+        return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
+
+    return ask
+
+
+def in_process(export_dir: str | os.PathLike, name: str, version: int | None = None) -> Ask:
+    """Returns a way to ask an exported model in this process.
+
+    Args:
+        export_dir: Folder of models, or one model's folder, or one version's.
+        name: The model's name, where `export_dir` holds models.
+        version: The version; None for the newest.
+
+    Raises:
+        UserError: There is no such model, or it cannot be loaded.
+    """
+    import tensorflow as tf
+
+    from darts_tf.export.publish import versions
+
+    path = pathlib.Path(export_dir).expanduser()
+    if not (path / "saved_model.pb").exists():
+        path = path if versions(path) else path / name
+        number = version if version is not None else max(versions(path), default=None)
+        if number not in versions(path):
+            raise UserError(
+                f"There is no exported model {name}{'' if version is None else f' of version {version}'} in "
+                f"{export_dir}. Expected what darts-export wrote; check --export_dir, --name and --version."
+            )
+        path = path / str(number)
+    try:
+        loaded = tf.saved_model.load(str(path))
+        function = loaded.signatures[SIGNATURE]
+    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise UserError(
+            f"{path} cannot be loaded: {line}. Expected what darts-export wrote; export it again."
+        ) from error
+
+    def ask(contents: list[bytes], keep=loaded) -> dict[str, np.ndarray]:
+        try:
+            return {key: value.numpy() for key, value in function(image_bytes=tf.constant(contents)).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise _Refused(error.message, True) from error
+
+    return ask
+
+
+class _Refused(Exception):
+    """The model or its server does not answer; `input_is_bad` where the request's content is the reason."""
+
+    def __init__(self, message: str, input_is_bad: bool):
+        super().__init__(message)
+        self.input_is_bad = input_is_bad

@@ -1,0 +1,145 @@
+"""Export of a trained network, from its work directory to a version that a server loads."""
+
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.conv.folding import fold
+from darts_tf.data.augment import normalize
+from darts_tf.errors import UserError
+from darts_tf.export import card, lowering, samples, signatures, tflite, verify, warmup
+from darts_tf.export.publish import Publication
+from darts_tf.training.trained import Trained, load_trained
+
+FORMATS = ("saved_model", "tflite")
+
+
+def export(
+    workdir: str | os.PathLike,
+    export_dir: str | os.PathLike,
+    name: str = "darts",
+    version: int | None = None,
+    keep: int | None = None,
+    formats: Sequence[str] = ("saved_model",),
+    weights: str | None = None,
+    data_dir: str = "",
+    say: Callable[[str], None] = lambda line: None,
+) -> pathlib.Path:
+    """Exports the trained network of a work directory as `EXPORT_DIR/NAME/<version>`.
+
+    Args:
+        workdir: Of a training run.
+        export_dir: Folder of models, see `publish.Publication`.
+        name: The model's name.
+        version: Its number; None for the next one.
+        keep: How many older versions stay; None for all.
+        formats: `saved_model`, which is always written, and `tflite`.
+        weights: `best` or `last`; None for those that the run recommends.
+        data_dir: Where the data lie; empty for where they were when it was trained.
+        say: Is told what is going on.
+
+    Returns:
+        The published folder.
+
+    Raises:
+        UserError: Bad arguments, a missing or damaged network, missing data, a folder that cannot be used, or an
+            export that does not do what the network does. Nothing has been published then.
+    """
+    if unknown := [form for form in formats if form not in FORMATS]:
+        raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
+    publication = Publication(export_dir, name, version, keep)
+    with publication.building() as folder:
+        trained = load_trained(workdir, weights)
+        weights = weights or trained.summary.get("recommended_weights", "best")
+        say(f"reading images of {trained.dataset} ...")
+        real = samples.load(trained, data_dir, 512 if "tflite" in formats else samples.CHECKED)
+        say("tracing and writing ...")
+        build(trained, real, folder, name, weights, "tflite" in formats, say)
+        published = publication.publish(folder)
+    say(f"published {published}")
+    return published
+
+
+def build(
+    trained: Trained,
+    real: samples.Samples,
+    folder: pathlib.Path,
+    name: str,
+    weights: str,
+    with_tflite: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Writes a model's files into a folder and checks them; arguments and errors as in `export`."""
+    fraction = trained.config.get("eval_crop", 1.0)
+    logits = network_logits(trained, real.images)
+    network, off = folded(trained, real.images[: samples.CHECKED], logits[: samples.CHECKED])
+    facts = (trained.image_shape, trained.mean, trained.std, trained.class_names, fraction)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            labels = pathlib.Path(temporary, "labels.txt")
+            labels.write_text("".join(" ".join(label.split()) + "\n" for label in trained.class_names), "utf-8")
+            numbers = signatures.save(signatures.trace(network, *facts), folder, labels)
+            warmup.write(folder, name, real.images[: samples.CHECKED], real.contents)
+            if with_tflite:
+                say("converting to TFLite ...")
+                lowered = os.path.join(temporary, "lowered")
+                signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
+                tflite.convert(lowered, folder, real.calibration)
+    except tf.errors.OpError as error:  # TensorFlow's own way to say that a disk is full
+        line = (str(error).splitlines() or [""])[0]
+        raise UserError(f"Cannot write the model: {line}. Nothing was published.") from error
+    say("checking it in a new process ...")
+    decoded = [
+        signatures.to_image(tf.constant(content), tf.constant(index), trained.image_shape, fraction).numpy()
+        for index, content in enumerate(real.contents)
+    ]
+    expected = {"images": real.images, "labels": real.labels, "logits": logits}
+    expected["contents"] = np.array(real.contents, dtype=object)
+    expected["content_logits"] = network_logits(trained, np.stack(decoded))
+    found = verify.in_fresh_process(folder, expected)
+    for line in report(found, len(real.images)):
+        say(line)
+    checks = {"batch_norms_folded": network is not trained.network, "folding_changes_logits_by": off, **found}
+    card.write(folder, trained, card.card(trained, name, weights, numbers, checks))
+
+
+def report(found: dict, count: int) -> list[str]:
+    """Returns what `verify.check` found, on `count` images, as lines to read."""
+    saved = found["saved_model"]
+    lines = [
+        f"equal to the network on real images at batch {' and '.join(map(str, verify.BATCHES))}: logits within "
+        f"{saved['logits']:.1g}, probabilities within {saved['probabilities']:.1g}; {saved['warmup_requests']} warm-up "
+        "requests run"
+    ]
+    for kind, result in found.get("tflite", {}).items():
+        lines.append(
+            f"tflite {kind:8}{result['bytes'] / 1e6:6.2f} MB  accuracy {100 * result['accuracy']:.2f} % on {count} "
+            f"images, {100 * result['accuracy_difference']:+.2f} points from the network's"
+        )
+    return lines
+
+
+def network_logits(trained: Trained, images: np.ndarray) -> np.ndarray:
+    """Returns the network's logits of images `(n, H, W, C)`, float32 in 0..255, computed on a CPU."""
+    with tf.device("CPU:0"):
+        parts = [
+            trained.network(normalize(images[start : start + 64], trained.mean, trained.std), training=False)
+            for start in range(0, len(images), 64)
+        ]
+        return tf.cast(tf.concat(parts, 0), tf.float32).numpy()
+
+
+def folded(trained: Trained, images: np.ndarray, logits: np.ndarray) -> tuple:
+    """Folds the batch norms where that keeps the outputs.
+
+    Returns:
+        `(network, largest difference of the logits)`: the folded network, or the network itself where its logits
+        would change by more than `verify.tolerance`.
+    """
+    network = fold(trained.network)
+    off = float(np.abs(network_logits(trained._replace(network=network), images) - logits).max())
+    return (network if off <= verify.tolerance(logits) else trained.network), off

@@ -1,0 +1,66 @@
+"""The same network in operations that 8-bit arithmetic can hold."""
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.conv import operations as ops
+from darts_tf.conv.folding import fold
+
+_AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+def lower(network):
+    """Copies a derived network, its batch norms folded, for conversion to integers; for inference only.
+
+    Three operations change their form and none its result: max pooling does not pad with the lowest float, which would
+    stretch the range of its 8 bits until nothing else is left in it; the pooling that does not count its padding
+    multiplies where it divided; the kernel of a factorized reduction is a constant, since TFLite's integer convolution
+    refuses one that is computed.
+
+    Args:
+        network: A `derived.DerivedNetwork`.
+
+    Returns:
+        A network of the same class.
+    """
+    lowered = fold(network)
+    for layer in lowered._flatten_layers():
+        form = next((form for kind, form in _FORMS.items() if isinstance(layer, kind)), None)
+        if form is not None:
+            layer.apply = form(layer)
+    return lowered
+
+
+def _max_pool(layer):
+    def apply(source, scale=None, training=False):
+        # The row beyond the rim repeats the one on it, which is in the same window.
+        return tf.nn.max_pool2d(tf.pad(source.x, _AROUND, "SYMMETRIC"), 3, layer.stride, "VALID")
+
+    return apply
+
+
+def _avg_pool(layer):
+    def apply(source, scale=None, training=False):
+        if layer.stride == 1:
+            return tf.nn.avg_pool2d(source.x, 3, 1, "SAME")
+        counts = [np.array([3 - (i == 0) - (i + 2 > size) for i in range(0, size, 2)]) for size in source.x.shape[1:3]]
+        factor = (9 / np.multiply.outer(*counts))[None, :, :, None].astype(np.float32)
+        return tf.nn.avg_pool2d(tf.pad(source.x, _AROUND), 3, 2, "VALID") * factor
+
+    return apply
+
+
+def _factorized_reduce(layer):
+    half = layer.channels // 2
+    kernel = np.zeros((2, 2, layer.inputs, layer.channels), np.float32)
+    kernel[0, 0, :, :half], kernel[1, 1, :, half:] = layer.conv_1.numpy()[0, 0], layer.conv_2.numpy()[0, 0]
+
+    def apply(source, scale=None, training=False):
+        height, width = source.x.shape[1:3]
+        x = tf.pad(source.relu, [[0, 0], [0, height % 2], [0, width % 2], [0, 0]])
+        return layer.bn(tf.nn.conv2d(x, kernel, 2, "VALID"), training=False)
+
+    return apply
+
+
+_FORMS = {ops.MaxPool: _max_pool, ops.AvgPool: _avg_pool, ops.FactorizedReduce: _factorized_reduce}

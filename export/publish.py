@@ -1,0 +1,210 @@
+"""Versions of a model in a folder that a server polls: whole or not there, counted up, the old ones removed."""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+
+from google.protobuf import text_format
+from tensorflow_serving.config import model_server_config_pb2
+
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.workdir import sync_directory
+
+_HIDDEN = ".tmp-"  # servers read only names that are numbers
+_CONFIG = "models.config"
+_MARK = "# Written by darts-export"
+_YOUNG = 60  # seconds in which a builder surely has locked its folder
+
+
+def versions(folder: str | os.PathLike) -> list[int]:
+    """Returns the versions in a model's folder, ascending; none where there is no such folder."""
+    path = pathlib.Path(folder)
+    names = [p.name for p in path.iterdir()] if path.is_dir() else []
+    return sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]*", name))
+
+
+class Publication:
+    """One model's place in an export folder.
+
+    Args:
+        export_dir: Folder of models; made when something is published.
+        name: The model's name, as clients ask for it.
+        version: The number to publish, None for the next one.
+        keep: How many older versions stay; None for all.
+
+    Raises:
+        UserError: A bad name or number, the version exists, or the folder holds something else or cannot be used.
+            Nothing has been written then.
+    """
+
+    def __init__(self, export_dir: str | os.PathLike, name: str, version: int | None = None, keep: int | None = None):
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+            raise UserError(
+                "A model's name must be made of letters, digits, '_', '-' and '.', and not start with '-' or '.'. "
+                f"Received: name={name!r}."
+            )
+        if version is not None and not 1 <= version < 2**63:
+            raise UserError(f"A version must be a whole number from 1 on. Received: version={version}.")
+        if keep is not None and keep < 0:
+            raise UserError(f"keep must be 0 or more. Received: keep={keep}.")
+        if not os.fspath(export_dir):
+            raise UserError("export_dir must be the path of a folder. Received: ''.")
+        self.export_dir = pathlib.Path(export_dir).expanduser().absolute()
+        self.name, self.version, self.keep = name, version, keep
+        self.folder = self.export_dir / name
+        with self._usable():
+            self._refuse_foreign()
+            if version in versions(self.folder):
+                raise UserError(
+                    f"Version {version} of {name} exists in {self.export_dir}. Expected a new number; leave --version "
+                    "out for the next one."
+                )
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Turns the system's errors into one line."""
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"Cannot export into {self.export_dir}: {error.strerror or error}. Expected a folder that can be "
+                "written, with room; nothing was published. Choose another --export_dir."
+            ) from error
+
+    def _refuse_foreign(self) -> None:
+        if not self.export_dir.exists():
+            return
+        foreign = [p for p in self.export_dir.iterdir() if not (_is_ours(p) or p.name.startswith("."))]
+        if self.folder.is_dir():
+            foreign += [p for p in self.folder.iterdir() if not (_is_version(p) or p.name.startswith("."))]
+        if foreign:
+            raise UserError(
+                f"{self.export_dir} holds something else: expected a new or empty folder, or one of exported models. "
+                f"Received: {sorted(foreign)[0].relative_to(self.export_dir)}. Choose another --export_dir."
+            )
+
+    @contextlib.contextmanager
+    def building(self) -> Iterator[pathlib.Path]:
+        """A hidden folder on the same file system to build in; gone afterwards unless `publish` has moved it.
+
+        Raises:
+            UserError: It cannot be made.
+        """
+        with self._usable():
+            made = not self.export_dir.exists()
+            self.export_dir.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            path = self._hidden()
+            path.mkdir()
+        lock = _lock(path)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+            for folder in (self.folder, self.export_dir) if made else ():
+                with contextlib.suppress(OSError):  # it is not empty
+                    folder.rmdir()
+
+    def _hidden(self) -> pathlib.Path:
+        return self.export_dir / f"{_HIDDEN}{self.name}-{uuid.uuid4().hex}"
+
+    def _remove_abandoned(self) -> None:
+        """Removes what killed processes have left; the folders of living ones are locked."""
+        for path in self.export_dir.glob(f"{_HIDDEN}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _YOUNG and (lock := _lock(path)) is not None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    os.close(lock)
+
+    def publish(self, built: pathlib.Path) -> pathlib.Path:
+        """Gives a built folder its number in one step, writes `models.config` and removes old versions.
+
+        Args:
+            built: From `building`, complete.
+
+        Returns:
+            `EXPORT_DIR/NAME/<version>`.
+
+        Raises:
+            UserError: The version has appeared meanwhile, or the file system refuses.
+        """
+        with self._usable():
+            for folder, _, files in os.walk(built):
+                for name in files:
+                    with open(os.path.join(folder, name), "rb") as file:
+                        os.fsync(file.fileno())
+                sync_directory(folder)
+            lock = _lock(self.export_dir, wait=True)  # of two that publish at once, both are in models.config
+            try:
+                self.folder.mkdir(exist_ok=True)
+                number = self._move(built)
+                sync_directory(self.folder)
+                self._write_config()
+                self._remove_old(number)
+            finally:
+                if lock is not None:
+                    os.close(lock)
+        return self.folder / str(number)
+
+    def _move(self, built: pathlib.Path) -> int:
+        """Renames the folder to its number, or the next free one where there are no locks and another was faster."""
+        while True:
+            number = self.version or max(versions(self.folder), default=0) + 1
+            try:
+                os.rename(built, self.folder / str(number))  # refused where the number is taken
+                return number
+            except OSError:
+                if not (self.folder / str(number)).exists():
+                    raise
+                if self.version is not None:
+                    raise UserError(
+                        f"Another process has just published version {number} of {self.name}. Expected a new number; "
+                        "leave --version out for the next one."
+                    ) from None
+
+    def _write_config(self) -> None:
+        """Lists every model of the export folder for `tensorflow_model_server --model_config_file`."""
+        config = model_server_config_pb2.ModelServerConfig()
+        for folder in sorted(p for p in self.export_dir.iterdir() if p.is_dir() and versions(p)):
+            model = config.model_config_list.config.add()
+            model.name, model.base_path, model.model_platform = folder.name, str(folder), "tensorflow"
+        text = text_format.MessageToString(config, as_utf8=True)
+        write_atomically(self.export_dir / _CONFIG, f"{_MARK}; base paths are absolute.\n{text}")
+
+    def _remove_old(self, number: int) -> None:
+        old = [v for v in versions(self.folder) if v < number]
+        for version in old[: max(0, len(old) - self.keep)] if self.keep is not None else []:
+            hidden = self._hidden()
+            os.rename(self.folder / str(version), hidden)  # a server never sees half of it
+            shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _lock(path: pathlib.Path, wait: bool = False) -> int | None:
+    """Locks a folder until the returned descriptor is closed; None where that fails: no locks, or another has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_version(path: pathlib.Path) -> bool:
+    return bool(re.fullmatch("[1-9][0-9]*", path.name)) and (path / "saved_model.pb").is_file()
+
+
+def _is_ours(path: pathlib.Path) -> bool:
+    """Whether an entry of an export folder is a model's folder, or a config that may be there."""
+    if path.name == _CONFIG:
+        return path.read_text(errors="replace").startswith(_MARK)
+    return path.suffix == ".config" or path.is_dir() and all(_is_version(p) for p in path.iterdir() if p.name[0] != ".")

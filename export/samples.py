@@ -1,0 +1,87 @@
+"""Real images of a trained network's data, which an export is checked, warmed up and calibrated with."""
+
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data import images
+from darts_tf.errors import UserError
+from darts_tf.training.trained import Trained
+
+CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
+
+
+class Samples(NamedTuple):
+    """Images in the data's own range.
+
+    Attributes:
+        images: `(n, H, W, C)` float32, whole numbers in 0..255, of held-out examples where there are any.
+        labels: `(n,)` int32.
+        calibration: `(m, H, W, C)` float32, of training examples.
+        contents: The first `CHECKED` images as files, PNG (exact) and JPEG in turn.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    calibration: np.ndarray
+    contents: list[bytes]
+
+
+def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
+    """Reads images of the data that a network was trained on, evenly spread.
+
+    Args:
+        trained: The network's facts.
+        data_dir: Where the data lie; empty for where they were when it was trained.
+        count: Images for checks, at most; at least `CHECKED` come, if need be repeated.
+        calibration: Images for calibration, at most.
+
+    Returns:
+        The images.
+
+    Raises:
+        UserError: The data are gone, or no longer fit the network.
+    """
+    config, (height, width, channels) = trained.config, trained.image_shape
+    data = images.load(
+        config["dataset"],
+        data_dir or config["data_dir"],
+        height if height == width else 0,
+        channels=channels,
+        center_fraction=config.get("eval_crop", 1.0),
+    )
+    if data.image_shape != tuple(trained.image_shape) or len(data.class_names) != len(trained.class_names):
+        shapes = ["x".join(map(str, shape)) for shape in (trained.image_shape, data.image_shape)]
+        raise UserError(
+            f"The data are not those that the network was trained on: expected {len(trained.class_names)} classes of "
+            f"{shapes[0]} images. Received: {len(data.class_names)} classes of {shapes[1]}. Pass --data_dir."
+        )
+    held_out = data.train if data.test is None else data.test
+    chosen = _spread(len(held_out), max(count, CHECKED))
+    pixels = _read(held_out, chosen)
+    return Samples(
+        pixels,
+        held_out.labels[chosen],
+        _read(data.train, _spread(len(data.train), calibration)),
+        [encode(image, index) for index, image in enumerate(pixels[:CHECKED])],
+    )
+
+
+def encode(image: np.ndarray, index: int) -> bytes:
+    """Returns an image `(H, W, C)`, 0..255, as a PNG for even indices, else as a JPEG."""
+    pixels = tf.constant(image.astype(np.uint8))
+    return (tf.io.encode_jpeg(pixels, quality=95) if index % 2 else tf.io.encode_png(pixels)).numpy()
+
+
+def _spread(length: int, count: int) -> np.ndarray:
+    """Returns indices from all over the data, whose order may be that of the classes."""
+    chosen = np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(np.int64))
+    chosen = chosen[np.argsort(chosen * 7919 % 65537, kind="stable")]  # the first few too are from all over
+    return chosen if len(chosen) >= CHECKED else np.resize(chosen, CHECKED)
+
+
+def _read(split, indices: np.ndarray) -> np.ndarray:
+    with tf.device("CPU:0"):
+        parts = [split.read(tf.constant(indices[i : i + 64])).numpy() for i in range(0, len(indices), 64)]
+    return np.concatenate(parts).astype(np.float32)

@@ -1,0 +1,112 @@
+"""What a served model computes: from images, or from the content of image files, to logits, probabilities, classes."""
+
+import os
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from darts_tf.data.augment import normalize
+from darts_tf.data.encoded import decode
+from darts_tf.data.resize import fit
+
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads
+
+
+def trace(
+    network: Callable,
+    image_shape: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    class_names: Sequence[str],
+    center_fraction: float = 1.0,
+) -> dict:
+    """Traces a network with its preprocessing.
+
+    Args:
+        network: Maps normalised images `(N, H, W, C)` to logits `(N, classes)`; called with `training=False`.
+        image_shape: (H, W, C).
+        mean: Of `x / 255` per channel.
+        std: Of `x / 255` per channel.
+        class_names: One for each class.
+        center_fraction: Part of the shorter side of an encoded image that is cropped, see `resize.fit`.
+
+    Returns:
+        Concrete functions by the name of their signature. `serving_default` takes `image`, `(N, H, W, C)` float32 in
+        0..255, and gives `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it holds no
+        operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the content of
+        image files, and gives `labels`, `(N,)` strings, too. Every output has the batch first, as batching servers ask.
+    """
+    shape, names = tuple(image_shape), tuple(class_names)
+
+    def of_images(image):
+        # A session feeds whatever it is given, and the network would take any size.
+        image = tf.ensure_shape(image, (None, *shape))
+        logits = tf.cast(network(normalize(image, mean, std), training=False), tf.float32)
+        classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits), "classes": classes}
+
+    default = tf.function(of_images, autograph=False).get_concrete_function(
+        tf.TensorSpec((None, *shape), tf.float32, name="image")
+    )
+
+    def of_bytes(image_bytes):
+        positions = tf.range(tf.size(image_bytes))
+        image = tf.map_fn(
+            lambda element: to_image(*element, shape, center_fraction),
+            (image_bytes, positions),
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
+        )
+        outputs = default(image=image)  # so that the file holds the network once
+        return outputs | {"labels": tf.gather(tf.constant(names), outputs["classes"])}
+
+    encoded = tf.function(of_bytes, autograph=False).get_concrete_function(
+        tf.TensorSpec((None,), tf.string, name="image_bytes")
+    )
+    return {"serving_default": default, "serving_bytes": encoded}
+
+
+def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_fraction: float = 1.0) -> tf.Tensor:
+    """Decodes, crops and resizes as the evaluation does.
+
+    Args:
+        data: Scalar string, the content of an image file.
+        position: Scalar integer, named where that is no image.
+        shape: (H, W, C).
+        center_fraction: See `resize.fit`.
+
+    Returns:
+        `shape` float32, whole numbers in 0..255.
+
+    Raises:
+        tf.errors.InvalidArgumentError: The content is no image, or a damaged one.
+    """
+    known = [tf.equal(tf.strings.substr(data, 0, len(magic)), magic) for magic in _MAGIC]
+    message = ["image_bytes must hold JPEG or PNG files. Received something else at position", position]
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(known), message)]):
+        image = decode(tf.identity(data))
+    height, width, channels = shape
+    if height == width:
+        return tf.cast(fit(image, height, channels, center_fraction), tf.float32)
+    # Networks that are not square come from data that were not resized; an image of another size is stretched.
+    pixels = tf.image.resize(fit(image, 0, channels), (height, width), antialias=True)
+    return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
+
+
+def save(endpoints: dict, path: str | os.PathLike, labels_file: str | os.PathLike) -> int:
+    """Writes a SavedModel.
+
+    Args:
+        endpoints: From `trace`.
+        path: A new folder.
+        labels_file: Becomes `assets/labels.txt`, the name that it must have.
+
+    Returns:
+        How many numbers the variables hold.
+    """
+    module = tf.Module()
+    # Only the variables that the graphs read, each once. Tracking the Keras model would store all of them twice, with
+    # those of the auxiliary head and of the batch norms that have been folded away.
+    module.weights = list({id(v): v for f in endpoints.values() for v in f.graph.variables}.values())
+    module.labels = tf.saved_model.Asset(os.fspath(labels_file))
+    tf.saved_model.save(module, os.fspath(path), signatures=endpoints)
+    return sum(v.shape.num_elements() for v in module.weights)

@@ -1,0 +1,80 @@
+"""Requests that TensorFlow Serving replays when it loads a model, so that the first client does not wait."""
+
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from darts_tf.errors import UserError
+
+PLACE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
+BATCH_SIZES = (1, 8)
+
+
+def request(model: str, signature: str, inputs: dict) -> predict_pb2.PredictRequest:
+    """Returns a request of the Predict API.
+
+    Args:
+        model: The model's name.
+        signature: The signature's name.
+        inputs: Arrays, or lists of bytes, by the inputs' names.
+    """
+    made = predict_pb2.PredictRequest()
+    made.model_spec.name, made.model_spec.signature_name = model, signature
+    for name, value in inputs.items():
+        made.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return made
+
+
+def write(folder: str | os.PathLike, model: str, images: np.ndarray, contents: list[bytes]) -> int:
+    """Writes the warm-up file of a SavedModel: both signatures at the sizes in `BATCH_SIZES`.
+
+    Args:
+        folder: The SavedModel.
+        model: The model's name.
+        images: `(n, H, W, C)` float32 in 0..255; repeated where a batch needs more.
+        contents: Of n image files.
+
+    Returns:
+        Number of requests.
+    """
+    path = pathlib.Path(folder) / PLACE
+    path.parent.mkdir(exist_ok=True)
+    requests = []
+    for size in BATCH_SIZES:
+        rows = np.arange(size) % len(images)
+        requests.append(request(model, "serving_default", {"image": images[rows].astype(np.float32)}))
+        requests.append(request(model, "serving_bytes", {"image_bytes": [contents[row] for row in rows]}))
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for made in requests:
+            log = prediction_log_pb2.PredictionLog()
+            log.predict_log.request.CopyFrom(made)
+            writer.write(log.SerializeToString())
+    return len(requests)
+
+
+def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:
+    """Yields the requests of a SavedModel's warm-up file.
+
+    Raises:
+        UserError: There is no such file, or it is damaged.
+    """
+    path = pathlib.Path(folder) / PLACE
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+    except Exception as error:  # of TensorFlow, or protobuf's DecodeError
+        raise UserError(f"{path} cannot be read: {type(error).__name__}. Expected what darts-export writes.") from error
+
+
+def run(signatures: dict, requests: Iterable[predict_pb2.PredictRequest]) -> int:
+    """Runs requests on a loaded SavedModel's signatures, as a server does; returns how many."""
+    count = 0
+    for made in requests:
+        inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in made.inputs.items()}
+        signatures[made.model_spec.signature_name](**inputs)
+        count += 1
+    return count
