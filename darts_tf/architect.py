@@ -5,13 +5,14 @@ A supernet is anything with `weight_variables`, `arch_variables`, `state_variabl
 """
 
 import functools
+import itertools
 import math
 
 import tensorflow as tf
 
 from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
-from darts_tf.optimizers import assign
+from darts_tf.optimizers import assign, clip_by_global_norm
 
 
 def values(variables) -> list:
@@ -47,13 +48,15 @@ class Packing:
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
     def pack(self, tensors) -> list:
-        """Returns a list of one vector, `(sum of sizes,)`."""
+        """Returns a list of one vector, `(sum of sizes,)`; of none where there is nothing to pack."""
+        if not self.shapes:
+            return []
         vectors = [t if len(t.shape) == 1 else graph.reshape(t, -1) for t in values(tensors)]
         return [tf.concat(vectors, 0)]
 
     def unpack(self, vectors) -> list:
         """Returns the tensors in a list of one vector."""
-        parts = tf.split(vectors[0], self.sizes)
+        parts = tf.split(vectors[0], self.sizes) if self.shapes else []
         pairs = zip(parts, self.shapes, strict=True)
         return [part if len(shape) == 1 else graph.reshape(part, *shape) for part, shape in pairs]
 
@@ -125,23 +128,26 @@ class BatchObjective(bilevel.Objective):
 
     Args:
         functions: A `SupernetLoss`.
-        batch: `(inputs, labels)`.
+        batch: `(inputs, labels)`, or a function that gives them for the number of the pass, 0, 1 ...: so the original
+            draws new dropout masks for every pass, which turns the finite difference into noise of the masks.
         state: Moving statistics before the next forward pass; None where nobody wants to know them.
 
     Attributes:
         state: After `gradients`, the statistics that the forward pass would leave. No variable is written.
-        logits: After `gradients`, the logits, `(N, classes)`.
+        logits: After `gradients`, what the network gave: the logits, `(N, classes)`, or more.
     """
 
     def __init__(self, functions: SupernetLoss, batch, state=None):
-        self.functions, self.batch, self.state, self.logits = functions, tuple(batch), state, None
+        self.functions, self.state, self.logits = functions, state, None
+        passes = itertools.count()
+        self._batch = (lambda: batch(next(passes))) if callable(batch) else (lambda: batch)
 
     def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
         """See `Objective.gradients`."""
         # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
         function = self.functions.gradients(traced, self.state is not None or WEIGHTS in wrt)
-        loss, self.logits, statistics, gradients = function(weights, alphas, *self.batch)
+        loss, self.logits, statistics, gradients = function(weights, alphas, *self._batch())
         gradients = [gradients[traced.index(name)] for name in wrt]
         if self.state is not None:
             self.state = self.functions.supernet.moved_state(self.state, statistics)
@@ -149,7 +155,47 @@ class BatchObjective(bilevel.Objective):
 
     def mixed_product(self, weights, alphas, vector):
         """See `Objective.mixed_product`."""
-        return self.functions.mixed_product()(weights, alphas, *self.batch, vector)
+        return self.functions.mixed_product()(weights, alphas, *self._batch(), vector)
+
+
+class VirtualStep:
+    """One step of the weights ahead: their optimiser's own rule with its present buffers. Writes nothing.
+
+    Args:
+        functions: A `SupernetLoss`.
+        optimizer: Its `update` is the rule.
+        clip: Global norm at which the training gradient is clipped, as in the real step, and also the vector of the
+            implicit term; 0 is off. The original clips for recurrent cells and not for images.
+        limited: Whether clipping scales xi, by which the implicit term is multiplied, by at most one. Deviation: the
+            original's factor `clip / norm` is above one wherever nothing is clipped.
+        still: Indices of weights that are not moved. Deviation: every weight moves; the original's recurrent networks
+            hold back the matrix that embedding and decoder share, 0 here, because it is copied twice.
+
+    Source: `_compute_unrolled_model` in `cnn/architect.py` and `rnn/architect.py`.
+    """
+
+    def __init__(self, functions: SupernetLoss, optimizer, clip: float = 0.0, limited: bool = True, still=()):
+        self.packing, self.optimizer, self.clip, self.limited = functions.weights, optimizer, clip, limited
+        self.still = frozenset(still)
+
+    def __call__(self, weights, gradients, rate):
+        """Returns `(w', xi)` for packed weights and gradients, see `bilevel.unrolled_gradient`."""
+        xi = rate
+        if self.clip:
+            gradients, norm = clip_by_global_norm(gradients, self.clip)
+            factor = self.clip / (norm + 1e-6)
+            xi = rate * (tf.minimum(factor, 1) if self.limited else factor)
+        ahead = self.optimizer.update(weights, gradients, rate)[0]
+        if self.still:
+            pairs = zip(self.packing.unpack(weights), self.packing.unpack(ahead), strict=True)
+            ahead = self.packing.pack([pair[i not in self.still] for i, pair in enumerate(pairs)])
+        return ahead, xi
+
+    def product(self, hvp):
+        """Returns a Hessian-vector product that clips its vector first."""
+        if not self.clip:
+            return hvp
+        return lambda train, w, a, vector: hvp(train, w, a, clip_by_global_norm(vector, self.clip)[0])
 
 
 class Architect:
@@ -157,8 +203,7 @@ class Architect:
 
     Args:
         functions: A `SupernetLoss`.
-        weight_optimizer: Its `update` is the virtual step, with its real momentum buffers. As in the original, the
-            virtual step does not clip.
+        weight_optimizer: Its `update` is the virtual step, with its real momentum buffers.
         alpha_optimizer: Moves `supernet.arch_variables`.
         order: `"first"` or `"second"`.
         hvp: `"finite_difference"` or `"exact"`, for the second order.
@@ -166,8 +211,12 @@ class Architect:
         bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) move
             the batch norms' statistics. Deviation: the original does so, here it is off by default, because statistics
             of perturbed weights are nobody's. It changes no gradient.
+        virtual_step: How the weights move ahead, see `VirtualStep`; unclipped for None.
 
-    Source: `cnn/architect.py`.
+    Attributes:
+        outputs: After `gradient` or `step`, what the network gave for the validation batch (in the second order at w').
+
+    Source: `cnn/architect.py`, `rnn/architect.py`.
     """
 
     def __init__(
@@ -179,18 +228,22 @@ class Architect:
         hvp="finite_difference",
         radius=0.01,
         bn_updates=False,
+        virtual_step=None,
     ):
-        self.functions = functions
+        self.functions, self.outputs = functions, None
         self.weight_optimizer, self.alpha_optimizer = weight_optimizer, alpha_optimizer
         self.order, self.bn_updates = order, bn_updates
+        self.virtual_step = virtual_step or VirtualStep(functions, weight_optimizer)
         exact = bilevel.exact_hvp
-        self.hvp = exact if hvp == "exact" else functools.partial(bilevel.finite_difference_hvp, radius=radius)
+        self.hvp = self.virtual_step.product(
+            exact if hvp == "exact" else functools.partial(bilevel.finite_difference_hvp, radius=radius)
+        )
 
     def gradient(self, train_batch, valid_batch, rate, weights=None):
         """Computes the gradient of the validation loss in the alphas; writes nothing.
 
         Args:
-            train_batch: `(inputs, labels)`.
+            train_batch: `(inputs, labels)`, or a function, see `BatchObjective`.
             valid_batch: The same, of other examples.
             rate: Learning rate of the weights, xi.
             weights: The present weights, packed, if the caller has them already.
@@ -206,13 +259,12 @@ class Architect:
         valid = BatchObjective(self.functions, valid_batch, state if self.order == "first" else None)
         if self.order == "first":
             loss, gradients = bilevel.first_order_gradient(valid, weights, alphas)
+            self.outputs = valid.logits
             return loss, gradients, valid.state
         train = BatchObjective(self.functions, train_batch, state)
-
-        def virtual_step(weights, gradients):
-            return self.weight_optimizer.update(weights, gradients, rate)[0], rate
-
-        loss, gradients = bilevel.unrolled_gradient(train, valid, weights, alphas, virtual_step, self.hvp)
+        step = functools.partial(self.virtual_step, rate=rate)
+        loss, gradients = bilevel.unrolled_gradient(train, valid, weights, alphas, step, self.hvp)
+        self.outputs = valid.logits
         return loss, gradients, train.state
 
     def step(self, train_batch, valid_batch, rate, weights=None):

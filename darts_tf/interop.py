@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 
+from darts_tf import interop_recurrent
 from darts_tf.conv import norm
 from darts_tf.conv import operations as ops
 from darts_tf.conv.cells import MixedOp, SearchCell
@@ -144,10 +145,10 @@ def slots(layer) -> dict[str, Slot]:
     """Returns where each array of the original lies, by its name in the original's state dict.
 
     Args:
-        layer: A `ConvSupernet`, `SearchCell`, `MixedOp`, `Operation` (with one edge), `CifarNetwork` or
-            `ImageNetNetwork`.
+        layer: A `ConvSupernet`, `SearchCell`, `MixedOp`, `Operation` (with one edge), `CifarNetwork`,
+            `ImageNetNetwork`, `RecurrentSupernet` or `RecurrentNetwork`.
 
-    Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`.
+    Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`; `interop_recurrent`.
     """
     if isinstance(layer, ConvSupernet):
         found = [Slot("stem.0.weight", layer.stem, (2, 3, 1, 0)), *_norm_slots(layer.stem_bn, "stem.1")]
@@ -156,6 +157,8 @@ def slots(layer) -> dict[str, Slot]:
         found += _linear_slots(layer, "classifier")
     elif isinstance(layer, DerivedNetwork):
         found = list(_derived_slots(layer))
+    elif isinstance(layer, interop_recurrent.NETWORKS):
+        found = interop_recurrent.slots(layer)
     elif isinstance(layer, SearchCell):
         found = list(_cell_slots(layer, ""))
     elif isinstance(layer, MixedOp):
@@ -191,18 +194,20 @@ def load_arrays(layer, arrays) -> None:
     Args:
         layer: See `slots`.
         arrays: Name -> array. `num_batches_tracked`, a counter of later PyTorch, is ignored. A supernet also takes
-            `alphas_normal` and `alphas_reduce`, which the original leaves out of its state dict.
+            `alphas_normal` and `alphas_reduce`, a recurrent one `alphas`, which the original leaves out of its state
+            dict.
 
     Raises:
         UserError: Arrays are missing, surplus or of another shape; names every one.
     """
     wanted = slots(layer)
     arrays = {name: np.asarray(a) for name, a in arrays.items() if not name.endswith("num_batches_tracked")}
+    if isinstance(layer, interop_recurrent.NETWORKS):
+        arrays = interop_recurrent.untied(arrays)
     alphas = {}
-    if isinstance(layer, ConvSupernet):
-        for variable in layer.arch_variables:
-            if variable.name in arrays:
-                alphas[variable.name] = Slot(variable.name, variable, (0, 1))
+    for variable in getattr(layer, "arch_variables", ()):
+        if variable.name in arrays:
+            alphas[variable.name] = Slot(variable.name, variable, (0, 1))
     every = wanted | alphas
     problems = []
     if missing := [name for name in wanted if name not in arrays]:
@@ -216,7 +221,7 @@ def load_arrays(layer, arrays) -> None:
             problems.append(f"{name} has dtype {arrays[name].dtype}, expected numbers")
     if problems:
         raise UserError(
-            f"The arrays do not fit the network (check its channels, cells and primitives): {'; '.join(problems)}."
+            f"The arrays do not fit the network (check its sizes, cells and primitives): {'; '.join(problems)}."
         )
     new = {}
     for name, slot in every.items():

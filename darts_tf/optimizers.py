@@ -70,6 +70,36 @@ def adam_update(weights, gradients, means, squares, step, *, rate, beta1, beta2,
     return [moved(w, m, s) for w, m, s in zip(weights, means, squares, strict=True)], means, squares
 
 
+def asgd_update(weights, gradients, averages, step, lagged_rate, *, rate, weight_decay, start=0):
+    """Averaged SGD: `w -= rate * (g + weight_decay * w)`, and the mean of the weights since step `start`.
+
+    The rate that is used is that of the step before, as in the original: a changed one takes effect one step late.
+
+    Args:
+        weights: Tensors, any shape.
+        gradients: One per weight, same shapes.
+        averages: Means so far, same shapes; anything before the first step.
+        step: Scalar tensor, 1 for the first step.
+        lagged_rate: The rate given one step before; anything before the first step.
+        rate: Learning rate; used now in the first step, in the next one otherwise.
+        weight_decay: L2 coefficient.
+        start: Until this step, and the one after it, the mean is the weights themselves.
+
+    Returns:
+        `(weights, averages, lagged_rate)`: new tensors.
+
+    Source: torch.optim.ASGD with `lambd=0` (then alpha has no effect), as `rnn/train.py` of the original uses it.
+    """
+    dtype = weights[0].dtype
+    rate, weight_decay = _scalars(dtype, rate, weight_decay)
+    used = tf.where(step > 1, lagged_rate, rate)
+    weights = [w - used * (g + weight_decay * w) for w, g in zip(weights, gradients, strict=True)]
+    count = tf.cast(tf.maximum(step - 1 - start, 1), dtype)
+    # At a count of one the mean is the weights themselves, whatever it held, even if that was not finite.
+    averages = [tf.where(count > 1, a + (w - a) / count, w) for w, a in zip(weights, averages, strict=True)]
+    return weights, averages, rate
+
+
 def global_norm(tensors: Sequence) -> tf.Tensor:
     """Returns the Euclidean norm of all tensors together, a scalar."""
     return tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(t) for t in tensors]))
@@ -169,4 +199,39 @@ class Adam:
         weights = [tf.convert_to_tensor(v) for v in self.targets]
         new = adam_update(weights, gradients, self.means, self.squares, step, **self.rule)
         for variables, tensors in zip((self.targets, self.means, self.squares), new, strict=True):
+            assign(variables, tensors)
+
+
+class ASGD:
+    """Averaged SGD over given variables, see `asgd_update`.
+
+    Args:
+        variables: What to move, in a fixed order.
+        weight_decay: L2 coefficient.
+        start: Step after which the average begins to be one.
+
+    Attributes:
+        averages: The means of the weights: what a validation uses, and what is kept.
+    """
+
+    def __init__(self, variables, weight_decay: float = 8e-7, start: int = 0):
+        self.targets = list(variables)
+        self.rule = dict(weight_decay=weight_decay, start=start)
+        self.averages = _slots(self.targets)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.lagged_rate = tf.Variable(tf.zeros((), self.averages[0].dtype), trainable=False)
+
+    @property
+    def variables(self) -> list:
+        """What a checkpoint has to hold."""
+        return [*self.averages, self.step, self.lagged_rate]
+
+    def apply(self, gradients, rate) -> None:
+        """Moves the variables by one step."""
+        step = self.step.assign_add(1)
+        weights = [tf.convert_to_tensor(v) for v in self.targets]
+        new = asgd_update(weights, gradients, self.averages, step, self.lagged_rate, rate=rate, **self.rule)
+        for variables, tensors in zip(
+            (self.targets, self.averages, [self.lagged_rate]), (*new[:2], [new[2]]), strict=True
+        ):
             assign(variables, tensors)

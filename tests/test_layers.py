@@ -16,6 +16,7 @@ MODULES = {  # the others at the top: layer 0
     "benchmark": 5,
     "gradient_comparison": 5,
     "interop": 5,
+    "interop_recurrent": 5,
     "tuner": 5,
 }
 SHARED = {"errors", "files"}  # of layer 0, for everybody
@@ -29,6 +30,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},
+    "interop": {"interop_recurrent"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Recurrent cells: activations, search and derived cells, language models."""

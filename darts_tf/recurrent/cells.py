@@ -1,0 +1,231 @@
+"""The recurrent search cell, the cell of a derived network, and the loop over time that both run in.
+
+A cell turns words `(steps, batch, inputs)` and a state `(batch, units)` into states `(steps, batch, units)`. Every node
+is a highway layer, `s + sigmoid(c) * (f(h) - s)` with `(c, h) = (s * mask) W`, of a state s before it; W belongs to the
+node, whichever state it reads and whichever activation f it applies. The next state is the average of the nodes.
+"""
+
+import keras
+import tensorflow as tf
+
+from darts_tf import genotype as genotypes
+from darts_tf.errors import UserError
+from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.recurrent.masks import Masks, masked
+from darts_tf.recurrent.norm import NodeNorm
+
+ACTIVATIONS = {
+    "none": None,
+    "tanh": tf.tanh,
+    "relu": tf.nn.relu,
+    "sigmoid": tf.sigmoid,
+    "identity": tf.identity,
+}
+SCALE = 0.04  # half the width of the uniform distribution of the weights at the start
+
+
+def uniform():
+    """Returns the initializer of all recurrent weights."""
+    return keras.initializers.RandomUniform(-SCALE, SCALE)
+
+
+def highway(state, product, activation):
+    """Returns `s + sigmoid(c) * (f(h) - s)`, `(batch, units)`, for a product `(c, h)`, `(batch, 2 * units)`."""
+    gate, candidate = tf.split(product, 2, -1)
+    return state + tf.sigmoid(gate) * (activation(candidate) - state)
+
+
+def mixed_highway(states, products, weights, activations):
+    """Returns the sum over states and activations of `weight * highway(state, product, activation)`.
+
+    Args:
+        states: `(n, batch, units)`.
+        products: `(n, batch, 2 * units)`.
+        weights: `(n, len(activations))`.
+        activations: Functions.
+
+    Returns:
+        `(batch, units)`.
+    """
+    gates, candidates = tf.split(products, 2, -1)
+    weights = weights[:, :, None, None]
+    candidates = tf.add_n([weights[:, k] * f(candidates) for k, f in enumerate(activations)])
+    kept = tf.reduce_sum(weights, 1) * states
+    return tf.reduce_sum(kept + tf.sigmoid(gates) * (candidates - kept), 0)
+
+
+class _Cell(keras.layers.Layer):
+    """The weights that both cells have, and what they do before the loop over time.
+
+    Attributes:
+        start: Of the start state, `(inputs + units, 2 * units)`.
+        nodes: One for each node, `(units, 2 * units)`.
+    """
+
+    def __init__(self, inputs: int, units: int, num_nodes: int, **kwargs):
+        super().__init__(**kwargs)
+        self.inputs, self.units, self.num_nodes = inputs, units, num_nodes
+        self.start = self.add_weight(shape=(inputs + units, 2 * units), initializer=uniform(), name="start")
+        self.nodes = [
+            self.add_weight(shape=(units, 2 * units), initializer=uniform(), name=f"node{index}")
+            for index in range(num_nodes)
+        ]
+        self.built = True
+
+    @property
+    def weight_variables(self) -> list:
+        """The weights in the original's order."""
+        return [self.start, *self.nodes]
+
+    def _projected(self, x, mask):
+        """Returns the words' part of the start state's product for all time steps, `(steps, batch, 2 * units)`.
+
+        One large product instead of one for each step.
+        """
+        rows = tf.reshape(masked(x, mask), (-1, self.inputs))
+        product = tf.matmul(rows, self.start.value[: self.inputs])
+        return tf.reshape(product, (-1, x.shape[1] or tf.shape(x)[1], 2 * self.units))
+
+
+class RecurrentSearchCell(_Cell):
+    """A cell whose every node reads every state before it through every activation, mixed by weights.
+
+    Rows of the alphas are edges in the original's order: by the node they enter, then by the state they leave, of which
+    the first is the start state. `none` has a column and no term: its share of the softmax is lost.
+
+    Args:
+        inputs: Width of a word.
+        units: Width of a state.
+        num_nodes: Number of nodes.
+        concat: How many of the last nodes are averaged; 0 for all.
+        primitives: Names in `ACTIVATIONS`.
+        shared_norm: See `norm.NodeNorm`.
+
+    Raises:
+        UserError: An unknown activation, none at all, or a wrong number of nodes.
+
+    Source: `rnn/model_search.py`.
+    """
+
+    def __init__(
+        self,
+        inputs,
+        units,
+        num_nodes=8,
+        concat=0,
+        primitives=RECURRENT_PRIMITIVES,
+        shared_norm=False,
+        **kwargs,
+    ):
+        for name in primitives:
+            if name not in ACTIVATIONS:
+                raise UserError(f"Unknown activation. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
+        if not set(primitives) - {"none"}:
+            raise UserError(f"Expected an activation besides 'none'. Received: primitives={list(primitives)}.")
+        if num_nodes < 1 or not 0 <= concat <= num_nodes:
+            raise UserError(
+                f"A cell averages at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
+                f"Received: num_nodes={num_nodes}, concat={concat}."
+            )
+        super().__init__(inputs, units, num_nodes, **kwargs)
+        self.concat, self.primitives = concat or num_nodes, tuple(primitives)
+        self.norm = NodeNorm(num_nodes + 1, units, shared_norm)
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the cell, which are the rows of its alphas."""
+        return self.num_nodes * (self.num_nodes + 1) // 2
+
+    def call(self, x, state, mixing, masks=None, training=False):
+        """Runs the cell over time; writes nothing.
+
+        Args:
+            x: `(steps, batch, inputs)`.
+            state: `(batch, units)`.
+            mixing: `(num_edges, num_primitives)`, what the softmax of the alphas gives.
+            masks: `Masks`, of which `x` and `hidden` are applied here.
+            training: Whether batch norm uses the batch's statistics.
+
+        Returns:
+            `(states, statistics)`: `(steps, batch, units)`, and what `norm.moved` takes; None without training.
+        """
+        masks = masks or Masks()
+        active = [index for index, name in enumerate(self.primitives) if ACTIVATIONS[name]]
+        mixing = tf.split(tf.gather(mixing, active, axis=1), list(range(1, self.num_nodes + 1)))
+        start, nodes = self.start.value[self.inputs :], [w.value for w in self.nodes]
+        projected = self._projected(x, masks.x)
+        aside = tf.zeros((self.num_nodes + 1, 2, self.units), state.dtype) if training else None
+
+        def step(carried, projected):
+            states, statistics = self._step(projected, carried[0], start, nodes, mixing, masks.hidden, training)
+            return tf.add_n(states[-self.concat :]) / self.concat, *statistics
+
+        outputs = tf.scan(step, projected, (state,) if aside is None else (state, aside))
+        return outputs[0], self.norm.pooled(outputs[1]) if training else None
+
+    def _step(self, projected, state, start, nodes, mixing, mask, training):
+        """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""
+        activations = [ACTIVATIONS[name] for name in self.primitives if ACTIVATIONS[name]]
+        states, operands, statistics = [], [], []
+
+        def add(s):
+            if training:
+                s, moments = self.norm.training(s)
+                statistics.append(moments)
+            else:
+                s = self.norm.inference(s, len(states))
+            states.append(s)
+            operands.append(masked(s, mask))
+
+        add(highway(state, projected + tf.matmul(masked(state, mask), start), tf.tanh))
+        for count, (weight, mix) in enumerate(zip(nodes, mixing, strict=True), 1):
+            # One product for all edges into a node: its matrix is read once.
+            product = tf.matmul(tf.reshape(tf.stack(operands), (-1, self.units)), weight)
+            product = tf.reshape(product, (count, -1, 2 * self.units))
+            add(mixed_highway(tf.stack(states), product, mix, activations))
+        return states[1:], [tf.stack(statistics)] if training else []
+
+
+class RecurrentCell(_Cell):
+    """The cell of a derived network: every node reads one state through one activation. No batch norm.
+
+    Args:
+        genotype: A `RecurrentGenotype`, or what `genotype.load` finds one by.
+        inputs: Width of a word.
+        units: Width of a state.
+
+    Raises:
+        UserError: No such genotype, one of an image cell, or an unknown activation.
+
+    Source: `rnn/model.py`.
+    """
+
+    def __init__(self, genotype, inputs, units, **kwargs):
+        genotype = genotypes.load(genotype, "recurrent")
+        genotype.check_operations([name for name in ACTIVATIONS if name != "none"])
+        super().__init__(inputs, units, genotype.num_nodes, **kwargs)
+        self.genotype = genotype
+
+    def call(self, x, state, masks=None):
+        """Runs the cell over time.
+
+        Args:
+            x: `(steps, batch, inputs)`.
+            state: `(batch, units)`.
+            masks: `Masks`, of which `x` and `hidden` are applied here.
+
+        Returns:
+            States, `(steps, batch, units)`.
+        """
+        masks = masks or Masks()
+        start, nodes = self.start.value[self.inputs :], [w.value for w in self.nodes]
+
+        def step(state, projected):
+            states = [highway(state, projected + tf.matmul(masked(state, masks.hidden), start), tf.tanh)]
+            operands = [masked(states[0], masks.hidden)]
+            for (name, source), weight in zip(self.genotype.recurrent, nodes, strict=True):
+                states.append(highway(states[source], tf.matmul(operands[source], weight), ACTIVATIONS[name]))
+                operands.append(masked(states[-1], masks.hidden))
+            return tf.add_n([states[node] for node in self.genotype.concat]) / len(self.genotype.concat)
+
+        return tf.scan(step, self._projected(x, masks.x), state)

@@ -1,0 +1,60 @@
+"""Dropout whose masks are tensors: constant over time, drawn by a seed, handed to a network like any other input.
+
+That both probes of the finite difference, and every pass of one search step, see the same masks is then no matter of
+states of a random generator: they are given the same tensors.
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Masks(NamedTuple):
+    """Factors of inverted dropout, 0 or 1 / keep probability; None where nothing is dropped.
+
+    Attributes:
+        embedding: Of whole words, `(vocabulary_size, 1)`.
+        input: Of the embedded words, `(batch, units)`.
+        x: The same once more, inside the cell, `(batch, units)`.
+        hidden: Of every state that is multiplied by a matrix, `(batch, units)`: the same for all nodes.
+        output: Of what the decoder sees, `(batch, units)`.
+
+    Source: `embed_regularize.py`, `locked_dropout.py` and `model.py` in `rnn/`.
+    """
+
+    embedding: tf.Tensor | None = None
+    input: tf.Tensor | None = None
+    x: tf.Tensor | None = None
+    hidden: tf.Tensor | None = None
+    output: tf.Tensor | None = None
+
+
+def draw(seed, rates: Masks, batch_size, units: int, vocabulary_size: int, dtype="float32") -> Masks:
+    """Draws masks.
+
+    Args:
+        seed: `(2,)` integers; equal seeds give equal masks.
+        rates: The probability of each to drop, Python numbers in [0, 1); None or 0 where nothing is.
+        batch_size: Rows of the batch, an integer or a scalar tensor.
+        units: Width of words and states.
+        vocabulary_size: Number of words.
+        dtype: Of the masks.
+
+    Returns:
+        Masks; None where the rate is zero.
+    """
+    shapes = Masks((vocabulary_size, 1), *[(batch_size, units)] * 4)
+
+    def one(index, rate, shape):
+        if not rate:
+            return None
+        own = tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int64), index)
+        kept = tf.random.stateless_uniform(shape, own) >= rate
+        return tf.cast(kept, dtype) / (1 - rate)
+
+    return Masks(*[one(index, *pair) for index, pair in enumerate(zip(rates, shapes, strict=True))])
+
+
+def masked(x, mask):
+    """Returns `x * mask`, or x for None."""
+    return x if mask is None else x * mask

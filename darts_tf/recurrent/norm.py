@@ -1,0 +1,84 @@
+"""Batch normalisation of the start state and the nodes of a recurrent search cell."""
+
+import keras
+import tensorflow as tf
+
+MOMENTUM, EPSILON = 0.9, 1e-5
+
+
+class NodeNorm(keras.layers.Layer):
+    """Batch normalisation without scale and offset, `(batch, units)` at a time: momentum 0.9, epsilon 1e-5.
+
+    In training every node at every time step is normalised by its own batch. The moving statistics, which only
+    inference uses, are never written here: `training` hands the batch's over, `pooled` makes them ready for `moved`.
+
+    Deviation: each node has moving statistics of its own, moved once per pass by the mean over the time steps. The
+    original's single batch norm serves the start state and all nodes, is moved `nodes * steps` times in a pass and
+    forgets all but the last dozen: its inference mixes up the nodes. `shared=True` does that; training is the same.
+
+    Args:
+        nodes: Number of nodes, the start state included.
+        units: Width of a node.
+        shared: Whether all nodes share their moving statistics.
+
+    Attributes:
+        moving: `(2, nodes, units)`: moving mean and variance. When shared `(3, 1, units)`: the third is the number of
+            updates so far, which PyTorch calls `num_batches_tracked`.
+
+    Source: `rnn/model_search.py`; torch.nn.BatchNorm1d.
+    """
+
+    def __init__(self, nodes: int, units: int, shared: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.nodes, self.units, self.shared = nodes, units, shared
+        kept = 1 if shared else nodes
+
+        def fresh(shape, dtype=None):
+            rows = [tf.fill((kept, units), tf.constant(value, dtype)) for value in (0, 1, 0)]
+            return tf.stack(rows[: shape[0]])
+
+        self.moving = self.add_weight(
+            shape=(3 if shared else 2, kept, units), initializer=fresh, trainable=False, name="moving"
+        )
+        self.built = True
+
+    def training(self, x):
+        """Normalises `(batch, units)` by its own statistics.
+
+        Returns:
+            `(y, statistics)`: the statistics are mean and unbiased variance, `(2, units)`, without a gradient.
+        """
+        mean = tf.reduce_mean(x, 0)
+        centered = x - mean
+        variance = tf.reduce_mean(centered * centered, 0)
+        count = tf.cast(tf.shape(x)[0], x.dtype)
+        unbiased = variance * (count / tf.maximum(count - 1, 1))
+        return centered * tf.math.rsqrt(variance + EPSILON), tf.stop_gradient(tf.stack([mean, unbiased]))
+
+    def inference(self, x, node: int):
+        """Normalises `(batch, units)` of a node (0 is the start state) by the moving statistics."""
+        mean, variance = tf.unstack(self.moving.value[:2, 0 if self.shared else node])
+        return (x - mean) * tf.math.rsqrt(variance + EPSILON)
+
+    def pooled(self, statistics):
+        """Returns what a pass leaves for `moved`, shaped like `moving`.
+
+        Args:
+            statistics: Of each time step and node, `(steps, nodes, 2, units)`.
+        """
+        if not self.shared:
+            return tf.transpose(tf.reduce_mean(statistics, 0), (1, 0, 2))
+        rows = tf.reshape(statistics, (-1, 2 * self.units))  # in the order in which they were calculated
+        count = tf.cast(tf.shape(rows)[0], rows.dtype)
+        decay = tf.constant(MOMENTUM, rows.dtype) ** tf.range(count - 1, -1, -1)
+        offset = tf.reshape((1 - MOMENTUM) * tf.linalg.matvec(rows, decay, transpose_a=True), (2, 1, self.units))
+        return tf.concat([offset, tf.fill((1, 1, self.units), count)], 0)
+
+    def moved(self, moving, pooled):
+        """Returns moving statistics after one pass; both may be flat, and so is then the result."""
+        if not self.shared:
+            return MOMENTUM * moving + (1 - MOMENTUM) * pooled
+        before, update = (tf.reshape(t, (3, 1, self.units)) for t in (moving, pooled))
+        decay = tf.constant(MOMENTUM, before.dtype) ** update[2]
+        new = tf.concat([before[:2] * decay + update[:2], before[2:] + update[2:]], 0)
+        return tf.reshape(new, tf.shape(moving))
