@@ -81,13 +81,13 @@ class Publication:
     def _refuse_foreign(self) -> None:
         if not self.export_dir.exists():
             return
-        foreign = [p for p in self.export_dir.iterdir() if not (_is_ours(p) or p.name.startswith("."))]
-        if self.folder.is_dir():
-            foreign += [p for p in self.folder.iterdir() if not (_is_version(p) or p.name.startswith("."))]
+        inner = self.folder.iterdir() if self.folder.is_dir() else ()
+        foreign = [p for p in inner if not (_is_version(p) or p.name.startswith("."))]
+        foreign += [p for p in self.export_dir.iterdir() if not (_is_ours(p) or p.name.startswith("."))]
         if foreign:
             raise UserError(
                 f"{self.export_dir} holds something else: expected a new or empty folder, or one of exported models. "
-                f"Received: {sorted(foreign)[0].relative_to(self.export_dir)}. Choose another --export_dir."
+                f"Received: {foreign[0].relative_to(self.export_dir)}. Choose another --export_dir."
             )
 
     @contextlib.contextmanager

@@ -1,8 +1,10 @@
 """TFLite files of an exported model, for phones: float32, float16 and int8, each measured on real images."""
 
+import contextlib
 import os
 import pathlib
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,14 @@ FOLDER = "tflite"  # in the version's folder; servers do not look at it
 KINDS = ("float32", "float16", "int8")
 _BATCH = 64
 _EXACT = 1e-4  # of probabilities in float32; kernels sum in another order
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the notices of TFLite, whose interpreter calls itself deprecated, for calibration too."""
+    with warnings.catch_warnings(), runtime.quiet_stderr():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
+        yield
 
 
 def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np.ndarray) -> None:
@@ -40,7 +50,7 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
             converter.representative_dataset = lambda: ({"image": image[None]} for image in calibration)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         try:
-            with runtime.quiet_stderr():
+            with _quiet():
                 content = converter.convert()
         except Exception as error:  # the converter raises errors of its own, of TensorFlow and plain ones
             line = " ".join(str(error).split())[:200]
@@ -55,8 +65,7 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
 
 def run(file: str | os.PathLike, images: np.ndarray) -> dict[str, np.ndarray]:
     """Runs a TFLite file on images `(n, H, W, C)`, float32 in 0..255; returns its outputs by name."""
-    with warnings.catch_warnings(), runtime.quiet_stderr():
-        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
+    with _quiet():
         interpreter = tf.lite.Interpreter(os.fspath(file))
         parts, size = [], 0
         for start in range(0, len(images), _BATCH):
