@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 
 from darts_tf import presets
-from darts_tf.bin import _flags, benchmark, evaluate, search, train, visualize
+from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, visualize
 from darts_tf.config import SearchConfig, TrainConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -21,6 +21,8 @@ README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.
 BINARIES = {
     "darts-benchmark": benchmark,
     "darts-evaluate": evaluate,
+    "darts-export": export,
+    "darts-predict": predict,
     "darts-search": search,
     "darts-train": train,
     "darts-visualize": visualize,
@@ -54,7 +56,7 @@ def test_the_first_screen_is_two_commands():
 
 def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
-    yield from (match[0] for match in re.finditer(r"darts-(search|train|evaluate|visualize|benchmark)\b.*", text))
+    yield from (match[0] for match in re.finditer(r"darts-(search|train|evaluate|export|predict|visualize|benchmark) .*", text))
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
