@@ -16,7 +16,15 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=["darts_tf", "darts_tf.conv", "darts_tf.data", "darts_tf.training", "darts_tf.export", "darts_tf.bin"],
+    packages=[
+        "darts_tf",
+        "darts_tf.bin",
+        "darts_tf.conv",
+        "darts_tf.data",
+        "darts_tf.export",
+        "darts_tf.recurrent",
+        "darts_tf.training",
+    ],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
     install_requires=[
         "absl-py>=2.1,<3",
