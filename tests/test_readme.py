@@ -56,7 +56,9 @@ def test_the_first_screen_is_two_commands():
 
 def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
-    yield from (match[0] for match in re.finditer(r"darts-(search|train|evaluate|export|predict|visualize|benchmark) .*", text))
+    yield from (
+        match[0] for match in re.finditer(r"darts-(search|train|evaluate|export|predict|visualize|benchmark) .*", text)
+    )
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
