@@ -40,7 +40,10 @@ setup(
         "tensorflow-serving-api>=2.21,<2.22",  # protocols only: warm-up requests, models.config, darts-predict
     ],
     extras_require={
-        "dev": ["build", "graphviz-pure", "hypothesis", "pytest>=8", "ruff>=0.6", "setuptools>=77", "wheel"],
+        "dev": [
+            *("build", "graphviz-pure", "hypothesis", "pytest>=8", "ruff>=0.6", "setuptools>=77", "wheel"),
+            *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
+        ],
         "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
     },
     entry_points={
