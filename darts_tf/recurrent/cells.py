@@ -41,16 +41,16 @@ def mixed_highway(states, products, weights, activations):
     Args:
         states: `(n, batch, units)`.
         products: `(n, batch, 2 * units)`.
-        weights: `(n, len(activations))`.
+        weights: `(1 + len(activations), n, 1, 1)`, those of each activation after their sum.
         activations: Functions.
 
     Returns:
         `(batch, units)`.
     """
     gates, candidates = tf.split(products, 2, -1)
-    weights = weights[:, :, None, None]
-    candidates = tf.add_n([weights[:, k] * f(candidates) for k, f in enumerate(activations)])
-    kept = tf.reduce_sum(weights, 1) * states
+    total, *weights = tf.unstack(weights)
+    candidates = tf.add_n([weight * f(candidates) for weight, f in zip(weights, activations, strict=True)])
+    kept = total * states
     return tf.reduce_sum(kept + tf.sigmoid(gates) * (candidates - kept), 0)
 
 
@@ -150,18 +150,24 @@ class RecurrentSearchCell(_Cell):
             `(states, statistics)`: `(steps, batch, units)`, and what `norm.moved` takes; None without training.
         """
         masks = masks or Masks()
-        active = [index for index, name in enumerate(self.primitives) if ACTIVATIONS[name]]
-        mixing = tf.split(tf.gather(mixing, active, axis=1), list(range(1, self.num_nodes + 1)))
+        mixing = self._by_node(mixing)
         start, nodes = self.start.value[self.inputs :], [w.value for w in self.nodes]
         projected = self._projected(x, masks.x)
-        aside = tf.zeros((self.num_nodes + 1, 2, self.units), state.dtype) if training else None
+        aside = tf.zeros((2 * self.norm.nodes, self.units), state.dtype) if training else None
 
         def step(carried, projected):
             states, statistics = self._step(projected, carried[0], start, nodes, mixing, masks.hidden, training)
             return tf.add_n(states[-self.concat :]) / self.concat, *statistics
 
         outputs = tf.scan(step, projected, (state,) if aside is None else (state, aside))
-        return outputs[0], self.norm.pooled(outputs[1]) if training else None
+        return outputs[0], self.norm.pooled(outputs[1], tf.shape(state)[0]) if training else None
+
+    def _by_node(self, mixing):
+        """Returns for each node the weights that `mixed_highway` takes."""
+        active = [index for index, name in enumerate(self.primitives) if ACTIVATIONS[name]]
+        weights = tf.gather(tf.transpose(mixing), active)
+        weights = tf.concat([tf.reduce_sum(weights, 0, keepdims=True), weights], 0)[..., None, None]
+        return tf.split(weights, list(range(1, self.num_nodes + 1)), 1)
 
     def _step(self, projected, state, start, nodes, mixing, mask, training):
         """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""
@@ -170,8 +176,8 @@ class RecurrentSearchCell(_Cell):
 
         def add(s):
             if training:
-                s, moments = self.norm.training(s)
-                statistics.append(moments)
+                s, *moments = self.norm.training(s)
+                statistics.extend(moments)
             else:
                 s = self.norm.inference(s, len(states))
             states.append(s)
@@ -183,7 +189,7 @@ class RecurrentSearchCell(_Cell):
             product = tf.matmul(tf.reshape(tf.stack(operands), (-1, self.units)), weight)
             product = tf.reshape(product, (count, -1, 2 * self.units))
             add(mixed_highway(tf.stack(states), product, mix, activations))
-        return states[1:], [tf.stack(statistics)] if training else []
+        return states[1:], [tf.stop_gradient(tf.stack(statistics))] if training else []
 
 
 class RecurrentCell(_Cell):

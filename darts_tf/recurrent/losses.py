@@ -28,10 +28,10 @@ class SequenceLoss:
         """Returns the penalties' part of the loss, a scalar: what a reported perplexity has to leave out."""
         total = tf.zeros((), outputs.states.dtype)
         if self.activation:
-            total += self.activation * tf.reduce_mean(outputs.dropped**2)
+            total += self.activation * tf.reduce_mean(tf.square(outputs.dropped))
         if self.slowness:
             changes = outputs.states[1:] - outputs.states[:-1]
             # Deviation: a window of one step has no changes and no penalty; the original's mean of nothing is NaN.
             count = tf.maximum(tf.size(changes), 1)
-            total += self.slowness * tf.reduce_sum(changes**2) / tf.cast(count, changes.dtype)
+            total += self.slowness * tf.reduce_sum(tf.square(changes)) / tf.cast(count, changes.dtype)
         return total

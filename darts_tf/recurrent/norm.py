@@ -46,26 +46,29 @@ class NodeNorm(keras.layers.Layer):
         """Normalises `(batch, units)` by its own statistics.
 
         Returns:
-            `(y, statistics)`: the statistics are mean and unbiased variance, `(2, units)`, without a gradient.
+            `(y, mean, variance)`: the latter `(units,)`, the variance the biased one.
         """
         mean = tf.reduce_mean(x, 0)
         centered = x - mean
         variance = tf.reduce_mean(centered * centered, 0)
-        count = tf.cast(tf.shape(x)[0], x.dtype)
-        unbiased = variance * (count / tf.maximum(count - 1, 1))
-        return centered * tf.math.rsqrt(variance + EPSILON), tf.stop_gradient(tf.stack([mean, unbiased]))
+        return centered * tf.math.rsqrt(variance + EPSILON), mean, variance
 
     def inference(self, x, node: int):
         """Normalises `(batch, units)` of a node (0 is the start state) by the moving statistics."""
         mean, variance = tf.unstack(self.moving.value[:2, 0 if self.shared else node])
         return (x - mean) * tf.math.rsqrt(variance + EPSILON)
 
-    def pooled(self, statistics):
+    def pooled(self, statistics, batch):
         """Returns what a pass leaves for `moved`, shaped like `moving`.
 
         Args:
-            statistics: Of each time step and node, `(steps, nodes, 2, units)`.
+            statistics: Mean and variance of each node, by turns, for each time step: `(steps, 2 * nodes, units)`.
+            batch: Size of the batch.
         """
+        statistics = tf.reshape(statistics, (-1, self.nodes, 2, self.units))
+        count = tf.cast(batch, statistics.dtype)
+        unbiased = tf.stack([tf.ones_like(count), count / tf.maximum(count - 1, 1)])
+        statistics *= unbiased[:, None]
         if not self.shared:
             return tf.transpose(tf.reduce_mean(statistics, 0), (1, 0, 2))
         rows = tf.reshape(statistics, (-1, 2 * self.units))  # in the order in which they were calculated
