@@ -221,3 +221,13 @@ class TrainConfig(ImageRun):
             self.init_channels % 2 == 1,
             f"init_channels must be even, since a reduction makes halves. Received: init_channels={self.init_channels}",
         )
+        self._refuse(
+            self.resized_crop and self.crop_padding > 0,
+            "crop_padding must be 0 with resized_crop, since an image is cropped in one way. "
+            f"Received: crop_padding={self.crop_padding}",
+        )
+        self._refuse(
+            self.eval_crop < 1 and self.image_size == 0,
+            "eval_crop must be 1 where images are not resized; give an image_size with it. "
+            f"Received: eval_crop={self.eval_crop}, image_size=0",
+        )

@@ -171,7 +171,8 @@ class WorkDir:
             ) from error
 
     def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:
-        kind = fields.get("kind", config_class.kind) if isinstance(fields, dict) else config_class.kind
+        # Files from before there were two kinds do not say theirs; those were searches.
+        kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
         if kind != config_class.kind:
             raise _OtherKind(
                 f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "

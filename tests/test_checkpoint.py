@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from darts_tf import workdir as workdir_module
-from darts_tf.config import SearchConfig
+from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.training.checkpoint import Checkpoints
 from darts_tf.workdir import WorkDir, write_json
@@ -320,6 +320,27 @@ def test_another_run_is_refused_with_both_values_and_left_alone(tmp_path):
     assert "\n" not in str(caught.value) and (tmp_path / "config.json").read_bytes() == before
     with WorkDir(tmp_path) as work:  # the refused one does not hold the lock
         work.open_for(SearchConfig())
+
+
+@pytest.mark.parametrize("first, second", [(SearchConfig, TrainConfig), (TrainConfig, SearchConfig)])
+def test_a_run_of_the_other_kind_is_refused_and_left_alone(tmp_path, first, second):
+    with WorkDir(tmp_path) as work:
+        work.open_for(first())
+    before = (tmp_path / "config.json").read_bytes()
+    message = f"holds a run of another kind. Expected {second.kind}. Received: {first.kind};"
+    with pytest.raises(UserError, match=message) as caught:
+        WorkDir(tmp_path).open_for(second())
+    assert "\n" not in str(caught.value) and (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_file_that_does_not_say_its_kind_is_a_search(tmp_path):
+    settings = SearchConfig().to_json()
+    del settings["kind"]
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="another kind. Expected train. Received: search;"):
+        WorkDir(tmp_path).open_for(TrainConfig())
+    with WorkDir(tmp_path) as work:
+        assert work.open_for(SearchConfig()) == [] and work.resumed
 
 
 def test_foreign_content_is_refused_and_nothing_is_added(tmp_path):

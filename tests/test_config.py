@@ -47,8 +47,9 @@ def test_defaults_are_the_original_search():
     assert config.primitives == PRIMITIVES and len(PRIMITIVES) == 8
 
 
-def test_every_field_has_a_one_line_help_and_a_supported_type():
-    for field in dataclasses.fields(SearchConfig):
+@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig])
+def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
+    for field in dataclasses.fields(config_class):
         text = field.metadata["help"]
         assert text and "\n" not in text and len(text) < 120, field.name
         assert field.type in (bool, int, float, str, tuple), field.name
@@ -92,18 +93,19 @@ def test_a_wrong_value_is_refused_in_one_line_by_name(field, value, expected):
 
 
 @given(
-    st.sampled_from([f.name for f in dataclasses.fields(SearchConfig)]),
+    st.sampled_from([(c, f.name) for c in (SearchConfig, TrainConfig) for f in dataclasses.fields(c)]),
     st.one_of(st.none(), st.integers(), st.floats(), st.text(), st.booleans(), st.lists(st.text())),
 )
-def test_any_value_is_either_kept_as_it_is_or_refused_by_name(name, value):
+def test_any_value_is_either_kept_as_it_is_or_refused_by_name(field, value):
+    config_class, name = field
     try:
-        config = SearchConfig(**{name: value})
+        config = config_class(**{name: value})
     except UserError as error:
         # The fields that depend on others are refused under the name of either.
         assert name in str(error) and "\n" not in str(error)
     else:
         assert getattr(config, name) is value
-        assert SearchConfig.from_json(json.loads(json.dumps(config.to_json(), allow_nan=False))) == config
+        assert config_class.from_json(json.loads(json.dumps(config.to_json(), allow_nan=False))) == config
 
 
 def test_an_int_may_stand_for_a_float_and_is_the_same_config():
@@ -185,8 +187,29 @@ def test_training_has_the_settings_of_the_paper():
 def test_a_config_of_another_kind_is_refused():
     with pytest.raises(UserError, match="another kind of run: expected search. Received: kind=train"):
         SearchConfig.from_json(TrainConfig().to_json())
-    with pytest.raises(UserError, match="init_channels must be even"):
-        TrainConfig(init_channels=7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"init_channels": 7}, "init_channels must be even, .* Received: init_channels=7"),
+        ({"resized_crop": True}, "crop_padding must be 0 with resized_crop, .* Received: crop_padding=4"),
+        ({"eval_crop": 0.875}, "eval_crop must be 1 where .* Received: eval_crop=0.875, image_size=0"),
+        ({"train_portion": 1.1}, "train_portion must be above 0 and at most 1. Received: train_portion=1.1"),
+        ({"color_jitter": 2}, "color_jitter must be at least 0 and at most 1. Received: color_jitter=2"),
+        ({"schedule": "cosin"}, r"schedule must be one of cosine, exponential. .* Did you mean cosine\?"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_in_one_line(changes, expected):
+    """Before a work directory holds it: from there on another setting would be another run."""
+    with pytest.raises(UserError, match=f"^{expected}") as caught:
+        TrainConfig(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_that_need_each_other_are_accepted_together():
+    config = TrainConfig(resized_crop=True, crop_padding=0, eval_crop=0.875, image_size=32)
+    assert TrainConfig.from_json(config.to_json()) == config
 
 
 def test_flags_override_the_preset_and_only_what_was_given():
@@ -234,13 +257,18 @@ def test_an_unknown_preset_is_a_user_error():
         parse("--preset=nothing")
 
 
-def test_help_lists_every_field_with_its_default():
+@pytest.mark.parametrize(
+    ("config_class", "default"),
+    [(SearchConfig, "50 in the original search"), (TrainConfig, "600 in the original's training on CIFAR-10")],
+)
+def test_help_lists_every_field_with_its_default(config_class, default):
     values = flags.FlagValues()
-    _flags.define(values, SearchConfig)
+    _flags.define(values, config_class)
     text = " ".join(values.get_help().split())
-    for field in dataclasses.fields(SearchConfig):
+    for field in dataclasses.fields(config_class):
         assert field.metadata["help"] in text
-    assert "(default: the preset's; 0.025 in the original search)" in text
+    assert f"(default: the preset's; {default})" in text
+    assert ("unrolled" in values) == (config_class is SearchConfig)
 
 
 def test_configs_presets_and_flags_import_no_tensorflow():
