@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -90,7 +91,7 @@ def build(
                 signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
                 tflite.convert(lowered, folder, real.calibration)
     except tf.errors.OpError as error:  # TensorFlow's own way to say that a disk is full
-        line = (str(error).splitlines() or [""])[0]
+        line = re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", (str(error).splitlines() or [""])[0])
         raise UserError(f"Cannot write the model: {line}. Nothing was published.") from error
     say("checking it in a new process ...")
     decoded = [

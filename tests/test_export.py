@@ -259,6 +259,22 @@ def test_what_fails_the_check_is_removed(workdir, tmp_path, monkeypatch):
     assert "\n" not in str(caught.value) and not (tmp_path / "exports").exists()
 
 
+def test_a_full_disk(workdir, tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(
+            UserError, match="^Cannot write the model: .*File too large. Nothing was published"
+        ) as caught:
+            exporting.export(workdir, tmp_path / "exports")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in str(caught.value) and "{{" not in str(caught.value)
+    assert not (tmp_path / "exports").exists()
+
+
 def test_a_damaged_file_fails_the_check(exported, tmp_path):
     import shutil
 
@@ -296,7 +312,8 @@ def test_lowering_changes_nothing(genotype, size):
     np.testing.assert_allclose(lowering.lower(network)(x, training=False), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("genotype", ["DARTS_V2", "AmoebaNet"])  # with max pools and with average pools at stride 2
+# With max pools, and with average pools at stride 2.
+@pytest.mark.parametrize("genotype", ["DARTS_V2", pytest.param("AmoebaNet", marks=pytest.mark.slow)])
 def test_tflite(tmp_path, genotype):
     trained_runs.write(tmp_path / "run", genotype, init_channels=8)
     lines = []

@@ -20,6 +20,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from darts_tf import runtime
 from darts_tf.bin import predict as predict_binary
+from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.export import client, exporting, samples, warmup
 from darts_tf.training.trained import load_trained
@@ -351,3 +352,35 @@ def test_the_binary(exported, server, capfd, monkeypatch, tmp_path):
             predict_binary.main(arguments)
         error = capfd.readouterr().err
         assert caught.value.code == 1 and len(error.splitlines()) == 1 and words in error, error
+
+
+@pytest.mark.slow
+def test_photographs(tmp_path):
+    """Files of another size than the network's, cropped as in evaluation, through the network for photographs."""
+    import tarfile
+
+    data = pathlib.Path(os.environ.get("DARTS_TF_DATA", HERE.parents[1] / "shared" / "data"))
+    archive = data / "images" / "imagenette224-small.tar"
+    if not archive.exists():
+        pytest.skip(f"no photographs in {data}: set DARTS_TF_DATA")
+    files = []
+    with tarfile.open(archive) as tar:
+        for member in [member for member in tar if member.isfile()][::20]:
+            files.append(tmp_path / pathlib.Path("photos", *pathlib.PurePosixPath(member.name).parts[-3:]))
+            files[-1].parent.mkdir(parents=True, exist_ok=True)
+            files[-1].write_bytes(tar.extractfile(member).read())
+    settings = {"dataset": "folder", "data_dir": str(tmp_path / "photos"), "image_size": 96, "eval_crop": 0.875}
+    trained_runs.write(tmp_path / "run", network="imagenet", init_channels=8, **settings)
+    path = exporting.export(tmp_path / "run", tmp_path / "exports", "photos", formats=["saved_model", "tflite"])
+    trained = load_trained(tmp_path / "run")
+    chosen = sorted(files)[::7]
+    pixels = images.load("folder", settings["data_dir"], 96, center_fraction=0.875)
+    order = sorted((tmp_path / "photos" / "train").rglob("*.*"))
+    read = pixels.train.read(tf.range(len(order))).numpy()
+    rows = [(file, image) for file, image in zip(order, read, strict=True) if file in chosen]
+    logits = exporting.network_logits(trained, np.stack([image for _, image in rows]).astype(np.float32))
+    found = client.predict(client.in_process(path, "photos"), [file for file, _ in rows])
+    assert len(rows) > 3 and [p.label for p in found] == [trained.class_names[k] for k in logits.argmax(-1)]
+    np.testing.assert_allclose([p.probability for p in found], tf.nn.softmax(logits).numpy().max(-1), atol=1e-5)
+    card = json.loads((path / "assets" / "model_card.json").read_text())
+    assert card["image_shape"] == [96, 96, 3] and card["checks"]["tflite"]["float32"]["agreement"] == 1

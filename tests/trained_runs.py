@@ -4,8 +4,8 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.config import TrainConfig
-from darts_tf.conv.derived import CifarNetwork
 from darts_tf.data import images
+from darts_tf.training.classification import build_network
 from darts_tf.training.trained import save_data_facts, save_network
 from darts_tf.workdir import write_json
 
@@ -26,8 +26,7 @@ def write(path, genotype="DARTS_V2", seed=0, **settings):
     settings = {"dataset": "digits", "init_channels": 4, "num_cells": 3, **settings}
     config = TrainConfig(genotype=genotypes.load(genotype, "conv").to_text(), **settings)
     data = images.load(config.dataset, config.data_dir, config.image_size, center_fraction=config.eval_crop)
-    network = CifarNetwork(genotype, len(data.class_names), data.image_shape, config.init_channels, config.num_cells)
-    made_up(network, seed)
+    network = made_up(build_network(config, data.image_shape, len(data.class_names)), seed)
     path.mkdir(parents=True)
     write_json(path / "config.json", config.to_json())
     save_data_facts(path, data)
