@@ -24,6 +24,7 @@ setup(
         "darts_tf.export",
         "darts_tf.recurrent",
         "darts_tf.training",
+        "darts_tf.tuner",
     ],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
     install_requires=[
@@ -31,6 +32,7 @@ setup(
         "graphviz>=0.20,<1",
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
         "keras>=3.15,<3.16",
+        "keras-tuner>=1.4.7,<2",
         "numpy>=2.0,<3",
         "rich>=13",  # Keras depends on it; the progress bar uses it directly
         "scikit-learn>=1.5,<2",  # ships the embedded data set, 1,797 handwritten digits

@@ -1,0 +1,132 @@
+"""Derived networks as Keras models that hyperparameters describe and `fit` trains."""
+
+import keras
+import keras_tuner
+import tensorflow as tf
+
+from darts_tf.conv.derived import CifarNetwork
+from darts_tf.errors import UserError
+from darts_tf.tuner.space import Space, genotype_from
+
+SETTINGS = ("init_channels", "num_cells", "learning_rate", "momentum", "drop_path", "weight_decay")
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class FittedNetwork(CifarNetwork):
+    """A `CifarNetwork` without the auxiliary head, which draws its own drop path: `fit` passes images only.
+
+    Args:
+        *args: As `CifarNetwork`.
+        drop_path: Probability of an operation to be dropped, constant over the epochs; in [0, 1).
+        drop_seed: Seed of the draws.
+        **kwargs: As `CifarNetwork`.
+    """
+
+    def __init__(self, *args, drop_path=0.0, drop_seed=0, **kwargs):
+        kwargs["auxiliary"] = False  # its output takes no part in `fit`'s loss, so it would have no gradient
+        super().__init__(*args, **kwargs)
+        if not 0 <= drop_path < 1:
+            raise UserError(f"drop_path must be at least 0 and below 1. Received: drop_path={drop_path}.")
+        self.drop_path, self.drop_seed = drop_path, drop_seed
+        self.drop_seeds = keras.random.SeedGenerator(drop_seed) if drop_path else None
+
+    def call(self, images, training=False, drop=None):
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
+        if training and drop is None and self.drop_path:
+            seed = tf.cast(self.drop_seeds.next(), tf.int64)
+            drop = self.drop_factors(tf.shape(images)[0], self.drop_path, seed)
+        return super().call(images, training, drop)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "drop_path": self.drop_path, "drop_seed": self.drop_seed}
+
+
+class GenotypeHyperModel(keras_tuner.HyperModel):
+    """Builds the network of a trial's genotype, compiled.
+
+    A hyperparameter named like a setting below takes its place: declare `learning_rate`, `init_channels`, `num_cells`,
+    `momentum`, `drop_path` or `weight_decay` in the oracle's `hyperparameters` and it is tuned with the cells. With an
+    oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's space is declared.
+
+    Keras' SGD is not the paper's optimiser to the bit (weight decay, velocity): good for ranking cells, while
+    `darts-train` trains the winner by the paper's rules.
+
+    Args:
+        input_shape: `(height, width, channels)` of the images, which are floats, normalised as you like.
+        num_classes: Number of classes; labels are integers.
+        init_channels: Channels of the first cells, even.
+        num_cells: Number of cells, at least 3.
+        learning_rate: Of SGD with a global norm of the gradient of at most 5.
+        momentum: In [0, 1).
+        drop_path: Probability of drop path, constant over the epochs.
+        weight_decay: Keras' decoupled decay, as `keras.optimizers.SGD` has it.
+        optimizer: `(hp) -> keras.optimizers.Optimizer`, instead of that SGD.
+        num_nodes: Nodes of a cell in the space that is declared where the oracle has declared none.
+        primitives: Its operations.
+    """
+
+    def __init__(
+        self,
+        input_shape=(32, 32, 3),
+        num_classes=10,
+        init_channels=16,
+        num_cells=8,
+        learning_rate=0.025,
+        momentum=0.9,
+        drop_path=0.0,
+        weight_decay=3e-4,
+        optimizer=None,
+        num_nodes=None,
+        primitives=None,
+    ):
+        super().__init__()
+        self.input_shape, self.num_classes, self.optimizer = tuple(input_shape), num_classes, optimizer
+        self.settings = dict(
+            zip(
+                SETTINGS,
+                (init_channels, num_cells, learning_rate, momentum, drop_path, weight_decay),
+                strict=True,
+            )
+        )
+        self.space = Space.of("conv", num_nodes, primitives)
+
+    def declare_hyperparameters(self, hp):
+        """Declares the space where the oracle has not; `build` only reads it, so that a tuner starts with one build."""
+        try:
+            genotype_from(hp)
+        except UserError:
+            self.space.declare(hp)
+
+    def build(self, hp):
+        """Returns the compiled network of `hp`.
+
+        Raises:
+            UserError: No genotype in the hyperparameters, or a setting out of its range.
+        """
+        genotype = genotype_from(hp)
+        if genotype.kind != "conv":
+            raise UserError("GenotypeHyperModel builds image networks. Expected a conv genotype. Received: recurrent.")
+        now = {name: hp.values.get(name, default) for name, default in self.settings.items()}
+        network = FittedNetwork(
+            genotype,
+            self.num_classes,
+            self.input_shape,
+            now["init_channels"],
+            now["num_cells"],
+            drop_path=now["drop_path"],
+        )
+        optimizer = (
+            self.optimizer(hp)
+            if self.optimizer
+            else keras.optimizers.SGD(
+                now["learning_rate"], now["momentum"], weight_decay=now["weight_decay"] or None, global_clipnorm=5.0
+            )
+        )
+        network.compile(
+            optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+            jit_compile=False,  # Keras would choose it on a GPU, where the first step then takes minutes
+        )
+        return network

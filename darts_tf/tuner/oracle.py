@@ -1,0 +1,256 @@
+"""The oracle that proposes genotypes to any `keras_tuner.Tuner`."""
+
+import functools
+import json
+import os
+import pathlib
+import traceback
+
+import keras_tuner
+import numpy as np
+from keras_tuner.engine.trial import TrialStatus
+
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.tuner.prior import load_prior
+from darts_tf.tuner.proposals import propose
+from darts_tf.tuner.space import Space, genotype_from, values_from
+
+
+def _releasing(method):
+    """As `keras_tuner.synchronized`, which keeps the lock for ever when what it guards raises."""
+
+    @keras_tuner.synchronized
+    def held(*arguments, **named):
+        try:
+            return method(*arguments, **named), None
+        except BaseException as error:  # noqa: B036 (raised again, outside the lock)
+            return None, error
+
+    @functools.wraps(method)
+    def guarded(*arguments, **named):
+        result, error = held(*arguments, **named)
+        if error is not None:
+            raise error
+        return result
+
+    return guarded
+
+
+class DartsOracle(keras_tuner.Oracle):
+    """Proposes the most probable genotype first, then samples of the prior, which finished trials' scores move.
+
+    No architecture is proposed twice; cells that differ in the numbering of their nodes only count as one. A proposal
+    is a function of the seed, of how many trials have been started and of those that have ended, so that a tuning that
+    goes on after a kill proposes what it would have proposed.
+
+    Hyperparameters of your own ride along: declared in `hyperparameters` or asked for in `build`, they take their
+    default in the first trial and are sampled at random afterwards.
+
+    Args:
+        prior: What `prior.load_prior` takes: a search's work directory, a genotype, alphas by cell or as an `.npz`
+            file, or None for uniform.
+        objective: As in `keras_tuner.oracles.RandomSearchOracle`, and so are those below but the last three.
+        max_trials: Trials at most.
+        seed: An integer from 0 on, 0 too; None for one at random.
+        temperature: What the alphas are divided by before the softmax, above 0.
+        hyperparameters: Your own.
+        allow_new_entries: Whether `build` may ask for others.
+        tune_new_entries: Whether those are sampled; else they keep their default.
+        max_retries_per_trial: How often a trial that died is begun again.
+        max_consecutive_failed_trials: How many in a row end the tuning: with a RuntimeError in a single process, and
+            with no further trials where a chief serves workers.
+        refine: Logits that a choice gains for one standard deviation of its trial's score; 0 for samples of the prior.
+        num_nodes: Nodes of a cell, where the prior does not say.
+        primitives: Names of the operations, where the prior does not say.
+
+    Raises:
+        UserError: A prior that is missing, damaged or of another space; a setting out of its range; on `reload` a
+            damaged project, or one with other settings.
+    """
+
+    def __init__(
+        self,
+        prior=None,
+        objective=None,
+        max_trials=10,
+        seed=None,
+        temperature=1.0,
+        hyperparameters=None,
+        allow_new_entries=True,
+        tune_new_entries=True,
+        max_retries_per_trial=0,
+        max_consecutive_failed_trials=3,
+        refine=0.3,
+        num_nodes=None,
+        primitives=None,
+    ):
+        for name, value, low in (("temperature", temperature, 0), ("refine", refine, -1)):
+            if not low < value < float("inf") or (low and value < 0):
+                raise UserError(f"{name} must be {'at least' if low else 'above'} 0. Received: {name}={value}.")
+        if seed is not None and seed < 0:
+            raise UserError(f"seed must be at least 0. Received: seed={seed}.")
+        space = None
+        if num_nodes is not None or primitives is not None:
+            space = Space.of("conv", num_nodes, primitives)
+        self.prior = load_prior(prior, space)
+        self.temperature, self.refine = float(temperature), float(refine)
+        hyperparameters = keras_tuner.HyperParameters() if hyperparameters is None else hyperparameters.copy()
+        self.prior.space.declare(hyperparameters)
+        super().__init__(
+            objective=objective,
+            max_trials=max_trials,
+            hyperparameters=hyperparameters,
+            allow_new_entries=allow_new_entries,
+            tune_new_entries=tune_new_entries,
+            seed=seed,
+            max_retries_per_trial=max_retries_per_trial,
+            max_consecutive_failed_trials=max_consecutive_failed_trials,
+        )
+        if seed is not None:  # the base class takes 0 for none
+            self.seed = self._seed_state = seed
+        self._given_seed = seed
+        self._counted_from = 0  # failures before a reload are forgiven: somebody has mended something since
+        self.stopped_because = None
+
+    def populate_space(self, trial_id):
+        """Proposes a trial; never raises, because the caller holds the lock.
+
+        Args:
+            trial_id: As the base class gives it; not used.
+
+        Returns:
+            `{"status": ..., "values": ...}`; STOPPED where there is nothing new, or `stopped_because` says why.
+        """
+        try:
+            failed = self._failures()
+            if failed >= self.max_consecutive_failed_trials:
+                return self._stop(self._failure_text(failed))
+            values = self._propose()
+            if values is None:
+                return self._stop("every architecture of the space has been proposed")
+            return {"status": TrialStatus.RUNNING, "values": values}
+        except Exception as error:
+            traceback.print_exc()
+            return self._stop(f"{type(error).__name__}: {error}")
+
+    def _stop(self, reason):
+        self.stopped_because = reason
+        return {"status": TrialStatus.STOPPED, "values": None}
+
+    def _propose(self):
+        index = len(self.start_order)
+        random = np.random.default_rng([self.seed, index])
+        genotypes = {name: genotype_from(self.trials[name].hyperparameters) for name in self.start_order}
+        sign = 1 if self.objective.direction == "max" else -1
+        scored = [
+            (genotypes[name], sign * self.trials[name].score)
+            for name in self.end_order
+            if self.trials[name].status == TrialStatus.COMPLETED
+        ]
+        found = propose(self.prior, self.temperature, genotypes.values(), scored, self.refine, random)
+        return None if found is None else self._with_others(values_from(found), index, random)
+
+    def _with_others(self, chosen, index, random):
+        """Adds values for the user's own hyperparameters."""
+        all_values = keras_tuner.HyperParameters()
+        for hp in self.hyperparameters.space:
+            draw = int(random.integers(2**31))  # also for those that keep a value, so that all draws stay in place
+            all_values.merge([hp])  # gives an active one its default
+            if not all_values.is_active(hp):
+                continue
+            if hp.name in chosen:
+                all_values.values[hp.name] = chosen[hp.name]
+            elif index:
+                all_values.values[hp.name] = hp.random_sample(draw)
+        return all_values.values
+
+    @_releasing
+    def create_trial(self, tuner_id):
+        """See the base class; the lock is free afterwards whatever happens."""
+        return super().create_trial(tuner_id)
+
+    @_releasing
+    def update_trial(self, trial_id, metrics, step=0):
+        """See the base class; the lock is free afterwards whatever happens."""
+        return super().update_trial(trial_id, metrics, step)
+
+    @_releasing
+    def end_trial(self, trial):
+        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever."""
+        try:
+            super().end_trial(trial)
+        except BaseException:
+            self._save_trial(self.trials[trial.trial_id])
+            self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != trial.trial_id}
+            self.save()
+            raise
+
+    def _failures(self):
+        count = 0
+        for name in reversed(self.end_order[self._counted_from :]):
+            if self.trials[name].status != TrialStatus.FAILED:
+                break
+            count += 1
+        return count
+
+    def _failure_text(self, count):
+        lines = (self.trials[self.end_order[-1]].message or "no message; see the worker's output").strip().splitlines()
+        return f"{count} trials in a row failed; the last one: {lines[-1]}"
+
+    def _check_consecutive_failures(self):
+        count = self._failures()
+        # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
+        if count >= self.max_consecutive_failed_trials and "KERASTUNER_ORACLE_IP" not in os.environ:
+            raise RuntimeError(self._failure_text(count))
+
+    def _settings(self):
+        return {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
+
+    def get_state(self):
+        """The base class's state, and the settings that a reload must find again."""
+        return {**super().get_state(), "darts": self._settings()}
+
+    def set_state(self, state):
+        """Takes a saved state over.
+
+        Raises:
+            UserError: It is that of a tuning with other settings.
+        """
+        own, saved = self._settings(), state["darts"]
+        if self._given_seed is not None:
+            own, saved = {**own, "seed": self._given_seed}, {**saved, "seed": state["seed"]}
+        other = [f"{name}: {saved.get(name)} -> {own[name]}" for name in own if own[name] != saved.get(name)]
+        if other:
+            raise UserError(
+                f"{self._project_dir} holds a tuning with other settings. Expected the same. Received (there -> now): "
+                f"{'; '.join(other)}. Give the settings of that tuning, or another project_name."
+            )
+        super().set_state(state)
+        self._counted_from = len(self.end_order)
+
+    def save(self):
+        """Writes the state; after a crash the file is the old one or the new one."""
+        write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()))
+
+    def _save_trial(self, trial):
+        path = pathlib.Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
+        write_atomically(path, json.dumps(trial.get_state()))
+
+    def reload(self):
+        """Goes on with the project in the tuner's directory; see the base class.
+
+        Raises:
+            UserError: A file is damaged, or the settings are others.
+        """
+        try:
+            super().reload()
+            for name in {*self.trials} - {*self.start_order}:  # written just before a kill, and not begun
+                del self.trials[name]
+        except UserError:
+            raise
+        except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(
+                f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
+                "trial_*/trial.json from a copy, or begin anew: another project_name, or overwrite=True."
+            ) from error

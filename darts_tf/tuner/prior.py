@@ -1,0 +1,193 @@
+"""Where proposals come from: what a search has found, one genotype, saved alphas, or nothing."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping
+
+import numpy as np
+
+from darts_tf import genotype as genotypes
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.genotype import Genotype
+from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.tuner.space import Space, space_of
+
+# A genotype as a prior: its operation gets 0.95 of the probability of its edge, its edges are preferred by a factor of
+# e^2 beside that. A sample of the paper's space then differs from the genotype in two or three of its 32 choices.
+GENOTYPE_OPERATION, GENOTYPE_EDGE = 5.0, 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """Logits of a space.
+
+    Attributes:
+        space: The space.
+        alphas: For each cell `(edges, primitives)` logits, `none` among the primitives where the search had it.
+        edges: For each cell `(edges,)` logits that are added to those which the alphas give an edge.
+        first: The genotype to propose first; None where no one is the most probable.
+    """
+
+    space: Space
+    alphas: dict[str, np.ndarray]
+    edges: dict[str, np.ndarray]
+    first: Genotype | None
+
+    def digest(self) -> str:
+        """A hash of everything, which tells two priors apart."""
+        digest = hashlib.sha256(repr((self.space, self.first)).encode())
+        for table in (*self.alphas.values(), *self.edges.values()):
+            digest.update(np.ascontiguousarray(table, np.float64).tobytes())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the prior, so that a tuning goes on with the same one whatever becomes of the search."""
+        buffer = io.BytesIO()
+        first = self.first and self.first.to_json()
+        about = json.dumps({**dataclasses.asdict(self.space), "first": first})
+        tables = {f"edges/{cell}": table for cell, table in self.edges.items()}
+        np.savez(buffer, about=np.array(about), **self.alphas, **tables)
+        write_atomically(path, buffer.getvalue())
+
+
+def load_prior(source=None, space: Space | None = None) -> Prior:
+    """Finds a prior.
+
+    Args:
+        source: None or `"uniform"`; the path of a search's work directory, whose newest checkpoint is read, else its
+            genotype; a genotype, its name, file or text, which stands for itself and its neighbours; the path of an
+            `.npz` file with alphas; alphas by cell, `{"normal": (14, 8), "reduce": (14, 8)}` or
+            `{"recurrent": (36, 5)}`; or a `Prior`.
+        space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
+
+    Raises:
+        UserError: There is no such thing, it is damaged, or it does not fit the space; one line.
+    """
+    if isinstance(source, Prior):
+        found = source
+    elif source is None or (isinstance(source, str) and source == "uniform"):
+        found = _uniform(space or Space.of())
+    elif isinstance(source, Genotype):
+        found = _of_genotype(source, space)
+    elif isinstance(source, Mapping):
+        found = _of_alphas(source, space, "the prior")
+    elif isinstance(source, str | os.PathLike):
+        found = _of_path(source, space)
+    else:
+        raise UserError(
+            "A prior is a work directory, a genotype, alphas by cell, or None for uniform. "
+            f"Received: {type(source).__name__}."
+        )
+    if space is not None and found.space != space:
+        raise UserError(f"The prior does not fit the space. Expected {space}. Received: {found.space}.")
+    return found
+
+
+def _uniform(space):
+    alphas = {cell: np.zeros(space.shape) for cell in space.cells}
+    return Prior(space, alphas, _no_edges(space), None)
+
+
+def _no_edges(space):
+    return {cell: np.zeros(space.shape[0]) for cell in space.cells}
+
+
+def _of_genotype(genotype, space):
+    if space is None:
+        usual = Space.of(genotype.kind).primitives
+        space = space_of(genotype, [*usual, *(name for name in genotype.operations if name not in usual)])
+    space.check(genotype)
+    alphas, edges = {cell: np.zeros(space.shape) for cell in space.cells}, _no_edges(space)
+    for cell in space.cells:
+        for index, (operation, source) in enumerate(getattr(genotype, cell)):
+            row = space.row(space.nodes[index // space.edges_per_node], source)
+            alphas[cell][row, space.primitives.index(operation)] = GENOTYPE_OPERATION
+            edges[cell][row] = GENOTYPE_EDGE
+    return Prior(space, alphas, edges, genotype)
+
+
+def _of_alphas(alphas, space, where):
+    kind = "recurrent" if "recurrent" in alphas else "conv"
+    space = space or Space.of(kind)
+    if set(alphas) != set(space.cells):
+        raise UserError(
+            f"{where} holds alphas of other cells. Expected {', '.join(space.cells)}. "
+            f"Received: {', '.join(map(str, alphas)) or 'none'}."
+        )
+    derive = {"conv": genotypes.derive_conv, "recurrent": genotypes.derive_recurrent}[space.kind]
+    try:
+        first = derive(*[alphas[cell] for cell in space.cells], space.primitives, space.num_nodes, space.concat[0])
+    except UserError as error:
+        raise UserError(f"{where} does not fit the space of {space.num_nodes} nodes: {error}") from error
+    alphas = {cell: np.asarray(alphas[cell], np.float64) for cell in space.cells}
+    return Prior(space, alphas, _no_edges(space), first)
+
+
+def _of_path(source, space):
+    path = pathlib.Path(source).expanduser()
+    try:
+        is_directory, is_archive = path.is_dir(), path.suffix == ".npz"
+    except OSError:  # a genotype's text is too long for a path
+        is_directory = is_archive = False
+    if is_archive:
+        return _of_archive(path, space)
+    if is_directory:
+        found = _of_workdir(path, space)
+        if found is not None:
+            return found
+    return _of_genotype(genotypes.load(source), space)
+
+
+def _of_archive(path, space):
+    try:
+        # From memory: of a damaged file NumPy would leave the file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            arrays = dict(archive)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f"There is no file {path}. Expected alphas as an .npz file.") from None
+        raise UserError(f"{path} cannot be read: {error}. Expected alphas as an .npz file.") from error
+    if "about" not in arrays:
+        return _of_alphas(arrays, space, str(path))
+    try:
+        about = json.loads(str(arrays["about"]))
+        first = about.pop("first")
+        own = Space.of(**about)
+        alphas = {cell: arrays[cell] for cell in own.cells}
+        edges = {cell: arrays[f"edges/{cell}"] for cell in own.cells}
+        return Prior(own, alphas, edges, first and genotypes.from_json(first))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged: {error}. Expected a prior that darts-tune wrote.") from error
+
+
+def _of_workdir(path, space):
+    """The alphas of a search's newest checkpoint; None where there is no checkpoint but perhaps a genotype."""
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except FileNotFoundError:
+        config = {}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
+        ) from error
+    if not isinstance(config, dict) or not {"primitives", "num_nodes"} <= config.keys():
+        # A recurrent search names no primitives of its own; a training or anything else has no alphas.
+        if not (isinstance(config, dict) and "recurrent" in str(config.get("kind", ""))):
+            return None
+    found = Checkpoints(path / "checkpoints", read_only=True).restore()
+    alphas = {} if found is None else {n: a for n, a in sorted(found.arrays.items()) if n.startswith("alphas/")}
+    if not alphas:
+        return None
+    kind = "recurrent" if len(alphas) == 1 else "conv"
+    nodes = config.get("num_nodes") or Space.of(kind).num_nodes
+    first = genotypes.RecurrentGenotype.num_inputs if kind == "recurrent" else genotypes.ConvGenotype.num_inputs
+    concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
+    cells = Space.of(kind).cells
+    own = Space.of(kind, nodes, config.get("primitives"), [concat] * len(cells))
+    return _of_alphas(dict(zip(cells, alphas.values(), strict=True)), space or own, f"The search in {path}")

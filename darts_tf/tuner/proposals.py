@@ -1,0 +1,103 @@
+"""Which genotype to try next: samples of a prior, moved by the scores of what has been tried."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from darts_tf.genotype import Genotype
+from darts_tf.tuner.canonical import canonical
+from darts_tf.tuner.prior import Prior
+from darts_tf.tuner.space import TYPES
+
+ATTEMPTS = 200  # samples between two rises of the temperature, where all that is probable has been tried
+RISES = 12
+
+
+def refined(prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float):
+    """The logits of the next sample.
+
+    Each choice of a tried genotype gains `rate` times the genotype's score, which is standardised over all tried ones:
+    one step up the score's expectation for every trial, as in REINFORCE with a baseline.
+
+    Args:
+        prior: The prior.
+        temperature: What its logits are divided by; above 1 towards uniform.
+        scored: Finished genotypes with their scores, more is better.
+        rate: Logits for one standard deviation; 0 for samples of the prior alone.
+
+    Returns:
+        `(operations, edges)`: for each cell log probabilities of operations, `(edges, operations)` without `none`, and
+        logits of edges, `(edges,)`.
+    """
+    space, scored = prior.space, list(scored)
+    columns = [index for index, name in enumerate(space.primitives) if name != "none"]
+    gains = {cell: np.zeros((space.shape[0], len(columns))) for cell in space.cells}
+    kept = {cell: np.zeros(space.shape[0]) for cell in space.cells}
+    for (genotype, _), score in zip(scored, _standardised([score for _, score in scored]), strict=True):
+        for cell in space.cells:
+            for index, (operation, source) in enumerate(getattr(genotype, cell)):
+                row = space.row(space.nodes[index // space.edges_per_node], source)
+                gains[cell][row, space.operations.index(operation)] += rate * score
+                kept[cell][row] += rate * score
+    operations, edges = {}, {}
+    for cell in space.cells:
+        # `none` takes part in the softmax, and thus in an edge's strength, but is never chosen.
+        own = _log_softmax(prior.alphas[cell] / temperature)[:, columns]
+        operations[cell] = _log_softmax(own + gains[cell])
+        edges[cell] = own.max(1) + prior.edges[cell] / temperature + kept[cell]
+    return operations, edges
+
+
+def _standardised(scores):
+    scores = np.asarray(scores, np.float64)
+    if len(scores) < 2 or not scores.std() > 0:
+        return np.zeros(len(scores))
+    return (scores - scores.mean()) / scores.std()
+
+
+def _log_softmax(logits):
+    logits = logits - logits.max(1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
+
+
+def sample(space, operations, edges, random: np.random.Generator) -> Genotype:
+    """Draws a genotype: for each node its inputs by Gumbel's top k, without replacement; then an operation for each."""
+    fields = {}
+    for (cell, concat), outputs in zip(TYPES[space.kind].cells.items(), space.concat, strict=True):
+        pairs = []
+        for node in space.nodes:
+            rows = [space.row(node, source) for source in range(node)]
+            noisy = edges[cell][rows] + random.gumbel(size=node)
+            for source in sorted(np.argsort(-noisy)[: space.edges_per_node]):
+                logits = operations[cell][rows[source]]
+                pairs.append((space.operations[int(np.argmax(logits + random.gumbel(size=len(logits))))], int(source)))
+        fields |= {cell: pairs, concat: outputs}
+    return TYPES[space.kind](**fields)
+
+
+def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, random) -> Genotype | None:
+    """The next genotype that is isomorphic to none that was tried: first the most probable, then samples.
+
+    Args:
+        prior: The prior.
+        temperature: Of the samples.
+        tried: All genotypes that were started, whatever became of them.
+        scored: See `refined`.
+        rate: See `refined`.
+        random: A `numpy.random.Generator`; what it draws is all that is random here.
+
+    Returns:
+        A genotype; None where no new one could be found, as in a small space that has been tried wholly.
+    """
+    tried = {canonical(genotype) for genotype in tried}
+    if not tried and prior.first is not None:
+        return prior.first
+    operations, edges = refined(prior, temperature, scored, rate)
+    for _ in range(RISES):
+        for _ in range(ATTEMPTS):
+            found = sample(prior.space, operations, edges, random)
+            if canonical(found) not in tried:
+                return found
+        operations = {cell: _log_softmax(table / 2) for cell, table in operations.items()}
+        edges = {cell: table / 2 for cell, table in edges.items()}
+    return None
