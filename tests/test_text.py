@@ -1,0 +1,209 @@
+"""Texts, vocabularies and windows."""
+
+import gzip
+import os
+import pathlib
+import time
+
+import numpy as np
+import pytest
+
+from darts_tf.data import english, text, windows
+from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, load_english, load_folder
+from darts_tf.errors import UserError
+
+DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
+TEXTS = {
+    "train.txt": "b a a \n\n c a\tb\n",
+    "valid.txt": "a d c",
+    "test.txt": " c c\nb e\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, content in TEXTS.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    return tmp_path
+
+
+def refused(call, *args):
+    with pytest.raises(UserError) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def words(corpus, split):
+    return " ".join(corpus.vocabulary.decode(getattr(corpus, split)))
+
+
+def test_a_folder_of_texts(folder):
+    """Words are ranked by frequency, then by where they come first; a line without an end has one all the same."""
+    corpus = load_folder(folder)
+    assert corpus.vocabulary.words == (EOS, "a", "b", "c", UNKNOWN)
+    assert words(corpus, "train") == "b a a <eos> <eos> c a b <eos>"
+    assert words(corpus, "valid") == "a <unk> c <eos>"
+    assert words(corpus, "test") == "c c <eos> b <unk> <eos>"
+    assert corpus.train.dtype == corpus.test.dtype == np.int32
+
+
+def test_limit_of_the_vocabulary(folder):
+    corpus = load_folder(folder, 4)
+    assert corpus.vocabulary.words == (EOS, "a", "b", UNKNOWN)
+    assert words(corpus, "train") == "b a a <eos> <eos> <unk> a b <eos>"
+    assert len(load_folder(folder, 100).vocabulary) == 5
+    assert "vocabulary_size=2" in refused(load_folder, folder, 2)
+
+
+@pytest.mark.parametrize("name", text.NAMES)
+@pytest.mark.parametrize("zipped", [False, True])
+def test_names_of_the_corpora(tmp_path, name, zipped):
+    for split in text.SPLITS:
+        content = TEXTS[f"{split}.txt"].encode()
+        path = tmp_path / (name.format(split) + ".gz" * zipped)
+        path.write_bytes(gzip.compress(content) if zipped else content)
+    assert words(load_folder(tmp_path), "valid") == "a <unk> c <eos>"
+
+
+def test_blocks_end_at_lines(folder, monkeypatch):
+    whole = load_folder(folder)
+    for size in (1, 2, 5):
+        monkeypatch.setattr(text, "BLOCK", size)
+        found = load_folder(folder)
+        for split in text.SPLITS:
+            np.testing.assert_array_equal(getattr(found, split), getattr(whole, split))
+
+
+def test_a_byte_order_mark_is_no_word(folder):
+    (folder / "train.txt").write_bytes(b"\xef\xbb\xbf" + TEXTS["train.txt"].encode())
+    assert load_folder(folder).vocabulary.words == (EOS, "a", "b", "c", UNKNOWN)
+
+
+def test_bad_folders(folder, tmp_path, monkeypatch):
+    assert "There is no folder" in refused(load_folder, tmp_path / "none")
+    (folder / "valid.txt").write_text("\n \n")
+    assert "valid.txt is empty" in refused(load_folder, folder)
+    (folder / "valid.txt").write_text("")
+    assert "valid.txt is empty" in refused(load_folder, folder)
+    for size in (1, 2**20):
+        monkeypatch.setattr(text, "BLOCK", size)
+        (folder / "valid.txt").write_bytes(b"a b\nc \xe4 d\n")
+        message = refused(load_folder, folder)
+        assert "valid.txt is not UTF-8" in message and "0xe4 at offset 6" in message
+    (folder / "valid.txt").unlink()
+    assert "no valid split: expected valid.txt or ptb.valid.txt" in refused(load_folder, folder)
+    for content in (b"no gzip", gzip.compress(b"a b c " * 100)[:-9]):
+        (folder / "valid.txt.gz").write_bytes(content)
+        assert "Cannot read" in refused(load_folder, folder)
+
+
+def test_vocabulary():
+    vocabulary = Vocabulary(("a", UNKNOWN, EOS, "é"))
+    np.testing.assert_array_equal(vocabulary.encode(["é", "x", "a"]), [3, 1, 0])
+    assert vocabulary.unknown(["y", "a", "x", "y"]) == ["y", "x"]
+    assert Vocabulary.from_text(vocabulary.to_text()) == vocabulary
+    vocabulary.check_same(Vocabulary(vocabulary.words), "it")
+    message = refused(vocabulary.check_same, Vocabulary(("a", EOS, UNKNOWN)), "The text")
+    assert "The text must have the vocabulary" in message and "4 words" in message and "word 1 is '<eos>'" in message
+    assert "no <unk>" in refused(Vocabulary, (EOS, "a"))
+    assert "'a' 2 times" in refused(Vocabulary, (EOS, UNKNOWN, "a", "a"))
+    assert "'a b'" in refused(Vocabulary, (EOS, UNKNOWN, "a b"))
+    assert "''" in refused(Vocabulary, (EOS, UNKNOWN, ""))
+
+
+def test_english_that_comes_with_python():
+    """Three splits of prose without a paragraph in common; the numbers differ a little between versions of Python."""
+    corpus = load_english()
+    sizes = [len(getattr(corpus, split)) for split in text.SPLITS]
+    assert 40_000 < sizes[0] < 80_000 and all(0.05 < size / sum(sizes) < 0.2 for size in sizes[1:])
+    assert 2_000 < len(corpus.vocabulary) < 6_000
+    lines = {split: {tuple(line) for line in found} for split, found in english.splits().items()}
+    for one in text.SPLITS:
+        for other in text.SPLITS:
+            assert one == other or not lines[one] & lines[other]
+    assert {"the", "is", "of", "statement"} <= set(corpus.vocabulary.words)
+    unknown = np.mean(corpus.valid == corpus.vocabulary.index[UNKNOWN])
+    assert unknown < 0.1
+    np.testing.assert_array_equal(load_english().train, corpus.train)
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "counts"),
+    [("penn", 10_000, (929_589, 73_760, 82_430)), ("wikitext-2", 33_278, (2_088_628, 217_646, 245_569))],
+)
+def test_published_corpora(name, vocabulary, counts):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"{name} is not at {DATA}; DARTS_TF_DATA names the folder")
+    corpus = load_folder(DATA / name)
+    assert len(corpus.vocabulary) == vocabulary
+    assert tuple(len(getattr(corpus, split)) for split in text.SPLITS) == counts
+
+
+def test_a_large_file(tmp_path):
+    """A tenth of a hundred megabytes, in a tenth of two minutes at the very most."""
+    rng = np.random.default_rng(0)
+    line = " ".join(f"word{n}" for n in rng.integers(30_000, size=200_000))
+    (tmp_path / "train.txt").write_text("\n".join([line] * 5))
+    for name in ("valid.txt", "test.txt"):
+        (tmp_path / name).write_text("word1 word2\n")
+    start = time.perf_counter()
+    corpus = load_folder(tmp_path)
+    assert len(corpus.train) == 5 * 200_001
+    assert time.perf_counter() - start < 10
+
+
+# Windows
+
+
+def test_rows_are_pieces_of_the_text():
+    rows = windows.rows(np.arange(23), 3, 6)
+    np.testing.assert_array_equal(rows.T, np.arange(21).reshape(3, 7))
+    message = refused(windows.rows, np.arange(20), 3, 6, "valid.txt")
+    assert "valid.txt is too short" in message and "3 x 7 = 21" in message and "Received: 20" in message
+
+
+@pytest.mark.parametrize("deviation", [0.0, 5.0])
+@pytest.mark.parametrize("steps", [36, 37, 38, 1000, 5000])
+def test_windows_follow_each_other(steps, deviation):
+    plan = windows.plan(steps, 35, 7, 3, half=0.3, deviation=deviation)
+    starts, lengths, drawn = plan.T
+    assert starts[0] == 0
+    np.testing.assert_array_equal(starts[1:], (starts + lengths)[:-1])
+    np.testing.assert_array_equal(lengths[:-1], drawn[:-1])
+    assert steps - 2 <= starts[-1] + lengths[-1] <= steps - 1 and 2 <= lengths[-1] <= drawn[-1]
+    if deviation:
+        assert drawn.min() >= 5 and drawn.max() <= 55
+    else:
+        assert set(drawn) <= {35, 17}
+    np.testing.assert_array_equal(plan, windows.plan(steps, 35, 7, 3, half=0.3, deviation=deviation))
+
+
+def test_lengths_have_the_original_distribution():
+    drawn = windows.plan(2_000_000, 35, 1, 0)[:, windows.DRAWN]
+    np.testing.assert_allclose(np.mean(drawn == 17), 0.05, atol=0.005)
+    drawn = windows.plan(2_000_000, 35, 1, 0, half=0.0, deviation=5.0)[:, windows.DRAWN]
+    np.testing.assert_allclose([drawn.mean(), drawn.std()], [34.5, 5], atol=0.15)
+    other = windows.plan(2_000_000, 35, 1, 1, half=0.0, deviation=5.0)[:, windows.DRAWN]
+    assert (drawn[:50] != other[:50]).any()
+
+
+@pytest.mark.parametrize("steps", [2, 35, 36, 37, 71, 100])
+def test_evaluation_misses_nothing(steps):
+    plan = windows.even_plan(steps, 35)
+    covered = np.concatenate([np.arange(start, start + length) for start, length, _ in plan])
+    np.testing.assert_array_equal(covered, np.arange(steps - 1))
+
+
+def test_batches_are_windows_of_the_rows():
+    rows = windows.rows(np.arange(60), 2, 4)
+    plan = windows.plan(len(rows), 4, 0, 0, half=0.5)
+    found = list(windows.batches(rows, plan))
+    assert len(found) == len(plan)
+    for (tokens, targets, line), (start, length, _) in zip(found, plan, strict=True):
+        np.testing.assert_array_equal(tokens, rows[start : start + length])
+        np.testing.assert_array_equal(targets, rows[start + 1 : start + length + 1])
+        assert line[windows.START] == start
+    later = list(windows.batches(rows, plan[2:]))
+    np.testing.assert_array_equal(later[0][0], found[2][0])
+    assert windows.batches(rows, plan).element_spec[0].shape.as_list() == [None, 2]
