@@ -67,6 +67,35 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
         raise flags.IllegalFlagValueError(f"--{error}") from error
 
 
+def start(
+    name: str, flag_values: flags.FlagValues, default_preset: str, config_class: type[Config]
+) -> tuple[Config, str]:
+    """Reads the command line of a run, says the first line, and sets TensorFlow up.
+
+    Args:
+        name: The binary's.
+        flag_values: Parsed, after `define`.
+        default_preset: The preset's name when `--preset` was not given.
+        config_class: The kind of run.
+
+    Returns:
+        `(config, work directory)`; the directory is `runs/PRESET` where none was given.
+
+    Raises:
+        UserError, flags.IllegalFlagValueError: See `config_from`.
+    """
+    config = config_from(flag_values, default_preset, config_class)
+    preset = flag_values["preset"].value or default_preset
+    workdir = flag_values["workdir"].value
+    if workdir is None:
+        workdir = f"runs/{preset}"
+    print(f"{name}: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    from darts_tf import runtime  # here, so that --help waits for nothing
+
+    runtime.configure(config.threads, config.jit_compile)
+    return config, workdir
+
+
 def _define_field(field: dataclasses.Field, flag_values: flags.FlagValues, original: str) -> None:
     """One flag for one field, by the field's type."""
     check = field.metadata["check"]

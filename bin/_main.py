@@ -67,6 +67,11 @@ def run(name, main, define_flags, argv=None, positional=None):
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
 
 
+def sayer(name):
+    """Returns a function that prints lines of progress on stderr, with the binary's name before each."""
+    return lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
+
+
 def _exit(name, message, status):
     line = " ".join(str(message).split())
     print(f"{name}: {'' if status == 130 else 'error: '}{line}", file=sys.stderr)

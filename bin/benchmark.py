@@ -21,6 +21,8 @@ COMMON |= {"learning_rate": 0.025, "threads": 0, "order": "second", "hvp": "fini
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
+_say = _main.sayer("darts-benchmark")
+
 
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
@@ -76,10 +78,6 @@ def benchmark(flag_values):
             config, steps, _say
         )
     print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
-
-
-def _say(line):
-    print(f"darts-benchmark: {line}", file=sys.stderr, flush=True)
 
 
 def main(argv=None):

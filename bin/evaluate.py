@@ -1,5 +1,6 @@
 """Tests a trained network: `darts-evaluate --workdir=runs/digits_train`."""
 
+import json
 import sys
 
 from absl import flags
@@ -12,6 +13,8 @@ FLAGS = {
     "dataset": "cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
     "data_dir": "where the images lie; that of the work directory if not given",
 }
+
+_say = _main.sayer("darts-evaluate")
 
 
 def define_flags(to):
@@ -38,11 +41,7 @@ def evaluate(flag_values):
     from darts_tf.training import evaluation
 
     result = evaluation.evaluate(**asked, say=_say)
-    print(evaluation.as_json(result) if flag_values["format"].value == "json" else evaluation.text(result))
-
-
-def _say(line):
-    print(f"darts-evaluate: {line}", file=sys.stderr, flush=True)
+    print(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
 
 
 def main(argv=None):

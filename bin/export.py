@@ -6,6 +6,8 @@ from absl import flags
 
 from darts_tf.bin import _main
 
+_say = _main.sayer("darts-export")
+
 
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
@@ -35,10 +37,6 @@ def export(flag_values):
     from darts_tf.export import exporting
 
     print(exporting.export(**asked, formats=flag_values["format"].value, say=_say))
-
-
-def _say(line):
-    print(f"darts-export: {line}", file=sys.stderr, flush=True)
 
 
 def main(argv=None):

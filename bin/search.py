@@ -18,16 +18,8 @@ def search(flag_values):
 
     With no flags it searches on handwritten digits that need no download.
     """
-    config = _flags.config_from(flag_values, DEFAULT_PRESET, SearchConfig)
-    preset = flag_values["preset"].value or DEFAULT_PRESET
-    workdir = flag_values["workdir"].value
-    if workdir is None:
-        workdir = f"runs/{preset}"
-    print(f"darts-search: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
-    from darts_tf import runtime  # here, so that --help waits for nothing
-
-    runtime.configure(config.threads, config.jit_compile)
-    from darts_tf.training import search as training
+    config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, SearchConfig)
+    from darts_tf.training import search as training  # here, so that --help waits for nothing
 
     genotype = training.search(config, workdir)
     if genotype is None:

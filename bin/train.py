@@ -18,16 +18,8 @@ def train(flag_values):
 
     With no flags it trains the paper's cell on handwritten digits that need no download.
     """
-    config = _flags.config_from(flag_values, DEFAULT_PRESET, TrainConfig)
-    preset = flag_values["preset"].value or DEFAULT_PRESET
-    workdir = flag_values["workdir"].value
-    if workdir is None:
-        workdir = f"runs/{preset}"
-    print(f"darts-train: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
-    from darts_tf import runtime  # here, so that --help waits for nothing
-
-    runtime.configure(config.threads, config.jit_compile)
-    from darts_tf.training import classification
+    config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, TrainConfig)
+    from darts_tf.training import classification  # here, so that --help waits for nothing
 
     summary = classification.train(config, workdir)
     if summary is None:
