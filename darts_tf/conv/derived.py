@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf.conv.cells import Cell
-from darts_tf.conv.networks import Stateless, reduction_cells
+from darts_tf.conv.networks import Stateless, check_sizes, classify, reduction_cells
 from darts_tf.conv.norm import BatchNorm
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
@@ -80,7 +80,7 @@ class AuxiliaryHead(keras.layers.Layer):
         x = tf.nn.relu(self.conv_1(x, training=training))
         missing = [[0, max(0, 2 - size)] for size in x.shape[1:3]]  # one row or column where the input has just one
         x = tf.nn.relu(self.conv_2(tf.pad(x, [[0, 0], *missing, [0, 0]]), training=training))
-        return tf.matmul(tf.reduce_mean(x, (1, 2)), tf.cast(self.classifier.value, x.dtype)) + self.bias.value
+        return classify(x, self.classifier, self.bias)["logits"]
 
     def _window(self, size):
         """Returns `(size, stride)` of the pooling along an axis."""
@@ -128,11 +128,8 @@ class DerivedNetwork(Stateless, keras.Model):
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.auxiliary = init_channels, num_cells, auxiliary
         self._check()
-        widths, channels, reduction = (
-            self.make_stem(image_shape[-1], init_channels),
-            init_channels,
-            self.reduction_before,
-        )
+        widths = self.make_stem(image_shape[-1], init_channels)
+        channels, reduction = init_channels, self.reduction_before
         self.auxiliary_after = reduction_cells(num_cells)[1]
         self.cells, self.auxiliary_head = [], None
         for index in range(num_cells):
@@ -161,13 +158,7 @@ class DerivedNetwork(Stateless, keras.Model):
         raise NotImplementedError
 
     def _check(self):
-        if self.num_classes < 2:
-            raise UserError(f"A classifier needs at least 2 classes. Received: num_classes={self.num_classes}.")
-        if self.num_cells < 3:
-            raise UserError(
-                "A derived network needs at least 3 cells, for its two reductions at one and two thirds. "
-                f"Received: num_cells={self.num_cells}."
-            )
+        check_sizes("A derived network", self.num_classes, self.num_cells)
         even_channels(self.init_channels)
         height, width, _ = self.image_shape
         if min(height, width) < self.smallest:
@@ -234,11 +225,7 @@ class DerivedNetwork(Stateless, keras.Model):
             stages[f"cell{index}"] = s1
             if training and self.auxiliary_head is not None and index == self.auxiliary_after:
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)
-        stages["pooled"] = tf.reduce_mean(s1, (1, 2))
-        stages["logits"] = (
-            tf.matmul(tf.cast(stages["pooled"], self.bias.dtype), self.classifier.value) + self.bias.value
-        )
-        return stages
+        return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs):
         """Returns `(logits, auxiliary logits or None)` in training mode of `(images, drop factors or None)`."""

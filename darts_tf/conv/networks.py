@@ -15,6 +15,32 @@ def reduction_cells(num_cells: int) -> tuple[int, int]:
     return num_cells // 3, 2 * num_cells // 3
 
 
+def check_sizes(network: str, num_classes: int, num_cells: int) -> None:
+    """Raises UserError unless there are two classes and three cells at least; `network` is what to call it."""
+    if num_classes < 2:
+        raise UserError(f"A classifier needs at least 2 classes. Received: num_classes={num_classes}.")
+    if num_cells < 3:
+        raise UserError(
+            f"{network} needs at least 3 cells, for its two reductions at one and two thirds. "
+            f"Received: num_cells={num_cells}."
+        )
+
+
+def classify(x, kernel, bias) -> dict:
+    """Averages over positions and classifies, in the type of the weights.
+
+    Args:
+        x: `(N, H, W, C)`.
+        kernel: `(C, classes)`, a variable.
+        bias: `(classes,)`, a variable.
+
+    Returns:
+        `pooled`, `(N, C)`, and `logits`, `(N, classes)`.
+    """
+    pooled = tf.reduce_mean(x, (1, 2))
+    return {"pooled": pooled, "logits": tf.matmul(tf.cast(pooled, bias.dtype), kernel.value) + bias.value}
+
+
 class Stateless:
     """What training asks of a network: to run on given weights, and to tell its statistics instead of writing them."""
 
@@ -116,13 +142,7 @@ class ConvSupernet(Stateless, keras.Model):
 
     @staticmethod
     def _check(num_classes, num_cells, num_nodes, concat, primitives):
-        if num_classes < 2:
-            raise UserError(f"A classifier needs at least 2 classes. Received: num_classes={num_classes}.")
-        if num_cells < 3:
-            raise UserError(
-                f"The supernet needs at least 3 cells, for its two reductions at one and two thirds. "
-                f"Received: num_cells={num_cells}."
-            )
+        check_sizes("The supernet", num_classes, num_cells)
         if num_nodes < 1 or not 0 <= concat <= num_nodes:
             raise UserError(
                 f"A cell concatenates at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
@@ -155,11 +175,7 @@ class ConvSupernet(Stateless, keras.Model):
         for index, cell in enumerate(self.cells):
             s0, s1 = s1, cell(s0, s1, reduce if cell.reduction else normal, training=training)
             stages[f"cell{index}"] = s1
-        stages["pooled"] = tf.reduce_mean(s1, (1, 2))
-        stages["logits"] = (
-            tf.matmul(tf.cast(stages["pooled"], self.bias.dtype), self.classifier.value) + self.bias.value
-        )
-        return stages
+        return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs):
         """Returns the logits of images in training mode."""
