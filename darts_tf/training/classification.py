@@ -144,9 +144,7 @@ class TrainTask:
         def step(batch, number, now):
             return self.step(batch, *now, tf.stack([tf.constant(self.config.seed, tf.int64), number]))
 
-        if self.config.jit_compile:
-            step = tf.function(step, autograph=False, jit_compile=True)
-        run = steps_in_graph(step, ["loss", "correct", "gradient_norm"])
+        run = steps_in_graph(step, ["loss", "correct", "gradient_norm"], self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             run.get_concrete_function(self.iterators, tf.constant(1), now)
         return run
@@ -160,10 +158,13 @@ class TrainTask:
             "gradient_norm": sums["gradient_norm"] / steps,
         }
 
-    def evaluate(self, split, indices) -> dict[str, float]:
-        """Returns loss, top-1 and (of more than five classes) top-5 accuracy, without augmentation."""
+    def evaluate(self, split, indices, evaluator=None) -> dict[str, float]:
+        """Returns loss, top-1 and (of more than five classes) top-5 accuracy, without augmentation.
+
+        The network is the present one, unless an `Evaluator` of another is given.
+        """
         d = self.data.dataset
-        found = self.evaluator(
+        found = (evaluator or self.evaluator)(
             images.evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std)
         )
         names = ("loss", "accuracy", "top5_accuracy")[: 2 if len(d.class_names) <= 5 else 3]
@@ -261,8 +262,7 @@ def summary_of(task, history) -> dict:
     """
     data, dataset = task.data, task.data.dataset
     watched = data.watched[0]
-    best = max(history, key=lambda record: record["valid_accuracy"])
-    found = {"best": best, "last": history[-1]}
+    found = {"best": max(history, key=lambda record: record["valid_accuracy"]), "last": history[-1]}
     found = {
         which: {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
         | {"epoch": record["epoch"]}
@@ -270,10 +270,12 @@ def summary_of(task, history) -> dict:
     }
     recommended = "best" if watched == "validation" else "last"
     if watched == "validation" and dataset.test is not None:
-        for which in found:
-            network = load_network(task.workdir.path / f"{which}.keras")
-            task.evaluator = Evaluator(lambda batch, network=network: network(batch, training=False))
-            tested = task.evaluate(dataset.test, np.arange(len(dataset.test)))
+        everything = np.arange(len(dataset.test))
+        last = best = task.evaluate(dataset.test, everything)
+        if found["best"]["epoch"] != found["last"]["epoch"]:
+            network = load_network(task.workdir.path / "best.keras")
+            best = task.evaluate(dataset.test, everything, Evaluator(lambda batch: network(batch, training=False)))
+        for which, tested in (("best", best), ("last", last)):
             found[which] |= {f"test_{name}": value for name, value in tested.items()}
     chosen = found[recommended]
     test = chosen.get("test_accuracy") if watched == "validation" else chosen["accuracy"]

@@ -1,6 +1,5 @@
 """How good a network is on held-out images: loss, top-1 and top-5 accuracy, throughput."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -111,7 +110,9 @@ def evaluate(
     say(f"reading {dataset} ...")
     size = shape[0] if shape[0] == shape[1] else 0
     fraction = config.get("eval_crop", 1.0)
-    data = images.load(dataset, data_dir, size, 0, shape[-1], center_fraction=fraction)
+    # The indices of a validation part count what the run had kept of the training images.
+    limit = config.get("max_train_examples", 0) if split == "valid" else 0
+    data = images.load(dataset, data_dir, size, limit, shape[-1], config.get("seed", 0), center_fraction=fraction)
     if data.image_shape != tuple(shape) or len(data.class_names) != classes:
         raise UserError(
             f"The data do not fit the network: expected {classes} classes of {'x'.join(map(str, shape))} images. "
@@ -120,8 +121,6 @@ def evaluate(
     if split == "valid":
         if not workdir or not (pathlib.Path(workdir) / "split.json").exists() or dataset != config["dataset"]:
             raise UserError("Only a work directory whose run held images out has a validation split. Use --split=test.")
-        if limit := config["max_train_examples"]:
-            data = images.load(dataset, data_dir, size, limit, shape[-1], config["seed"], center_fraction=fraction)
         indices = images.load_split(pathlib.Path(workdir) / "split.json")[1]
     part = data.test if split == "test" else data.train
     if part is None:
@@ -169,8 +168,3 @@ def text(result: dict) -> str:
     width = max(map(len, shown))
     plain = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in shown.items()}
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in plain.items())
-
-
-def as_json(result: dict) -> str:
-    """Returns what `evaluate` found on one line."""
-    return json.dumps(result)

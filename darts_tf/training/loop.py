@@ -210,17 +210,20 @@ class Loop:
         self.saved_at = time.monotonic()
 
 
-def steps_in_graph(step, names):
+def steps_in_graph(step, names, jit_compile: bool = False):
     """Returns a traced function that takes many steps without a return to Python.
 
     Args:
         step: `(*batches, rate) -> dict` of scalars.
         names: Which of them to return.
+        jit_compile: Whether XLA compiles a step.
 
     Returns:
         `(iterators, count, rate) -> {name: (count,)}`; count and rate (or what else holds for an epoch, as a structure
         of tensors) are tensors, so nothing is traced again.
     """
+    if jit_compile:
+        step = tf.function(step, autograph=False, jit_compile=True)
 
     @tf.function(autograph=False, reduce_retracing=True)
     def run(iterators, count, rate):

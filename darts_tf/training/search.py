@@ -124,10 +124,8 @@ class SearchTask:
         def step(train_batch, valid_batch, rate):
             return self.step(train_batch, valid_batch, rate, moves)
 
-        if self.config.jit_compile:
-            step = tf.function(step, autograph=False, jit_compile=True)
         names = ["loss", "correct", "gradient_norm"] + (["valid_loss"] if moves else [])
-        run = steps_in_graph(step, names)
+        run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             run.get_concrete_function(self.iterators, tf.constant(1), rate)
         return run
