@@ -1,5 +1,6 @@
 """What several tests share: the folder of golden numbers, and the floating-point type a test runs in."""
 
+import contextlib
 import os
 import pathlib
 
@@ -20,25 +21,30 @@ def golden():
     return GOLDEN
 
 
-def _in_type(name):
+@contextlib.contextmanager
+def in_type(name):
     """Lets Keras make variables of a type; afterwards its default is what it was."""
     import keras
 
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(name)
     keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
-    yield name
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(policy)
+    try:
+        yield name
+    finally:
+        keras.config.set_floatx(before)
+        keras.config.set_dtype_policy(policy)
 
 
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     """Runs a test in both types."""
-    yield from _in_type(request.param)
+    with in_type(request.param) as name:
+        yield name
 
 
 @pytest.fixture
 def float64():
     """Runs a test in float64."""
-    yield from _in_type("float64")
+    with in_type("float64") as name:
+        yield name

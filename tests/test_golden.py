@@ -10,10 +10,10 @@ import json
 import re
 from unittest import mock
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import in_type
 
 from darts_tf import architect, bilevel, genotype, optimizers
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
@@ -320,14 +320,8 @@ def norms(named):
 
 @functools.cache
 def searches(folder, dtype):
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-    try:
+    with in_type(dtype):
         return Search(folder, dtype)
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import functools
 import re
 from unittest import mock
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import test_golden
+from conftest import in_type
 from test_golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
 
 from darts_tf import architect, bilevel, genotype, optimizers
@@ -126,14 +126,8 @@ def named(net, pairs, order):
 
 @functools.cache
 def searches(folder, dtype):
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(dtype)
-    keras.config.set_dtype_policy(dtype)
-    try:
+    with in_type(dtype):
         return Search(folder, dtype)
-    finally:
-        keras.config.set_floatx(before[0])
-        keras.config.set_dtype_policy(before[1])
 
 
 @pytest.fixture
