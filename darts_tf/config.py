@@ -36,8 +36,6 @@ class Run(Config):
     epochs: int = field(50, "passes over the training examples", at_least(1))
     batch_size: int = field(64, "examples in a batch", at_least(1))
     learning_rate: float = field(0.025, "learning rate of the weights in epoch 0", above(0))
-    learning_rate_min: float = field(0.0, "where the cosine schedule of the weights would end", at_least(0))
-    momentum: float = field(0.9, "momentum of the weights' SGD", fraction())
     weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
     seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
@@ -52,78 +50,14 @@ class Run(Config):
     keep_checkpoints: int = field(2, "how many of the newest checkpoints are kept", at_least(1), True)
     tensorboard: bool = field(True, "write TensorBoard files into the work directory", None, True)
 
-    def _check_together(self) -> None:
-        self._refuse(
-            self.learning_rate_min > self.learning_rate,
-            f"learning_rate_min must be at most learning_rate={self.learning_rate}. "
-            f"Received: learning_rate_min={self.learning_rate_min}",
-        )
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ImageRun(Run):
-    """What every run on images has: their source, their augmentation, the size of the network."""
+class Search(Run):
+    """What every search has: its cell, and how the alphas are trained."""
 
-    dataset: str = field(
-        "cifar10", "the images; digits is embedded", one_of("cifar10", "digits", "folder", "npz", "imagenet2012")
-    )
-    data_dir: str = field("", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True)
-    image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", at_least(0))
-    max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
-    split: str = field(
-        "index",
-        "how the examples are split: index = first against last, stratified = shuffled within each class",
-        one_of("index", "stratified"),
-    )
-    valid_examples: int = field(0, "how many held-out examples are evaluated after each epoch; 0 = all", at_least(0))
-    crop_padding: int = field(4, "pixels of zero padding before the random crop; 0 = no crop", at_least(0))
-    flip: bool = field(True, "mirror half of the training images left to right")
-    cutout: int = field(0, "side in pixels of the square that is cut out of training images; 0 = off", at_least(0))
-    init_channels: int = field(16, "channels of the first cells; doubled at each reduction", at_least(1))
-    num_cells: int = field(8, "cells of the network, two of them reduction cells", at_least(3))
-    operations_file: str = field("", "a Python file that adds operations of your own; it is executed")
-
-    def _check_together(self) -> None:
-        super()._check_together()
-        self._refuse(
-            self.dataset in ("folder", "npz") and not self.data_dir,
-            f"data_dir must say where the data lies when dataset={self.dataset}. Received: data_dir=''",
-        )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SearchConfig(ImageRun):
-    """One search for convolutional cells; the defaults are the CIFAR-10 search of the original code.
-
-    Reference: Liu et al., arXiv:1806.09055, section 3.1.1 and appendix A.1; `cnn/train_search.py` and
-    `cnn/architect.py` of quark0/darts at f276dd3.
-    """
-
-    kind = "search"
-    binary = "darts-search"
-
-    learning_rate_min: float = changed(Run, "learning_rate_min", 0.001)
-    seed: int = changed(Run, "seed", 2)
-
-    # The split.
-    train_portion: float = field(
-        0.5,
-        "share of the examples that trains the weights; the rest trains the alphas",
-        Check("above 0 and below 1", lambda value: 0 < value < 1),
-    )
-
-    # The supernet.
     num_nodes: int = field(4, "intermediate nodes of a cell", at_least(1))
     concat: int = field(0, "how many of the last nodes form the cell's output; 0 = all", at_least(0))
-    stem_multiplier: int = field(3, "channels of the stem as a multiple of init_channels", at_least(1))
     primitives: tuple = field(CONV_PRIMITIVES, "names of the candidate operations, comma separated", _distinct_names())
-    bn_eval: str = field(
-        "running",
-        "statistics that batch norm uses in the supernet's validation: running averages or those of the batch",
-        one_of("running", "batch"),
-    )
-
-    # Training the alphas.
     order: str = field(
         "second",
         "gradient of the alphas: second = through one virtual step of the weights, first = without",
@@ -161,6 +95,74 @@ class SearchConfig(ImageRun):
             self.warmup_epochs > self.epochs,
             f"warmup_epochs must be at most epochs={self.epochs}. Received: warmup_epochs={self.warmup_epochs}",
         )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageRun(Run):
+    """What every run on images has: their source, their augmentation, the size of the network."""
+
+    learning_rate_min: float = field(0.0, "where the cosine schedule of the weights would end", at_least(0))
+    momentum: float = field(0.9, "momentum of the weights' SGD", fraction())
+    dataset: str = field(
+        "cifar10", "the images; digits is embedded", one_of("cifar10", "digits", "folder", "npz", "imagenet2012")
+    )
+    data_dir: str = field("", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True)
+    image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", at_least(0))
+    max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
+    split: str = field(
+        "index",
+        "how the examples are split: index = first against last, stratified = shuffled within each class",
+        one_of("index", "stratified"),
+    )
+    valid_examples: int = field(0, "how many held-out examples are evaluated after each epoch; 0 = all", at_least(0))
+    crop_padding: int = field(4, "pixels of zero padding before the random crop; 0 = no crop", at_least(0))
+    flip: bool = field(True, "mirror half of the training images left to right")
+    cutout: int = field(0, "side in pixels of the square that is cut out of training images; 0 = off", at_least(0))
+    init_channels: int = field(16, "channels of the first cells; doubled at each reduction", at_least(1))
+    num_cells: int = field(8, "cells of the network, two of them reduction cells", at_least(3))
+    operations_file: str = field("", "a Python file that adds operations of your own; it is executed")
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.learning_rate_min > self.learning_rate,
+            f"learning_rate_min must be at most learning_rate={self.learning_rate}. "
+            f"Received: learning_rate_min={self.learning_rate_min}",
+        )
+        self._refuse(
+            self.dataset in ("folder", "npz") and not self.data_dir,
+            f"data_dir must say where the data lies when dataset={self.dataset}. Received: data_dir=''",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchConfig(ImageRun, Search):
+    """One search for convolutional cells; the defaults are the CIFAR-10 search of the original code.
+
+    Reference: Liu et al., arXiv:1806.09055, section 3.1.1 and appendix A.1; `cnn/train_search.py` and
+    `cnn/architect.py` of quark0/darts at f276dd3.
+    """
+
+    kind = "search"
+    binary = "darts-search"
+
+    learning_rate_min: float = changed(ImageRun, "learning_rate_min", 0.001)
+    seed: int = changed(Run, "seed", 2)
+
+    # The split.
+    train_portion: float = field(
+        0.5,
+        "share of the examples that trains the weights; the rest trains the alphas",
+        Check("above 0 and below 1", lambda value: 0 < value < 1),
+    )
+
+    # The supernet.
+    stem_multiplier: int = field(3, "channels of the stem as a multiple of init_channels", at_least(1))
+    bn_eval: str = field(
+        "running",
+        "statistics that batch norm uses in the supernet's validation: running averages or those of the batch",
+        one_of("running", "batch"),
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

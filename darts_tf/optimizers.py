@@ -22,7 +22,7 @@ def sgd_update(weights, gradients, buffers, *, rate, momentum, weight_decay):
     Args:
         weights: Tensors, any shape.
         gradients: One per weight, same shapes.
-        buffers: Momentum buffers, same shapes; zeros before the first step.
+        buffers: Momentum buffers, same shapes; zeros before the first step. An empty list without momentum.
         rate: Learning rate, a Python or tensor scalar.
         momentum: Scalar in [0, 1).
         weight_decay: L2 coefficient.
@@ -33,7 +33,10 @@ def sgd_update(weights, gradients, buffers, *, rate, momentum, weight_decay):
     Source: torch.optim.SGD, as `cnn/train_search.py` of the original uses it.
     """
     rate, momentum, weight_decay = _scalars(weights[0].dtype, rate, momentum, weight_decay)
-    buffers = [momentum * b + (g + weight_decay * w) for w, g, b in zip(weights, gradients, buffers, strict=True)]
+    decayed = [g + weight_decay * w for w, g in zip(weights, gradients, strict=True)]
+    if not buffers:
+        return [w - rate * g for w, g in zip(weights, decayed, strict=True)], []
+    buffers = [momentum * b + g for b, g in zip(buffers, decayed, strict=True)]
     return [w - rate * b for w, b in zip(weights, buffers, strict=True)], buffers
 
 
@@ -151,7 +154,7 @@ class SGD:
         self.targets = list(variables)
         self.momentum = momentum
         self.weight_decay = weight_decay
-        self.buffers = _slots(self.targets)
+        self.buffers = _slots(self.targets) if momentum else []
 
     @property
     def variables(self) -> list:
@@ -222,16 +225,24 @@ class ASGD:
         self.lagged_rate = tf.Variable(tf.zeros((), self.averages[0].dtype), trainable=False)
 
     @property
+    def buffers(self) -> list:
+        """What a step writes beside the weights: the means, the number of steps, and the rate for the next one."""
+        return [*self.averages, self.step, self.lagged_rate]
+
+    @property
     def variables(self) -> list:
         """What a checkpoint has to hold."""
-        return [*self.averages, self.step, self.lagged_rate]
+        return self.buffers
+
+    def update(self, weights, gradients, rate):
+        """Returns `(weights, buffers)` one step ahead, from the present buffers; writes nothing."""
+        step = self.step + 1
+        weights, averages, lagged = asgd_update(
+            weights, gradients, self.averages, step, self.lagged_rate, rate=rate, **self.rule
+        )
+        return weights, [*averages, step, lagged]
 
     def apply(self, gradients, rate) -> None:
         """Moves the variables by one step."""
-        step = self.step.assign_add(1)
-        weights = [tf.convert_to_tensor(v) for v in self.targets]
-        new = asgd_update(weights, gradients, self.averages, step, self.lagged_rate, rate=rate, **self.rule)
-        for variables, tensors in zip(
-            (self.targets, self.averages, [self.lagged_rate]), (*new[:2], [new[2]]), strict=True
-        ):
-            assign(variables, tensors)
+        weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
+        assign(self.targets + self.buffers, weights + buffers)

@@ -134,8 +134,8 @@ def test_differences_tell_both_values_and_can_leave_out_what_may_change():
     assert old.differences(new) == [
         "epochs: 50 -> 3",
         "threads: 0 -> 1",
-        "data_dir: '' -> /d",
         "primitives: " + ",".join(PRIMITIVES) + " -> none,skip_connect",
+        "data_dir: '' -> /d",
     ]
     assert [d.split(":")[0] for d in old.differences(new, include_resumable=False)] == ["epochs", "primitives"]
 

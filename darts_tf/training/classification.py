@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import sys
 import time
 
 import keras
@@ -16,12 +15,12 @@ from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
-from darts_tf.training.loop import Loop, steps_in_graph
+from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
-from darts_tf.training.reporting import Reporter
+from darts_tf.training.session import run, session
 from darts_tf.training.step import TrainStep
 from darts_tf.training.trained import load_network, save_data_facts, save_network
-from darts_tf.workdir import WorkDir, write_json
+from darts_tf.workdir import write_json
 
 NETWORKS = {"cifar": CifarNetwork, "imagenet": ImageNetNetwork}
 
@@ -92,7 +91,7 @@ class TrainTask:
 
     def __init__(self, config, data, workdir, reporter):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
-        self.epochs, self.steps_per_epoch = config.epochs, len(data.train_indices) // config.batch_size
+        self.epoch_steps = [len(data.train_indices) // config.batch_size] * config.epochs
         dataset = data.dataset
         self.network = build_network(config, dataset.image_shape, len(dataset.class_names))
         self.step = TrainStep(self.network, config)
@@ -209,33 +208,29 @@ def train(config, workdir, out=None, tensorboard=None):
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
     data = Data(config)
     watched = data.watched[0]
-    with WorkDir(workdir) as directory:
-        total = config.epochs * (len(data.train_indices) // config.batch_size)
-        events = config.tensorboard if tensorboard is None else tensorboard
-        with Reporter(directory, total, events, out or sys.stdout, held_out=watched) as reporter:
-            with reporter.working("building the network", "network built"):
-                task = TrainTask(config, data, directory, reporter)
-            for change in directory.open_for(config):
-                reporter.message(f"changed since the last start: {change}")
-            genotypes.save(genotype, directory.path / "genotype.json")
-            draw(genotype, directory.plots, reporter.message)
-            save_data_facts(directory.path, data.dataset)
-            if data.valid_indices is not None:
-                images.save_split(directory.path / "split.json", data.train_indices, data.valid_indices)
-            reporter.message(_introduction(task, data, total))
-            if watched == "test":
-                reporter.message(
-                    "the test images are watched, as in the original; --train_portion=0.9 keeps some apart"
-                )
-            loop = Loop(task, directory, config, reporter)
-            if not loop.run():
-                reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
-                return None
-            save_network(task.network, directory.path / "last.keras")
-            tests = watched == "validation" and data.dataset.test is not None
-            with reporter.working("testing", "tested") if tests else contextlib.nullcontext():
-                summary = summary_of(task, loop.history)
-            write_json(directory.path / "summary.json", summary)
+    total = config.epochs * (len(data.train_indices) // config.batch_size)
+
+    def build(directory, reporter):
+        return TrainTask(config, data, directory, reporter)
+
+    opened = session(config, workdir, total, "network", build, watched, out, tensorboard)
+    with opened as (task, directory, reporter):
+        genotypes.save(genotype, directory.path / "genotype.json")
+        draw(genotype, directory.plots, reporter.message)
+        save_data_facts(directory.path, data.dataset)
+        if data.valid_indices is not None:
+            images.save_split(directory.path / "split.json", data.train_indices, data.valid_indices)
+        reporter.message(_introduction(task, data, total))
+        if watched == "test":
+            reporter.message("the test images are watched, as in the original; --train_portion=0.9 keeps some apart")
+        loop = run(task, directory, config, reporter)
+        if loop is None:
+            return None
+        save_network(task.network, directory.path / "last.keras")
+        tests = watched == "validation" and data.dataset.test is not None
+        with reporter.working("testing", "tested") if tests else contextlib.nullcontext():
+            summary = summary_of(task, loop.history)
+        write_json(directory.path / "summary.json", summary)
     return summary
 
 
@@ -254,9 +249,9 @@ def summary_of(task, history) -> dict:
     """Says what a finished run found.
 
     Returns:
-        `parameters` and `macs` (without the auxiliary head; at `image_shape`), `seconds` of all epochs, `genotype`,
-        `selected_on` and `recommended_weights`: the best epoch where validation images told which it is, else the
-        last, because the best one on test images is chosen too well. `best` and `last` hold `epoch`, `accuracy` (of
+        `metric` and `better`: which way it is compared; `parameters` and `macs` (without the auxiliary head; at
+        `image_shape`), `seconds` of all epochs, `genotype`, `selected_on` and
+        `recommended_weights`: the best epoch where validation images told which it is, else the last, because the best one on test images is chosen too well. `best` and `last` hold `epoch`, `accuracy` (of
         the watched images) and, where a validation part was watched and there are test images, `test_accuracy`;
         `valid_accuracy` and `test_accuracy` are those of the recommended weights, None where nothing measured them.
     """
@@ -280,11 +275,13 @@ def summary_of(task, history) -> dict:
     chosen = found[recommended]
     test = chosen.get("test_accuracy") if watched == "validation" else chosen["accuracy"]
     return {
+        "metric": "accuracy",
+        "better": "higher",
         "parameters": task.network.parameters,
         "macs": task.network.macs(),
         "image_shape": list(dataset.image_shape),
         "classes": len(dataset.class_names),
-        "epochs": task.epochs,
+        "epochs": task.config.epochs,
         "seconds": round(math.fsum(record["seconds"] for record in history), 1),
         "selected_on": watched,
         "recommended_weights": recommended,

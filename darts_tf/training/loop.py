@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -25,13 +26,11 @@ class Task(Protocol):
     """What the loop asks of a kind of training.
 
     Attributes:
-        epochs: How many.
-        steps_per_epoch: Steps in each.
+        epoch_steps: Steps of each epoch.
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
     """
 
-    epochs: int
-    steps_per_epoch: int
+    epoch_steps: Sequence[int]
     variables: dict[str, list]
 
     def start(self, step: int) -> None:
@@ -118,11 +117,17 @@ class Loop:
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
         self.step, self.sums, self.history = 0, {}, []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
+        self.ends = np.cumsum(task.epoch_steps)  # global steps after which epochs end
 
     @property
     def total(self) -> int:
         """Steps of the whole run."""
-        return self.task.epochs * self.task.steps_per_epoch
+        return int(self.ends[-1])
+
+    @property
+    def epoch(self) -> int:
+        """The present epoch, from 0; at its end already the next."""
+        return int(np.searchsorted(self.ends, self.step, "right"))
 
     def run(self) -> bool:
         """Runs until the end, or until it is told to stop; returns whether it reached the end.
@@ -133,9 +138,9 @@ class Loop:
         self._resume()
         with Stop().listening() as stop:
             while self.step < self.total:
-                epoch, done = divmod(self.step, self.task.steps_per_epoch)
-                self._steps(epoch, min(self.per_loop, self.task.steps_per_epoch - done))
-                if self.step % self.task.steps_per_epoch == 0:
+                epoch = self.epoch
+                self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
+                if self.step == self.ends[epoch]:
                     self._end_epoch(epoch)
                 if stop.signal is not None and self.step < self.total:
                     self._save()
@@ -152,7 +157,7 @@ class Loop:
             self.reporter.message(
                 f"resuming at step {self.step} of {self.total} from {self.checkpoints.path(self.step)}"
             )
-        self.reporter.resume(self.step // self.task.steps_per_epoch)
+        self.reporter.resume(self.epoch)
         self._rewrite_history()
         self.task.resumed(self.history)
         self.task.start(self.step)
@@ -175,9 +180,9 @@ class Loop:
         self.sums["steps"] = self.sums.get("steps", 0) + count
         if not self.config.steps_per_loop:
             self.per_loop = max(1, min(round(count * LOOP_SECONDS / max(seconds, 1e-3)), 2 * self.per_loop))
-        done = self.step - epoch * self.task.steps_per_epoch
-        metrics = self.task.summarise(self.sums)
-        self.reporter.progress(epoch + 1, self.task.epochs, done, self.task.steps_per_epoch, metrics)
+        steps, metrics = self.task.epoch_steps[epoch], self.task.summarise(self.sums)
+        done = steps - (int(self.ends[epoch]) - self.step)
+        self.reporter.progress(epoch + 1, len(self.ends), done, steps, metrics, self.step)
 
     def _check_finite(self, values, first):
         for name, numbers in values.items():

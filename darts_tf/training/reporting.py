@@ -30,11 +30,11 @@ from darts_tf.workdir import WorkDir, remove_temporaries
 PLAIN_SECONDS = 10.0
 """Where there is no terminal: seconds between two lines of progress."""
 
-_LABELS = {"train_accuracy": "training accuracy", "train_loss": "training loss"}
+_LABELS = {f"train_{what}": f"training {what}" for what in ("accuracy", "loss", "perplexity")}
 
-_MEASURES = ("loss", "accuracy", "top5_accuracy")
+_MEASURES = ("loss", "accuracy", "top5_accuracy", "perplexity", "bits_per_character")
 
-_SHORT = {"train_loss": "loss", "train_accuracy": "accuracy", "loss": "loss", "accuracy": "accuracy"}  # beside a bar
+_SHORT = {f"{part}{what}": what for part in ("train_", "") for what in ("loss", "accuracy", "perplexity")}  # in a bar
 _SILENT = {"epoch", "step", "gradient_norm", "learning_rate"}  # in metrics.jsonl and TensorBoard only
 
 _CELL_PIXELS = 24  # side of one mixing weight in the heat map
@@ -109,7 +109,13 @@ class Reporter:
         self._console.line(f"{done or text} in {self._clock() - start:.1f} s")
 
     def progress(
-        self, epoch: int, epochs: int, step_in_epoch: int, steps_per_epoch: int, metrics: Mapping[str, float]
+        self,
+        epoch: int,
+        epochs: int,
+        step_in_epoch: int,
+        steps_per_epoch: int,
+        metrics: Mapping[str, float],
+        step: int | None = None,
     ) -> None:
         """Shows where the run is; cheap enough for each loop of steps.
 
@@ -117,10 +123,11 @@ class Reporter:
             epoch: From 1.
             epochs: Of the whole run.
             step_in_epoch: Steps done in this epoch.
-            steps_per_epoch: Steps of a whole epoch.
+            steps_per_epoch: Steps of this whole epoch.
             metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
+            step: Steps done in all; not given where all epochs are equally long.
         """
-        now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch
+        now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch if step is None else step
         self._recent.append((now, step))
         if self._start is None:
             self._start = now, step

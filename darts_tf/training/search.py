@@ -1,6 +1,5 @@
 """The search for a cell, from a config to a genotype."""
 
-import sys
 import time
 
 import keras
@@ -15,11 +14,11 @@ from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
-from darts_tf.training.loop import Loop, steps_in_graph
+from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
-from darts_tf.training.reporting import Reporter
+from darts_tf.training.session import run, session
 from darts_tf.training.step import SearchStep
-from darts_tf.workdir import WorkDir, write_json
+from darts_tf.workdir import write_json
 
 TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
 
@@ -74,7 +73,7 @@ class SearchTask:
     def __init__(self, config, data, workdir, reporter):
         self.config, self.workdir, self.reporter = config, workdir, reporter
         self.dataset, self.train_indices, self.valid_indices = data
-        self.epochs, self.steps_per_epoch = config.epochs, len(self.train_indices) // config.batch_size
+        self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
         self.supernet = build_supernet(config, self.dataset.image_shape, len(self.dataset.class_names))
         self.step = SearchStep(self.supernet, config)
         self.variables = self.step.variables
@@ -185,13 +184,9 @@ class SearchTask:
         edges = [f"{source}->{node + 2}" for node in nodes for source in range(node + 2)]
         for name, weights in zip(("normal", "reduction"), self.supernet.mixing_weights(), strict=True):
             self.reporter.alphas(epoch, name, weights.numpy(), edges, self.config.primitives)
-        if self.genotype == self._drawn:
-            return
-        draw(self.genotype, self.workdir.plots, self.reporter.message)
-        self._drawn = self.genotype
-        for name in ("normal", "reduction"):
-            picture = self.workdir.plots / f"{name}.png"
-            self.reporter.drawing(epoch, name, picture if picture.exists() else None)
+        if self.genotype != self._drawn:
+            show(self.genotype, epoch, ("normal", "reduction"), self.workdir, self.reporter)
+            self._drawn = self.genotype
 
 
 def search(config, workdir, out=None, tensorboard=None):
@@ -209,33 +204,47 @@ def search(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
-    out = out or sys.stdout
     add_operations(config.operations_file)
     for name in config.primitives:
         if name not in OPERATIONS:
             raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
     data = load_data(config)
     dataset, train_indices, valid_indices = data
-    with WorkDir(workdir) as directory:
-        total = config.epochs * (len(train_indices) // config.batch_size)
-        with Reporter(directory, total, config.tensorboard if tensorboard is None else tensorboard, out) as reporter:
-            with reporter.working("building the supernet", "supernet built"):
-                task = SearchTask(config, data, directory, reporter)
-            # Only now that the settings are known to make a network: a directory keeps those it was made with.
-            for change in directory.open_for(config):
-                reporter.message(f"changed since the last start: {change}")
-            images.save_split(directory.path / "split.json", train_indices, valid_indices)
-            size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
-            reporter.message(
-                f"{dataset.name}: {len(train_indices)} examples train the weights, {len(valid_indices)} the alphas; "
-                f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
-                f"{size:,} weights; {total} steps, {config.order} order"
-                + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
-            )
-            if not Loop(task, directory, config, reporter).run():
-                reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
-                return None
-            genotype = task.derive()
-            genotypes.save(genotype, directory.path / "genotype.json")
-            draw(genotype, directory.plots, reporter.message)
+    total = config.epochs * (len(train_indices) // config.batch_size)
+
+    def build(directory, reporter):
+        return SearchTask(config, data, directory, reporter)
+
+    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard)
+    with opened as (task, directory, reporter):
+        images.save_split(directory.path / "split.json", train_indices, valid_indices)
+        size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
+        reporter.message(
+            f"{dataset.name}: {len(train_indices)} examples train the weights, {len(valid_indices)} the alphas; "
+            f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
+            f"{size:,} weights; {total} steps, {order_of(config)}"
+        )
+        if run(task, directory, config, reporter) is None:
+            return None
+        return finish(task, directory, reporter)
+
+
+def show(genotype, epoch: int, names, workdir, reporter) -> None:
+    """Draws a genotype's cells into the work directory and shows them in TensorBoard."""
+    draw(genotype, workdir.plots, reporter.message)
+    for name in names:
+        picture = workdir.plots / f"{name}.png"
+        reporter.drawing(epoch, name, picture if picture.exists() else None)
+
+
+def order_of(config) -> str:
+    """Returns how a search's alphas are trained, in words."""
+    return f"{config.order} order" + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
+
+
+def finish(task, directory, reporter):
+    """Writes and draws what a search has found; returns it."""
+    genotype = task.derive()
+    genotypes.save(genotype, directory.path / "genotype.json")
+    draw(genotype, directory.plots, reporter.message)
     return genotype

@@ -13,11 +13,11 @@ def traced(function):
 
 
 class WeightStep:
-    """Moves weights and batch-norm statistics on one batch: gradient, clipping, momentum SGD.
+    """Moves weights and batch-norm statistics on one batch: gradient, clipping, SGD.
 
     Args:
         functions: An `architect.SupernetLoss`.
-        optimizer: An `optimizers.SGD` over the packed weights.
+        optimizer: An `optimizers.SGD` or `ASGD` over the packed weights.
         grad_clip: Global norm at which the gradient is clipped; 0 is off.
     """
 

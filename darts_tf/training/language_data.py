@@ -1,0 +1,96 @@
+"""The text of a run: its rows, its windows in each epoch, its files."""
+
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data import text, windows
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.workdir import write_json
+
+VOCABULARY = "vocabulary.txt"
+
+
+class TextData:
+    """What a run trains on and watches.
+
+    Args:
+        config: A `LanguageRun`.
+        deviation: Of the windows' lengths, see `windows.plan`.
+
+    Attributes:
+        corpus: A `text.Corpus`.
+        train: Rows of the training text, `(steps, batch_size)`.
+        watched: Rows of the validation text, `(steps, valid_batch_size)`.
+        epoch_steps: Windows in each epoch.
+
+    Raises:
+        UserError: The text is missing, bad or too short.
+    """
+
+    def __init__(self, config, deviation: float = 0.0):
+        self.config, self.deviation = config, deviation
+        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size)
+        words = self.corpus.train[: config.max_train_words or None]
+        self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
+        words = self.corpus.valid[: config.valid_words or None]
+        self.watched = windows.rows(words, config.valid_batch_size, config.bptt, "the validation text")
+        self.epoch_steps = [len(self.plan(epoch)) for epoch in range(config.epochs)]
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Returns an epoch's windows, see `windows.plan`."""
+        c = self.config
+        return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
+
+    def batches(self, epoch: int, position: int) -> tf.data.Dataset:
+        """Returns an epoch's windows from one on, see `windows.batches`."""
+        return windows.batches(self.train, self.plan(epoch)[position:])
+
+
+def load(dataset: str, data_dir: str, vocabulary_size: int = 0) -> text.Corpus:
+    """Loads a text by its name.
+
+    Raises:
+        UserError: It is missing or bad.
+    """
+    if dataset == "english":
+        return text.load_english(vocabulary_size)
+    if not data_dir:
+        raise UserError(
+            "data_dir must say where the text lies: a folder with train.txt, valid.txt and test.txt, or with the "
+            "original files of Penn Treebank or WikiText-2. Received: data_dir=''; --dataset=english is embedded."
+        )
+    return text.load_folder(data_dir, vocabulary_size)
+
+
+def save_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
+    """Writes `vocabulary.txt` and `data.json`; a run that goes on must have the same vocabulary.
+
+    Raises:
+        UserError: It has another; nothing has been changed then.
+    """
+    path = directory / VOCABULARY
+    if path.exists():
+        load_vocabulary(directory).check_same(corpus.vocabulary, f"The text of a run in {directory}")
+    write_atomically(path, corpus.vocabulary.to_text())
+    facts = {"dataset": corpus.name, "vocabulary_size": len(corpus.vocabulary)}
+    write_json(directory / "data.json", facts | {split: len(getattr(corpus, split)) for split in text.SPLITS})
+
+
+def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:
+    """Reads the vocabulary of a work directory, or of an exported model's assets.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    path = directory / VOCABULARY
+    try:
+        return text.Vocabulary.from_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected what darts-train writes."
+        ) from error
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error} Restore the file.") from error

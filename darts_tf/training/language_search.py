@@ -1,0 +1,182 @@
+"""The search for a recurrent cell, from a config to a genotype; see `search` for convolutional ones."""
+
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from darts_tf import genotype as genotypes
+from darts_tf.data import windows
+from darts_tf.errors import UserError
+from darts_tf.recurrent.cells import ACTIVATIONS
+from darts_tf.recurrent.networks import RecurrentSupernet
+from darts_tf.training.language_data import TextData, save_facts
+from darts_tf.training.language_evaluation import LanguageEvaluator, perplexity
+from darts_tf.training.language_step import LanguageSearchStep
+from darts_tf.training.loop import steps_in_graph
+from darts_tf.training.search import finish, order_of, show
+from darts_tf.training.session import run, session
+from darts_tf.workdir import write_json
+
+
+def build_supernet(config, vocabulary_size: int) -> RecurrentSupernet:
+    """Builds the supernet of a config; its start values are a function of `config.seed`."""
+    keras.utils.set_random_seed(config.seed)
+    return RecurrentSupernet(
+        vocabulary_size,
+        config.num_units,
+        config.num_nodes,
+        config.concat,
+        config.primitives,
+        config.alpha_init,
+        config.alpha_init_scale,
+        "shared_norm" in config.reproduce,
+    )
+
+
+class LanguageSearchTask:
+    """One search as the loop sees it, see `loop.Task`.
+
+    Args:
+        config: A `LanguageSearchConfig`.
+        data: A `TextData`.
+        workdir: An opened `WorkDir`.
+        reporter: A `Reporter`.
+
+    Raises:
+        UserError: The validation text is too short for a batch of the alphas.
+    """
+
+    def __init__(self, config, data, workdir, reporter):
+        self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
+        self.epoch_steps = data.epoch_steps
+        self.alpha_rows = windows.rows(data.corpus.valid, config.batch_size, config.bptt, "the validation text")
+        self.supernet = build_supernet(config, len(data.corpus.vocabulary))
+        self.step = LanguageSearchStep(self.supernet, config)
+        self.variables = self.step.variables
+        self._ends = np.cumsum(self.epoch_steps)
+        self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
+        self._evaluator = LanguageEvaluator(self._forward, self.supernet.initial_state)
+        self.genotype = None
+
+    def _forward(self, tokens, state):
+        outputs = self.supernet(tokens, state)
+        return outputs.logits, outputs.state
+
+    def resumed(self, history: list[dict]) -> None:
+        """Needs nothing of earlier epochs."""
+
+    def start(self, step: int) -> None:
+        """Opens the two texts and the stream of step numbers, which seed the masks."""
+        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
+        self._open(epoch, step - int(self._ends[epoch]) + self.epoch_steps[epoch])
+        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt)
+        rest = windows.batches(self.alpha_rows, plan[step % len(plan) :])
+        self._others = [
+            iter(rest.concatenate(windows.batches(self.alpha_rows, plan).repeat())),
+            iter(tf.data.Dataset.range(step, tf.int64.max)),
+        ]
+
+    def _open(self, epoch, position):
+        self._opened, self._train = epoch, iter(self.data.batches(epoch, position))
+
+    def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
+        """Takes steps; the first call builds the graph, and says so."""
+        if epoch != self._opened:
+            self._open(epoch, 0)
+        moves = epoch >= self.config.warmup_epochs
+        iterators = [self._train, *self._others]
+        rate = tf.constant(self.config.learning_rate, self.supernet.compute_dtype)
+        if moves not in self._loops:
+            self._loops[moves] = self._build(moves, iterators, rate)
+        report = self._loops[moves](iterators, tf.constant(count), rate)
+        return {name: value.numpy() for name, value in report.items()}
+
+    def _build(self, moves, iterators, rate):
+        def step(train_piece, valid_piece, number, rate):
+            return self.step(train_piece, valid_piece, number, rate, moves)
+
+        names = ["loss", "nats", "length", "gradient_norm"] + (["valid_loss"] if moves else [])
+        loop = steps_in_graph(step, names, self.config.jit_compile)
+        with self.reporter.working("building the graph", "graph built"):
+            loop.get_concrete_function(iterators, tf.constant(1), rate)
+        return loop
+
+    def summarise(self, sums: dict[str, float]) -> dict[str, float]:
+        """Means over words and steps; no penalty is in the perplexity."""
+        loss = sums["nats"] / sums["length"]
+        metrics = {"train_loss": loss, "train_perplexity": perplexity(loss)}
+        metrics["gradient_norm"] = sums["gradient_norm"] / sums["steps"]
+        if "valid_loss" in sums:
+            metrics["arch_loss"] = sums["valid_loss"] / sums["steps"]
+        return metrics
+
+    def end_epoch(self, epoch: int, record: dict) -> dict:
+        """Evaluates the supernet on the validation text, derives the epoch's genotype, writes and draws it.
+
+        The perplexity is no estimate of what a derived network reaches.
+        """
+        found = self._evaluator(self.data.watched, self.config.bptt)
+        added = {"learning_rate": self.config.learning_rate}
+        added |= {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
+        self.genotype = self.derive()
+        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
+        self.draw(epoch + 1)
+        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
+        self._epoch_start = time.monotonic()
+        return added | {"genotype": self.genotype.to_json()}
+
+    def derive(self):
+        """Returns the genotype of the present alphas; `none` is never chosen."""
+        c = self.config
+        concat = range(1 + c.num_nodes - (c.concat or c.num_nodes), 1 + c.num_nodes)
+        return genotypes.derive_recurrent(
+            np.asarray(self.supernet.arch_variables[0]), c.primitives, c.num_nodes, concat
+        )
+
+    def draw(self, epoch: int) -> None:
+        """Shows the mixing weights, and draws the cell when it has changed."""
+        edges = [f"{source}->{node + 1}" for node in range(self.config.num_nodes) for source in range(node + 1)]
+        (weights,) = self.supernet.mixing_weights()
+        self.reporter.alphas(epoch, "recurrent", weights.numpy(), edges, self.config.primitives)
+        if self.genotype != self._drawn:
+            show(self.genotype, epoch, ("recurrent",), self.workdir, self.reporter)
+            self._drawn = self.genotype
+
+
+def search(config, workdir, out=None, tensorboard=None):
+    """Searches a recurrent cell, or goes on with an interrupted search; arguments and errors as in `search.search`.
+
+    Args:
+        config: A `LanguageSearchConfig`.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        The genotype, or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: See `search.search`.
+    """
+    for name in config.primitives:
+        if name not in ACTIVATIONS:
+            raise UserError(f"Unknown primitive. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
+    data = TextData(config)
+    corpus, total = data.corpus, sum(data.epoch_steps)
+
+    def build(directory, reporter):
+        return LanguageSearchTask(config, data, directory, reporter)
+
+    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard)
+    with opened as (task, directory, reporter):
+        save_facts(directory.path, corpus)
+        reporter.message(
+            f"{corpus.name}: {data.train.size:,} words train the weights, {task.alpha_rows.size:,} the alphas; "
+            f"vocabulary of {len(corpus.vocabulary):,}; supernet of {task.supernet.parameters:,} weights; "
+            f"{total} steps, {order_of(config)}"
+        )
+        if run(task, directory, config, reporter) is None:
+            return None
+        return finish(task, directory, reporter)
