@@ -1,6 +1,7 @@
 """The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -8,25 +9,36 @@ from absl import flags
 from darts_tf import presets
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.errors import UserError
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 
-_ORIGINALS = {SearchConfig: "the original search", TrainConfig: "the original's training on CIFAR-10"}
+_ORIGINALS = {
+    SearchConfig: "the original search on images",
+    TrainConfig: "the original's training on CIFAR-10",
+    LanguageSearchConfig: "the original search on Penn Treebank",
+    LanguageTrainConfig: "the original's training on Penn Treebank",
+}
 
 
-def define(flag_values: flags.FlagValues, config_class: type[Config]) -> None:
+def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]) -> None:
     """Defines `--preset`, `--workdir`, `--unrolled` and one flag per field; a flag that is not given is None.
 
     Args:
         flag_values: Where the flags go.
-        config_class: The dataclass whose fields become flags, with help, default and choices from their metadata.
+        config_classes: The dataclasses whose fields become flags, with help, defaults and choices from their metadata;
+            what two of them share is one flag.
     """
-    names = ", ".join(presets.names(config_class))
+    names = ", ".join(presets.names(tuple(config_classes)))
     flags.DEFINE_string("preset", None, f"settings to start from: {names}", flag_values=flag_values)
     flags.DEFINE_string(
         "workdir", None, "directory of the run; an interrupted run in it is resumed", flag_values=flag_values
     )
-    for field in dataclasses.fields(config_class):
-        _define_field(field, flag_values, _ORIGINALS[config_class])
-    if any(field.name == "order" for field in dataclasses.fields(config_class)):
+    fields: dict[str, list] = {}
+    for config_class in config_classes:
+        for field in dataclasses.fields(config_class):
+            fields.setdefault(field.name, []).append((field, _ORIGINALS[config_class]))
+    for found in fields.values():
+        _define_field(found, flag_values)
+    if "order" in fields:
         flags.DEFINE_bool(
             "unrolled",
             None,
@@ -35,20 +47,29 @@ def define(flag_values: flags.FlagValues, config_class: type[Config]) -> None:
         )
 
 
-def config_from(flag_values: flags.FlagValues, default_preset: str, config_class: type[Config]) -> Config:
+def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]) -> Config:
     """The preset's config with the flags that were given on the command line.
 
     Args:
         flag_values: Parsed, after `define`.
         default_preset: The preset's name when `--preset` was not given.
-        config_class: The kind of run.
+        config_classes: The kinds of run.
 
     Raises:
         UserError: There is no such preset.
-        flags.IllegalFlagValueError: The config refuses a flag's value, or `--order` and `--unrolled` disagree.
+        flags.IllegalFlagValueError: The config has no such field or refuses a flag's value, or `--order` and
+            `--unrolled` disagree.
     """
     name = flag_values["preset"].value
-    config = presets.get(default_preset if name is None else name, config_class).config
+    name = default_preset if name is None else name
+    config = presets.get(name, tuple(config_classes)).config
+    known = {field.name for field in dataclasses.fields(config)}
+    for other in (field for each in config_classes for field in dataclasses.fields(each)):
+        if other.name not in known and flag_values[other.name].value is not None:
+            raise flags.IllegalFlagValueError(
+                f"--{other.name} is no setting of {config.kind.replace('_', ' ')} runs, which the preset {name} is one "
+                "of. Leave it out, or choose another --preset"
+            )
     changes = {
         field.name: tuple(value) if field.type is tuple else value
         for field in dataclasses.fields(config)
@@ -68,7 +89,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
 
 
 def start(
-    name: str, flag_values: flags.FlagValues, default_preset: str, config_class: type[Config]
+    name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]
 ) -> tuple[Config, str]:
     """Reads the command line of a run, says the first line, and sets TensorFlow up.
 
@@ -76,7 +97,7 @@ def start(
         name: The binary's.
         flag_values: Parsed, after `define`.
         default_preset: The preset's name when `--preset` was not given.
-        config_class: The kind of run.
+        config_classes: The kinds of run.
 
     Returns:
         `(config, work directory)`; the directory is `runs/PRESET` where none was given.
@@ -84,7 +105,7 @@ def start(
     Raises:
         UserError, flags.IllegalFlagValueError: See `config_from`.
     """
-    config = config_from(flag_values, default_preset, config_class)
+    config = config_from(flag_values, default_preset, config_classes)
     preset = flag_values["preset"].value or default_preset
     workdir = flag_values["workdir"].value
     if workdir is None:
@@ -96,12 +117,21 @@ def start(
     return config, workdir
 
 
-def _define_field(field: dataclasses.Field, flag_values: flags.FlagValues, original: str) -> None:
-    """One flag for one field, by the field's type."""
-    check = field.metadata["check"]
-    help_text = f"{field.metadata['help']} (default: the preset's; {_shown(field.default)} in {original})"
-    if check is not None and check.choices:
-        flags.DEFINE_enum(field.name, None, list(check.choices), help_text, flag_values=flag_values)
+def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: flags.FlagValues) -> None:
+    """One flag for the fields of one name, by their type; each comes with what its config's default is."""
+    field = found[0][0]
+    checks = [each.metadata["check"] for each, _ in found]
+    defaults: dict[str, list[str]] = {}
+    for each, original in found:
+        defaults.setdefault(_shown(each.default), []).append(original)
+    if len(defaults) == 1 and len(found) > 1:
+        defaults = {next(iter(defaults)): ["the originals"]}
+    told = ", ".join(f"{value} in {' and '.join(originals)}" for value, originals in defaults.items())
+    texts = list(dict.fromkeys(each.metadata["help"] for each, _ in found))
+    help_text = f"{'; or: '.join(texts)} (default: the preset's; {told})"
+    choices = [choice for check in checks if check is not None for choice in check.choices]
+    if choices:
+        flags.DEFINE_enum(field.name, None, list(dict.fromkeys(choices)), help_text, flag_values=flag_values)
         return
     define_flag = {
         bool: flags.DEFINE_bool,

@@ -8,16 +8,21 @@ from absl import flags
 
 from darts_tf.bin import _main
 from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.language_config import LanguageSearchConfig
 
-# Suite -> its config and the defaults that differ from the config's. Fields that a suite has not are left out.
+IMAGES = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
+SEARCH = {**IMAGES, "num_nodes": 4}
+# Suite -> its config and the defaults that differ from the config's. Flags that a suite has no field for are left out.
 SUITES = {
-    "search": (SearchConfig, {"init_channels": 16, "num_cells": 8}),
-    "gradients": (SearchConfig, {"init_channels": 8, "num_cells": 5}),
-    "train": (TrainConfig, {"init_channels": 36, "num_cells": 20}),
-    "inference": (TrainConfig, {"init_channels": 36, "num_cells": 20}),
+    "search": (SearchConfig, {**SEARCH, "init_channels": 16, "num_cells": 8}),
+    "search_recurrent": (LanguageSearchConfig, {"batch_size": 64, "learning_rate": 20.0, "num_nodes": 8}),
+    "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
+    "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
+    "inference": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
 }
-COMMON = {"init_channels": None, "num_cells": None, "num_nodes": 4, "batch_size": 16, "image_size": 0, "seed": 2}
-COMMON |= {"learning_rate": 0.025, "threads": 0, "order": "second", "hvp": "finite_difference", "jit_compile": False}
+COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_size": None, "image_size": 0, "seed": 2}
+COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
+COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
@@ -36,7 +41,7 @@ def define_flags(to):
     flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "gradients: of the finite differences.", flag_values=to)
     flags.register_validator("radii", _are_radii, "expected numbers above 0, comma separated", flag_values=to)
     flags.DEFINE_bool("float64", False, "gradients: compute in float64.", flag_values=to)
-    fields = {field.name: field for config in (SearchConfig, TrainConfig) for field in dataclasses.fields(config)}
+    fields = {field.name: field for config, _ in SUITES.values() for field in dataclasses.fields(config)}
     for name, default in COMMON.items():
         sizes = ", ".join(f"{defaults[name]} in {suite}" for suite, (_, defaults) in SUITES.items() if name in defaults)
         help_text = fields[name].metadata["help"] + (f" (default: {sizes})" if sizes else "")
@@ -62,7 +67,7 @@ def benchmark(flag_values):
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if suite == "gradients" and dataset != "random":
         given |= {"dataset": dataset, "data_dir": flag_values["data_dir"].value}
-    config = config_class(**{**given, "learning_rate_min": 0.0})
+    config = config_class(**given)
     _say("loading TensorFlow ...")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
@@ -74,9 +79,7 @@ def benchmark(flag_values):
         radii = [float(radius) for radius in flag_values["radii"].value]
         result = gradient_comparison.compare(config, dataset, radii, flag_values["float64"].value, _say)
     else:
-        result = {"search": library.search, "train": library.train, "inference": library.inference}[suite](
-            config, steps, _say
-        )
+        result = getattr(library, suite)(config, steps, _say)
     print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
 
 

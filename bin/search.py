@@ -1,27 +1,31 @@
-"""Searches a convolutional cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
+"""Searches a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
 
 import sys
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig
+from darts_tf.language_config import LanguageSearchConfig
 
+CONFIGS = (SearchConfig, LanguageSearchConfig)
 DEFAULT_PRESET = "digits_search"
 
 
 def define_flags(flag_values):
-    """Defines a flag for each field of a search's config."""
-    _flags.define(flag_values, SearchConfig)
+    """Defines a flag for each field of the searches' configs."""
+    _flags.define(flag_values, CONFIGS)
 
 
-def search(flag_values):
-    """Searches a convolutional cell by gradient descent on the architecture; prints the genotype it found.
+def run(flag_values):
+    """Searches a cell by gradient descent on the architecture; prints the genotype it found.
 
     With no flags it searches on handwritten digits that need no download.
     """
-    config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, SearchConfig)
-    from darts_tf.training import search as training  # here, so that --help waits for nothing
+    config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
+    # Here, so that --help waits for nothing.
+    from darts_tf.training import language_search, search
 
-    genotype = training.search(config, workdir)
+    library = language_search if isinstance(config, LanguageSearchConfig) else search
+    genotype = library.search(config, workdir)
     if genotype is None:
         return 130
     print(genotype.to_text())
@@ -31,7 +35,7 @@ def search(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-search", search, define_flags, argv)
+    return _main.run("darts-search", run, define_flags, argv)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@ import sys
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import TrainConfig
+from darts_tf.language_config import LanguageTrainConfig
 
+CONFIGS = (TrainConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_train"
 
 
 def define_flags(flag_values):
     """Defines a flag for each field of a training's config."""
-    _flags.define(flag_values, TrainConfig)
+    _flags.define(flag_values, CONFIGS)
 
 
 def train(flag_values):
@@ -18,18 +20,19 @@ def train(flag_values):
 
     With no flags it trains the paper's cell on handwritten digits that need no download.
     """
-    config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, TrainConfig)
-    from darts_tf.training import classification  # here, so that --help waits for nothing
+    config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
+    # Here, so that --help waits for nothing.
+    from darts_tf.training import classification, language_training
 
-    summary = classification.train(config, workdir)
+    library = language_training if isinstance(config, LanguageTrainConfig) else classification
+    summary = library.train(config, workdir)
     if summary is None:
         return 130
     for which in ("valid", "test"):
-        if summary[f"{which}_accuracy"] is not None:
+        if (value := summary[f"{which}_{summary['metric']}"]) is not None:
+            shown = f"{100 * value:.2f} %" if summary["metric"] == "accuracy" else f"{value:.2f}"
             name = "validation" if which == "valid" else which
-            print(
-                f"{name} accuracy {100 * summary[f'{which}_accuracy']:.2f} % ({summary['recommended_weights']} weights)"
-            )
+            print(f"{name} {summary['metric']} {shown} ({summary['recommended_weights']} weights)")
     print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
     return 0
 

@@ -14,7 +14,10 @@ import tensorflow as tf
 
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.conv.folding import fold
+from darts_tf.language_config import LanguageSearchConfig
+from darts_tf.training import language_search
 from darts_tf.training.classification import build_network
+from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import SearchStep, TrainStep
 
@@ -123,6 +126,44 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     settings = {name: getattr(config, name) for name in ("order", "init_channels", "num_cells", "num_nodes")}
     settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
     settings |= {"image_size": size, "jit_compile": config.jit_compile, "parameters": _size(nets[0].weight_variables)}
+    return measured | settings | losses
+
+
+def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times whole steps of a search for a recurrent cell on a random text.
+
+    Args:
+        config: Its network, order, batch size, window, vocabulary size, dropout, seed and `jit_compile` count.
+        steps: See `search`.
+        say: See `search`.
+
+    Returns:
+        See `search`.
+    """
+    say(f"building the supernet: {config.num_units} units, {config.vocabulary_size} words, order {config.order} ...")
+    nets = []
+
+    def build():
+        nets.append(language_search.build_supernet(config, config.vocabulary_size))
+        step = LanguageSearchStep(nets[0], config)
+        window = tf.constant([0, config.bptt, config.bptt], tf.int64)
+        rng = np.random.default_rng(config.seed)
+        shape = (2, 2, config.bptt, config.batch_size)
+        texts = tf.constant(rng.integers(config.vocabulary_size, size=shape), tf.int32)
+        train, valid = [(tokens, targets, window) for tokens, targets in texts]
+
+        def one_step(train, valid, number, rate):
+            report = step(train, valid, number, rate)
+            return {name: report[name] for name in ("loss", "valid_loss")}
+
+        rate = tf.constant(config.learning_rate, keras.config.floatx())
+        return one_step, (train, valid, tf.constant(0, tf.int64), rate)
+
+    measured = _timed(build, steps, say, config.jit_compile)
+    losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
+    names = ("order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size", "jit_compile")
+    settings = {name: getattr(config, name) for name in names}
+    settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": nets[0].parameters}
     return measured | settings | losses
 
 

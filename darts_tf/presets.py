@@ -7,6 +7,7 @@ import dataclasses
 
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
 from darts_tf.errors import UserError
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,43 @@ _DIGITS_TRAIN = TrainConfig(
     epochs=12,
     batch_size=48,
     learning_rate=0.05,
+)
+
+_PTB = LanguageSearchConfig()
+
+# 45,000 words of training text: the batch and the windows are small, so that an epoch has steps enough, dropout, made
+# for larger networks, is weak, and an embedding of 64 units is enough for 2,000 words.
+_TEXT = LanguageSearchConfig(
+    dataset="english",
+    vocabulary_size=2000,
+    num_units=64,
+    batch_size=32,
+    bptt=20,
+    epochs=10,
+    dropout=0.25,
+    dropout_hidden=0.1,
+    dropout_x=0.25,
+    dropout_input=0.1,
+    learning_rate=10.0,
+)
+
+_PTB_TRAIN = LanguageTrainConfig()
+
+_TEXT_TRAIN = LanguageTrainConfig(
+    dataset="english",
+    vocabulary_size=2000,
+    num_units=128,
+    batch_size=32,
+    bptt=20,
+    bptt_deviation=3.0,
+    epochs=30,
+    dropout=0.4,
+    dropout_hidden=0.1,
+    dropout_x=0.4,
+    dropout_input=0.2,
+    dropout_embedding=0.05,
+    learning_rate=10.0,
+    test_batch_size=10,
 )
 
 _PRESETS = (
@@ -155,22 +193,68 @@ _PRESETS = (
         cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
         expected="none: 12 steps",
     ),
+    Preset(
+        name="ptb_search",
+        config=_PTB,
+        source=(
+            "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
+            "original code, whose defects `--reproduce` brings back"
+        ),
+        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
+        cost="the paper: 6 hours for a run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
+        expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
+    ),
+    Preset(
+        name="text_search",
+        config=_TEXT,
+        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
+        command="darts-search --preset=text_search --workdir=runs/text",
+        cost="TODO",
+        expected="TODO",
+    ),
+    Preset(
+        name="ptb_train",
+        config=_PTB_TRAIN,
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original code",
+        command="darts-train --preset=ptb_train --data_dir=data/penn --genotype=DARTS_V2 --workdir=runs/ptb_train",
+        cost="the original's README: 3 days on a GTX 1080 Ti; not measured here",
+        expected="paper, DARTS_V2: 58.1 validation and 55.7 test perplexity; 22,960,000 weights",
+    ),
+    Preset(
+        name="wikitext2_train",
+        config=_PTB_TRAIN.replace(num_units=700, dropout_hidden=0.15, weight_decay=5e-7),
+        source="arXiv:1806.09055 section 3.3 and appendix A.3; the flags in the original's README",
+        command=(
+            "darts-train --preset=wikitext2_train --data_dir=data/wikitext-2 --genotype=DARTS_V2 "
+            "--workdir=runs/wikitext2_train"
+        ),
+        cost="not measured here",
+        expected="paper, DARTS_V2: 71.2 validation and 69.6 test perplexity; 33,127,878 weights",
+    ),
+    Preset(
+        name="text_train",
+        config=_TEXT_TRAIN,
+        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
+        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
+        cost="TODO",
+        expected="TODO",
+    ),
 )
 
 PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
-def names(config_class: type[Config]) -> list[str]:
-    """The names of the presets of one kind of run."""
+def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
+    """The names of the presets of one kind of run, or of some kinds."""
     return [name for name, preset in PRESETS.items() if isinstance(preset.config, config_class)]
 
 
-def get(name: str, config_class: type[Config] = Config) -> Preset:
+def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Config) -> Preset:
     """The preset of that name.
 
     Args:
         name: What `--preset` says.
-        config_class: The kind of run that it must be for.
+        config_class: The kind of run that it must be for, or some kinds of the same binary.
 
     Raises:
         UserError: There is none, and names the closest and all there are; or it is for another kind of run.
@@ -179,9 +263,10 @@ def get(name: str, config_class: type[Config] = Config) -> Preset:
     if name in known:
         return PRESETS[name]
     if name in PRESETS:
+        binary = (config_class[0] if isinstance(config_class, tuple) else config_class).binary
         raise UserError(
             f"{name} is a preset of {PRESETS[name].config.binary}; there are {', '.join(known)} for "
-            f"{config_class.binary}. Received: preset={name!r}"
+            f"{binary}. Received: preset={name!r}"
         )
     raise UserError(
         f"There is no such preset; there are {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)

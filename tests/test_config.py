@@ -20,9 +20,9 @@ from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES
 
 def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
     values = flags.FlagValues()
-    _flags.define(values, config_class)
+    _flags.define(values, (config_class,))
     values(["darts-search", *arguments])
-    return _flags.config_from(values, default_preset, config_class)
+    return _flags.config_from(values, default_preset, (config_class,))
 
 
 def test_defaults_are_the_original_search():
@@ -263,7 +263,7 @@ def test_an_unknown_preset_is_a_user_error():
 )
 def test_help_lists_every_field_with_its_default(config_class, default):
     values = flags.FlagValues()
-    _flags.define(values, config_class)
+    _flags.define(values, (config_class,))
     text = " ".join(values.get_help().split())
     for field in dataclasses.fields(config_class):
         assert field.metadata["help"] in text

@@ -12,7 +12,6 @@ from absl import flags
 
 from darts_tf import presets
 from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, visualize
-from darts_tf.config import SearchConfig, TrainConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
@@ -27,7 +26,6 @@ BINARIES = {
     "darts-train": train,
     "darts-visualize": visualize,
 }
-CONFIGS = {"darts-search": SearchConfig, "darts-train": TrainConfig}
 
 
 def blocks(text, language):
@@ -68,8 +66,8 @@ def test_commands_have_flags_that_exist(command):
     values.set_gnu_getopt(True)
     BINARIES[name].define_flags(values)
     values([name, *arguments])
-    if name in CONFIGS:
-        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, CONFIGS[name])
+    if hasattr(BINARIES[name], "CONFIGS"):
+        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, BINARIES[name].CONFIGS)
 
 
 def test_every_flag_that_is_named_exists():

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
 from darts_tf.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
@@ -184,6 +185,7 @@ class RecurrentSupernet(_LanguageModel):
         return [self.cell.norm.moved(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
 
+@keras.saving.register_keras_serializable(package="darts_tf")
 class RecurrentNetwork(_LanguageModel):
     """The language model of a derived cell.
 
@@ -204,6 +206,16 @@ class RecurrentNetwork(_LanguageModel):
         self.genotype = self.cell.genotype
         self.arch_variables, self.state_variables = [], []
         self.built = True
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
+        return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the network of a `.keras` file."""
+        return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
 
     def call(self, tokens, state, masks=None):
         """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""

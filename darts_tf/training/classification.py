@@ -89,6 +89,8 @@ class TrainTask:
         reporter: A `Reporter`.
     """
 
+    max_rollbacks = rollbacks = 0
+
     def __init__(self, config, data, workdir, reporter):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
         self.epoch_steps = [len(data.train_indices) // config.batch_size] * config.epochs
@@ -250,9 +252,10 @@ def summary_of(task, history) -> dict:
 
     Returns:
         `metric` and `better`: which way it is compared; `parameters` and `macs` (without the auxiliary head; at
-        `image_shape`), `seconds` of all epochs, `genotype`, `selected_on` and
-        `recommended_weights`: the best epoch where validation images told which it is, else the last, because the best one on test images is chosen too well. `best` and `last` hold `epoch`, `accuracy` (of
-        the watched images) and, where a validation part was watched and there are test images, `test_accuracy`;
+        `image_shape`), `seconds` of all epochs, `genotype`, `selected_on` and `recommended_weights`: the best epoch
+        where validation images told which it is, else the last, because the best one on test images is chosen too
+        well. `best` and `last` hold `epoch`, `accuracy` (of the watched images) and, where a validation part was
+        watched and there are test images, `test_accuracy`;
         `valid_accuracy` and `test_accuracy` are those of the recommended weights, None where nothing measured them.
     """
     data, dataset = task.data, task.data.dataset

@@ -10,6 +10,7 @@ import tensorflow as tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
+from darts_tf.training.loop import Diverged
 
 LARGEST = 700.0  # nats of which the exponential is still a number
 
@@ -45,6 +46,9 @@ class LanguageEvaluator:
         Returns:
             `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window, which builds
             the graph (None if there is one only).
+
+        Raises:
+            Diverged: The loss is not finite.
         """
         state, nats, start, timed = self.initial_state(rows.shape[1]), 0.0, None, 0
         for tokens, targets, line in windows.batches(rows, windows.even_plan(len(rows), bptt)):
@@ -55,6 +59,10 @@ class LanguageEvaluator:
                 start = time.monotonic()
             else:
                 timed += length
+        if not math.isfinite(nats):
+            raise Diverged(
+                f"The loss on held-out text is not finite ({nats}). Expected a number; the weights are ruined."
+            )
         steps = len(rows) - 1
         rate = timed * rows.shape[1] / max(time.monotonic() - start, 1e-9) if timed else None
         found = {"loss": nats / steps, "perplexity": perplexity(nats / steps)}

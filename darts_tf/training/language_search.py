@@ -48,6 +48,8 @@ class LanguageSearchTask:
         UserError: The validation text is too short for a batch of the alphas.
     """
 
+    max_rollbacks = rollbacks = 0
+
     def __init__(self, config, data, workdir, reporter):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
         self.epoch_steps = data.epoch_steps

@@ -28,10 +28,14 @@ class Task(Protocol):
     Attributes:
         epoch_steps: Steps of each epoch.
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
+        max_rollbacks: How often a number that is not finite sends the run back to its last checkpoint.
+        rollbacks: How often that has happened; the loop sets it before `start`. The task has to do something else then.
     """
 
     epoch_steps: Sequence[int]
     variables: dict[str, list]
+    max_rollbacks: int
+    rollbacks: int
 
     def start(self, step: int) -> None:
         """Opens the data at a global step."""
@@ -47,6 +51,10 @@ class Task(Protocol):
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates after an epoch (from 0); returns what to add to its record."""
+
+
+class Diverged(UserError):
+    """A number that is not finite."""
 
 
 class Stop:
@@ -138,25 +146,59 @@ class Loop:
         self._resume()
         with Stop().listening() as stop:
             while self.step < self.total:
-                epoch = self.epoch
-                self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
-                if self.step == self.ends[epoch]:
-                    self._end_epoch(epoch)
-                if stop.signal is not None and self.step < self.total:
-                    self._save()
-                    return False
-                if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
-                    self._save()
+                try:
+                    if not self._advance(stop):
+                        return False
+                except Diverged as error:
+                    self._roll_back(error)
         return True
+
+    def _advance(self, stop) -> bool:
+        """Takes some steps and what is due after them; returns whether to go on."""
+        epoch = self.epoch
+        self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
+        if self.step == self.ends[epoch]:
+            self._end_epoch(epoch)
+        if stop.signal is not None and self.step < self.total:
+            self._save()
+            return False
+        if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+            self._save()
+        return True
+
+    def _roll_back(self, error):
+        """Goes back to the last checkpoint; raises the error where that was done often enough."""
+        task = self.task
+        if task.rollbacks >= task.max_rollbacks:
+            if not task.max_rollbacks:
+                raise error
+            raise UserError(f"{error} It was rolled back {task.rollbacks} times already.") from error
+        count = task.rollbacks + 1
+        self._restore(self.checkpoints.restore())
+        task.rollbacks = count  # not known to the checkpoint: a run that is resumed from it comes here again
+        self.reporter.message(
+            f"{str(error).split('. ')[0]}; roll-back {count} of at most {task.max_rollbacks}: going on from step "
+            f"{self.step}"
+        )
+        self._begin()
 
     def _resume(self):
         found = self.checkpoints.restore()
         if found is not None:
-            restore(self.task.variables, found.arrays)
-            self.step, self.sums, self.history = found.step, found.metadata["sums"], found.metadata["history"]
+            self._restore(found)
             self.reporter.message(
                 f"resuming at step {self.step} of {self.total} from {self.checkpoints.path(self.step)}"
             )
+        elif self.task.max_rollbacks:
+            self._save()  # what a roll-back in the first epoch goes back to
+        self._begin()
+
+    def _restore(self, found):
+        restore(self.task.variables, found.arrays)
+        self.step, self.sums, self.history = found.step, found.metadata["sums"], found.metadata["history"]
+        self.task.rollbacks = found.metadata.get("rollbacks", 0)
+
+    def _begin(self):
         self.reporter.resume(self.epoch)
         self._rewrite_history()
         self.task.resumed(self.history)
@@ -188,7 +230,7 @@ class Loop:
         for name, numbers in values.items():
             bad = np.flatnonzero(~np.isfinite(numbers))
             if bad.size:
-                raise UserError(
+                raise Diverged(
                     f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}, in steps "
                     f"{first + 1} to {first + len(numbers)}. {self._advice()}"
                 )
@@ -210,8 +252,10 @@ class Loop:
         arrays = _snapshot(self.task.variables)
         for name, array in arrays.items():  # the loss tells of ruined weights one step late
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise UserError(f"{name} is not finite after step {self.step}. {self._advice()}")
-        self.checkpoints.save(self.step, arrays, {"sums": self.sums, "history": self.history})
+                raise Diverged(f"{name} is not finite after step {self.step}. {self._advice()}")
+        self.checkpoints.save(
+            self.step, arrays, {"sums": self.sums, "history": self.history, "rollbacks": self.task.rollbacks}
+        )
         self.saved_at = time.monotonic()
 
 

@@ -70,6 +70,8 @@ class SearchTask:
         reporter: A `Reporter`.
     """
 
+    max_rollbacks = rollbacks = 0
+
     def __init__(self, config, data, workdir, reporter):
         self.config, self.workdir, self.reporter = config, workdir, reporter
         self.dataset, self.train_indices, self.valid_indices = data

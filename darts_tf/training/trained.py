@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import keras
 
 from darts_tf import genotype as genotypes
+from darts_tf.config import TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.errors import UserError
 from darts_tf.training.own_operations import add_operations
@@ -66,8 +67,12 @@ def save_network(network, path: str | os.PathLike) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def load_network(path: str | os.PathLike):
+def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
     """Reads a `.keras` file of a derived network.
+
+    Args:
+        path: The file.
+        kind: The class that the network must be of; `recurrent.networks.RecurrentNetwork` for language models.
 
     Raises:
         UserError: There is none, it is damaged, or it holds something else.
@@ -82,7 +87,7 @@ def load_network(path: str | os.PathLike):
         raise UserError(
             f"Cannot read {path}: {reason[:200]}. Expected a .keras file that darts-train wrote."
         ) from error
-    if not isinstance(network, DerivedNetwork):
+    if not isinstance(network, kind):
         raise UserError(f"{path} holds another kind of model. Expected a network that darts-train wrote.")
     return network
 
@@ -99,13 +104,14 @@ def load_data_facts(directory, missing_ok: bool = False) -> dict:
     path = pathlib.Path(directory) / "data.json"
     if missing_ok and not path.exists():
         return {}
-    facts = _read_json(path)
+    facts = read_json(path)
     if not isinstance(facts, dict) or not {"dataset", "class_names", "image_shape", "mean", "std"} <= facts.keys():
         raise UserError(f"{path} is damaged: expected what darts-train writes. Train again, or restore the file.")
     return facts
 
 
-def _read_json(path):
+def read_json(path: pathlib.Path):
+    """Reads one of a training run's JSON files. Raises UserError where it is missing or damaged."""
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -114,6 +120,53 @@ def _read_json(path):
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}. Expected what darts-train writes.") from error
+
+
+class Found(NamedTuple):
+    """What `find` finds.
+
+    Attributes:
+        path: The work directory.
+        config: The run's settings.
+        summary: What the run found; empty while it goes on.
+        file: The `.keras` file with the weights that were asked for.
+    """
+
+    path: pathlib.Path
+    config: dict
+    summary: dict
+    file: pathlib.Path
+
+
+def kind_of(workdir: str | os.PathLike) -> str:
+    """Returns the kind of run that a work directory holds, see `config_fields.Config`.
+
+    Raises:
+        UserError: There is no such directory, or it holds no run.
+    """
+    path = pathlib.Path(workdir).expanduser()
+    if not path.is_dir():
+        raise UserError(f"There is no work directory {path}. Expected one that darts-train made.")
+    config = read_json(path / "config.json")
+    return str(config.get("kind", "search")) if isinstance(config, dict) else "unknown"
+
+
+def find(workdir: str | os.PathLike, kind: str, weights: str | None = None) -> Found:
+    """Finds the files of a training run; arguments and errors as in `load_trained`, `kind` as in `kind_of`."""
+    if (other := kind_of(workdir)) != kind:
+        raise UserError(f"{workdir} holds another kind of run. Expected {kind}. Received: {other}.")
+    path = pathlib.Path(workdir).expanduser()
+    config = read_json(path / "config.json")
+    summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
+    if weights is None:
+        weights = summary.get("recommended_weights", "best")
+    if weights not in WEIGHTS:
+        raise UserError(f"weights must be one of {', '.join(WEIGHTS)}. Received: weights={weights}.")
+    file = path / f"{weights}.keras"
+    if not file.exists():
+        other = "last epoch has not ended" if weights == "last" else "first epoch has not ended"
+        raise UserError(f"There is no {file}: the {other} yet. Go on with the same darts-train command.")
+    return Found(path, config, summary, file)
 
 
 def load_trained(workdir: str | os.PathLike, weights: str | None = None) -> Trained:
@@ -129,19 +182,8 @@ def load_trained(workdir: str | os.PathLike, weights: str | None = None) -> Trai
     Raises:
         UserError: There is no trained network, a file is damaged, or its classes are not those of the data.
     """
-    path = pathlib.Path(workdir).expanduser()
-    if not path.is_dir():
-        raise UserError(f"There is no work directory {path}. Expected one that darts-train made.")
-    config, facts = _read_json(path / "config.json"), load_data_facts(path)
-    summary = _read_json(path / "summary.json") if (path / "summary.json").exists() else {}
-    if weights is None:
-        weights = summary.get("recommended_weights", "best")
-    if weights not in WEIGHTS:
-        raise UserError(f"weights must be one of {', '.join(WEIGHTS)}. Received: weights={weights}.")
-    file = path / f"{weights}.keras"
-    if not file.exists():
-        other = "last epoch has not ended" if weights == "last" else "first epoch has not ended"
-        raise UserError(f"There is no {file}: the {other} yet. Go on with the same darts-train command.")
+    found = find(workdir, TrainConfig.kind, weights)
+    path, config, file, facts = found.path, found.config, found.file, load_data_facts(found.path)
     add_operations(config.get("operations_file", ""))
     network = load_network(file)
     if network.num_classes != len(facts["class_names"]) or list(network.image_shape) != facts["image_shape"]:
@@ -158,6 +200,6 @@ def load_trained(workdir: str | os.PathLike, weights: str | None = None) -> Trai
         tuple(facts["mean"]),
         tuple(facts["std"]),
         config,
-        summary,
+        found.summary,
         path,
     )

@@ -1,0 +1,261 @@
+"""Training a derived recurrent cell as a language model; see `classification` for networks on images."""
+
+import contextlib
+import math
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from darts_tf import genotype as genotypes
+from darts_tf.data import windows
+from darts_tf.optimizers import assign
+from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
+from darts_tf.training.drawing import draw
+from darts_tf.training.language_data import TextData, save_facts
+from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, perplexity
+from darts_tf.training.language_step import LanguageTrainStep
+from darts_tf.training.loop import steps_in_graph
+from darts_tf.training.session import run, session
+from darts_tf.training.trained import load_network, save_network
+from darts_tf.workdir import write_json
+
+ROLLBACK_SEED = 2**32  # what each roll-back adds to the seed of the masks
+
+
+def triggers(losses: list[float], nonmono: int) -> bool:
+    """Returns whether averaging starts after the last of some epochs: the non-monotone trigger.
+
+    Args:
+        losses: Validation losses of the epochs so far.
+        nonmono: Averaging starts when the last loss is above the least of those before it, but for the `nonmono` epochs
+            just before; never for 0.
+
+    Source: `rnn/train.py`; Merity et al., arXiv:1708.02182, algorithm 1.
+    """
+    *before, last = losses or [math.nan]
+    return bool(nonmono) and len(before) > nonmono and last > min(before[:-nonmono])
+
+
+class LanguageTrainTask:
+    """One training as the loop sees it, see `loop.Task`.
+
+    Deviation: the original catches whatever goes wrong, Ctrl-C too, goes back to its best weights and carries on, for
+    ever. Here only a number that is not finite sends it back, to the last checkpoint, `config.max_rollbacks` times,
+    with a lower rate and other masks, and that is said.
+
+    Args:
+        config: A `LanguageTrainConfig`.
+        data: A `TextData`.
+        workdir: An opened `WorkDir`.
+        reporter: A `Reporter`.
+    """
+
+    rollbacks = 0
+
+    def __init__(self, config, data, workdir, reporter):
+        self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
+        self.epoch_steps, self.max_rollbacks = data.epoch_steps, config.max_rollbacks
+        keras.utils.set_random_seed(config.seed)
+        self.network = RecurrentNetwork(config.genotype, len(data.corpus.vocabulary), config.num_units)
+        self.step = LanguageTrainStep(self.network, config)
+        self.variables = self.step.variables
+        self.averaging, self.losses = False, []  # the validation losses of the epochs so far
+        self.evaluator = LanguageEvaluator(forward(self.network), self.network.initial_state)
+        self.averaged_evaluator = LanguageEvaluator(self._averaged, self.network.initial_state)
+        self._ends = np.cumsum(self.epoch_steps)
+        self._loops, self._epoch_start = {}, time.monotonic()
+
+    def _averaged(self, tokens, state):
+        outputs, _ = self.network.stateless(self.step.averages, [], Inputs(tokens, state))
+        return outputs.logits, outputs.state
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of a window of the nominal length."""
+        return self.config.learning_rate * self.config.rollback_rate**self.rollbacks
+
+    def resumed(self, history: list[dict]) -> None:
+        """Learns from the records of earlier epochs how good they were, and so whether weights are averaged."""
+        self.losses = losses = [record["valid_loss"] for record in history]
+        self.averaging = any(triggers(losses[:count], self.config.nonmono) for count in range(len(losses) + 1))
+
+    def start(self, step: int) -> None:
+        """Opens the text and the stream of step numbers, which seed the masks."""
+        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
+        self._open(epoch, step - int(self._ends[epoch]) + self.epoch_steps[epoch])
+        self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
+
+    def _open(self, epoch, position):
+        self._opened, self._text = epoch, iter(self.data.batches(epoch, position))
+
+    def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
+        """Takes steps; the first call builds the graph, and says so, as does the first one that averages."""
+        if epoch != self._opened:
+            self._open(epoch, 0)
+        seed = tf.constant(self.config.seed + self.rollbacks * ROLLBACK_SEED, tf.int64)
+        now = tf.constant(self.rate, self.network.compute_dtype), seed
+        iterators = [self._text, self._numbers]
+        if self.averaging not in self._loops:
+            self._loops[self.averaging] = self._build(self.averaging, iterators, now)
+        report = self._loops[self.averaging](iterators, tf.constant(count), now)
+        return {name: value.numpy() for name, value in report.items()}
+
+    def _build(self, averaging, iterators, now):
+        def step(piece, number, now):
+            rate, seed = now
+            return self.step(piece, rate, tf.stack([seed, number]), averaging)
+
+        loop = steps_in_graph(step, ["loss", "nats", "length", "gradient_norm"], self.config.jit_compile)
+        with self.reporter.working("building the graph", "graph built"):
+            loop.get_concrete_function(iterators, tf.constant(1), now)
+        return loop
+
+    def summarise(self, sums: dict[str, float]) -> dict[str, float]:
+        """Means over words and steps; no penalty is in the perplexity, but dropout is at work."""
+        loss = sums["nats"] / sums["length"]
+        norm = sums["gradient_norm"] / sums["steps"]
+        return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
+
+    def evaluate(self, rows, evaluator) -> dict[str, float]:
+        """Returns loss, perplexity and (where asked) bits per character on rows of a text, without dropout."""
+        found = evaluator(rows, self.config.bptt)
+        measured = {name: found[name] for name in ("loss", "perplexity")}
+        if self.config.bits_per_character:
+            measured["bits_per_character"] = bits_per_character(found["loss"], rows, self.data.corpus.vocabulary)
+        return measured
+
+    def end_epoch(self, epoch: int, record: dict) -> dict:
+        """Evaluates, with the averaged weights once there are any; keeps the network if it is the best so far."""
+        added = {"learning_rate": self.rate, "averaged": int(self.averaging)}
+        evaluator = self.averaged_evaluator if self.averaging else self.evaluator
+        added |= {f"valid_{name}": value for name, value in self.evaluate(self.data.watched, evaluator).items()}
+        if added["valid_loss"] < min(self.losses, default=math.inf):
+            self.save("best")
+        self.losses.append(added["valid_loss"])
+        if not self.averaging and triggers(self.losses, self.config.nonmono):
+            self.averaging = True
+            self.reporter.message(
+                f"from epoch {epoch + 2} on the weights are averaged: the validation loss has stalled"
+            )
+        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
+        self._epoch_start = time.monotonic()
+        return added
+
+    def save(self, name: str) -> None:
+        """Writes the network as a `.keras` file, with the averaged weights once there are any."""
+        with self.averaged_weights():
+            save_network(self.network, self.workdir.path / f"{name}.keras")
+
+    @contextlib.contextmanager
+    def averaged_weights(self):
+        """Puts the averaged weights, once there are any, into the network for a while."""
+        own = [v.numpy() for v in self.network.weight_variables]
+        try:
+            if self.averaging:
+                assign(self.network.weight_variables, self.step.averages)
+            yield
+        finally:
+            assign(self.network.weight_variables, own)
+
+
+def forward(network):
+    """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
+
+    def function(tokens, state):
+        outputs = network(tokens, state)
+        return outputs.logits, outputs.state
+
+    return function
+
+
+def train(config, workdir, out=None, tensorboard=None):
+    """Trains a derived network, or goes on with an interrupted training in the same work directory.
+
+    Leaves `best.keras` and `last.keras`, `genotype.json`, `vocabulary.txt`, `data.json`, `summary.json`, and what
+    `workdir` describes.
+
+    Args:
+        config: A `LanguageTrainConfig`.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        What `summary.json` holds, see `summary_of`; or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: Bad settings, genotype, text or work directory, a full disk, or a loss that is not finite; one line.
+    """
+    genotype = genotypes.load(config.genotype, "recurrent")
+    config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
+    data = TextData(config, config.bptt_deviation)
+    test = windows.rows(data.corpus.test, config.test_batch_size, config.bptt, "the test text")
+    corpus, total = data.corpus, sum(data.epoch_steps)
+
+    def build(directory, reporter):
+        return LanguageTrainTask(config, data, directory, reporter)
+
+    opened = session(config, workdir, total, "network", build, "validation", out, tensorboard)
+    with opened as (task, directory, reporter):
+        save_facts(directory.path, corpus)
+        genotypes.save(genotype, directory.path / "genotype.json")
+        draw(genotype, directory.plots, reporter.message)
+        reporter.message(
+            f"{corpus.name}: {data.train.size:,} training words, {data.watched.size:,} validation words, vocabulary of "
+            f"{len(corpus.vocabulary):,}; network of {task.network.parameters:,} weights; {total} steps"
+        )
+        loop = run(task, directory, config, reporter)
+        if loop is None:
+            return None
+        task.save("last")
+        with reporter.working("testing", "tested"):
+            summary = summary_of(task, loop.history, test)
+        write_json(directory.path / "summary.json", summary)
+    return summary
+
+
+def summary_of(task, history, test) -> dict:
+    """Says what a finished run found.
+
+    Args:
+        task: Of the run.
+        history: The records of all epochs.
+        test: Rows of the test text.
+
+    Returns:
+        `metric` and `better`: which way it is compared; `parameters`, `vocabulary`, `epochs`, `seconds` of all epochs,
+        `averaged_from` (an epoch, or None), `genotype`, `recommended_weights`. `best` and `last` hold `epoch`, `loss`,
+        `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per character where asked;
+        `valid_perplexity` and `test_perplexity` are those of the recommended weights.
+    """
+    evaluator = task.averaged_evaluator if task.averaging else task.evaluator
+    tested = {"last": task.evaluate(test, evaluator)}
+    records = {"best": min(history, key=lambda record: record["valid_loss"]), "last": history[-1]}
+    if records["best"] is records["last"]:
+        tested["best"] = tested["last"]
+    else:
+        network = load_network(task.workdir.path / "best.keras", RecurrentNetwork)
+        tested["best"] = task.evaluate(test, LanguageEvaluator(forward(network), network.initial_state))
+    found = {
+        which: {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
+        | {f"test_{name}": value for name, value in tested[which].items()}
+        | {"epoch": record["epoch"]}
+        for which, record in records.items()
+    }
+    return {
+        "metric": "perplexity",
+        "better": "lower",
+        "parameters": task.network.parameters,
+        "vocabulary": task.network.vocabulary_size,
+        "epochs": task.config.epochs,
+        "seconds": round(math.fsum(record["seconds"] for record in history), 1),
+        "averaged_from": next((record["epoch"] for record in history if record["averaged"]), None),
+        "selected_on": "validation",
+        "recommended_weights": "best",
+        "valid_perplexity": found["best"]["perplexity"],
+        "test_perplexity": found["best"]["test_perplexity"],
+        **found,
+        "genotype": task.network.genotype.to_json(),
+    }
