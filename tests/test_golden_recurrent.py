@@ -18,9 +18,11 @@ from darts_tf import architect, bilevel, genotype, optimizers
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, VirtualStep, values
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.interop import load_arrays, slots, to_arrays
+from darts_tf.language_config import LanguageSearchConfig
 from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.masks import Masks
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
+from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.step import traced
 
 ALPHAS_OF_RNN = "alphas of a recurrent cell, absolute"  # one Adam step moves them by ten times as much as images'
@@ -89,9 +91,6 @@ class Search:
             shared_norm=True,
         )
         self.functions = SupernetLoss(self.net, SequenceLoss(), traced, joint=True)
-        self.weight_functions = SupernetLoss(
-            self.net, SequenceLoss(slowness=config["beta_slowness"]), traced, joint=True
-        )
         self.reset()
 
     def reset(self):
@@ -298,48 +297,61 @@ def test_unrolled_architecture_gradient(search, golden, dtype):
 def run_steps(search, name):
     """Runs the iterations of a golden file, put together by hand; yields after each what it reports."""
     search.reset()
-    config, net, functions = search.config, search.net, search.functions
-    order = "first" if "first" in name else "second"
-    optimizer = search.sgd()
-    alpha_optimizer = optimizers.Adam(
-        [v.value for v in net.arch_variables],
-        config["arch_lr"],
-        *config["arch_betas"],
-        config["arch_eps"],
-        config["arch_wdecay"],
-    )
-    step = VirtualStep(functions, optimizer, config["clip"], False, still_of(name))
-    moves = Architect(
-        functions, optimizer, alpha_optimizer, order, radius=config["hvp_r"], bn_updates=True, virtual_step=step
-    )
-    states = {"train": None, "valid": None}
+    config, net = search.config, search.net
+    step = LanguageSearchStep(net, settings(config, name))
+    gradients, gradient_of = [], step.architect.gradient
+
+    def recorded(*args):
+        gradients.append(gradient_of(*args))
+        return gradients[-1]
+
+    step.architect.gradient = recorded
+    adam = step.alpha_optimizer
     for index, length in enumerate(config["train_sequence_lengths"]):
-        train, valid = (search.batch(kind, index, states[kind]) for kind in ("train", "valid"))
+        if not index:
+            for text, kind in ((step.train, "train"), (step.valid, "valid")):
+                text.state.assign(tf.constant(search.arrays[f"hidden_{kind}"][0], search.dtype))
+        train, valid = (piece(*search.batch(kind, index)) for kind in ("train", "valid"))
         assert len(train[1]) == length
-        rate = config["lr"] * length / config["bptt"]
-        _, (gradient,), state = moves.gradient(train, valid, rate)
-        optimizers.assign(net.state_variables, functions.state.unpack(state))
-        alpha_optimizer.apply([gradient])
-        objective = BatchObjective(search.weight_functions, train, functions.state.pack(net.state_variables))
-        weights, alphas = search.current
-        loss, weight_gradient = objective.gradients(weights, alphas, (WEIGHTS,))
-        clipped, total = optimizers.clip_by_global_norm(weight_gradient, config["clip"])
-        weights, _ = optimizer.update(weights, clipped, rate)
-        optimizers.assign(net.weight_variables, functions.weights.unpack(weights))
-        optimizers.assign(net.state_variables, functions.state.unpack(objective.state))
-        states = {"train": objective.logits.state, "valid": moves.outputs.state}
+        report = step(train, valid, tf.constant(index, tf.int64), tf.constant(config["lr"], search.dtype))
         yield {
-            "arch_grad": gradient,
+            "arch_grad": gradients[-1][1][0],
             "alpha": np.array(net.arch_variables[0]),
-            "hidden_valid": states["valid"][None],
-            "hidden": states["train"][None],
-            "raw_loss": loss - search.weight_functions.loss.penalty(objective.logits),
-            "loss_with_slowness": loss,
-            "grad_norm_before_clip": total,
-            "lr": rate,
-            "param_norm_after": optimizers.global_norm(weights),
-            "adam": (alpha_optimizer.means[0], alpha_optimizer.squares[0]),
+            "hidden_valid": step.valid.state.numpy()[None],
+            "hidden": step.train.state.numpy()[None],
+            "raw_loss": report["nats"] / length,
+            "loss_with_slowness": report["loss"],
+            "grad_norm_before_clip": report["gradient_norm"],
+            "lr": config["lr"] * length / config["bptt"],
+            "param_norm_after": optimizers.global_norm(search.current[0]),
+            "adam": (adam.means[0], adam.squares[0]),
         }
+
+
+def settings(config, name):
+    """The golden search as a config: with the original's defects, and without dropout."""
+    return LanguageSearchConfig(
+        order="first" if "first" in name else "second",
+        batch_size=config["batch"],
+        bptt=config["bptt"],
+        grad_clip=config["clip"],
+        weight_decay=config["wdecay"],
+        hvp_radius=config["hvp_r"],
+        arch_learning_rate=config["arch_lr"],
+        arch_beta1=config["arch_betas"][0],
+        arch_beta2=config["arch_betas"][1],
+        arch_epsilon=config["arch_eps"],
+        arch_weight_decay=config["arch_wdecay"],
+        arch_bn_updates=True,
+        slowness_penalty=config["beta_slowness"],
+        reproduce=("clip_coefficient", "plain_virtual_step") + (("still_embedding",) if still_of(name) else ()),
+        **dict.fromkeys(("dropout", "dropout_hidden", "dropout_x", "dropout_input", "dropout_embedding"), 0.0),
+    )
+
+
+def piece(inputs, targets):
+    """A window in the middle of a text."""
+    return inputs.tokens, targets, tf.constant([1, len(targets), len(targets)], tf.int64)
 
 
 STEP_QUANTITIES = {
