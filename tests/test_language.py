@@ -1,0 +1,339 @@
+"""Language models from a config to a trained network: steps, averaging, roll-backs, exact resume, perplexity."""
+
+import itertools
+import json
+import math
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_search import LINE, Console, as_the_binaries_do, metrics, newest  # noqa: F401
+
+from darts_tf.data import windows
+from darts_tf.data.text import Vocabulary
+from darts_tf.errors import UserError
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.optimizers import clip_by_global_norm
+from darts_tf.recurrent import masks
+from darts_tf.recurrent.losses import SequenceLoss
+from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
+from darts_tf.training import language_search, language_training
+from darts_tf.training.language_data import load_vocabulary
+from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character
+from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.training.language_training import triggers
+from darts_tf.training.trained import load_network
+
+CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 0)], concat=range(1, 4))"
+SMALL = {"num_units": 6, "batch_size": 4, "valid_batch_size": 2, "bptt": 6, "epochs": 3, "tensorboard": False}
+STRONG = {"dropout": 0.3, "dropout_hidden": 0.2, "dropout_x": 0.3, "dropout_input": 0.2}
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A folder with three splits of a made-up language, in which a word tells much about the next one."""
+    folder, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
+    words = [f"w{number}" for number in range(12)]
+    for split, lines in (("train", 60), ("valid", 25), ("test", 20)):
+        starts = rng.integers(12, size=lines)
+        sentences = [" ".join(words[(start + 2 * step) % 12] for step in range(8)) for start in starts]
+        (folder / f"{split}.txt").write_text("\n".join(sentences) + "\n")
+    return folder
+
+
+def settings(texts, **changes):
+    own = {"genotype": CELL, "data_dir": str(texts), "bptt_deviation": 1.0, "test_batch_size": 2, "nonmono": 0}
+    return LanguageTrainConfig(**{**SMALL, **STRONG, **own, "learning_rate": 5.0, **changes})
+
+
+def train(workdir, config, console=None):
+    console = console or Console()
+    return language_training.train(config, workdir, out=console), console.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(texts, tmp_path_factory):
+    """An uninterrupted run that begins to average: its directory, its summary, what it printed."""
+    path = tmp_path_factory.mktemp("language") / "run"
+    return path, *train(path, settings(texts, nonmono=1, epochs=6, learning_rate=60.0, bits_per_character=True))
+
+
+# Steps
+
+
+def pieces(batch, start=1):
+    rng = np.random.default_rng(start)
+    tokens = rng.integers(9, size=(6, batch))
+    return [tf.constant(t, tf.int32) for t in (tokens[:-1], tokens[1:])] + [tf.constant([start, 5, 8], tf.int64)]
+
+
+def test_a_training_step_is_the_rule_by_hand(float64):
+    """Loss with penalties and masks, clipping, rate scaled by the length that was drawn, decay; then the mean."""
+    config = LanguageTrainConfig(
+        num_units=5,
+        batch_size=3,
+        bptt=10,
+        grad_clip=0.3,
+        weight_decay=0.1,
+        activation_penalty=0.4,
+        slowness_penalty=0.5,
+    )
+    net = RecurrentNetwork(CELL, 9, 5)
+    rng = np.random.default_rng(1)
+    for v in net.weight_variables:
+        v.assign(rng.normal(size=v.shape))
+    step = LanguageTrainStep(net, config)
+    step.text.state.assign(rng.normal(size=(3, 5)))
+    rates = masks.Masks(0.1, 0.2, 0.75, 0.25, 0.75)
+    expected, state, seen = [v.numpy() for v in net.weight_variables], step.text.state.numpy(), []
+    for number, averaging in enumerate([False, False, True, True, True]):
+        piece, seed = pieces(3, start=number), tf.constant([7, number], tf.int64)
+        report = step(piece, tf.constant(2.0, tf.float64), seed, averaging)
+        state = np.zeros_like(state) if number == 0 else state  # a window at 0 begins a text
+        weights = [tf.constant(w) for w in expected]
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            inputs = Inputs(piece[0], tf.constant(state), masks.draw(seed, rates, 3, 5, 9, "float64"))
+            outputs, _ = net.stateless(weights, [], inputs)
+            entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(piece[1], outputs.logits))
+            loss = entropy + SequenceLoss(0.4, 0.5).penalty(outputs)
+        gradients, norm = clip_by_global_norm(tape.gradient(loss, weights), 0.3)
+        expected = [w - 2.0 * 0.8 * (g + 0.1 * w) for w, g in zip(expected, gradients, strict=True)]
+        state = outputs.state.numpy()
+        np.testing.assert_allclose(step.text.state, state, rtol=1e-10)
+        for name, value in (("loss", loss), ("gradient_norm", norm), ("nats", 5 * entropy), ("length", 5)):
+            np.testing.assert_allclose(report[name], value, rtol=1e-10)
+        for v, w in zip(net.weight_variables, expected, strict=True):
+            np.testing.assert_allclose(v, w, rtol=1e-9, atol=1e-12)
+        seen += [[np.array(w) for w in expected]] if averaging else []
+    assert norm > 0.3  # it was clipped
+    for mean, *parts in zip(step.averages, *seen[1:], strict=True):  # the mean begins at the second step, as in torch
+        np.testing.assert_allclose(mean, np.mean(parts, 0), rtol=1e-9, atol=1e-12)
+
+
+def searched(**changes):
+    """A search's step on given weights, taken once; returns the alphas, the weights and the report."""
+    config = LanguageSearchConfig(
+        **{"num_units": 5, "batch_size": 3, "bptt": 10, "num_nodes": 2, "arch_learning_rate": 0.1, **changes}
+    )
+    net = RecurrentSupernet(9, 5, 2)
+    rng = np.random.default_rng(2)
+    for v in [*net.weight_variables, *net.arch_variables]:
+        v.assign(0.5 * rng.normal(size=v.shape))
+    step = LanguageSearchStep(net, config)
+    seen = []
+
+    def recorded(train, valid, rate, weights=None):
+        seen.extend([train, valid])
+        return type(step.architect).gradient(step.architect, train, valid, rate, weights)
+
+    step.architect.gradient = recorded
+    report = step(pieces(3, 4), pieces(3, 5), tf.constant(3, tf.int64), tf.constant(2.0, tf.float64))
+    return net.arch_variables[0].numpy(), net.weight_variables[1].numpy(), report, seen
+
+
+def test_a_search_step_and_its_switches(float64):
+    alphas, weights, report, (train, valid) = searched()
+    again, *_ = searched()
+    np.testing.assert_array_equal(alphas, again)
+    assert set(report) == {"valid_loss", "loss", "nats", "length", "gradient_norm"}
+    assert float(train[1][1]) == 1.0 and float(valid[1][1]) == 0.0  # penalties count on the training text
+    assert {float(x) for x in np.unique(train[0].masks.hidden)} == {0.0, 1 / 0.75}
+    assert not np.array_equal(train[0].masks.output, valid[0].masks.output)
+    (plain, _), (redrawn, _) = (searched(reproduce=(name,))[3] for name in ("plain_virtual_step", "redrawn_masks"))
+    assert float(plain[1][1]) == 0.0
+    first, second = redrawn(0), redrawn(1)
+    assert not np.array_equal(first[0].masks.hidden, second[0].masks.hidden)
+    np.testing.assert_array_equal(first[0].tokens, second[0].tokens)
+    for name in ("clip_coefficient", "still_embedding", "redrawn_masks", "plain_virtual_step"):
+        other, _, found, _ = searched(reproduce=(name,), slowness_penalty=0.5, grad_clip=10.0)
+        own, *_ = searched(slowness_penalty=0.5, grad_clip=10.0)
+        assert np.abs(other - own).max() > 1e-9, name
+        assert found["gradient_norm"] < 10
+    with pytest.raises(UserError, match="reproduce must be some of clip_coefficient"):
+        LanguageSearchConfig(reproduce=("everything",))
+
+
+def test_frozen_alphas_do_not_move(float64):
+    net = RecurrentSupernet(9, 5, 2)
+    step = LanguageSearchStep(net, LanguageSearchConfig(num_units=5, batch_size=3, num_nodes=2))
+    before = net.arch_variables[0].numpy()
+    report = step(pieces(3), pieces(3), tf.constant(0, tf.int64), tf.constant(1.0, tf.float64), move_alphas=False)
+    np.testing.assert_array_equal(net.arch_variables[0].numpy(), before)
+    assert "valid_loss" not in report and np.array_equal(step.valid.state, np.zeros((3, 5)))
+
+
+def test_when_averaging_starts():
+    """The rule of `rnn/train.py` by hand: above the least of all losses but the last five before this one."""
+    assert not triggers([], 5) and not triggers([9, 8, 7, 6, 5, 4], 5)
+    assert not triggers([1, 2, 3, 4, 5], 5)  # five before are not more than five
+    assert triggers([1, 2, 3, 4, 5, 6, 7], 5)
+    assert not triggers([5, 9, 9, 9, 9, 9, 4], 5)
+    assert triggers([5, 4, 9, 9, 9, 9, 9, 4.5], 5)
+    assert not triggers([1, 2, 3, 4, 5, 6, 7], 0)
+
+
+# Evaluation
+
+
+def test_perplexity_is_that_of_the_whole_text(float64):
+    net, rng = RecurrentNetwork(CELL, 9, 5), np.random.default_rng(5)
+    for v in net.weight_variables:
+        v.assign(rng.normal(size=v.shape))
+    rows = rng.integers(9, size=(41, 2))
+    logits = net(tf.constant(rows[:-1]), net.initial_state(2)).logits.numpy()
+    likely = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    loss = -np.mean([likely[i, j, rows[i + 1, j]] for i, j in itertools.product(range(40), range(2))])
+    for bptt in (7, 20, 100):
+        found = LanguageEvaluator(language_training.forward(net), net.initial_state)(rows, bptt)
+        np.testing.assert_allclose([found["loss"], found["perplexity"]], [loss, math.exp(loss)], rtol=1e-6)
+        assert found["words"] == 80
+    net.bias.assign(np.full(9, np.nan))
+    with pytest.raises(UserError, match="is not finite"):
+        LanguageEvaluator(language_training.forward(net), net.initial_state)(rows, 7)
+
+
+def test_bits_per_character():
+    words = Vocabulary(("<eos>", "<unk>", "seven", "it"))
+    rows = np.array([[0], [2], [3], [0]])  # "seven it\n": 6 + 3 + 1 characters, 3 words
+    assert bits_per_character(math.log(2), rows, words) == pytest.approx(3 / 10)
+    spelled = Vocabulary(("<eos>", "<unk>", "a", "b", "_"))
+    assert bits_per_character(math.log(2), rows, spelled) == pytest.approx(1.0)
+
+
+# Runs
+
+
+def test_what_a_run_leaves(whole, texts):
+    workdir, summary, printed = whole
+    assert json.loads((workdir / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert summary["metric"] == "perplexity" and summary["better"] == "lower"
+    history = metrics(workdir)
+    assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5, 6]
+    assert history[0]["train_perplexity"] == pytest.approx(math.exp(history[0]["train_loss"]))
+    best = min(history, key=lambda record: record["valid_loss"])
+    assert summary["valid_perplexity"] == best["valid_perplexity"]
+    assert 0 < summary["best"]["test_bits_per_character"] < 2
+    assert "validation perplexity" in printed and "from epoch" in printed
+    vocabulary = load_vocabulary(workdir)
+    assert len(vocabulary) == 14 and summary["vocabulary"] == 14
+    network = load_network(workdir / "best.keras", RecurrentNetwork)
+    assert network.genotype.to_json() == summary["genotype"] and network.parameters == summary["parameters"]
+    with pytest.raises(UserError, match="another kind of model"):
+        load_network(workdir / "best.keras")
+    assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]
+
+
+def test_averaged_weights_are_what_is_validated_and_kept(whole):
+    workdir, summary, printed = whole
+    start = summary["averaged_from"]
+    assert start and f"from epoch {start} on the weights are averaged" in printed
+    averages = [v for name, v in newest(workdir).arrays.items() if name.startswith("averages/")][0]
+    kept = load_network(workdir / "last.keras", RecurrentNetwork)
+    np.testing.assert_array_equal(np.concatenate([v.numpy().ravel() for v in kept.weight_variables]), averages)
+    own = [v for name, v in newest(workdir).arrays.items() if name.startswith("weights/")]
+    assert any(not np.array_equal(a, v.numpy()) for a, v in zip(own, kept.weight_variables, strict=True))
+
+
+@pytest.mark.parametrize("epoch", [2, 5])
+def test_a_stopped_run_goes_on_as_if_it_had_not(whole, texts, tmp_path, epoch):
+    """Before and after averaging has begun."""
+    config = settings(texts, nonmono=1, epochs=6, learning_rate=60.0, bits_per_character=True, steps_per_loop=3)
+    found, printed = train(tmp_path, config, Console(f"epoch {epoch} done", signal.SIGTERM))
+    assert found is None and LINE in printed.splitlines()[-1]
+    found, printed = train(tmp_path, config)
+    assert "resuming at step" in printed and {**found, "seconds": 0} == {**whole[1], "seconds": 0}
+    a, b = newest(whole[0]), newest(tmp_path)
+    for name in a.arrays:
+        np.testing.assert_array_equal(a.arrays[name], b.arrays[name], err_msg=name, strict=True)
+    assert metrics(tmp_path) == metrics(whole[0])
+
+
+def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
+    config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=2)
+    console = Console()
+    with pytest.raises(UserError, match="is not finite .* was rolled back 2 times already"):
+        language_training.train(config, tmp_path / "run", out=console)
+    printed = console.getvalue()
+    assert "roll-back 1 of at most 2: going on from step 0" in printed and "roll-back 2 of at most 2" in printed
+    # One that helps: with rates below 1e-3 it converges.
+    config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=1, rollback_rate=1e-38)
+    found, printed = train(tmp_path / "helped", config)
+    assert found["best"]["perplexity"] < 20 and printed.count("roll-back") == 1
+    for record in metrics(tmp_path / "helped"):
+        assert record["learning_rate"] == pytest.approx(1.0)
+    assert newest(tmp_path / "helped").metadata["rollbacks"] == 1
+
+
+def search_settings(texts, **changes):
+    return LanguageSearchConfig(
+        data_dir=str(texts), num_nodes=2, **{**SMALL, **STRONG, "learning_rate": 5.0, **changes}
+    )
+
+
+def search(workdir, config, console=None):
+    console = console or Console()
+    return language_search.search(config, workdir, out=console), console.getvalue()
+
+
+def test_a_search_stopped_goes_on_as_if_it_had_not(texts, tmp_path):
+    """The validation text is shorter than the training text, so that it wraps around within an epoch."""
+    config = search_settings(texts)
+    found, printed = search(tmp_path / "whole", config)
+    assert found.kind == "recurrent" and all(name != "none" for name, _ in found.recurrent)
+    assert "supernet validation perplexity" in printed
+    stopped, _ = search(tmp_path / "parts", config, Console("epoch 1 done", signal.SIGTERM))
+    assert stopped is None
+    again, printed = search(tmp_path / "parts", config)
+    assert again == found and "resuming" in printed
+    a, b = newest(tmp_path / "whole"), newest(tmp_path / "parts")
+    for name in a.arrays:
+        np.testing.assert_array_equal(a.arrays[name], b.arrays[name], err_msg=name, strict=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    for name in ("genotype.json", "genotypes/epoch_003.json", "plots/recurrent.gv", "vocabulary.txt"):
+        assert (tmp_path / "parts" / name).exists(), name
+
+
+def test_first_order_and_frozen_alphas(texts, tmp_path):
+    config = search_settings(texts, order="first", warmup_epochs=1, epochs=2, reproduce=("shared_norm",))
+    found, _ = search(tmp_path, config)
+    first, second = metrics(tmp_path)
+    assert found and "arch_loss" not in first and "arch_loss" in second
+
+
+def test_another_vocabulary_is_refused(texts, tmp_path):
+    config = settings(texts, epochs=1)
+    train(tmp_path / "run", config)
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in texts.iterdir():
+        (other / path.name).write_text(path.read_text().replace("w3", "three"))
+    before = (tmp_path / "run" / "vocabulary.txt").read_bytes()
+    with pytest.raises(UserError, match="must have the vocabulary that the network was trained with"):
+        train(tmp_path / "run", config.replace(data_dir=str(other)))
+    assert (tmp_path / "run" / "vocabulary.txt").read_bytes() == before
+
+
+def test_bad_texts_are_one_line(texts, tmp_path):
+    with pytest.raises(UserError, match="data_dir must say where the text lies"):
+        train(tmp_path / "a", LanguageTrainConfig())
+    with pytest.raises(UserError, match="the training text is too short"):
+        train(tmp_path / "b", settings(texts, batch_size=200))
+    with pytest.raises(UserError, match="the test text is too short"):
+        train(tmp_path / "c", settings(texts, test_batch_size=150))
+    with pytest.raises(UserError, match="expected a recurrent genotype"):
+        train(tmp_path / "d", settings(texts, genotype="PDARTS"))
+    with pytest.raises(UserError, match="Unknown primitive"):
+        search(tmp_path / "e", search_settings(texts, primitives=("none", "sine")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_plan_of_a_run_is_the_text(texts):
+    """Every epoch's windows follow one another and end where the text does."""
+    data = language_training.TextData(settings(texts), 1.0)
+    for epoch, count in enumerate(data.epoch_steps):
+        plan = data.plan(epoch)
+        assert len(plan) == count
+        ends = plan[:, windows.START] + plan[:, windows.LENGTH]
+        np.testing.assert_array_equal(plan[1:, windows.START], ends[:-1])
