@@ -6,12 +6,14 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
+from darts_tf.errors import UserError
+from darts_tf.language_config import LanguageTrainConfig
 
 FLAGS = {
     "workdir": "a training's work directory; or say --model",
     "model": "a .keras file, or the folder of a SavedModel that darts-export wrote",
-    "dataset": "cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
-    "data_dir": "where the images lie; that of the work directory if not given",
+    "dataset": "of images: cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
+    "data_dir": "where the images or the text lie; that of the work directory if not given",
 }
 
 _say = _main.sayer("darts-evaluate")
@@ -20,28 +22,47 @@ _say = _main.sayer("darts-evaluate")
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
     for name, help_text in FLAGS.items():
-        flags.DEFINE_string(name, "", help_text, flag_values=to)
+        flags.DEFINE_string(name, None, help_text, flag_values=to)
     flags.DEFINE_enum(
         "weights", None, ["best", "last"], "of a work directory; else what its run advises", flag_values=to
     )
-    flags.DEFINE_enum("split", "test", ["test", "valid", "train"], "which of the images", flag_values=to)
-    flags.DEFINE_integer("max_examples", 0, "the first so many; 0 = all", lower_bound=0, flag_values=to)
-    flags.DEFINE_integer("batch_size", 96, "images at a time", lower_bound=1, flag_values=to)
+    flags.DEFINE_enum("split", "test", ["test", "valid", "train"], "which part of the data", flag_values=to)
+    flags.DEFINE_integer("max_examples", 0, "the first so many images or words; 0 = all", lower_bound=0, flag_values=to)
+    flags.DEFINE_integer(
+        "batch_size", None, "images at a time (96), or rows of a text (those of the run)", lower_bound=1, flag_values=to
+    )
+    flags.DEFINE_bool("bits_per_character", False, "of a text: tell these, too", flag_values=to)
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 = all cores", lower_bound=0, flag_values=to)
     flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line", flag_values=to)
 
 
 def evaluate(flag_values):
-    """Prints accuracy, loss and throughput of a trained network on labelled images."""
-    asked = {name: flag_values[name].value for name in (*FLAGS, "weights", "split", "max_examples", "batch_size")}
+    """Prints how good a trained network is: accuracy and loss on labelled images, perplexity on a text; throughput."""
+    asked = {name: flag_values[name].value or "" for name in FLAGS}
+    if bool(asked["workdir"]) == bool(asked["model"]):
+        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
     _say("loading TensorFlow ...")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure(flag_values["threads"].value)
-    from darts_tf.training import evaluation
+    from darts_tf.training import evaluation, language_evaluation, trained
 
-    result = evaluation.evaluate(**asked, say=_say)
+    asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
+    limit, bits = flag_values["max_examples"].value, flag_values["bits_per_character"].value
+    if _is_language(asked, trained, language_evaluation):
+        if asked.pop("dataset"):
+            raise UserError("--dataset is of images. A text is named by --data_dir, or is that of the run.")
+        result = language_evaluation.evaluate(**asked, max_words=limit, with_bits=bits, say=_say)
+    else:
+        asked["batch_size"] = asked["batch_size"] or 96
+        result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
     print(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
+
+
+def _is_language(asked, trained, language_evaluation):
+    if asked["model"]:
+        return language_evaluation.is_language_model(asked["model"])
+    return trained.kind_of(asked["workdir"]) == LanguageTrainConfig.kind
 
 
 def main(argv=None):

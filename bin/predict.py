@@ -1,4 +1,4 @@
-"""Asks an exported model what is in images: `darts-predict --server=localhost:8500 cat.jpg`."""
+"""Asks an exported model: `darts-predict --server=localhost:8500 cat.jpg`, `darts-predict --text="the" ...`."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
+from darts_tf.data.text import EOS
 from darts_tf.errors import UserError
 
 
@@ -18,16 +19,27 @@ def define_flags(to):
     flags.DEFINE_integer("version", None, "its version; the newest if not given", lower_bound=1, flag_values=to)
     flags.DEFINE_integer("batch_size", 32, "images per request", lower_bound=1, flag_values=to)
     flags.DEFINE_float("timeout", 30, "seconds to wait for the server's answer", lower_bound=0.001, flag_values=to)
+    flags.DEFINE_string("text", None, "or, of a language model: a prompt to continue", flag_values=to)
+    flags.DEFINE_integer("words", 30, "of a text: how many words to add", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("top_k", 0, "of a text: among how many likeliest; 0 = all", lower_bound=0, flag_values=to)
+    flags.DEFINE_float("temperature", 1.0, "of a text: 0 = the likeliest word", lower_bound=0.0, flag_values=to)
+    flags.DEFINE_integer("seed", 0, "of a text", lower_bound=0, flag_values=to)
+    flags.DEFINE_string(
+        "vocabulary_dir", "", "of a text and a server: where darts-export wrote the model it serves", flag_values=to
+    )
     flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object per image", flag_values=to)
 
 
 def predict(flag_values):
-    """Prints each image's label and its probability, as a served or exported model sees it."""
+    """Prints each image's label and its probability, as a served or exported model sees it; or continues a text."""
     paths, server, export_dir = (flag_values[name].value for name in ("image", "server", "export_dir"))
     if bool(server) == bool(export_dir):
         raise UserError("Say which model to ask: expected one of --server and --export_dir. Received: both or none.")
-    if not paths:
-        raise UserError("Say on which images: expected image files. Received: none.")
+    is_text = flag_values["text"].value is not None
+    if is_text == bool(paths):
+        raise UserError("Say what to predict: expected image files, or --text. Received: both or none.")
+    if is_text and server and not flag_values["vocabulary_dir"].value:
+        raise UserError("A server knows no words: expected --vocabulary_dir, where darts-export wrote its model.")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure()
@@ -35,12 +47,35 @@ def predict(flag_values):
 
     model = flag_values["name"].value, flag_values["version"].value
     ask = client.connect(server, *model, flag_values["timeout"].value) if server else None
-    found = client.predict(ask or client.in_process(export_dir, *model), paths, flag_values["batch_size"].value)
+    ask = ask or client.in_process(export_dir, *model)
+    if is_text:
+        write(flag_values, ask, client.version_folder(flag_values["vocabulary_dir"].value or export_dir, *model))
+        return
+    found = client.predict(ask, paths, flag_values["batch_size"].value)
     for prediction in found:
         if flag_values["format"].value == "json":
             print(json.dumps(prediction._asdict()))
         else:
             print(f"{prediction.path}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
+
+
+def write(flag_values, ask, folder):
+    """Prints a prompt and what follows it, word by word; or one JSON object."""
+    from darts_tf.export import writing
+    from darts_tf.training.language_data import load_vocabulary
+
+    units, vocabulary = writing.units_of(folder), load_vocabulary(folder / "assets")
+    prompt, count = flag_values["text"].value, flag_values["words"].value
+    options = {name: flag_values[name].value for name in ("top_k", "temperature", "seed")}
+    words = writing.continued(ask, vocabulary, units, prompt, count, **options, say=_main.sayer("darts-predict"))
+    if flag_values["format"].value == "json":
+        print(json.dumps({"prompt": prompt, "words": list(words)}))
+        return
+    for number, word in enumerate(words):
+        if not number:  # now that the model has answered
+            print(prompt, end="")
+        print("\n" if word == EOS else f" {word}", end="", flush=True)
+    print()
 
 
 def main(argv=None):

@@ -9,6 +9,7 @@ from importlib import metadata
 
 from darts_tf import __version__
 from darts_tf import genotype as genotypes
+from darts_tf.training.language_trained import LanguageModel
 from darts_tf.training.trained import Trained
 
 
@@ -24,9 +25,7 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
     """
     summary, network = trained.summary, trained.network
     return {
-        "name": name,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "dataset": trained.dataset,
+        **_head(trained, name),
         "classes": len(trained.class_names),
         "image_shape": list(trained.image_shape),
         "input": "serving_default: image, float32 in 0..255; serving_bytes: image_bytes, JPEG or PNG files",
@@ -37,6 +36,32 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
         "parameters_note": "without the auxiliary head, with batch norms; stored_numbers are what the file holds",
         "stored_numbers": numbers,
         "macs": summary.get("macs", network.macs()),
+        **_tail(trained, checks),
+    }
+
+
+def language_card(trained: LanguageModel, name: str, numbers: int, checks: dict) -> dict:
+    """Returns the model card of a language model; arguments as for `card`."""
+    return {
+        **_head(trained, name),
+        "vocabulary": len(trained.vocabulary),
+        "units": trained.network.units,
+        "input": "step: tokens (batch, length), state (batch, units); score: tokens, filled up with -1",
+        "weights": trained.weights,
+        "perplexity": trained.summary.get(trained.weights, {}),
+        "parameters": trained.network.parameters,
+        "stored_numbers": numbers,
+        **_tail(trained, checks),
+    }
+
+
+def _head(trained, name):
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"name": name, "created": now, "dataset": trained.dataset}
+
+
+def _tail(trained, checks):
+    return {
         "genotype": trained.genotype.to_json(),
         "training_config": trained.config,
         "checks": checks,
@@ -45,7 +70,7 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
     }
 
 
-def write(folder: str | os.PathLike, trained: Trained, contents: dict) -> None:
+def write(folder: str | os.PathLike, trained: Trained | LanguageModel, contents: dict) -> None:
     """Writes `genotype.json` and `model_card.json` into a SavedModel's assets."""
     assets = pathlib.Path(folder, "assets")
     assets.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Asks a served model for the classes of image files: over gRPC, over REST, or of a SavedModel in this process."""
+"""Asks a served model: over gRPC, over REST, or of a SavedModel in this process; for the classes of image files."""
 
 import base64
 import json
@@ -15,7 +15,8 @@ import numpy as np
 from darts_tf.errors import UserError
 
 SIGNATURE = "serving_bytes"
-Ask = Callable[[list[bytes]], dict[str, np.ndarray]]
+Inputs = dict[str, np.ndarray | list[bytes]]
+Ask = Callable[[str, Inputs], dict[str, np.ndarray]]  # (signature, inputs by name) -> outputs by name
 
 
 class Prediction(NamedTuple):
@@ -38,7 +39,7 @@ def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) 
     """Asks for the classes of image files.
 
     Args:
-        ask: From `over_grpc`, `over_rest` or `in_process`: from contents to the outputs by name.
+        ask: From `over_grpc`, `over_rest` or `in_process`.
         paths: Image files.
         batch_size: Images per request.
 
@@ -75,8 +76,8 @@ def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) 
 def _ask(ask: Ask, paths: Sequence, contents: list[bytes]) -> dict[str, np.ndarray]:
     """Asks once, and where an image is refused once for each, to name it."""
     try:
-        return ask(contents)
-    except _Refused as refused:
+        return ask(SIGNATURE, {"image_bytes": contents})
+    except Refused as refused:
         if not refused.input_is_bad:
             raise UserError(str(refused)) from refused
         for path, content in zip(paths, contents, strict=True) if len(paths) > 1 else ():
@@ -126,8 +127,8 @@ def over_grpc(address: str, name: str, version: int | None = None, timeout: floa
     )
     stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-    def ask(contents: list[bytes]) -> dict[str, np.ndarray]:
-        request = warmup.request(name, SIGNATURE, {"image_bytes": contents})
+    def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        request = warmup.request(name, signature, inputs)
         if version is not None:
             request.model_spec.version.value = version
         try:
@@ -135,7 +136,7 @@ def over_grpc(address: str, name: str, version: int | None = None, timeout: floa
         except grpc.RpcError as error:
             bad = error.code() is grpc.StatusCode.INVALID_ARGUMENT
             text = error.details() if bad else f"{address} answers {error.code().name}: {error.details()}"
-            raise _Refused(text, bad) from error
+            raise Refused(text, bad) from error
         return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
 
     return ask
@@ -146,9 +147,10 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
     place = f"/versions/{version}" if version is not None else ""
     url = f"{address.rstrip('/')}/v1/models/{name}{place}:predict"
 
-    def ask(contents: list[bytes]) -> dict[str, np.ndarray]:
-        instances = [{"image_bytes": {"b64": base64.b64encode(content).decode()}} for content in contents]
-        body = json.dumps({"signature_name": SIGNATURE, "instances": instances}).encode()
+    def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        columns = [[_jsonable(row) for row in rows] for rows in inputs.values()]
+        instances = [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
+        body = json.dumps({"signature_name": signature, "instances": instances}).encode()
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -160,15 +162,19 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
             except (ValueError, KeyError, TypeError):
                 text = text or error.reason
             bad = error.code == 400
-            raise _Refused(text if bad else f"{address} answers {error.code}: {text}", bad) from error
+            raise Refused(text if bad else f"{address} answers {error.code}: {text}", bad) from error
         except OSError as error:  # URLError and timeouts are of its kind
             reason = getattr(error, "reason", error)
-            raise _Refused(
+            raise Refused(
                 f"{address} cannot be reached: {reason}. Expected a server; check --server.", False
             ) from error
         return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
 
     return ask
+
+
+def _jsonable(row):
+    return {"b64": base64.b64encode(row).decode()} if isinstance(row, bytes) else row.tolist()
 
 
 def in_process(export_dir: str | os.PathLike, name: str, version: int | None = None) -> Ask:
@@ -184,37 +190,48 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     """
     import tensorflow as tf
 
-    from darts_tf.export.publish import versions
-
-    path = pathlib.Path(export_dir).expanduser()
-    if not (path / "saved_model.pb").exists():
-        path = path if versions(path) else path / name
-        number = version if version is not None else max(versions(path), default=None)
-        if number not in versions(path):
-            raise UserError(
-                f"There is no exported model {name}{'' if version is None else f' of version {version}'} in "
-                f"{export_dir}. Expected what darts-export wrote; check --export_dir, --name and --version."
-            )
-        path = path / str(number)
+    path = version_folder(export_dir, name, version)
     try:
         loaded = tf.saved_model.load(str(path))
-        function = loaded.signatures[SIGNATURE]
     except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise UserError(
             f"{path} cannot be loaded: {line}. Expected what darts-export wrote; export it again."
         ) from error
 
-    def ask(contents: list[bytes], keep=loaded) -> dict[str, np.ndarray]:
+    def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        if signature not in loaded.signatures:
+            raise UserError(
+                f"{path} has no signature {signature}. Expected a model of the kind that is asked for: images for "
+                f"--image, a language model for --text. Received: {', '.join(loaded.signatures)}."
+            )
         try:
-            return {key: value.numpy() for key, value in function(image_bytes=tf.constant(contents)).items()}
+            given = {key: tf.constant(value) for key, value in inputs.items()}
+            return {key: value.numpy() for key, value in loaded.signatures[signature](**given).items()}
         except tf.errors.InvalidArgumentError as error:
-            raise _Refused(error.message, True) from error
+            raise Refused(error.message, True) from error
 
     return ask
 
 
-class _Refused(Exception):
+def version_folder(export_dir: str | os.PathLike, name: str, version: int | None = None) -> pathlib.Path:
+    """Returns the folder of one version of a model; arguments and errors as for `in_process`."""
+    from darts_tf.export.publish import versions
+
+    path = pathlib.Path(export_dir).expanduser()
+    if (path / "saved_model.pb").exists():
+        return path
+    path = path if versions(path) else path / name
+    number = version if version is not None else max(versions(path), default=None)
+    if number not in versions(path):
+        raise UserError(
+            f"There is no exported model {name}{'' if version is None else f' of version {version}'} in "
+            f"{export_dir}. Expected what darts-export wrote; check --export_dir, --name and --version."
+        )
+    return path / str(number)
+
+
+class Refused(Exception):
     """The model or its server does not answer; `input_is_bad` where the request's content is the reason."""
 
     def __init__(self, message: str, input_is_bad: bool):

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 
@@ -12,9 +11,11 @@ import tensorflow as tf
 from darts_tf.conv.folding import fold
 from darts_tf.data.augment import normalize
 from darts_tf.errors import UserError
-from darts_tf.export import card, lowering, samples, signatures, tflite, verify, warmup
+from darts_tf.export import card, language, lowering, samples, signatures, tflite, verify, warmup
 from darts_tf.export.publish import Publication
-from darts_tf.training.trained import Trained, load_trained
+from darts_tf.language_config import LanguageTrainConfig
+from darts_tf.training.language_trained import load_language_model
+from darts_tf.training.trained import Trained, kind_of, load_trained
 
 FORMATS = ("saved_model", "tflite")
 
@@ -53,13 +54,19 @@ def export(
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
     publication = Publication(export_dir, name, version, keep)
+    is_language = kind_of(workdir) == LanguageTrainConfig.kind
+    if is_language and "tflite" in formats:
+        raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
     with publication.building() as folder:
-        trained = load_trained(workdir, weights)
-        weights = weights or trained.summary.get("recommended_weights", "best")
-        say(f"reading images of {trained.dataset} ...")
-        real = samples.load(trained, data_dir, 512 if "tflite" in formats else samples.CHECKED)
-        say("tracing and writing ...")
-        build(trained, real, folder, name, weights, "tflite" in formats, say)
+        if is_language:
+            language.build(load_language_model(workdir, weights), folder, name, data_dir, say)
+        else:
+            trained = load_trained(workdir, weights)
+            weights = weights or trained.summary.get("recommended_weights", "best")
+            say(f"reading images of {trained.dataset} ...")
+            real = samples.load(trained, data_dir, 512 if "tflite" in formats else samples.CHECKED)
+            say("tracing and writing ...")
+            build(trained, real, folder, name, weights, "tflite" in formats, say)
         published = publication.publish(folder)
     say(f"published {published}")
     return published
@@ -79,20 +86,16 @@ def build(
     logits = network_logits(trained, real.images)
     network, off = folded(trained, real.images[: samples.CHECKED], logits[: samples.CHECKED])
     facts = (trained.image_shape, trained.mean, trained.std, trained.class_names, fraction)
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            labels = pathlib.Path(temporary, "labels.txt")
-            labels.write_text("".join(" ".join(label.split()) + "\n" for label in trained.class_names), "utf-8")
-            numbers = signatures.save(signatures.trace(network, *facts), folder, labels)
-            warmup.write(folder, name, real.images[: samples.CHECKED], real.contents)
-            if with_tflite:
-                say("converting to TFLite ...")
-                lowered = os.path.join(temporary, "lowered")
-                signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
-                tflite.convert(lowered, folder, real.calibration)
-    except tf.errors.OpError as error:  # TensorFlow's own way to say that a disk is full
-        line = re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", (str(error).splitlines() or [""])[0])
-        raise UserError(f"Cannot write the model: {line}. Nothing was published.") from error
+    with signatures.writing(), tempfile.TemporaryDirectory() as temporary:
+        labels = pathlib.Path(temporary, "labels.txt")
+        labels.write_text("".join(" ".join(label.split()) + "\n" for label in trained.class_names), "utf-8")
+        numbers = signatures.save(signatures.trace(network, *facts), folder, labels)
+        warmup.write(folder, warmup.image_requests(name, real.images[: samples.CHECKED], real.contents))
+        if with_tflite:
+            say("converting to TFLite ...")
+            lowered = os.path.join(temporary, "lowered")
+            signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
+            tflite.convert(lowered, folder, real.calibration)
     say("checking it in a new process ...")
     decoded = [
         signatures.to_image(tf.constant(content), tf.constant(index), trained.image_shape, fraction).numpy()

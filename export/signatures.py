@@ -1,6 +1,8 @@
 """What a served model computes: from images, or from the content of image files, to logits, probabilities, classes."""
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -8,6 +10,7 @@ import tensorflow as tf
 from darts_tf.data.augment import normalize
 from darts_tf.data.encoded import decode
 from darts_tf.data.resize import fit
+from darts_tf.errors import UserError
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads
 
@@ -92,13 +95,27 @@ def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
 
 
+@contextlib.contextmanager
+def writing():
+    """Turns TensorFlow's own way to say that a disk is full into one line.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        line = re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", (str(error).splitlines() or [""])[0])
+        raise UserError(f"Cannot write the model: {line}. Nothing was published.") from error
+
+
 def save(endpoints: dict, path: str | os.PathLike, labels_file: str | os.PathLike) -> int:
     """Writes a SavedModel.
 
     Args:
         endpoints: From `trace`.
         path: A new folder.
-        labels_file: Becomes `assets/labels.txt`, the name that it must have.
+        labels_file: Becomes an asset of its own name: `labels.txt`, or `vocabulary.txt`.
 
     Returns:
         How many numbers the variables hold.

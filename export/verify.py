@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 
 import numpy as np
 
@@ -88,12 +89,13 @@ def check(folder: str, expected: str) -> dict:
     return {"saved_model": found, "tflite": tflite.check(folder, known["images"], known["labels"], known["logits"])}
 
 
-def in_fresh_process(folder: str | os.PathLike, expected: dict) -> dict:
+def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "darts_tf.export.verify") -> dict:
     """Runs `check` in a new process.
 
     Args:
         folder: The SavedModel.
         expected: Arrays by name, see `check`.
+        module: Whose `check` is run.
 
     Returns:
         What `check` returns.
@@ -107,7 +109,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict) -> dict:
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
         done = subprocess.run(
-            [sys.executable, "-m", "darts_tf.export.verify", os.fspath(folder), str(file)],
+            [sys.executable, "-m", module, os.fspath(folder), str(file)],
             capture_output=True,
             text=True,
             env=environment,
@@ -123,7 +125,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict) -> dict:
     return result
 
 
-def main() -> None:
+def main(check: Callable[[str, str], dict]) -> None:
     """Prints the result, or `error`, as JSON on the last line."""
     try:
         result = check(*sys.argv[1:])
@@ -133,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(check)

@@ -29,31 +29,31 @@ def request(model: str, signature: str, inputs: dict) -> predict_pb2.PredictRequ
     return made
 
 
-def write(folder: str | os.PathLike, model: str, images: np.ndarray, contents: list[bytes]) -> int:
-    """Writes the warm-up file of a SavedModel: both signatures at the sizes in `BATCH_SIZES`.
+def image_requests(model: str, images: np.ndarray, contents: list[bytes]) -> list[predict_pb2.PredictRequest]:
+    """Returns requests of an image model: both signatures at the sizes in `BATCH_SIZES`.
 
     Args:
-        folder: The SavedModel.
         model: The model's name.
         images: `(n, H, W, C)` float32 in 0..255; repeated where a batch needs more.
         contents: Of n image files.
-
-    Returns:
-        Number of requests.
     """
-    path = pathlib.Path(folder) / PLACE
-    path.parent.mkdir(exist_ok=True)
     requests = []
     for size in BATCH_SIZES:
         rows = np.arange(size) % len(images)
         requests.append(request(model, "serving_default", {"image": images[rows].astype(np.float32)}))
         requests.append(request(model, "serving_bytes", {"image_bytes": [contents[row] for row in rows]}))
+    return requests
+
+
+def write(folder: str | os.PathLike, requests: Iterable[predict_pb2.PredictRequest]) -> None:
+    """Writes the warm-up file of a SavedModel."""
+    path = pathlib.Path(folder) / PLACE
+    path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for made in requests:
             log = prediction_log_pb2.PredictionLog()
             log.predict_log.request.CopyFrom(made)
             writer.write(log.SerializeToString())
-    return len(requests)
 
 
 def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:

@@ -20,7 +20,7 @@ from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.training import language_search, language_training
 from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character
+from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
 from darts_tf.training.language_training import triggers
 from darts_tf.training.trained import load_network
@@ -186,12 +186,12 @@ def test_perplexity_is_that_of_the_whole_text(float64):
     likely = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     loss = -np.mean([likely[i, j, rows[i + 1, j]] for i, j in itertools.product(range(40), range(2))])
     for bptt in (7, 20, 100):
-        found = LanguageEvaluator(language_training.forward(net), net.initial_state)(rows, bptt)
+        found = LanguageEvaluator(language_forward(net), net.initial_state)(rows, bptt)
         np.testing.assert_allclose([found["loss"], found["perplexity"]], [loss, math.exp(loss)], rtol=1e-6)
         assert found["words"] == 80
     net.bias.assign(np.full(9, np.nan))
     with pytest.raises(UserError, match="is not finite"):
-        LanguageEvaluator(language_training.forward(net), net.initial_state)(rows, 7)
+        LanguageEvaluator(language_forward(net), net.initial_state)(rows, 7)
 
 
 def test_bits_per_character():

@@ -221,6 +221,19 @@ class RecurrentNetwork(_LanguageModel):
         """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""
         return self._run(Inputs(tokens, state, masks or Masks()))[0]
 
+    def next_word(self, tokens, state):
+        """Runs the network along a text and decodes once, at its end.
+
+        Args:
+            tokens: `(steps, batch)` integers.
+            state: `(batch, units)`.
+
+        Returns:
+            `(logits, state)`: `(batch, vocabulary_size)` of the word that follows, `(batch, units)`.
+        """
+        outputs = self._decoded(self.cell(self._embedded(Inputs(tokens, state)), state)[-1:], Masks())
+        return outputs.logits[0], outputs.state
+
     def _run(self, inputs, training=False):
         return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
 

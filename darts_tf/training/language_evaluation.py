@@ -1,6 +1,8 @@
 """How good a language model is on a text: loss, perplexity, bits per character, throughput."""
 
+import json
 import math
+import pathlib
 import time
 from collections.abc import Callable
 
@@ -10,6 +12,9 @@ import tensorflow as tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
+from darts_tf.errors import UserError
+from darts_tf.training.language_data import VOCABULARY, load, load_vocabulary
+from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
 
 LARGEST = 700.0  # nats of which the exponential is still a number
@@ -83,3 +88,94 @@ def characters(vocabulary: Vocabulary) -> np.ndarray:
 def bits_per_character(loss: float, rows: np.ndarray, vocabulary: Vocabulary) -> float:
     """Returns a loss (nats per word) in bits per character of the words of `rows` that were predicted."""
     return loss / math.log(2) / float(np.mean(characters(vocabulary)[rows[1:]]))
+
+
+def evaluate(
+    workdir: str = "",
+    model: str = "",
+    weights: str | None = None,
+    data_dir: str = "",
+    split: str = "test",
+    max_words: int = 0,
+    batch_size: int | None = None,
+    with_bits: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict:
+    """Evaluates a trained language model on a text.
+
+    Args:
+        workdir: Work directory of a training run; or
+        model: A version's folder that `darts-export` wrote, of a language model.
+        weights: Of a work directory: `best` or `last`; None for those that its summary recommends.
+        data_dir: See `text.load_folder`; empty for the text of the run.
+        split: `test`, `valid` or `train`.
+        max_words: The first so many; 0 for all.
+        batch_size: Rows that the text is read in; None for the run's: 10 to validate and 1 to test in the original.
+        with_bits: Whether to tell bits per character, too.
+        say: Is told what is going on.
+
+    Returns:
+        What `LanguageEvaluator` returns, `bits_per_character` where asked, and `dataset`, `split`, `source`.
+
+    Raises:
+        UserError: No such model or text, a vocabulary that does not fit, or a text that is too short.
+    """
+    say(f"loading {workdir or model} ...")
+    if workdir:
+        trained = load_language_model(workdir, weights)
+        config, vocabulary = trained.config, trained.vocabulary
+        forward, start = language_forward(trained.network), trained.network.initial_state
+    else:
+        config, vocabulary, forward, start = _saved_model(pathlib.Path(model))
+    say(f"reading {data_dir or config['data_dir'] or config['dataset']} ...")
+    corpus = load(
+        "folder" if data_dir else config["dataset"], data_dir or config["data_dir"], config["vocabulary_size"]
+    )
+    vocabulary.check_same(corpus.vocabulary, f"The text in {data_dir or config['data_dir'] or corpus.name}")
+    words = getattr(corpus, split)[: max_words or None]
+    batch_size = batch_size or config["test_batch_size" if split == "test" else "valid_batch_size"]
+    rows = windows.rows(words, batch_size, config["bptt"], f"the {split} text")
+    say(f"evaluating {rows.size:,} words in {batch_size} rows ...")
+    found = LanguageEvaluator(forward, start)(rows, config["bptt"])
+    if with_bits or config.get("bits_per_character"):
+        found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
+    return {"dataset": corpus.name, "split": split, "source": workdir or model} | found
+
+
+def language_forward(network) -> Callable:
+    """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
+
+    def forward(tokens, state):
+        outputs = network(tokens, state)
+        return outputs.logits, outputs.state
+
+    return forward
+
+
+def is_language_model(folder: str) -> bool:
+    """Whether a folder holds an exported language model."""
+    return (pathlib.Path(folder) / "assets" / VOCABULARY).is_file()
+
+
+def _saved_model(folder):
+    try:
+        card = json.loads((folder / "assets" / "model_card.json").read_bytes())
+        loaded = tf.saved_model.load(str(folder))
+        step, config, units = loaded.signatures["step"], card["training_config"], card["units"]
+    except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+        raise UserError(
+            f"{folder} is no exported language model: expected a version's folder that darts-export wrote. "
+            f"Received: {type(error).__name__}."
+        ) from error
+
+    def forward(tokens, state, keep=loaded):
+        def one(before, words):
+            outputs = step(tokens=words[:, None], state=before[1])
+            return tf.ensure_shape(outputs["logits"], shape), outputs["state"]
+
+        shape = (tokens.shape[1], len(vocabulary))
+        logits, states = tf.scan(one, tokens, (tf.zeros(shape), state))
+        return logits, states[-1]
+
+    vocabulary = load_vocabulary(folder / "assets")
+    return config, vocabulary, forward, lambda batch: tf.zeros((batch, units))

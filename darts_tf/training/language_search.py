@@ -12,7 +12,7 @@ from darts_tf.errors import UserError
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
 from darts_tf.training.language_data import TextData, save_facts
-from darts_tf.training.language_evaluation import LanguageEvaluator, perplexity
+from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, perplexity
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.search import finish, order_of, show
@@ -59,12 +59,8 @@ class LanguageSearchTask:
         self.variables = self.step.variables
         self._ends = np.cumsum(self.epoch_steps)
         self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
-        self._evaluator = LanguageEvaluator(self._forward, self.supernet.initial_state)
+        self._evaluator = LanguageEvaluator(language_forward(self.supernet), self.supernet.initial_state)
         self.genotype = None
-
-    def _forward(self, tokens, state):
-        outputs = self.supernet(tokens, state)
-        return outputs.logits, outputs.state
 
     def resumed(self, history: list[dict]) -> None:
         """Needs nothing of earlier epochs."""

@@ -14,7 +14,12 @@ from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
 from darts_tf.training.drawing import draw
 from darts_tf.training.language_data import TextData, save_facts
-from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, perplexity
+from darts_tf.training.language_evaluation import (
+    LanguageEvaluator,
+    bits_per_character,
+    language_forward,
+    perplexity,
+)
 from darts_tf.training.language_step import LanguageTrainStep
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.session import run, session
@@ -62,7 +67,7 @@ class LanguageTrainTask:
         self.step = LanguageTrainStep(self.network, config)
         self.variables = self.step.variables
         self.averaging, self.losses = False, []  # the validation losses of the epochs so far
-        self.evaluator = LanguageEvaluator(forward(self.network), self.network.initial_state)
+        self.evaluator = LanguageEvaluator(language_forward(self.network), self.network.initial_state)
         self.averaged_evaluator = LanguageEvaluator(self._averaged, self.network.initial_state)
         self._ends = np.cumsum(self.epoch_steps)
         self._loops, self._epoch_start = {}, time.monotonic()
@@ -160,16 +165,6 @@ class LanguageTrainTask:
             assign(self.network.weight_variables, own)
 
 
-def forward(network):
-    """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
-
-    def function(tokens, state):
-        outputs = network(tokens, state)
-        return outputs.logits, outputs.state
-
-    return function
-
-
 def train(config, workdir, out=None, tensorboard=None):
     """Trains a derived network, or goes on with an interrupted training in the same work directory.
 
@@ -237,7 +232,7 @@ def summary_of(task, history, test) -> dict:
         tested["best"] = tested["last"]
     else:
         network = load_network(task.workdir.path / "best.keras", RecurrentNetwork)
-        tested["best"] = task.evaluate(test, LanguageEvaluator(forward(network), network.initial_state))
+        tested["best"] = task.evaluate(test, LanguageEvaluator(language_forward(network), network.initial_state))
     found = {
         which: {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
         | {f"test_{name}": value for name, value in tested[which].items()}

@@ -154,7 +154,9 @@ def kind_of(workdir: str | os.PathLike) -> str:
 def find(workdir: str | os.PathLike, kind: str, weights: str | None = None) -> Found:
     """Finds the files of a training run; arguments and errors as in `load_trained`, `kind` as in `kind_of`."""
     if (other := kind_of(workdir)) != kind:
-        raise UserError(f"{workdir} holds another kind of run. Expected {kind}. Received: {other}.")
+        raise UserError(
+            f"{workdir} holds a run of another kind. Expected one of darts-train ({kind}). Received: {other}."
+        )
     path = pathlib.Path(workdir).expanduser()
     config = read_json(path / "config.json")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}

@@ -1,0 +1,89 @@
+"""Continues a prompt with a language model that is served or exported: one step at a time, its state kept here."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
+from darts_tf.errors import UserError
+from darts_tf.export.client import Ask, Refused
+
+
+def units_of(version_folder: pathlib.Path) -> int:
+    """Returns the width of the state of an exported language model.
+
+    Raises:
+        UserError: It is none.
+    """
+    path = version_folder / "assets" / "model_card.json"
+    try:
+        return int(json.loads(path.read_bytes())["units"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UserError(
+            f"{version_folder} is no exported language model: expected assets/model_card.json that tells its units, as "
+            "darts-export writes it."
+        ) from None
+
+
+def continued(
+    ask: Ask,
+    vocabulary: Vocabulary,
+    units: int,
+    prompt: str,
+    count: int,
+    top_k: int = 0,
+    temperature: float = 1.0,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[str]:
+    """Yields the words that follow a prompt; `<unk>` is never one of them.
+
+    Args:
+        ask: From `client`.
+        vocabulary: Of the model.
+        units: Width of its state.
+        prompt: Words between blanks; those that the model does not know are read as `<unk>`, and that is said.
+        count: How many words.
+        top_k: Chooses among the so many likeliest; 0 for all.
+        temperature: By which logits are divided; 0 takes the likeliest word.
+        seed: Of the choice.
+        say: Is told what is unknown.
+
+    Raises:
+        UserError: The model cannot answer.
+    """
+    words = prompt.split()
+    if unknown := vocabulary.unknown(words):
+        say(f"read as {UNKNOWN}: {', '.join(unknown)}")
+    tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
+    state, random = np.zeros((1, units), np.float32), np.random.default_rng(seed)
+    for _ in range(count):
+        try:
+            outputs = ask("step", {"tokens": tokens[None], "state": state})
+            logits, state = outputs["logits"][0].astype(np.float64), outputs["state"].astype(np.float32)
+        except Refused as refused:
+            raise UserError(f"The model does not answer: {' '.join(str(refused).split())[:300]}") from refused
+        except (KeyError, IndexError) as error:
+            raise UserError(
+                f"The answer cannot be understood ({error}). Expected logits and state from the signature step."
+            ) from error
+        if logits.shape != (len(vocabulary),):
+            raise UserError(
+                f"The model has another vocabulary: expected {len(vocabulary)} logits. Received: {logits.shape}."
+            )
+        logits[vocabulary.index[UNKNOWN]] = -np.inf
+        word = choose(logits, top_k, temperature, random)
+        tokens = np.array([word], np.int32)
+        yield vocabulary.words[word]
+
+
+def choose(logits: np.ndarray, top_k: int, temperature: float, random: np.random.Generator) -> int:
+    """Draws a word's number from logits `(vocabulary,)`; see `continued`."""
+    if not temperature:
+        return int(np.argmax(logits))
+    if 0 < top_k < len(logits):
+        logits = np.where(logits >= np.partition(logits, -top_k)[-top_k], logits, -np.inf)
+    chances = np.exp((logits - logits.max()) / temperature)
+    return int(random.choice(len(logits), p=chances / chances.sum()))
