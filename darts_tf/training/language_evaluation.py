@@ -171,7 +171,7 @@ def _saved_model(folder):
     def forward(tokens, state, keep=loaded):
         def one(before, words):
             outputs = step(tokens=words[:, None], state=before[1])
-            return tf.ensure_shape(outputs["logits"], shape), outputs["state"]
+            return tf.ensure_shape(outputs["logits"], shape), tf.ensure_shape(outputs["state"], state.shape)
 
         shape = (tokens.shape[1], len(vocabulary))
         logits, states = tf.scan(one, tokens, (tf.zeros(shape), state))
