@@ -56,6 +56,7 @@ setup(
             "darts-predict=darts_tf.bin.predict:main",
             "darts-search=darts_tf.bin.search:main",
             "darts-train=darts_tf.bin.train:main",
+            "darts-tune=darts_tf.bin.tune:main",
             "darts-visualize=darts_tf.bin.visualize:main",
         ]
     },

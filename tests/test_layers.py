@@ -27,6 +27,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "config": {"config_fields", "genotype"},
     "language_config": {"config", "config_fields", "genotype"},
     "presets": {"config", "language_config"},
+    "tune_config": {"config", "config_fields"},
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},

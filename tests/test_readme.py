@@ -11,7 +11,7 @@ import pytest
 from absl import flags
 
 from darts_tf import presets
-from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, visualize
+from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, tune, visualize
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
@@ -24,6 +24,7 @@ BINARIES = {
     "darts-predict": predict,
     "darts-search": search,
     "darts-train": train,
+    "darts-tune": tune,
     "darts-visualize": visualize,
 }
 
@@ -55,7 +56,8 @@ def test_the_first_screen_is_two_commands():
 def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
     yield from (
-        match[0] for match in re.finditer(r"darts-(search|train|evaluate|export|predict|visualize|benchmark) .*", text)
+        match[0]
+        for match in re.finditer(r"darts-(search|train|tune|evaluate|export|predict|visualize|benchmark) .*", text)
     )
 
 
@@ -68,6 +70,8 @@ def test_commands_have_flags_that_exist(command):
     values([name, *arguments])
     if hasattr(BINARIES[name], "CONFIGS"):
         _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, BINARIES[name].CONFIGS)
+    elif name == "darts-tune":
+        tune.config_from(values)
 
 
 def test_every_flag_that_is_named_exists():

@@ -202,7 +202,8 @@ class DartsOracle(keras_tuner.Oracle):
         count = self._failures()
         # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
         if count >= self.max_consecutive_failed_trials and "KERASTUNER_ORACLE_IP" not in os.environ:
-            raise RuntimeError(self._failure_text(count))
+            self.stopped_because = self._failure_text(count)
+            raise RuntimeError(self.stopped_because)
 
     def _settings(self):
         return {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}

@@ -1,0 +1,79 @@
+"""Tries genotypes that a search makes probable: `darts-tune --search=runs/digits_search --workdir=runs/tuning`."""
+
+import dataclasses
+import sys
+
+from absl import flags
+
+from darts_tf import presets
+from darts_tf.bin import _flags, _main
+from darts_tf.config import TrainConfig
+from darts_tf.errors import UserError
+from darts_tf.tune_config import TuneConfig
+
+DEFAULT_PRESET = "digits_train"
+OWN = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
+OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
+
+
+def define_flags(flag_values):
+    """Defines a flag for each field of a training's config, and a tuning's own."""
+    _flags.define(flag_values, TrainConfig)
+    delattr(flag_values, "genotype")  # each trial has its own
+    text = "propose what this makes probable: a search's work directory, a genotype, or alphas as .npz"
+    flags.DEFINE_string("search", None, text, flag_values=flag_values)
+    flags.DEFINE_enum("prior", None, ["uniform"], "or propose at random: --prior=uniform", flag_values=flag_values)
+    fields = {field.name: field for field in dataclasses.fields(TuneConfig)}
+    for name, define in OWN.items():
+        define(name, fields[name].default, fields[name].metadata["help"], flag_values=flag_values)
+
+
+def config_from(flag_values):
+    """Returns the tuning's config: the preset's training, changed by the flags that were given."""
+    given = {name: flag_values[name].value for name in ("search", "prior") if flag_values[name].value is not None}
+    if len(given) != 1:
+        came = ", ".join(f"--{name}={value}" for name, value in given.items()) or "neither"
+        raise flags.IllegalFlagValueError(
+            f"expected one of --search=... (a work directory, a genotype, an .npz file) and --prior=uniform, got {came}"
+        )
+    base = presets.get(flag_values["preset"].value or DEFAULT_PRESET, TrainConfig).config
+    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "genotype"]
+    changes = {name: flag_values[name].value for name in (*names, *OWN) if flag_values[name].value is not None}
+    settings = {name: getattr(base, name) for name in names} | changes
+    try:
+        return TuneConfig(**settings, prior=next(iter(given.values())))
+    except UserError as error:
+        raise flags.IllegalFlagValueError(f"--{error}") from error
+
+
+def tune(flag_values):
+    """Trains genotypes from scratch, the most probable first, and keeps the best on validation images.
+
+    With --search it proposes what a search, a genotype or alphas make probable; with --prior=uniform at random, the
+    baseline. An interrupted tuning goes on with the same command.
+    """
+    config = config_from(flag_values)
+    workdir = flag_values["workdir"].value or "runs/tune"
+    print(f"darts-tune: proposals from {config.prior}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    from darts_tf import runtime  # here, so that --help waits for nothing
+
+    runtime.configure(config.threads, config.jit_compile)
+    from darts_tf.tuner import tuning
+
+    summary = tuning.tune(config, workdir)
+    if summary is None:
+        return 130
+    print(tuning.table(summary))
+    if summary["best"] is None:
+        return 1
+    print(f"best genotype: {workdir}/genotype.json  its network: {workdir}/{summary['best']['workdir']}/best.keras")
+    return 0
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-tune", tune, define_flags, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

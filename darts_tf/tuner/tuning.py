@@ -1,0 +1,206 @@
+"""A tuning from its settings to the best genotype: each trial is a training in a directory of its own."""
+
+import contextlib
+import gc
+import logging
+import sys
+import time
+
+import keras
+import keras_tuner
+
+from darts_tf import genotype as genotypes
+from darts_tf.conv.operations import OPERATIONS
+from darts_tf.errors import UserError
+from darts_tf.training import classification
+from darts_tf.training.drawing import draw
+from darts_tf.training.own_operations import add_operations
+from darts_tf.tuner.oracle import DartsOracle
+from darts_tf.tuner.prior import load_prior
+from darts_tf.tuner.space import genotype_from
+from darts_tf.workdir import WorkDir, write_json
+
+OBJECTIVE = "valid_accuracy"
+
+
+@contextlib.contextmanager
+def _no_advice_on_retracing():
+    """TensorFlow counts a method's graphs over all objects, and warns of the fifth; each trial has its own network."""
+
+    def keep(record):
+        return "retracing" not in record.getMessage()
+
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
+
+
+class _Oracle(DartsOracle):
+    """Stops where a further trial would probably end after the budget, too.
+
+    Args:
+        minutes: The budget; 0 for none.
+        **settings: As `DartsOracle`.
+    """
+
+    def __init__(self, minutes, **settings):
+        super().__init__(**settings)
+        self.minutes, self._started, self._earlier = minutes, time.monotonic(), 0.0
+
+    def seconds(self):
+        """Returns the seconds that each ended trial took."""
+        ended = [self.trials[name].metrics for name in self.end_order]
+        return [metrics.get_last_value("seconds") for metrics in ended if metrics.exists("seconds")]
+
+    def reload(self):
+        """Counts the earlier trials' time, too."""
+        super().reload()
+        self._earlier = sum(self.seconds())
+
+    def populate_space(self, trial_id):
+        """See `DartsOracle`."""
+        taken = self.seconds()
+        spent = self._earlier + time.monotonic() - self._started
+        if self.minutes and taken and spent + sum(taken) / len(taken) > 60 * self.minutes:
+            return self._stop(f"of {self.minutes:g} minutes {spent / 60:.1f} are spent")
+        return super().populate_space(trial_id)
+
+
+class _Tuner(keras_tuner.Tuner):
+    """Runs trials as trainings; all its state is the oracle's, which is reloaded where there is some."""
+
+    def __init__(self, oracle, config, directory, out):
+        self.config, self.trials_directory, self.out = config, directory / "trials", out
+        super().__init__(oracle=oracle, directory=str(directory), project_name="tuner")
+
+    def _populate_initial_space(self):
+        if (self.trials_directory.parent / "tuner" / "oracle.json").exists():
+            self.oracle.reload()
+
+    def save(self):
+        """Writes the oracle's state only: the base class would add a file that is not replaced at once."""
+        self.oracle.save()
+
+    def run_trial(self, trial, *args, **kwargs):
+        """Trains the trial's genotype, or goes on with its training."""
+        keras.backend.clear_session()
+        gc.collect()  # the graph of the trial before
+        begin = time.monotonic()
+        number = int(trial.trial_id)
+        genotype = genotype_from(trial.hyperparameters)
+        print(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", file=self.out, flush=True)
+        path = self.trials_directory / f"{number:03d}"
+        summary = classification.train(self.config.training(genotype.to_text()), path, self.out)
+        if summary is None:
+            raise KeyboardInterrupt
+        taken = max(time.monotonic() - begin, summary["seconds"])  # the latter where it was interrupted
+        return {OBJECTIVE: summary[OBJECTIVE], "parameters": summary["parameters"], "seconds": taken}
+
+
+def tune(config, workdir, out=None):
+    """Trains proposed genotypes one after the other, or goes on with an interrupted tuning in the same directory.
+
+    Leaves `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `tuner/` (keras-tuner's state),
+    `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`. The trial with the best
+    validation accuracy is the best; test images take no part.
+
+    Args:
+        config: A `TuneConfig`.
+        workdir: Path of the work directory.
+        out: Where progress goes, standard output unless given.
+
+    Returns:
+        What `summary.json` holds: `trials` in the order of their starts, each with `trial`, `status`, `genotype`,
+        `valid_accuracy`, `parameters`, `seconds`, `workdir` and, of a failed one, `message`; `best`, one of them or
+        None; `stopped_because`, None after all trials. Or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: Bad settings, prior, data or work directory, or too many trials in a row that failed; one line.
+    """
+    out = out or sys.stdout
+    directory = WorkDir(workdir)
+    add_operations(config.operations_file)
+    classification.Data(config)  # what is wrong with the data is not a trial's fault
+    saved = directory.path / "prior.npz"
+    prior = load_prior(saved if saved.exists() else config.prior)  # the search may have gone on since, or be gone
+    unknown = [name for name in prior.space.operations if name not in OPERATIONS]
+    if prior.space.kind != "conv" or unknown:
+        what = f"the operation {unknown[0]!r}" if unknown else "a recurrent cell"
+        raise UserError(f"darts-tune trains image networks of known operations. Received a prior with {what}.")
+    with directory:
+        for change in directory.open_for(config):
+            print(f"changed since the last start: {change}", file=out, flush=True)
+        prior.save(saved)
+        for empty in (directory.checkpoints, directory.genotypes):
+            with contextlib.suppress(OSError):
+                empty.rmdir()  # those are the trials'
+        oracle = _Oracle(
+            config.minutes,
+            prior=prior,
+            objective=keras_tuner.Objective(OBJECTIVE, "max"),
+            max_trials=config.trials,
+            seed=config.seed,
+            temperature=config.temperature,
+            refine=config.refine,
+        )
+        oracle.verbose = 0
+        tuner = _Tuner(oracle, config, directory.path, out)
+        failure = None
+        try:
+            with _no_advice_on_retracing():
+                tuner.search()
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on", file=out, flush=True)
+            return None
+        except RuntimeError as error:
+            if oracle.stopped_because is None:
+                raise
+            failure = error
+        summary = _summary(oracle, directory.path)
+        write_json(directory.path / "summary.json", summary)
+        if summary["best"]:
+            best = genotypes.from_json(summary["best"]["genotype"])
+            genotypes.save(best, directory.path / "genotype.json")
+            draw(best, directory.plots, lambda line: print(line, file=out, flush=True))
+    if failure is not None:
+        raise UserError(f"{failure}. The same command goes on when it is mended.") from failure
+    return summary
+
+
+def _summary(oracle, path):
+    trials = []
+    for name in oracle.start_order:
+        trial = oracle.trials[name]
+        lines = (trial.message or "").strip().splitlines()
+        found = {
+            each: trial.metrics.get_last_value(each) if trial.metrics.exists(each) else None
+            for each in (OBJECTIVE, "parameters", "seconds")
+        }
+        trials.append(
+            {"trial": int(name) + 1, "status": trial.status.lower(), **found}
+            | {"genotype": genotype_from(trial.hyperparameters).to_json(), "workdir": f"trials/{int(name):03d}"}
+            | ({"message": lines[-1]} if lines else {})
+        )
+    done = [trial for trial in trials if trial["status"] == "completed"]
+    best = max(done, key=lambda trial: trial[OBJECTIVE], default=None)
+    return {"best": best, "trials": trials, "stopped_because": oracle.stopped_because}
+
+
+def table(summary) -> str:
+    """Returns the trials as lines of text, the best one marked."""
+    lines = ["trial  validation accuracy     weights  seconds"]
+    for trial in summary["trials"]:
+        start = f"{trial['trial']:5d}  "
+        if trial["status"] != "completed":
+            lines.append(f"{start}{trial['status']}: {trial.get('message', '')}".rstrip(": "))
+            continue
+        mark = " *" if trial == summary["best"] else ""
+        lines.append(
+            f"{start}{100 * trial[OBJECTIVE]:17.2f} %{trial['parameters']:12,.0f}{trial['seconds']:9.0f}{mark}"
+        )
+    if summary["stopped_because"]:
+        lines.append(f"no further trials: {summary['stopped_because']}")
+    return "\n".join(lines)
