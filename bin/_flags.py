@@ -110,11 +110,16 @@ def start(
     workdir = flag_values["workdir"].value
     if workdir is None:
         workdir = f"runs/{preset}"
-    print(f"{name}: preset {preset}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    begin(name, f"preset {preset}", workdir, config)
+    return config, workdir
+
+
+def begin(name: str, about: str, workdir: str, config: Config) -> None:
+    """Says the first line of a run, and sets TensorFlow up."""
+    print(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...", flush=True)
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure(config.threads, config.jit_compile)
-    return config, workdir
 
 
 def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: flags.FlagValues) -> None:

@@ -54,11 +54,8 @@ def tune(flag_values):
     """
     config = config_from(flag_values)
     workdir = flag_values["workdir"].value or "runs/tune"
-    print(f"darts-tune: proposals from {config.prior}, work directory {workdir}; loading TensorFlow ...", flush=True)
-    from darts_tf import runtime  # here, so that --help waits for nothing
-
-    runtime.configure(config.threads, config.jit_compile)
-    from darts_tf.tuner import tuning
+    _flags.begin("darts-tune", f"proposals from {config.prior}", workdir, config)
+    from darts_tf.tuner import tuning  # here, so that --help waits for nothing
 
     summary = tuning.tune(config, workdir)
     if summary is None:

@@ -10,6 +10,7 @@ import sys
 import pytest
 from absl import flags
 
+from darts_tf import genotype as genotypes
 from darts_tf import presets
 from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, tune, visualize
 
@@ -89,9 +90,23 @@ def test_every_flag_that_is_named_exists():
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
-    (code,) = blocks(README, "python")
+    code, _ = blocks(README, "python")
     assert "Genotype(" in python(code, tmp_path)
     assert (tmp_path / "mine.json").exists() and (tmp_path / "drawings" / "normal.gv").exists()
+
+
+def test_the_tuner_of_the_readme_runs(tmp_path):
+    """As it stands there, but for its numbers: fewer and shorter trials of smaller networks."""
+    _, code = blocks(README, "python")
+    smaller = {"max_trials=8": "max_trials=2", "epochs=4": "epochs=1", "channels=8": "channels=4"}
+    smaller |= {"cells=5": "cells=3", "1200": "96", "1500": "144"}
+    for before, after in smaller.items():
+        assert before in code
+        code = code.replace(before, after)
+    genotypes.save(genotypes.load("DARTS_V2"), tmp_path / "runs" / "digits_search" / "genotype.json")
+    printed = python(code, tmp_path)
+    assert printed.splitlines()[-1].startswith("Genotype(") and printed.count("Complete") == 2
+    assert len([*(tmp_path / "runs" / "tuner").glob("trial_*/trial.json")]) == 2
 
 
 def test_an_operation_of_your_own(tmp_path):

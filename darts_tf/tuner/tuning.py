@@ -179,6 +179,8 @@ def _summary(oracle, path):
             each: trial.metrics.get_last_value(each) if trial.metrics.exists(each) else None
             for each in (OBJECTIVE, "parameters", "seconds")
         }
+        if found["parameters"] is not None:
+            found["parameters"] = int(found["parameters"])  # keras-tuner keeps floats
         trials.append(
             {"trial": int(name) + 1, "status": trial.status.lower(), **found}
             | {"genotype": genotype_from(trial.hyperparameters).to_json(), "workdir": f"trials/{int(name):03d}"}
