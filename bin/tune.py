@@ -18,7 +18,7 @@ OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
 
 def define_flags(flag_values):
     """Defines a flag for each field of a training's config, and a tuning's own."""
-    _flags.define(flag_values, TrainConfig)
+    _flags.define(flag_values, (TrainConfig,))
     delattr(flag_values, "genotype")  # each trial has its own
     text = "propose what this makes probable: a search's work directory, a genotype, or alphas as .npz"
     flags.DEFINE_string("search", None, text, flag_values=flag_values)
