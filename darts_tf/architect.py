@@ -89,6 +89,7 @@ class SupernetLoss:
         self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
         self.gradients = functools.cache(self._gradients)
         self.mixed_product = functools.cache(self._mixed_product)
+        self.hessian_product = functools.cache(self._hessian_product)
 
     def _forward(self, weights, alphas, inputs, labels):
         logits, statistics = self.supernet.stateless(weights, alphas, inputs)
@@ -119,6 +120,15 @@ class SupernetLoss:
         def function(weights, alphas, inputs, labels, vector):
             objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
             return objective.mixed_product(self.weights.unpack(weights), alphas, self.weights.unpack(vector))
+
+        return self.trace(function)
+
+    def _hessian_product(self):
+        """Returns a function `(weights, alphas, inputs, labels, vector)`, see `Objective.hessian_product`."""
+
+        def function(weights, alphas, inputs, labels, vector):
+            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
+            return objective.hessian_product(self.weights.unpack(weights), alphas, vector)
 
         return self.trace(function)
 

@@ -70,6 +70,24 @@ class Objective:
             inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
         return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
+    def hessian_product(self, weights, alphas, vector):
+        """Returns `d/d alpha (dL/d alpha . vector)`, exactly: the alphas' Hessian times a vector.
+
+        Args:
+            weights: Tensors.
+            alphas: Tensors.
+            vector: Tensors shaped like the alphas, held constant.
+
+        Returns:
+            Tensors shaped like the alphas.
+        """
+        vector = [tf.stop_gradient(v) for v in vector]
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            outer.watch(list(alphas))
+            _, gradient = self.gradients(weights, alphas, wrt=(ALPHAS,))
+            inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
+        return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
 
 def exact_hvp(objective: Objective, weights, alphas, vector):
     """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas."""

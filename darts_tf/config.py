@@ -85,6 +85,17 @@ class Search(Run):
         False, "let the passes for the alphas move batch norm's running statistics, as the original code does"
     )
 
+    # Watching over them.
+    eigenvalue: bool = field(
+        True, "log the dominant eigenvalue of the validation loss in alpha after every second epoch", None, True
+    )
+    early_stop: str = field(
+        "none",
+        "eigenvalue = stop when the dominant eigenvalue rises, with the genotype from before, as RobustDARTS does",
+        one_of("none", "eigenvalue"),
+        True,
+    )
+
     def _check_together(self) -> None:
         super()._check_together()
         self._refuse(

@@ -1,7 +1,7 @@
 """The work directory of a run: its layout, its lock, and its `config.json`.
 
-The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `plots/`,
-`tensorboard/`. No TensorFlow here.
+The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `alphas/`,
+`plots/`, `tensorboard/`. No TensorFlow here.
 """
 
 import contextlib
@@ -212,6 +212,11 @@ class WorkDir:
     def genotypes(self) -> pathlib.Path:
         """`genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch."""
         return self.path / "genotypes"
+
+    @property
+    def alphas(self) -> pathlib.Path:
+        """`alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch."""
+        return self.path / "alphas"
 
     @property
     def plots(self) -> pathlib.Path:

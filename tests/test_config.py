@@ -148,6 +148,8 @@ def test_resumable_fields_are_those_that_change_no_number():
         "checkpoint_minutes",
         "keep_checkpoints",
         "tensorboard",
+        "eigenvalue",
+        "early_stop",  # which epoch is the result, and no number of an epoch
     }
 
 

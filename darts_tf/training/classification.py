@@ -90,6 +90,7 @@ class TrainTask:
     """
 
     max_rollbacks = rollbacks = 0
+    finished = False
 
     def __init__(self, config, data, workdir, reporter):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter

@@ -1,7 +1,5 @@
 """The search for a recurrent cell, from a config to a genotype; see `search` for convolutional ones."""
 
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,9 +13,8 @@ from darts_tf.training.language_data import TextData, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, perplexity
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.loop import steps_in_graph
-from darts_tf.training.search import finish, order_of, show
+from darts_tf.training.searching import Searching, order_of
 from darts_tf.training.session import run, session
-from darts_tf.workdir import write_json
 
 
 def build_supernet(config, vocabulary_size: int) -> RecurrentSupernet:
@@ -35,8 +32,8 @@ def build_supernet(config, vocabulary_size: int) -> RecurrentSupernet:
     )
 
 
-class LanguageSearchTask:
-    """One search as the loop sees it, see `loop.Task`.
+class LanguageSearchTask(Searching):
+    """One search on a text as the loop sees it, see `loop.Task`.
 
     Args:
         config: A `LanguageSearchConfig`.
@@ -48,22 +45,21 @@ class LanguageSearchTask:
         UserError: The validation text is too short for a batch of the alphas.
     """
 
-    max_rollbacks = rollbacks = 0
+    cells, first_node = ("recurrent",), 1
 
     def __init__(self, config, data, workdir, reporter):
-        self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
-        self.epoch_steps = data.epoch_steps
+        super().__init__(config, workdir, reporter)
+        self.data, self.epoch_steps = data, data.epoch_steps
         self.alpha_rows = windows.rows(data.corpus.valid, config.batch_size, config.bptt, "the validation text")
         self.supernet = build_supernet(config, len(data.corpus.vocabulary))
         self.step = LanguageSearchStep(self.supernet, config)
         self.variables = self.step.variables
-        self._ends = np.cumsum(self.epoch_steps)
-        self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
+        self._ends, self._loops = np.cumsum(self.epoch_steps), {}
         self._evaluator = LanguageEvaluator(language_forward(self.supernet), self.supernet.initial_state)
-        self.genotype = None
 
-    def resumed(self, history: list[dict]) -> None:
-        """Needs nothing of earlier epochs."""
+    def rate(self, epoch: int) -> float:
+        """Returns the learning rate of a window of the nominal length: always the same."""
+        return self.config.learning_rate
 
     def start(self, step: int) -> None:
         """Opens the two texts and the stream of step numbers, which seed the masks."""
@@ -85,7 +81,7 @@ class LanguageSearchTask:
             self._open(epoch, 0)
         moves = epoch >= self.config.warmup_epochs
         iterators = [self._train, *self._others]
-        rate = tf.constant(self.config.learning_rate, self.supernet.compute_dtype)
+        rate = tf.constant(self.rate(epoch), self.supernet.compute_dtype)
         if moves not in self._loops:
             self._loops[moves] = self._build(moves, iterators, rate)
         report = self._loops[moves](iterators, tf.constant(count), rate)
@@ -110,37 +106,21 @@ class LanguageSearchTask:
             metrics["arch_loss"] = sums["valid_loss"] / sums["steps"]
         return metrics
 
-    def end_epoch(self, epoch: int, record: dict) -> dict:
-        """Evaluates the supernet on the validation text, derives the epoch's genotype, writes and draws it.
-
-        The perplexity is no estimate of what a derived network reaches.
-        """
+    def evaluate(self) -> dict[str, float]:
+        """Returns loss and perplexity of the supernet on the validation text, without dropout."""
         found = self._evaluator(self.data.watched, self.config.bptt)
-        added = {"learning_rate": self.config.learning_rate}
-        added |= {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
-        self.genotype = self.derive()
-        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
-        self.draw(epoch + 1)
-        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
-        self._epoch_start = time.monotonic()
-        return added | {"genotype": self.genotype.to_json()}
+        return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
+
+    def curvature_batch(self):
+        """Returns the first window of the validation text, without dropout."""
+        (piece,) = windows.batches(self.alpha_rows, windows.even_plan(len(self.alpha_rows), self.config.bptt)[:1])
+        inputs, labels = self.step.valid.batch(piece, tf.zeros(2, tf.int64), 0.0)
+        kept = [None if mask is None else tf.ones_like(mask) for mask in inputs.masks]  # as many masks: no new trace
+        return inputs._replace(masks=type(inputs.masks)(*kept)), labels
 
     def derive(self):
         """Returns the genotype of the present alphas; `none` is never chosen."""
-        c = self.config
-        concat = range(1 + c.num_nodes - (c.concat or c.num_nodes), 1 + c.num_nodes)
-        return genotypes.derive_recurrent(
-            np.asarray(self.supernet.arch_variables[0]), c.primitives, c.num_nodes, concat
-        )
-
-    def draw(self, epoch: int) -> None:
-        """Shows the mixing weights, and draws the cell when it has changed."""
-        edges = [f"{source}->{node + 1}" for node in range(self.config.num_nodes) for source in range(node + 1)]
-        (weights,) = self.supernet.mixing_weights()
-        self.reporter.alphas(epoch, "recurrent", weights.numpy(), edges, self.config.primitives)
-        if self.genotype != self._drawn:
-            show(self.genotype, epoch, ("recurrent",), self.workdir, self.reporter)
-            self._drawn = self.genotype
+        return genotypes.derive_recurrent(*self.alphas, self.config.primitives, self.config.num_nodes, self.concat)
 
 
 def search(config, workdir, out=None, tensorboard=None):
@@ -177,4 +157,4 @@ def search(config, workdir, out=None, tensorboard=None):
         )
         if run(task, directory, config, reporter) is None:
             return None
-        return finish(task, directory, reporter)
+        return task.finish()

@@ -58,6 +58,7 @@ class LanguageTrainTask:
     """
 
     rollbacks = 0
+    finished = False
 
     def __init__(self, config, data, workdir, reporter):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter

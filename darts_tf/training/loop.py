@@ -30,12 +30,15 @@ class Task(Protocol):
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
         max_rollbacks: How often a number that is not finite sends the run back to its last checkpoint.
         rollbacks: How often that has happened; the loop sets it before `start`. The task has to do something else then.
+        finished: Whether it ends before its last epoch; looked at between epochs, a function of what `resumed` and
+            `end_epoch` have seen.
     """
 
     epoch_steps: Sequence[int]
     variables: dict[str, list]
     max_rollbacks: int
     rollbacks: int
+    finished: bool
 
     def start(self, step: int) -> None:
         """Opens the data at a global step."""
@@ -137,6 +140,11 @@ class Loop:
         """The present epoch, from 0; at its end already the next."""
         return int(np.searchsorted(self.ends, self.step, "right"))
 
+    @property
+    def _over(self) -> bool:
+        between_epochs = self.step == 0 or self.step in self.ends
+        return self.step >= self.total or (between_epochs and self.task.finished)
+
     def run(self) -> bool:
         """Runs until the end, or until it is told to stop; returns whether it reached the end.
 
@@ -145,7 +153,7 @@ class Loop:
         """
         self._resume()
         with Stop().listening() as stop:
-            while self.step < self.total:
+            while not self._over:
                 try:
                     if not self._advance(stop):
                         return False
@@ -159,7 +167,7 @@ class Loop:
         self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
         if self.step == self.ends[epoch]:
             self._end_epoch(epoch)
-        if stop.signal is not None and self.step < self.total:
+        if stop.signal is not None and not self._over:
             self._save()
             return False
         if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import struct
 import sys
 import threading
@@ -25,7 +26,7 @@ import rich.text
 
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
-from darts_tf.workdir import WorkDir, remove_temporaries
+from darts_tf.workdir import WorkDir, remove_temporaries, write_json
 
 PLAIN_SECONDS = 10.0
 """Where there is no terminal: seconds between two lines of progress."""
@@ -35,7 +36,8 @@ _LABELS = {f"train_{what}": f"training {what}" for what in ("accuracy", "loss", 
 _MEASURES = ("loss", "accuracy", "top5_accuracy", "perplexity", "bits_per_character")
 
 _SHORT = {f"{part}{what}": what for part in ("train_", "") for what in ("loss", "accuracy", "perplexity")}  # in a bar
-_SILENT = {"epoch", "step", "gradient_norm", "learning_rate"}  # in metrics.jsonl and TensorBoard only
+# In metrics.jsonl and TensorBoard only.
+_SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|entropy|gap)_.*")
 
 _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
@@ -174,7 +176,9 @@ class Reporter:
 
         self._summarise(int(record["epoch"]), write)
         facts = [
-            f"{self._words(name)} {_format(name, value)}" for name, value in numbers.items() if name not in _SILENT
+            f"{self._words(name)} {_format(name, value)}"
+            for name, value in numbers.items()
+            if not _SILENT.fullmatch(name)
         ]
         self._console.line("  ".join([f"epoch {record['epoch']} done", *facts]))
         self._recent.clear()
@@ -188,7 +192,7 @@ class Reporter:
         row_labels: Sequence[str],
         column_labels: Sequence[str],
     ) -> None:
-        """Writes a cell's mixing weights to TensorBoard, as a heat map and as a histogram.
+        """Writes a cell's mixing weights as `alphas/NAME/epoch_NNN.json`, and to TensorBoard as a heat map.
 
         Args:
             epoch: From 1.
@@ -206,6 +210,10 @@ class Reporter:
                 "mixing_weights must have a row for each row label and a column for each column label. Received: "
                 f"shape {weights.shape}, {len(row_labels)} row labels, {len(column_labels)} column labels"
             )
+        write_json(
+            self._workdir.alphas / name / f"epoch_{epoch:03d}.json",
+            {"edges": list(row_labels), "primitives": list(column_labels), "mixing_weights": weights.tolist()},
+        )
         legend = (
             f"Rows from the top: {', '.join(row_labels)}. Columns from the left: {', '.join(column_labels)}. "
             "White is 0, dark blue is 1; the depth of the colour is the square root of the weight."

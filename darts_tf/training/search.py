@@ -1,7 +1,5 @@
 """The search for a cell, from a config to a genotype."""
 
-import time
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -12,13 +10,12 @@ from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
-from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
+from darts_tf.training.searching import Searching, order_of
 from darts_tf.training.session import run, session
 from darts_tf.training.step import SearchStep
-from darts_tf.workdir import write_json
 
 TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
 
@@ -60,8 +57,8 @@ def load_data(config):
     return dataset, *halves
 
 
-class SearchTask:
-    """One search as the loop sees it, see `loop.Task`.
+class SearchTask(Searching):
+    """One search on images as the loop sees it, see `loop.Task`.
 
     Args:
         config: A `SearchConfig`.
@@ -70,26 +67,21 @@ class SearchTask:
         reporter: A `Reporter`.
     """
 
-    max_rollbacks = rollbacks = 0
+    cells, first_node = ("normal", "reduction"), 2
 
     def __init__(self, config, data, workdir, reporter):
-        self.config, self.workdir, self.reporter = config, workdir, reporter
+        super().__init__(config, workdir, reporter)
         self.dataset, self.train_indices, self.valid_indices = data
         self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
         self.supernet = build_supernet(config, self.dataset.image_shape, len(self.dataset.class_names))
         self.step = SearchStep(self.supernet, config)
         self.variables = self.step.variables
-        self._loops, self._drawn, self._epoch_start = {}, None, time.monotonic()
-        self._evaluator = Evaluator(self._forward)
-        self.genotype = None
+        self._loops, self._evaluator = {}, Evaluator(self._forward)
 
     def rate(self, epoch: int) -> float:
         """Returns the learning rate of the weights in an epoch (from 0)."""
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
-
-    def resumed(self, history: list[dict]) -> None:
-        """Needs nothing of earlier epochs."""
 
     def start(self, step: int) -> None:
         """Opens the two streams, each a pure function of (seed, step)."""
@@ -159,36 +151,16 @@ class SearchTask:
         found = self._evaluator(images.evaluation_batches(d.train, indices, c.batch_size, mean=d.mean, std=d.std))
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
-    def end_epoch(self, epoch: int, record: dict) -> dict:
-        """Evaluates the supernet, derives the epoch's genotype, writes and draws it."""
-        added = {"learning_rate": self.rate(epoch), **self.evaluate()}
-        self.genotype = self.derive()
-        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
-        self.draw(epoch + 1)
-        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
-        self._epoch_start = time.monotonic()
-        return added | {"genotype": self.genotype.to_json()}
+    def curvature_batch(self):
+        """Returns a batch from all over the half, whose order may be that of the classes."""
+        c, d = self.config, self.dataset
+        chosen = self.valid_indices[np.arange(c.batch_size) * len(self.valid_indices) // c.batch_size]
+        (batch,) = images.evaluation_batches(d.train, chosen, c.batch_size, mean=d.mean, std=d.std)
+        return batch
 
     def derive(self):
         """Returns the genotype of the present alphas."""
-        c = self.config
-        concat = c.concat or c.num_nodes
-        return genotypes.derive_conv(
-            *[np.asarray(a) for a in self.supernet.arch_variables],
-            c.primitives,
-            c.num_nodes,
-            range(2 + c.num_nodes - concat, 2 + c.num_nodes),
-        )
-
-    def draw(self, epoch: int) -> None:
-        """Shows the mixing weights, and draws the cells when they have changed."""
-        nodes = range(self.config.num_nodes)
-        edges = [f"{source}->{node + 2}" for node in nodes for source in range(node + 2)]
-        for name, weights in zip(("normal", "reduction"), self.supernet.mixing_weights(), strict=True):
-            self.reporter.alphas(epoch, name, weights.numpy(), edges, self.config.primitives)
-        if self.genotype != self._drawn:
-            show(self.genotype, epoch, ("normal", "reduction"), self.workdir, self.reporter)
-            self._drawn = self.genotype
+        return genotypes.derive_conv(*self.alphas, self.config.primitives, self.config.num_nodes, self.concat)
 
 
 def search(config, workdir, out=None, tensorboard=None):
@@ -228,25 +200,4 @@ def search(config, workdir, out=None, tensorboard=None):
         )
         if run(task, directory, config, reporter) is None:
             return None
-        return finish(task, directory, reporter)
-
-
-def show(genotype, epoch: int, names, workdir, reporter) -> None:
-    """Draws a genotype's cells into the work directory and shows them in TensorBoard."""
-    draw(genotype, workdir.plots, reporter.message)
-    for name in names:
-        picture = workdir.plots / f"{name}.png"
-        reporter.drawing(epoch, name, picture if picture.exists() else None)
-
-
-def order_of(config) -> str:
-    """Returns how a search's alphas are trained, in words."""
-    return f"{config.order} order" + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
-
-
-def finish(task, directory, reporter):
-    """Writes and draws what a search has found; returns it."""
-    genotype = task.derive()
-    genotypes.save(genotype, directory.path / "genotype.json")
-    draw(genotype, directory.plots, reporter.message)
-    return genotype
+        return task.finish()

@@ -1,0 +1,73 @@
+"""When a search should have ended: the rule of RobustDARTS on the dominant eigenvalue. No TensorFlow here."""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What the rule says.
+
+    Attributes:
+        epoch: Whose genotype is the result.
+        seen: After which epoch this was known.
+        ratio: How many times larger the averaged eigenvalue has become between the two.
+    """
+
+    epoch: int
+    seen: int
+    ratio: float
+
+
+@dataclasses.dataclass(frozen=True)
+class EigenvalueRule:
+    """Ends a search when the averaged eigenvalue is more than `factor` times what it was `delta` measurements before.
+
+    The average is over `window` measurements and stands for the middle one. The result is the genotype of the epoch
+    that the earlier average stands for: from there on the eigenvalue rose, and cells with it became worse.
+
+    Attributes:
+        window: Odd number of measurements in an average; fewer at the start.
+        delta: Measurements between the two averages.
+        factor: Above which ratio the search ends.
+        start: First epoch that may be the result.
+
+    Reference: Zela et al., Understanding and Robustifying Differentiable Architecture Search, arXiv:1909.09656,
+        section 4.3; `EVLocalAvg` in `src/utils.py` of automl/RobustDARTS, which measures every 2 epochs.
+    """
+
+    window: int = 5
+    delta: int = 4
+    factor: float = 1.3
+    start: int = 10
+
+    def verdict(self, measured: Iterable[tuple[int, float]]) -> Verdict | None:
+        """Returns what the rule says, as soon as it says anything.
+
+        A pure function, so that a resumed run needs nothing but its records.
+
+        Args:
+            measured: `(epoch, eigenvalue)` in the order of the epochs, at equal distances.
+
+        Returns:
+            The first verdict, or None where the search goes on.
+        """
+        measured = list(measured)
+        epochs = [epoch for epoch, _ in measured]
+        values = np.array([value for _, value in measured])
+        middle = self.window // 2
+        for now in range(middle + self.delta, len(values)):
+            epoch = epochs[now - middle - self.delta]
+            before = self._average(values, now - self.delta)
+            # A ratio of other signs says nothing; at a minimum in the alphas the largest eigenvalue is positive.
+            if epoch < self.start or before <= 0:
+                continue
+            ratio = self._average(values, now) / before
+            if ratio > self.factor:
+                return Verdict(epoch, epochs[now], float(ratio))
+        return None
+
+    def _average(self, values, last):
+        return values[max(0, last - self.window + 1) : last + 1].mean()
