@@ -75,7 +75,7 @@ class Reporter:
         self._start: tuple[float, int] | None = None  # time and step of the first progress
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
         self._next_line = -math.inf
-        self._tensorboard = tensorboard
+        self._tensorboard, self._keeps_weights = tensorboard, True
         self._writer = None  # opened by the first summary, after `resume` has been through the files
 
     def __enter__(self) -> Self:
@@ -210,10 +210,7 @@ class Reporter:
                 "mixing_weights must have a row for each row label and a column for each column label. Received: "
                 f"shape {weights.shape}, {len(row_labels)} row labels, {len(column_labels)} column labels"
             )
-        write_json(
-            self._workdir.alphas / name / f"epoch_{epoch:03d}.json",
-            {"edges": list(row_labels), "primitives": list(column_labels), "mixing_weights": weights.tolist()},
-        )
+        self._keep_weights(self._workdir.alphas / name / f"epoch_{epoch:03d}.json", weights, row_labels, column_labels)
         legend = (
             f"Rows from the top: {', '.join(row_labels)}. Columns from the left: {', '.join(column_labels)}. "
             "White is 0, dark blue is 1; the depth of the colour is the square root of the weight."
@@ -224,6 +221,15 @@ class Reporter:
             summary.histogram(f"{name}/mixing_weights_histogram", weights)
 
         self._summarise(epoch, write)
+
+    def _keep_weights(self, path, weights, rows, columns) -> None:
+        if not self._keeps_weights:
+            return
+        try:
+            write_json(path, {"edges": list(rows), "primitives": list(columns), "mixing_weights": weights.tolist()})
+        except OSError as error:  # no search needs them
+            self._keeps_weights = False
+            self.message(f"Going on without {self._workdir.alphas}: {error.strerror or error}")
 
     def drawing(self, epoch: int, name: str, png_path: str | os.PathLike | None) -> None:
         """Shows a drawing of a cell in TensorBoard; does nothing when there is none.
