@@ -16,6 +16,7 @@ from darts_tf.bin import _flags
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 
 
 def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
@@ -23,6 +24,34 @@ def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig
     _flags.define(values, (config_class,))
     values(["darts-search", *arguments])
     return _flags.config_from(values, default_preset, (config_class,))
+
+
+def test_defaults_are_the_original_recurrent_runs():
+    """Read from section 2 of the reference facts, not from the config."""
+    c, t = LanguageSearchConfig(), LanguageTrainConfig()
+    assert (c.num_units, c.epochs, c.batch_size, c.bptt, c.seed, c.num_nodes) == (300, 50, 256, 35, 3, 8)
+    assert (c.learning_rate, c.weight_decay, c.grad_clip, c.order) == (20.0, 5e-7, 0.25, "second")
+    assert (c.arch_learning_rate, c.arch_beta1, c.arch_beta2, c.arch_weight_decay) == (3e-3, 0.9, 0.999, 1e-3)
+    assert (c.dropout, c.dropout_hidden, c.dropout_x, c.dropout_input, c.dropout_embedding) == (
+        0.75,
+        0.25,
+        0.75,
+        0.2,
+        0,
+    )
+    assert (c.activation_penalty, c.slowness_penalty, c.valid_batch_size) == (0, 1e-3, 10)
+    assert (t.num_units, t.epochs, t.batch_size, t.bptt, t.bptt_deviation, t.seed) == (850, 8000, 64, 35, 5.0, 1267)
+    assert (t.learning_rate, t.weight_decay, t.grad_clip, t.nonmono) == (20.0, 8e-7, 0.25, 5)
+    assert (t.dropout, t.dropout_hidden, t.dropout_x, t.dropout_input, t.dropout_embedding) == (
+        0.75,
+        0.25,
+        0.75,
+        0.2,
+        0.1,
+    )
+    assert (t.activation_penalty, t.slowness_penalty, t.valid_batch_size, t.test_batch_size) == (0, 1e-3, 10, 1)
+    w = presets.get("wikitext2_train").config
+    assert t.differences(w) == ["weight_decay: 8e-07 -> 5e-07", "num_units: 850 -> 700", "dropout_hidden: 0.25 -> 0.15"]
 
 
 def test_defaults_are_the_original_search():
@@ -47,7 +76,7 @@ def test_defaults_are_the_original_search():
     assert config.primitives == PRIMITIVES and len(PRIMITIVES) == 8
 
 
-@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig])
+@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig])
 def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
     for field in dataclasses.fields(config_class):
         text = field.metadata["help"]
@@ -153,6 +182,21 @@ def test_resumable_fields_are_those_that_change_no_number():
     }
 
 
+def test_flags_of_two_kinds_of_run():
+    values = flags.FlagValues()
+    both = (SearchConfig, LanguageSearchConfig)
+    _flags.define(values, both)
+    text = " ".join(values.get_help().split())
+    assert "(default: the preset's; 64 in the original search on images, 256 in the original search on Penn" in text
+    assert "(default: the preset's; 50 in the originals)" in text
+    values(["darts-search", "--preset=text_search", "--num_units=7", "--dataset=folder"])
+    found = _flags.config_from(values, "digits_search", both)
+    assert isinstance(found, LanguageSearchConfig) and (found.num_units, found.dataset) == (7, "folder")
+    values["preset"].value = "digits_search"
+    with pytest.raises(flags.IllegalFlagValueError, match="--num_units is no setting of search runs"):
+        _flags.config_from(values, "digits_search", both)
+
+
 def test_presets_are_complete_and_their_commands_parse():
     for name, preset in presets.PRESETS.items():
         assert preset.name == name
@@ -161,7 +205,8 @@ def test_presets_are_complete_and_their_commands_parse():
         binary, *flags_given = preset.command.split()
         assert binary == preset.config.binary
         parsed = parse(*flags_given, config_class=type(preset.config))
-        assert parsed.replace(**({"genotype": "DARTS_V2"} if binary == "darts-train" else {})) == preset.config
+        free = {"data_dir": preset.config.data_dir} | ({"genotype": "DARTS_V2"} if binary == "darts-train" else {})
+        assert parsed.replace(**free) == preset.config
     assert presets.get("cifar10_search").config == SearchConfig()
     first = presets.get("cifar10_search_first_order").config
     assert SearchConfig().differences(first) == ["order: second -> first"]
@@ -261,7 +306,10 @@ def test_an_unknown_preset_is_a_user_error():
 
 @pytest.mark.parametrize(
     ("config_class", "default"),
-    [(SearchConfig, "50 in the original search"), (TrainConfig, "600 in the original's training on CIFAR-10")],
+    [
+        (SearchConfig, "50 in the original search on images"),
+        (TrainConfig, "600 in the original's training on CIFAR-10"),
+    ],
 )
 def test_help_lists_every_field_with_its_default(config_class, default):
     values = flags.FlagValues()

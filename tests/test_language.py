@@ -295,11 +295,15 @@ def test_a_search_stopped_goes_on_as_if_it_had_not(texts, tmp_path):
         assert (tmp_path / "parts" / name).exists(), name
 
 
-def test_first_order_and_frozen_alphas(texts, tmp_path):
-    config = search_settings(texts, order="first", warmup_epochs=1, epochs=2, reproduce=("shared_norm",))
+def test_first_order_frozen_alphas_and_the_monitor(texts, tmp_path):
+    config = search_settings(
+        texts, order="first", warmup_epochs=1, epochs=2, reproduce=("shared_norm",), eigenvalue=True
+    )
     found, _ = search(tmp_path, config)
     first, second = metrics(tmp_path)
     assert found and "arch_loss" not in first and "arch_loss" in second
+    assert "eigenvalue" not in first and math.isfinite(second["eigenvalue"])
+    assert 0 < second["entropy_recurrent"] <= math.log(5) and "pool_recurrent" not in second
 
 
 def test_another_vocabulary_is_refused(texts, tmp_path):

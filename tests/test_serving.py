@@ -4,6 +4,7 @@ The real server is asked where DARTS_TF_SERVER names its binary. The independent
 and in those that DARTS_TF_OPENVINO and DARTS_TF_LITERT name, which need have no TensorFlow.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -227,21 +229,19 @@ def test_warmup_file(exported, close):
         list(warmup.read(exported.root))
 
 
-@pytest.fixture(scope="module")
-def server(exported):
-    """Addresses of a running server: gRPC, REST."""
+@contextlib.contextmanager
+def serving(root, name):
+    """Runs a server of the models in a folder; gives its addresses: gRPC, REST."""
     if binary := os.environ.get("DARTS_TF_SERVER"):
         ports = 18500, 18501
         process = subprocess.Popen(
             [binary, f"--port={ports[0]}", f"--rest_api_port={ports[1]}"]
-            + [f"--model_config_file={exported.root / 'models.config'}"]
+            + [f"--model_config_file={root / 'models.config'}"]
         )
-        import time
-
         time.sleep(20)
     else:
         process = subprocess.Popen(
-            [sys.executable, HERE / "serving_double.py", "digits", exported.path.parent],
+            [sys.executable, HERE / "serving_double.py", name, root / name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -256,6 +256,13 @@ def server(exported):
         assert not told["imported"]
 
 
+@pytest.fixture(scope="module")
+def server(exported):
+    """Addresses of a running server."""
+    with serving(exported.root, "digits") as addresses:
+        yield addresses
+
+
 @pytest.fixture(params=["grpc", "rest", "in process"])
 def asked(request, exported, server):
     """Ways to ask, by arguments of the model's name and version."""
@@ -268,7 +275,7 @@ def asked(request, exported, server):
 
 def test_predictions(asked, exported, close):
     contents = [file.read_bytes() for file in exported.files]
-    close(asked("digits")(contents)["logits"])
+    close(asked("digits")("serving_bytes", {"image_bytes": contents})["logits"])
     for batch_size in (32, 3):
         found = client.predict(asked("digits", 1), exported.files, batch_size)
         assert [p.path for p in found] == [str(file) for file in exported.files]
