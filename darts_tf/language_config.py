@@ -56,7 +56,7 @@ class LanguageSearchConfig(LanguageRun, Search):
     arch_beta1: float = changed(Search, "arch_beta1", 0.9)
     reproduce: tuple = field(
         (),
-        f"defects of the original to bring back, some of {', '.join(DEFECTS)}",
+        f"the original's defects to bring back: {', '.join(DEFECTS)}",
         Check(f"some of {', '.join(DEFECTS)}", lambda value: set(value) <= set(DEFECTS)),
     )
 
