@@ -53,6 +53,17 @@ def test_only_concatenated_nodes_reach_the_output():
     assert [tail for tail, head, _ in edges(graph) if head == "c_{k}"] == ["2", "3", "4"]
 
 
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_an_svg_shows_all_of_the_cell():
+    """Its background, which spans the whole drawing, is as large as what is seen of it."""
+    svg = visualize.render(visualize.to_digraph(genotype.load("DARTS_V2"), "normal").source, "svg").decode()
+    seen = [float(number) for number in re.search(r'viewBox="([^"]+)"', svg)[1].split()]
+    scale = float(re.search(r"scale\(([\d.]+)", svg)[1])
+    corners = re.search(r'<polygon fill="white"[^>]*points="([^"]+)"', svg)[1].split()
+    xs, ys = zip(*[map(float, corner.split(",")) for corner in corners], strict=True)
+    assert [scale * (max(xs) - min(xs)), scale * (max(ys) - min(ys))] == pytest.approx(seen[2:], abs=1)
+
+
 def test_no_such_cell():
     with pytest.raises(UserError, match="cell: a conv genotype has normal, reduce. Received: 'recurrent'"):
         visualize.to_digraph(genotype.load("DARTS_V2"), "recurrent")
