@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-FOLDERS = {"conv": 2, "recurrent": 2, "data": 3, "training": 4, "export": 5, "tuner": 5, "bin": 6}
+FOLDERS = {"conv": 2, "recurrent": 2, "data": 3, "training": 4, "export": 5, "report": 5, "tuner": 5, "bin": 6}
 MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,

@@ -12,7 +12,7 @@ from absl import flags
 
 from darts_tf import genotype as genotypes
 from darts_tf import presets
-from darts_tf.bin import _flags, benchmark, evaluate, export, predict, search, train, tune, visualize
+from darts_tf.bin import _flags, benchmark, evaluate, export, predict, report, search, train, tune, visualize
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
@@ -23,6 +23,7 @@ BINARIES = {
     "darts-evaluate": evaluate,
     "darts-export": export,
     "darts-predict": predict,
+    "darts-report": report,
     "darts-search": search,
     "darts-train": train,
     "darts-tune": tune,
@@ -58,7 +59,7 @@ def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
     yield from (
         match[0]
-        for match in re.finditer(r"darts-(search|train|tune|evaluate|export|predict|visualize|benchmark) .*", text)
+        for match in re.finditer(r"darts-(search|train|tune|evaluate|export|predict|report|visualize|benchmark) .*", text)
     )
 
 

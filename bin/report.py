@@ -1,0 +1,37 @@
+"""Writes a page about runs: `darts-report runs/digits runs/digits_train --output=report.html`."""
+
+import sys
+
+from absl import flags
+
+from darts_tf.bin import _main
+
+
+def define_flags(flag_values):
+    """Defines the flags of this binary on `flag_values`."""
+    flags.DEFINE_multi_string(
+        "workdir",
+        [],
+        "Work directory of a search, a training, a tuning or a protocol, finished or not. May be given without the "
+        "flag, and several, which are set side by side.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "output", "report.html", "The file to write; one page that needs no other.", flag_values=flag_values
+    )
+
+
+def report(flag_values):
+    """Writes one self-contained HTML page about runs: tables, curves, mixing weights over epochs, every genotype."""
+    from darts_tf.report import write_report  # here, so that --help waits for nothing
+
+    print(write_report(flag_values.workdir, flag_values.output))
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-report", report, define_flags, argv, positional="workdir")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

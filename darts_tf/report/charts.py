@@ -1,0 +1,128 @@
+"""Curves as SVG and heat maps as PNG, small and inside the page; colours are the page's."""
+
+import base64
+import math
+import struct
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from darts_tf.report.markup import Html, join, tag
+from darts_tf.report.tables import show
+
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
+COLOURS = 8  # as the style has
+
+Curve = tuple[str, Sequence[tuple[float, float]]]
+"""A name, and points `(epoch, value)`."""
+
+
+def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
+    """Returns at most `count` + 1 round numbers between two; whole ones only on demand."""
+    if not high > low:
+        return [low]
+    raw = (high - low) / count
+    power = 10 ** math.floor(math.log10(raw))
+    step = power * next(each for each in (1, 2, 5, 10) if each * power >= raw * 0.999)
+    step = max(step, 1) if whole else step
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[tuple[float, str]] = ()) -> Html:
+    """Returns a figure of curves over epochs, with a legend that tells each one's last value.
+
+    Args:
+        title: What is drawn.
+        curves: At least one, each with at least one point.
+        kind: The name by which values are written, see `tables.show`.
+        marks: `(epoch, what)`: vertical lines.
+    """
+    xs = [x for _, points in curves for x, _ in points]
+    ys = [y for _, points in curves for _, y in points]
+    x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+    if y1 - y0 <= 1e-9 * max(abs(y0), abs(y1)):  # a constant lies in the middle
+        y0, y1 = (y0 - abs(y0) / 2, y1 + abs(y1) / 2) if y0 else (-1.0, 1.0)
+    if x0 == x1:
+        x0, x1 = x0 - 1, x1 + 1
+
+    def at(x, y):
+        across = LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
+        return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
+
+    parts = []
+    for y in ticks(y0, y1, whole=all(float(y).is_integer() for y in ys)):
+        _, height = at(x0, y)
+        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
+        parts.append(tag("text", show(kind, y, short=True), x=LEFT - 5, y=height, dy="0.35em", text_anchor="end"))
+    for x in ticks(x0, x1, whole=True):
+        parts.append(tag("text", int(x), x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle"))
+    for x, what in marks:
+        across, _ = at(x, y0)
+        parts.append(tag("line", tag("title", what), x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark"))
+    legend = []
+    for index, (name, points) in enumerate(curves):
+        colour = f"s{index % COLOURS}"
+        places = [at(x, y) for x, y in points]
+        parts.append(tag("polyline", points=" ".join(",".join(place) for place in places), class_=colour))
+        if len(points) < 3:
+            parts += [tag("circle", cx=x, cy=y, r=2.5, class_=colour) for x, y in places]
+        known = f"{name} " if name != title else None
+        legend.append(tag("span", tag("i", class_=colour), known, tag("b", show(kind, points[-1][1]))))
+    picture = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
+    return tag(
+        "figure", tag("figcaption", tag("b", title), tag("div", *legend, class_="legend")), picture, class_="chart"
+    )
+
+
+def heat_maps(title: str, weights) -> Html:
+    """Returns a figure with a heat map for each edge: an operation a row, an epoch a column.
+
+    The colours go from the smallest to the largest weight of the cell, since most searches move little.
+
+    Args:
+        title: The cell's name.
+        weights: A `runs.Weights`.
+    """
+    low, high = float(weights.values.min()), float(weights.values.max())
+    shares = (weights.values - low) / (high - low or 1)
+    maps = []
+    for index, edge in enumerate(weights.edges):
+        best = int(weights.values[-1, index].argmax())
+        names = [
+            tag("span", name, class_="best" if row == best else None) for row, name in enumerate(weights.primitives)
+        ]
+        picture = tag(
+            "img",
+            src="data:image/png;base64," + base64.b64encode(_png(shares[:, index].T)).decode(),
+            alt=f"{title}, edge {edge}: mixing weights over epochs",
+        )
+        maps.append(tag("div", tag("b", edge), tag("div", tag("div", *names), picture, class_="rows"), class_="map"))
+    first, last = weights.epochs[0], weights.epochs[-1]
+    words = (
+        f"{title} cell, mixing weights of each edge. From left to right: epochs {first} to {last}. From pale to deep: "
+        f"{low:.3g} to {high:.3g}. Bold: the largest at the end."
+    )
+    return tag("figure", tag("figcaption", words), tag("div", *maps, class_="maps"))
+
+
+def _png(shares: np.ndarray) -> bytes:
+    """A PNG of one blue whose opacity is the share, `(rows, columns)` in [0, 1]: good on light pages and dark ones."""
+    rows, columns = shares.shape
+    pixels = np.empty((rows, columns, 4), np.uint8)
+    pixels[..., :3] = (37, 99, 235)
+    pixels[..., 3] = np.rint(20 + 235 * shares)
+    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
+
+    def chunk(name, data):
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 6, 0, 0, 0)
+    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def grid(figures: Sequence[Html]) -> Html | None:
+    """Returns figures side by side, as many as fit."""
+    return tag("div", join(*figures), class_="grid") if figures else None

@@ -1,0 +1,72 @@
+"""Cells as drawings inside a page: by Graphviz where it is installed, and always as a list."""
+
+import functools
+import re
+
+from darts_tf import visualize
+from darts_tf.report.markup import Html, tag
+
+
+def cell_figure(genotype, cell: str, caption: str) -> Html:
+    """Returns a figure of one cell: its drawing, where something can draw, and its edges in words."""
+    inputs = ["h0"] if genotype.kind == "recurrent" else ["c_{k-2}", "c_{k-1}"]
+    first = 1 if genotype.kind == "recurrent" else 0
+    pairs, step = getattr(genotype, cell), genotype.edges_per_node
+    states = inputs + [str(first + node) for node in range(len(pairs) // step)]
+    rows = []
+    for node in range(len(pairs) // step):
+        edges = [f"{operation} of {states[source]}" for operation, source in pairs[node * step : (node + 1) * step]]
+        rows.append(tag("li", tag("b", states[len(inputs) + node]), " = ", " + ".join(edges)))
+    picture = _drawn(visualize.to_digraph(genotype, cell).source)
+    drawing = tag("div", picture, class_="drawing") if picture else None
+    return tag("figure", drawing, tag("figcaption", tag("b", caption), tag("ul", *rows)), class_="cell")
+
+
+@functools.cache
+def _drawn(source: str) -> Html | None:
+    """The picture of a Graphviz source as it can stand in a page, or None."""
+    # From the top down with labels in two lines: the narrowest, which a phone can show.
+    source = source.replace("rankdir=LR", "rankdir=TB").replace("ranksep=0.6", "ranksep=0.35")
+    source = re.sub(r'label=" (\w+?)_(\d+x\d+\w*) "', r'label=" \1 \\n \2 "', source)
+    source = source.replace("bgcolor=white", "bgcolor=transparent").replace("nodesep=0.3", "nodesep=0.1")
+    svg = visualize.render(source, "svg")
+    if svg is None:
+        return None
+    text = svg.decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<!--.*?-->|<title>.*?</title>|\n", " ", text, flags=re.DOTALL)
+    text = re.sub(r' (id|xmlns(:xlink)?)="[^"]*"', "", text)  # ids would come twice
+    text = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img"', text)
+    return Html(re.sub(r"\s{2,}", " ", text))
+
+
+def timeline(genotypes) -> list[tuple[str, str, object]]:
+    """Returns `(cell, epochs, genotype)` for each stretch of epochs in which a cell stayed as it was.
+
+    Args:
+        genotypes: `(epoch, genotype)`, ascending.
+    """
+    found = []
+    for cell, concat in (genotypes[0][1].cells if genotypes else {}).items():
+        stretches = []
+        for epoch, genotype in genotypes:
+            key = (getattr(genotype, cell), getattr(genotype, concat))
+            if stretches and stretches[-1][0] == key:
+                stretches[-1][2] = epoch
+            else:
+                stretches.append([key, epoch, epoch, genotype])
+        for _, start, end, genotype in stretches:
+            found.append((cell, f"epoch {start}" if start == end else f"epochs {start} to {end}", genotype))
+    return found
+
+
+def every_cell(genotypes) -> Html | None:
+    """Returns folded drawings of all cells that a search has gone through."""
+    columns: dict[str, list[Html]] = {}
+    for cell, epochs, genotype in timeline(genotypes):
+        operations = [operation for operation, _ in getattr(genotype, cell)]
+        counts = sorted({name: operations.count(name) for name in operations}.items(), key=lambda item: -item[1])
+        summary = tag("summary", f"{cell}, {epochs} ", tag("small", ", ".join(f"{n} {name}" for name, n in counts)))
+        figure = cell_figure(genotype, cell, f"{cell} cell, {epochs}")
+        columns.setdefault(cell, []).append(tag("details", summary, figure))
+    return tag("div", *[tag("div", *column) for column in columns.values()], class_="grid wide") if columns else None

@@ -1,0 +1,51 @@
+"""The page: what several runs have in common, then each of them."""
+
+import pathlib
+from collections.abc import Sequence
+
+import darts_tf
+from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
+from darts_tf.report import runs, sections
+from darts_tf.report.markup import Html, tag
+from darts_tf.report.style import STYLE
+
+
+def write_report(workdirs: Sequence, path) -> pathlib.Path:
+    """Writes one self-contained page about runs of any kind, finished or not; no script, no network.
+
+    Args:
+        workdirs: Work directories of searches, trainings, tunings and protocols; several are set side by side.
+        path: Of the HTML file.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: No directory, one that no run has written, or a damaged file; one line.
+        OSError: The file cannot be written.
+    """
+    workdirs = [pathlib.Path(each) for each in workdirs]
+    if not workdirs:
+        raise UserError("No work directory. Expected one or more, such as runs/digits. Received: none")
+    found = [runs.read(each, name) for each, name in zip(workdirs, runs.names(workdirs), strict=True)]
+    return write_atomically(path, page(found))
+
+
+def page(found: Sequence[runs.Run]) -> str:
+    """Returns the page about runs as HTML."""
+    title = " · ".join(run.name for run in found) if len(found) > 1 else f"{found[0].name}: {found[0].kind}"
+    body = [tag("h1", title)]
+    if len(found) > 1:
+        body.append(sections.comparison(found))
+    body += [tag("section", sections.run(each, len(found) > 1)) for each in found]
+    body.append(tag("p", f"Written by darts_tf {darts_tf.__version__}.", class_="note"))
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Html(STYLE)),
+    )
+    return "<!DOCTYPE html>\n" + tag("html", head, tag("body", *body), lang="en") + "\n"

@@ -1,0 +1,165 @@
+"""What work directories hold, as values; a run may be of any kind, unfinished, or made of other runs."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from darts_tf import genotype as genotypes
+from darts_tf.errors import UserError
+from darts_tf.training.reporting import read_metrics
+
+PROTOCOL, TUNE = "protocol", "tune"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """The mixing weights of one cell over the epochs.
+
+    Attributes:
+        epochs: Which, ascending.
+        edges: Names of the edges.
+        primitives: Names of the operations.
+        values: `(epochs, edges, primitives)`.
+    """
+
+    epochs: list[int]
+    edges: list[str]
+    primitives: list[str]
+    values: np.ndarray
+
+
+@dataclasses.dataclass
+class Run:
+    """One work directory.
+
+    Attributes:
+        name: What the page calls it.
+        path: The directory.
+        kind: As its `config.json` says, or `protocol`; empty where nothing could be read.
+        config: The settings.
+        history: One record for each epoch.
+        genotypes: `(epoch, genotype)`, ascending.
+        genotype: The result, or None.
+        weights: By the names of the cells.
+        summary: What a finished training or tuning, or a protocol, found.
+        parts: The runs that it is made of.
+        problem: Why there is nothing of it, for a part that cannot be read.
+    """
+
+    name: str
+    path: pathlib.Path
+    kind: str = ""
+    config: dict = dataclasses.field(default_factory=dict)
+    history: list[dict] = dataclasses.field(default_factory=list)
+    genotypes: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
+    genotype: Any = None
+    weights: dict[str, Weights] = dataclasses.field(default_factory=dict)
+    summary: dict = dataclasses.field(default_factory=dict)
+    parts: list["Run"] = dataclasses.field(default_factory=list)
+    problem: str = ""
+
+
+def read(path: pathlib.Path, name: str) -> Run:
+    """Reads a work directory.
+
+    Raises:
+        UserError: It is none, or one of its files is damaged; one line.
+    """
+    path = pathlib.Path(path).expanduser()
+    if (path / "protocol.json").is_file():
+        return _protocol(path, name)
+    config = _json(path / "config.json")
+    if config is None:
+        what = "no such directory" if not path.is_dir() else "neither config.json nor protocol.json in it"
+        raise UserError(
+            f"{path} is no work directory: {what}. Expected what darts-search, darts-train, darts-tune or a protocol "
+            "has written"
+        )
+    run = Run(name, path, str(config.get("kind", "search")), config)  # older ones do not say it; those were searches
+    run.history = read_metrics(path / "metrics.jsonl")
+    run.summary = _json(path / "summary.json") or {}
+    if (path / "genotype.json").is_file():
+        run.genotype = genotypes.load(path / "genotype.json")
+    epochs = {record.get("epoch") for record in run.history}  # a resumed run may have files of later ones
+    run.genotypes = [(n, genotypes.load(file)) for n, file in _by_epoch(path / "genotypes") if n in epochs]
+    for folder in sorted(path.glob("alphas/*")):
+        if found := [(n, _json(file)) for n, file in _by_epoch(folder) if n in epochs]:
+            run.weights[folder.name] = _weights(found, folder)
+    if run.kind == TUNE:
+        run.parts = [part(each, f"trial {int(each.name) + 1}") for each in sorted(path.glob("trials/[0-9]*"))]
+    return run
+
+
+def part(path: pathlib.Path, name: str) -> Run:
+    """Reads a run that another one is made of; where it cannot be read, it says why."""
+    try:
+        return read(path, name)
+    except UserError as error:
+        return Run(name, path, problem=str(error))
+
+
+def names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """The shortest ends of some paths that tell them apart."""
+    parts = [pathlib.Path(path).expanduser().resolve().parts for path in paths]
+    found = []
+    for own in parts:
+        length = 1
+        while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
+            length += 1
+        found.append("/".join(own[-length:]))
+    return found
+
+
+def _protocol(path, name):
+    found = _json(path / "protocol.json")
+    run = Run(name, path, PROTOCOL, _json(path / "config.json") or {}, summary=found)
+    for method, entries in (("search", found.get("searches")), ("random", found.get("random"))):
+        for entry in entries or []:
+            if folder := entry.get("workdir"):
+                run.parts.append(part(path / folder, f"{method}, seed {entry.get('seed')}"))
+            if folder := entry.get("retrain"):
+                run.parts.append(part(path / folder, f"retraining of {method}, seed {entry.get('seed')}"))
+    for method, entries in (found.get("evaluations") or {}).items():
+        for entry in entries:
+            if folder := entry.get("workdir"):
+                run.parts.append(part(path / folder, f"evaluation of {method}, seed {entry.get('seed')}"))
+    return run
+
+
+def _json(path):
+    """The object in a file, or None where there is no file."""
+    try:
+        found = json.loads(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged. Expected a JSON object. Received: {error}") from error
+    return found
+
+
+def _by_epoch(folder):
+    for file in sorted(folder.glob("epoch_*.json")):
+        number = file.stem.removeprefix("epoch_")
+        if number.isdecimal():
+            yield int(number), file
+
+
+def _weights(found, folder):
+    first = found[0][1]
+    try:
+        values = np.array([data["mixing_weights"] for _, data in found], np.float64)
+        if values.shape[1:] != (len(first["edges"]), len(first["primitives"])):
+            raise ValueError(f"weights of shape {values.shape[1:]}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} is damaged. Expected epochs of equal cells. Received: {error}") from error
+    return Weights(
+        [n for n, _ in found], [str(e) for e in first["edges"]], [str(p) for p in first["primitives"]], values
+    )

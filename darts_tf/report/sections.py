@@ -1,0 +1,224 @@
+"""What the page says of one run, of each kind, and of several side by side."""
+
+import re
+from collections.abc import Sequence
+
+from darts_tf.report import charts, drawings, runs
+from darts_tf.report.markup import Html, join, tag
+from darts_tf.report.tables import facts, show, table, words
+from darts_tf.training.early_stop import EigenvalueRule
+
+_SETTINGS = (
+    "dataset",
+    "data_dir",
+    "seed",
+    "epochs",
+    "batch_size",
+    "init_channels",
+    "num_cells",
+    "order",
+    "hidden_size",
+)
+_COMPARED = ("accuracy", "perplexity", "loss", "eigenvalue")
+_RESULTS = ("test_accuracy", "test_perplexity", "parameters")  # of summaries
+_ALONE = {"epoch", "step"}
+_ORDER = ("accuracy", "perplexity", "loss", "eigenvalue", "skip", "pool", "entropy", "gap")  # first in a page
+_MEASURES = ("top5_accuracy", "accuracy", "perplexity", "loss")
+
+
+def run(found: runs.Run, heading: bool = True) -> Html:
+    """Returns everything about a run."""
+    parts = [tag("h2", f"{found.name}: {found.kind}") if heading else None]
+    if found.problem:
+        return join(*parts, tag("p", found.problem, class_="note"))
+    special = {runs.PROTOCOL: _protocol, runs.TUNE: _tuning}.get(found.kind)
+    parts += special(found) if special else _single(found)
+    if found.parts:
+        parts += [tag("h3", "Every run"), comparison(found.parts)]
+        parts += [
+            tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False)) for each in found.parts
+        ]
+    return join(*parts)
+
+
+def comparison(found: Sequence[runs.Run]) -> Html:
+    """Returns one table of several runs, and the curves that runs of one kind have in common."""
+    found = [each for each in found if not each.problem]
+    keys = [key for key in _numbers(found) if key.startswith("valid_") and key.endswith(_COMPARED)]
+    results = [key for key in _RESULTS if any(_is_number(each.summary.get(key)) for each in found)]
+    rows = [
+        [each.name, each.kind, show("", len(each.history))]
+        + [show(key, _last(each, key)) for key in keys]
+        + [show(key, each.summary.get(key)) for key in results]
+        + [show("seconds", sum(seconds for _, seconds in _points(each, "seconds")))]
+        for each in found
+    ]
+    figures = []
+    for kind in dict.fromkeys(each.kind for each in found):
+        alike = [each for each in found if each.kind == kind]
+        for key in (key for key in _numbers(alike) if key.endswith(_COMPARED)):
+            curves = [(each.name, points) for each in alike if (points := _points(each, key))]
+            if len(curves) > 1:
+                figures.append(charts.chart(f"{words(key)} ({kind})", curves, key))
+    headings = ["run", "kind", "epochs", *[f"last {words(key)}" for key in keys], *map(words, results), "time"]
+    return join(table(headings, rows), charts.grid(figures))
+
+
+def _single(found):
+    """A search or a training."""
+    latest = found.history[-1] if found.history else {}
+    parts = [
+        facts(
+            [("epochs done", f"{len(found.history)} of {found.config.get('epochs', '–')}")]
+            + [(key, found.config.get(key) or None) for key in _SETTINGS if key != "epochs"]
+            + [(key, value) for key, value in found.summary.items() if isinstance(value, int | float | str)]
+        )
+    ]
+    verdict = _verdict(found)
+    if verdict:
+        parts.append(
+            tag(
+                "p",
+                f"The dominant eigenvalue grew {verdict.ratio:.2f}-fold: RobustDARTS' rule stops after epoch "
+                f"{verdict.seen} and returns the genotype of epoch {verdict.epoch}"
+                + (", as was asked." if found.config.get("early_stop") == "eigenvalue" else "; it was not asked to."),
+            )
+        )
+    figures = []
+    for title, keys in groups(_numbers([found])).items():
+        curves = [(words(_short(key, title)), points) for key in keys if (points := _points(found, key))]
+        marks = (
+            [(verdict.epoch, "result of the rule"), (verdict.seen, "stop")] if verdict and title == "eigenvalue" else ()
+        )
+        if curves:
+            figures.append(charts.chart(words(title), curves, title, marks))
+    parts.append(charts.grid(figures))
+    if not latest:
+        parts.append(tag("p", "No epoch is done yet.", class_="note"))
+    genotype = found.genotype or (found.genotypes[-1][1] if found.genotypes else None)
+    if genotype:
+        parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), cells(genotype)]
+    if found.weights:
+        parts.append(tag("h3", "Mixing weights over the epochs"))
+        parts += [
+            tag("details", tag("summary", f"{cell} cell"), charts.heat_maps(cell, weights), open=True)
+            for cell, weights in found.weights.items()
+        ]
+    if found.genotypes:
+        parts += [tag("h3", "Every genotype on the way"), drawings.every_cell(found.genotypes)]
+    return parts
+
+
+def cells(genotype) -> Html:
+    """Returns a genotype's cells side by side, and its text to copy."""
+    figures = [drawings.cell_figure(genotype, cell, f"{cell} cell") for cell in genotype.cells]
+    text = tag("details", tag("summary", "as text"), tag("p", tag("code", genotype.to_text())))
+    return join(tag("div", *figures, class_="grid wide"), text)
+
+
+def _tuning(found):
+    trials = found.summary.get("trials") or []
+    best = found.summary.get("best") or {}
+    rows = [
+        [f"trial {trial.get('trial')}", trial.get("status", "–")]
+        + [show(key, trial.get(key)) for key in ("valid_accuracy", "parameters", "seconds")]
+        + [trial.get("message", "")]
+        for trial in trials
+    ]
+    marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
+    said = any(trial.get("message") for trial in trials)
+    headings = ["trial", "status", "validation accuracy", "weights", "time", "message"]
+    parts = [facts([(key, found.config.get(key)) for key in ("prior", "trials", "minutes", "temperature", "refine")])]
+    parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
+    if not trials:
+        parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
+    if reason := found.summary.get("stopped_because"):
+        parts.append(tag("p", f"No further trials: {reason}.", class_="note"))
+    if found.genotype:
+        parts += [tag("h3", "Best genotype"), cells(found.genotype)]
+    return parts
+
+
+def _protocol(found):
+    data = found.summary
+    metric = str(data.get("metric", ""))
+    rows = [
+        [
+            row.get("method", "–"),
+            show(metric, row.get("selected_valid")),
+            f"{show(metric, row.get('test_mean'))} ± {show(metric, row.get('test_std'))}",
+            show("", row.get("n")),
+            show("seconds", row.get("search_seconds")),
+            show("seconds", row.get("select_seconds")),
+        ]
+        for row in data.get("table") or []
+    ]
+    headings = ["method", f"validation {metric} of the chosen", f"test {metric}, mean ± deviation", "evaluations"]
+    parts = [table([*headings, "time of search", "time of choice"], rows)]
+    if not rows:
+        parts = [tag("p", "The protocol has not ended: it has no table yet.", class_="note")]
+    if data.get("better"):
+        parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
+    chosen = data.get("selected") or {}
+    for method, key in (("search", "searches"), ("random", "random")):
+        entries = data.get(key) or []
+        body = [
+            [f"seed {entry.get('seed')}", show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
+            for entry in entries
+        ]
+        if body:
+            parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
+            parts.append(table(["seed", f"validation {metric}", "time"], body, [chosen.get(method)]))
+    for method, entries in (data.get("evaluations") or {}).items():
+        body = [[f"seed {e.get('seed')}", show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
+        if body:
+            parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
+            parts.append(table(["seed", f"validation {metric}", f"test {metric}"], body))
+    return parts
+
+
+def groups(keys: Sequence[str]) -> dict[str, list[str]]:
+    """Sorts keys of records into charts: one for each measure, and one for what differs only in the cell."""
+    found: dict[str, list[str]] = {}
+    for key in keys:
+        measure = next((each for each in _MEASURES if key == each or key.endswith(f"_{each}")), None)
+        cell = re.fullmatch(r"(.+)_(normal|reduce|reduction|recurrent)", key)
+        found.setdefault(measure or (cell[1] if cell else key), []).append(key)
+    return dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))
+
+
+def _short(key, title):
+    """What tells a curve from the others of its chart."""
+    return key.removesuffix(f"_{title}").removeprefix(f"{title}_")
+
+
+def _numbers(found):
+    """The keys of all records that hold numbers, in their order."""
+    keys = {}
+    for each in found:
+        for record in each.history:
+            keys |= {k: None for k, v in record.items() if _is_number(v) and k not in _ALONE}
+    return list(keys)
+
+
+def _is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _points(found, key):
+    return [(r["epoch"], r[key]) for r in found.history if _is_number(r.get("epoch")) and _is_number(r.get(key))]
+
+
+def _last(found, key):
+    points = _points(found, key)
+    return points[-1][1] if points else None
+
+
+def _result(found):
+    key = next((k for k in _numbers([found]) if k in ("valid_accuracy", "valid_perplexity")), None)
+    return f": {words(key)} {show(key, _last(found, key))}" if key else ""
+
+
+def _verdict(found):
+    measured = [point for point in _points(found, "eigenvalue") if point[0] < found.config.get("epochs", 0)]
+    return EigenvalueRule().verdict(measured)

@@ -1,0 +1,72 @@
+"""Values in words and tables; on a narrow screen each row of a table becomes a card."""
+
+import math
+from collections.abc import Sequence
+
+from darts_tf.report.markup import Html, tag
+
+
+def words(name: str) -> str:
+    """A key as people say it."""
+    return name.replace("_", " ")
+
+
+def show(name: str, value, short: bool = False) -> str:
+    """Returns a value in words; its name says what it is.
+
+    Args:
+        name: `*accuracy` is a share, `*seconds` a time, everything else a plain number.
+        value: None and what is not finite is a dash.
+        short: For the axis of a chart.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "–" if value is None else str(value)
+    if not math.isfinite(value):
+        return "–"
+    if name.endswith("accuracy"):
+        return f"{100 * value:.4g} %" if short else f"{100 * value:.2f} %"
+    if name.endswith("seconds") and not short:
+        return _time(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.3g}" if short else f"{value:.4g}"
+
+
+def _time(seconds):
+    seconds = float(seconds)
+    if seconds < 100:
+        return f"{seconds:.3g} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[int] = ()) -> Html:
+    """Returns a table; the first column is text, the others are numbers.
+
+    Args:
+        headings: One for each column.
+        rows: Of text or `Html`.
+        marked: Indices of rows to show in bold.
+    """
+    head = tag("thead", tag("tr", *[tag("th", each) for each in headings]))
+    body = [
+        tag(
+            "tr",
+            *[tag("td", cell, data_label=heading) for heading, cell in zip(headings, row, strict=True)],
+            class_="marked" if index in marked else None,
+        )
+        for index, row in enumerate(rows)
+    ]
+    return tag("table", head, tag("tbody", *body))
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> Html | None:
+    """Returns a list of names and values; those that are None are left out."""
+    found = [
+        tag("div", tag("dt", words(name)), tag("dd", value if isinstance(value, Html) else show(name, value)))
+        for name, value in pairs
+        if value is not None
+    ]
+    return tag("dl", *found) if found else None

@@ -1,0 +1,387 @@
+"""The page about runs: well-formed, self-contained, of every kind of run, and one line for what is no run."""
+
+import collections
+import html.parser
+import json
+import re
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+
+from darts_tf import genotype, visualize
+from darts_tf.bin import report as binary
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.errors import UserError
+from darts_tf.report import charts, drawings, runs, sections, tables, write_report
+from darts_tf.report.markup import Html, join, tag
+from darts_tf.workdir import write_json
+
+EVIL = "<script>alert('1')</script>&\"x"
+VOID = {"meta", "img"}
+
+
+class Page(html.parser.HTMLParser):
+    """Parses a page; fails where tags do not match, and keeps what tests ask for."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source, self.open, self.tags, self.text = path.read_text(encoding="utf-8"), [], collections.Counter(), []
+        self.attributes = collections.defaultdict(list)
+        self.feed(self.source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, name, attributes):
+        self.tags[name] += 1
+        for key, value in attributes:
+            self.attributes[key].append(value)
+        if name not in VOID:
+            self.open.append(name)
+
+    def handle_startendtag(self, name, attributes):  # in the SVGs of Graphviz
+        self.tags[name] += 1
+        for key, value in attributes:
+            self.attributes[key].append(value)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text.append(data)
+
+    def __contains__(self, text):
+        return text in " ".join(self.text)
+
+
+def page_of(tmp_path, *workdirs):
+    """Writes and parses the page; it must need nothing but itself."""
+    page = Page(write_report(workdirs, tmp_path / "page.html"))
+    assert not page.tags["script"] and not page.tags["link"] and not page.tags["iframe"]
+    for key in ("src", "href", "xlink:href"):
+        assert all(value.startswith("data:") for value in page.attributes[key])
+    assert (
+        "url(" not in page.source
+        and "@import" not in page.source
+        and "http" not in re.sub(r'="[^"]*"', "", page.source)
+    )
+    assert len(page.attributes["id"]) == len(set(page.attributes["id"]))
+    assert not [key for key in page.attributes if key.startswith("on")]
+    assert ("viewport" in page.attributes["name"]) and page.source.startswith("<!DOCTYPE html>")
+    return page
+
+
+def write_metrics(path, records):
+    (path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def search(path, epochs=4, name="DARTS_V2", cells=("normal", "reduction"), **config):
+    """The work directory of a search that never ran; its genotype changes after half the epochs."""
+    path.mkdir(parents=True)
+    write_json(path / "config.json", SearchConfig(epochs=max(epochs, 1)).to_json() | config)
+    first, last = genotype.load("DARTS_V1"), genotype.load(name)
+    records = []
+    for epoch in range(1, epochs + 1):
+        now = first if epoch <= epochs // 2 else last
+        record = {"epoch": epoch, "step": 10 * epoch, "train_loss": 2 / epoch, "valid_loss": 3 / epoch, "seconds": 61.5}
+        record |= {"valid_accuracy": 1 - 0.5 / epoch, "skip_normal": 1, "skip_reduce": epoch % 3, "gradient_norm": None}
+        record |= {"eigenvalue": 0.1 if epoch < 11 else 0.3} if epoch % 2 == 0 else {}
+        records.append(record | {"genotype": now.to_json()})
+        write_json(path / "genotypes" / f"epoch_{epoch:03d}.json", now.to_json())
+        for cell in cells:
+            weights = np.random.default_rng(epoch).dirichlet(np.ones(3), 2)
+            write_json(
+                path / "alphas" / cell / f"epoch_{epoch:03d}.json",
+                {
+                    "edges": ["0->2", "1->2"],
+                    "primitives": ["none", "skip_connect", "a"],
+                    "mixing_weights": weights.tolist(),
+                },
+            )
+    write_metrics(path, records)
+    if epochs:
+        genotype.save(last, path / "genotype.json")
+    return path
+
+
+def training(path, metric="accuracy", kind="train", valid=0.9):
+    """The work directory of a training that never ran."""
+    path.mkdir(parents=True)
+    write_json(path / "config.json", TrainConfig().to_json() | {"kind": kind})
+    write_metrics(
+        path, [{"epoch": n, f"valid_{metric}": valid - 0.1 / n, "train_loss": 1 / n, "seconds": 2} for n in (1, 2)]
+    )
+    genotype.save(genotype.load("DARTS_V2"), path / "genotype.json")
+    write_json(path / "summary.json", {f"test_{metric}": valid - 0.01, "parameters": 50362, "best": {"epoch": 2}})
+    return path
+
+
+def tuning(path, ended=True):
+    """The work directory of a tuning of two trials, one of which failed."""
+    path.mkdir(parents=True)
+    write_json(path / "config.json", TrainConfig(train_portion=0.9).to_json() | {"kind": "tune", "prior": "uniform"})
+    training(path / "trials" / "000")
+    (path / "trials" / "001").mkdir()
+    if not ended:
+        return path
+    cell = genotype.load("DARTS_V2")
+    good = {"trial": 1, "status": "completed", "valid_accuracy": 0.85, "parameters": 5, "seconds": 7.0}
+    good |= {"genotype": cell.to_json(), "workdir": "trials/000"}
+    bad = {"trial": 2, "status": "failed", "valid_accuracy": None, "parameters": None, "seconds": None, "message": EVIL}
+    write_json(
+        path / "summary.json", {"best": good, "trials": [good, bad], "stopped_because": "of 1 minute 2 are spent"}
+    )
+    genotype.save(cell, path / "genotype.json")
+    return path
+
+
+def protocol(path, metric="accuracy"):
+    """A protocol's directory: two searches with retrainings, a random cell, evaluations, one of them missing."""
+    path.mkdir(parents=True)
+    searches = [
+        {"seed": n, "workdir": search(path / f"s{n}").name, "retrain": training(path / f"r{n}", metric).name}
+        | {"valid": 0.9 + n / 100, "seconds": 70.0, "genotype": {}}
+        for n in (0, 1)
+    ]
+    chance = [{"seed": 0, "workdir": training(path / "x0", metric).name, "valid": 0.8, "seconds": 9.0, "genotype": {}}]
+    runs_of = [
+        {"seed": n, "workdir": training(path / f"e{n}", metric).name, "valid": 0.9, "test": 0.91} for n in (0, 1)
+    ] + [{"seed": 2, "workdir": "nowhere", "valid": None, "test": None}]
+    row = {"method": "search", "selected_valid": 0.91, "test_mean": 0.9123, "test_std": 0.0045, "n": 2}
+    write_json(
+        path / "protocol.json",
+        {"metric": metric, "better": "higher", "searches": searches, "random": chance}
+        | {"selected": {"search": 1, "random": 0}, "evaluations": {"search": runs_of, "random": []}}
+        | {"table": [row | {"search_seconds": 140.0, "select_seconds": 7200.0}]},
+    )
+    return path
+
+
+def test_a_search(tmp_path):
+    page = page_of(tmp_path, search(tmp_path / "mine"))
+    assert "mine: search" in page and "4 of 4" in page and "DARTS" not in page
+    assert "Mixing weights over the epochs" in page and page.tags["img"] == 4  # two edges of two cells
+    assert "From left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
+    figures = 2 + 4  # the result, and what there was on the way
+    assert page.source.count('class="cell"') == figures
+    for title in ("loss", "accuracy", "skip", "eigenvalue", "seconds"):
+        assert f'aria-label="{title}"' in page.source
+    assert 'aria-label="gradient norm"' not in page.source  # nothing but None
+    assert "sep_conv_3x3 of c_{k-2}" in page and genotype.load("DARTS_V2").to_text() in page
+    assert "the genotype of epoch" not in page
+
+
+@pytest.mark.parametrize("asked", ["none", "eigenvalue"])
+def test_what_the_rule_says(tmp_path, asked):
+    page = page_of(tmp_path, search(tmp_path / "long", 24, early_stop=asked))
+    assert "stops after epoch 22 and returns the genotype of epoch 10" in page
+    assert ("as was asked" in page) == (asked == "eigenvalue") and page.source.count('class="mark"') == 2
+
+
+def test_a_recurrent_search(tmp_path):
+    path = search(tmp_path / "words", 0, kind="recurrent_search")
+    cell = genotype.load("DARTS_V2", "recurrent")
+    write_json(path / "genotypes" / "epoch_001.json", cell.to_json())
+    write_metrics(path, [{"epoch": 1, "valid_perplexity": 412.5, "skip_recurrent": 2, "train_loss": 6.1}])
+    page = page_of(tmp_path, path)
+    assert "words: recurrent_search" in page and "412.5" in page and "Genotype so far" in page
+    assert page.source.count('class="cell"') == 2
+
+
+def test_runs_that_have_hardly_begun(tmp_path):
+    assert "No epoch is done yet" in page_of(tmp_path, search(tmp_path / "new", 0))
+    page_of(tmp_path, search(tmp_path / "one", 1))
+    assert "has not ended" in page_of(tmp_path, tuning(tmp_path / "going", ended=False))
+    (tmp_path / "plan").mkdir()
+    write_json(tmp_path / "plan" / "protocol.json", {"metric": "accuracy"})
+    assert "no table yet" in page_of(tmp_path, tmp_path / "plan")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
+def test_a_training(tmp_path, metric):
+    page = page_of(tmp_path, training(tmp_path / "net", metric))
+    assert ("89.00 %" if metric == "accuracy" else "0.89") in page and "50,362" in page
+    assert f'aria-label="{metric}"' in page.source and page.source.count('class="cell"') == 2
+
+
+def test_a_tuning(tmp_path):
+    page = page_of(tmp_path, tuning(tmp_path / "tune"))
+    assert "85.00 %" in page and EVIL in page and "No further trials: of 1 minute 2 are spent" in page
+    assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
+    assert "is no work directory" in page  # the failed trial's, in its fold
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
+def test_a_protocol(tmp_path, metric):
+    page = page_of(tmp_path, protocol(tmp_path / "all", metric))
+    assert ("91.23 % ± 0.45 %" if metric == "accuracy" else "0.9123 ± 0.0045") in page and "2 h 0 min" in page
+    assert page.source.index("<table") < page.source.index("<svg")
+    for name in ("search, seed 0", "retraining of search, seed 1", "random, seed 0", "evaluation of search, seed 2"):
+        assert name in page
+    assert page.source.count('class="marked"') == 2 and "no such directory" in page
+
+
+def test_several_side_by_side(tmp_path):
+    paths = [search(tmp_path / "a" / "run"), search(tmp_path / "b" / "run", 2), training(tmp_path / "net")]
+    page = page_of(tmp_path, *paths)
+    assert "a/run · b/run · net" in page and 'aria-label="valid accuracy (search)"' in page.source
+    assert page.tags["section"] == 3
+    assert runs.names(["x/y", "x/y"]) == runs.names(["x/y", "x/y"])  # the same twice ends, too
+
+
+def test_everything_from_files_is_escaped(tmp_path):
+    path = search(tmp_path / EVIL.replace("/", "_"), dataset=EVIL, kind=EVIL)
+    for file in path.glob("alphas/*/*.json"):
+        file.write_text(file.read_text().replace("skip_connect", "<b onclick=x>").replace("0->2", "<i>"))
+    record = {"epoch": 1, "<u>": 1.5, "valid_accuracy": 0.5}
+    write_metrics(path, [record])
+    page = page_of(tmp_path, path, path)
+    assert not page.tags["script"] and not page.tags["u"] and "<u>" in page and "<b onclick=x>" in page
+
+
+def test_without_anything_that_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "_programs", lambda: [])
+    drawings._drawn.cache_clear()
+    page = page_of(tmp_path, search(tmp_path / "mine"))
+    assert 'class="drawing"' not in page.source and "sep_conv_3x3 of c_{k-2}" in page
+    drawings._drawn.cache_clear()
+
+
+def test_files_of_epochs_that_are_to_be_run_again(tmp_path):
+    path = search(tmp_path / "mine")
+    lines = (path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (path / "metrics.jsonl").write_text("".join(lines[:2]) + lines[2][:20])
+    page = page_of(tmp_path, path)
+    assert "2 of 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" not in page
+
+
+def errors(tmp_path):
+    yield tmp_path / "nowhere", "no such directory"
+    (tmp_path / "other").mkdir()
+    yield tmp_path / "other", "neither config.json nor protocol.json"
+    for file, content in (
+        ("config.json", "{"),
+        ("summary.json", "[]"),
+        ("genotype.json", "{}"),
+        ("metrics.jsonl", "x\n\n\n"),
+    ):
+        path = search(tmp_path / file)
+        (path / file).write_text(content)
+        yield path, file
+    path = search(tmp_path / "alphas")
+    (path / "alphas" / "normal" / "epoch_002.json").write_text('{"mixing_weights": [[1]]}')
+    yield path, "alphas"
+
+
+def test_what_is_no_run_is_one_line(tmp_path, capsys):
+    for path, what in errors(tmp_path):
+        with pytest.raises(SystemExit) as stopped:
+            binary.main([str(path), f"--output={tmp_path / 'page.html'}"])
+        line = capsys.readouterr().err
+        assert stopped.value.code == 1 and line.count("\n") == 1 and line.startswith("darts-report: error: ")
+        assert what in line and str(path) in line
+    assert not (tmp_path / "page.html").exists()
+    with pytest.raises(UserError, match="No work directory"):
+        write_report([], tmp_path / "page.html")
+
+
+def test_the_binary(tmp_path):
+    path, output = search(tmp_path / "mine"), tmp_path / "deep" / "page.html"
+    code = (
+        "import sys; from darts_tf.bin import report; report.main(sys.argv[1:])\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path), "--output", str(output)], capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == (f"{output}\n", "")
+    Page(output)
+
+
+# The parts.
+
+
+def test_markup_escapes_all_but_html():
+    assert (
+        tag("p", "<", Html("<br>"), None, 1, title='"', open=True, hidden=None)
+        == '<p title="&quot;" open>&lt;<br>1</p>'
+    )
+    assert join("&", tag("img", alt="", class_="a", data_label=2)) == '&amp;<img alt="" class="a" data-label="2">'
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.12, 0.131), (-3, 800), (1e-9, 2e-9), (99.9, 100)])
+def test_ticks_are_few_round_and_inside(low, high):
+    found = charts.ticks(low, high)
+    assert 2 <= len(found) <= 6 and low - 1e-12 <= found[0] and found[-1] <= high + 1e-12
+    assert np.allclose(np.diff(found), found[1] - found[0])
+    assert charts.ticks(2, 2) == [2] and charts.ticks(0, 2, whole=True) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [5e-324, 1e300], [-2.0, 3.0]])
+def test_curves_stay_inside_their_chart(values):
+    found = charts.chart("x", [("x", list(enumerate(values, 1)))])
+    points = [tuple(map(float, p.split(","))) for p in re.search(r'points="([^"]+)"', found)[1].split()]
+    assert len(points) == len(values)
+    assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in points)
+
+
+def test_heat_maps_are_pictures_of_the_weights():
+    shares = np.array([[0.0, 0.5], [1.0, 0.25], [0.0, 1.0]])
+    data, chunks, at = charts._png(shares), {}, 8
+    while at < len(data):
+        (size,) = struct.unpack_from(">I", data, at)
+        name, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        assert zlib.crc32(name + body) == struct.unpack_from(">I", data, at + 8 + size)[0]
+        chunks[name], at = body, at + 12 + size
+    assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (2, 3, 8, 6, 0, 0, 0)
+    pixels = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(3, 9)[:, 1:].reshape(3, 2, 4)
+    np.testing.assert_array_equal(pixels[..., 3], np.rint(20 + 235 * shares))
+
+
+def test_values_in_words():
+    shown = [tables.show("valid_accuracy", 0.98765), tables.show("perplexity", 61.234), tables.show("seconds", 7265)]
+    assert shown == ["98.77 %", "61.23", "2 h 1 min"]
+    assert [tables.show("n", value) for value in (None, 12345, float("nan"), "text", 0.5)] == [
+        "–",
+        "12,345",
+        "–",
+        "text",
+        "0.5",
+    ]
+    assert [tables.show("seconds", value) for value in (3.25, 125.0)] == ["3.25 s", "2 min 5 s"]
+
+
+def test_keys_go_into_charts():
+    keys = [
+        "gradient_norm",
+        "valid_loss",
+        "train_loss",
+        "valid_top5_accuracy",
+        "valid_accuracy",
+        "gap_normal",
+        "gap_reduce",
+    ]
+    assert sections.groups(keys) == {
+        "accuracy": ["valid_accuracy"],
+        "loss": ["valid_loss", "train_loss"],
+        "gap": ["gap_normal", "gap_reduce"],
+        "gradient_norm": ["gradient_norm"],
+        "top5_accuracy": ["valid_top5_accuracy"],
+    }
+
+
+def test_cells_by_the_epochs_in_which_they_stayed():
+    one, two = genotype.load("DARTS_V1"), genotype.load("DARTS_V2")
+    mixed = genotype.from_json({**one.to_json(), "reduce": two.to_json()["reduce"]})
+    found = drawings.timeline([(1, one), (2, mixed), (3, two)])
+    assert [(cell, epochs) for cell, epochs, _ in found] == [
+        ("normal", "epochs 1 to 2"),
+        ("normal", "epoch 3"),
+        ("reduce", "epoch 1"),
+        ("reduce", "epochs 2 to 3"),
+    ]
+    assert drawings.every_cell([]) is None
