@@ -10,12 +10,14 @@ from darts_tf import presets
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.protocol_config import ProtocolConfig
 
 _ORIGINALS = {
     SearchConfig: "the original search on images",
     TrainConfig: "the original's training on CIFAR-10",
     LanguageSearchConfig: "the original search on Penn Treebank",
     LanguageTrainConfig: "the original's training on Penn Treebank",
+    ProtocolConfig: "the paper's on CIFAR-10",
 }
 
 

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any, Self
 
 from darts_tf.config_fields import Config
@@ -67,11 +68,12 @@ class WorkDir:
         self.resumed = False
         self._lock: int | None = None
 
-    def open_for(self, config: Config) -> list[str]:
+    def open_for(self, config: Config, folders: Sequence[str] = ("checkpoints", "genotypes", "plots")) -> list[str]:
         """Creates the directory, or opens an existing run that has the same settings, and locks it.
 
         Args:
             config: The run's settings; written to `config.json`.
+            folders: Which of these three are created in it.
 
         Returns:
             The fields that differ from the earlier start and may, each as `"field: earlier -> now"`.
@@ -87,8 +89,8 @@ class WorkDir:
             try:
                 changes = self._compare(config)
                 remove_temporaries(self.path)
-                for directory in (self.checkpoints, self.genotypes, self.plots):
-                    directory.mkdir(exist_ok=True)
+                for folder in folders:
+                    (self.path / folder).mkdir(exist_ok=True)
                 write_json(self.config, config.to_json())
             except BaseException:
                 self.close()
@@ -134,6 +136,18 @@ class WorkDir:
         os.ftruncate(lock, 0)
         os.write(lock, f"{os.getpid()}\n".encode())
         self._lock = lock
+
+    def user(self) -> str | None:
+        """The id of the process that is using the directory, or None where there is none."""
+        try:
+            with open(self.path / _LOCK, "rb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return lock.read(20).decode(errors="replace").strip() or "unknown"
+        except OSError:  # no such directory, or a file system without locks
+            pass
+        return None
 
     def _compare(self, config: Config) -> list[str]:
         """The differences that may be; raises UserError for those that may not."""

@@ -17,6 +17,7 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.protocol_config import ProtocolConfig
 
 
 def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
@@ -76,7 +77,7 @@ def test_defaults_are_the_original_search():
     assert config.primitives == PRIMITIVES and len(PRIMITIVES) == 8
 
 
-@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig])
+@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig, ProtocolConfig])
 def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
     for field in dataclasses.fields(config_class):
         text = field.metadata["help"]

@@ -6,7 +6,8 @@ import pathlib
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-FOLDERS = {"conv": 2, "recurrent": 2, "data": 3, "training": 4, "export": 5, "report": 5, "tuner": 5, "bin": 6}
+FOLDERS = {"conv": 2, "recurrent": 2, "data": 3, "training": 4, "export": 5, "bin": 6}
+FOLDERS |= {"protocol": 5, "report": 5, "tuner": 5}
 MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,
@@ -26,7 +27,9 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "visualize": {"genotype"},
     "config": {"config_fields", "genotype"},
     "language_config": {"config", "config_fields", "genotype"},
-    "presets": {"config", "language_config"},
+    "presets": {"config", "language_config", "protocol_config"},
+    "protocol_config": {"config_fields"},
+    "protocol.protocol": {"tuner.prior", "tuner.proposals", "tuner.space"},
     "tune_config": {"config", "config_fields"},
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},

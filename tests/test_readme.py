@@ -12,7 +12,19 @@ from absl import flags
 
 from darts_tf import genotype as genotypes
 from darts_tf import presets
-from darts_tf.bin import _flags, benchmark, evaluate, export, predict, report, search, train, tune, visualize
+from darts_tf.bin import (
+    _flags,
+    benchmark,
+    evaluate,
+    export,
+    predict,
+    protocol,
+    report,
+    search,
+    train,
+    tune,
+    visualize,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
@@ -23,6 +35,7 @@ BINARIES = {
     "darts-evaluate": evaluate,
     "darts-export": export,
     "darts-predict": predict,
+    "darts-protocol": protocol,
     "darts-report": report,
     "darts-search": search,
     "darts-train": train,
@@ -57,10 +70,7 @@ def test_the_first_screen_is_two_commands():
 
 def commands():
     text = "\n".join(blocks(README, "bash") + blocks(BUILD, "bash") + [p.command for p in presets.PRESETS.values()])
-    yield from (
-        match[0]
-        for match in re.finditer(r"darts-(search|train|tune|evaluate|export|predict|report|visualize|benchmark) .*", text)
-    )
+    yield from (match[0] for match in re.finditer(rf"({'|'.join(BINARIES)}) .*", text))
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
@@ -99,7 +109,7 @@ def test_the_python_of_the_readme_runs(tmp_path):
 def test_the_tuner_of_the_readme_runs(tmp_path):
     """As it stands there, but for its numbers: fewer and shorter trials of smaller networks."""
     _, code = blocks(README, "python")
-    smaller = {"max_trials=8": "max_trials=2", "epochs=4": "epochs=1", "channels=8": "channels=4"}
+    smaller = {"max_trials=4": "max_trials=2", "epochs=4": "epochs=1", "channels=8": "channels=4"}
     smaller |= {"cells=5": "cells=3", "1200": "96", "1500": "144"}
     for before, after in smaller.items():
         assert before in code

@@ -1,10 +1,22 @@
 """Genotypes as hyperparameters: an oracle for keras-tuner, a hypermodel that builds the networks, and the way between.
 
-`DartsOracle` and `GenotypeHyperModel` import keras-tuner and TensorFlow.
+Names are imported when they are first used: `DartsOracle` and `GenotypeHyperModel` need keras-tuner and TensorFlow,
+spaces and proposals do not.
 """
 
-from darts_tf.tuner.hypermodel import GenotypeHyperModel
-from darts_tf.tuner.oracle import DartsOracle
-from darts_tf.tuner.space import genotype_from, values_from
+import importlib
 
-__all__ = ["DartsOracle", "GenotypeHyperModel", "genotype_from", "values_from"]
+_NAMES = {
+    "DartsOracle": "darts_tf.tuner.oracle",
+    "GenotypeHyperModel": "darts_tf.tuner.hypermodel",
+    "genotype_from": "darts_tf.tuner.space",
+    "values_from": "darts_tf.tuner.space",
+}
+__all__ = sorted(_NAMES)
+
+
+def __getattr__(name):
+    """Imports a public name."""
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    raise AttributeError(f"module 'darts_tf.tuner' has no attribute {name!r}")

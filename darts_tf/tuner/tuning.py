@@ -131,12 +131,9 @@ def tune(config, workdir, out=None):
         what = f"the operation {unknown[0]!r}" if unknown else "a recurrent cell"
         raise UserError(f"darts-tune trains image networks of known operations. Received a prior with {what}.")
     with directory:
-        for change in directory.open_for(config):
+        for change in directory.open_for(config, ("plots",)):  # the others are the trials'
             print(f"changed since the last start: {change}", file=out, flush=True)
         prior.save(saved)
-        for empty in (directory.checkpoints, directory.genotypes):
-            with contextlib.suppress(OSError):
-                empty.rmdir()  # those are the trials'
         oracle = _Oracle(
             config.minutes,
             prior=prior,

@@ -1,0 +1,47 @@
+"""Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
+
+import sys
+
+from darts_tf.bin import _flags, _main
+from darts_tf.protocol_config import ProtocolConfig
+
+CONFIGS = (ProtocolConfig,)
+DEFAULT_PRESET = "digits_protocol"
+
+
+def define_flags(flag_values):
+    """Defines a flag for each field of a protocol's config."""
+    _flags.define(flag_values, CONFIGS)
+
+
+def protocol(flag_values):
+    """Runs the whole experiment around a search, and random search beside it; prints a table.
+
+    Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
+    the selected cell; the same with random cells at equal cost. An interrupted protocol goes on with the same command.
+    """
+    config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
+    preset = flag_values["preset"].value or DEFAULT_PRESET
+    workdir = flag_values["workdir"].value or f"runs/{preset}"
+    print(f"darts-protocol: preset {preset}, work directory {workdir}", flush=True)
+    from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
+    from darts_tf.protocol import results
+
+    result = library.run(config, workdir, lambda line: print(line, flush=True))
+    if result is None:
+        print("stopped; the same command goes on")
+        return 130
+    print(results.table(result))
+    for method, arm in (("search", result["searches"]), ("random", result["random"])):
+        print(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
+    print(f"figures: {workdir}/protocol.json")
+    return 0
+
+
+def main(argv=None):
+    """The console script; returns the exit status."""
+    return _main.run("darts-protocol", protocol, define_flags, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The whole experiment around a search: searches, selection, evaluation, and random search beside them."""

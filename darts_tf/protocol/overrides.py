@@ -1,0 +1,53 @@
+"""Changes of settings, written as `name=value`."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+
+from darts_tf.config_fields import Config
+from darts_tf.errors import UserError
+
+_BOOLS = {"true": True, "false": False}
+
+
+def changed(config: Config, field: str, items: Iterable[str], reserved: Mapping[str, str]) -> Config:
+    """Settings with some of them changed.
+
+    Args:
+        config: The settings.
+        field: Where the changes come from; messages begin with it.
+        items: Each `name=value`; an item without `=` goes on with the list before it, as in
+            `("primitives=none", "skip_connect")`, which is what a command line makes of a list with commas.
+        reserved: Names that cannot be changed here, each with what sets them.
+
+    Raises:
+        UserError: No such name, or a value that the settings refuse; one line.
+    """
+    texts = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if equals:
+            texts[name] = [value]
+        elif texts:
+            texts[next(reversed(texts))].append(item)
+        else:
+            raise UserError(f"{field} must be name=value, comma separated. Received: {field}={item}")
+    types = {each.name: each.type for each in dataclasses.fields(config)}
+    for name in texts.keys() & reserved.keys():
+        raise UserError(f"{field} cannot set {name}, which comes from {reserved[name]}. Received: {field}={name}=...")
+    try:
+        return config.replace(**{name: _value(types.get(name, str), parts) for name, parts in texts.items()})
+    except UserError as error:
+        raise UserError(f"{field}: {error}") from error
+
+
+def _value(kind, parts):
+    """The value that a text stands for; the text itself where it stands for none, so that the config refuses it."""
+    text = ",".join(parts)
+    if kind is tuple:
+        return tuple(parts)
+    if kind is bool:
+        return _BOOLS.get(text.lower(), text)
+    try:
+        return kind(text)
+    except ValueError:
+        return text

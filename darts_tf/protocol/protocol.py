@@ -1,0 +1,159 @@
+"""A protocol from its settings to its table: searches, selection, random cells of equal cost, evaluation."""
+
+import importlib
+import importlib.util
+import pathlib
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from darts_tf import genotype as genotypes
+from darts_tf.genotype import Genotype
+from darts_tf.protocol import results
+from darts_tf.protocol.runs import Plan
+from darts_tf.protocol.workers import Workers
+from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.tuner.prior import load_prior
+from darts_tf.tuner.proposals import propose
+from darts_tf.tuner.space import space_of
+from darts_tf.workdir import WorkDir, write_json
+
+
+def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+    """Runs a protocol, or goes on with an interrupted one in the same directory.
+
+    Each search and each training is a process with a work directory of its own, `searches/seed_N`, `retrain/search_N`,
+    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; a run that has ended is not run again,
+    one that was interrupted goes on. Cells are selected by the validation data of their short trainings; test data are
+    read of the two selected cells' full trainings only.
+
+    Args:
+        config: The protocol's settings.
+        workdir: Path of its directory.
+        say: Is told each line of progress.
+
+    Returns:
+        What `protocol.json` holds; None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: Bad settings, a directory of another protocol, or a run that failed; one line.
+    """
+    plan = Plan(config)
+    with WorkDir(workdir) as directory:
+        for change in directory.open_for(config, folders=()):
+            say(f"changed since the last start: {change}")
+        try:
+            result = _Protocol(plan, directory.path, say).run()
+        except _Stopped:
+            return None
+        write_json(directory.path / "protocol.json", result)
+        if importlib.util.find_spec("darts_tf.report"):
+            report = importlib.import_module("darts_tf.report")
+            report.write_report([directory.path], directory.path / "report.html")
+    return result
+
+
+class _Stopped(Exception):
+    """A signal has come; everything is saved."""
+
+
+class _Protocol:
+    """The four stages, each of which waits for the one before.
+
+    Args:
+        plan: The runs.
+        path: The protocol's opened directory.
+        say: Is told each line of progress.
+    """
+
+    def __init__(self, plan: Plan, path: pathlib.Path, say):
+        self.plan, self.path, self.say, self.metric, self.better = plan, path, say, "", ""
+        self.workers = Workers(path, plan.config.processes, say)
+
+    def run(self):
+        """Returns what `protocol.json` holds."""
+        plan = self.plan
+        self._all(plan.searches, "searches")
+        found = [genotypes.load(self.path / search.name) for search in plan.searches]
+        searches = [
+            {
+                "seed": search.config.seed,
+                "workdir": search.name,
+                "genotype": short["genotype"],
+                "seconds": results.search_seconds(self.path / search.name),
+                "retrain": short["workdir"],
+                "retrain_seconds": short["seconds"],
+                "valid": short["valid"],
+            }
+            for search, short in zip(plan.searches, self._short("search", found), strict=True)
+        ]
+        cells = random_cells(found[0], plan.primitives, self._num_random(searches), plan.config.seed)
+        randoms = self._short("random", cells)
+
+        selected = {"search": self._select("search", searches), "random": self._select("random", randoms)}
+        evaluations = self._evaluate({"search": found[selected["search"]], "random": cells[selected["random"]]})
+        return results.collect(self.metric, self.better, searches, randoms, selected, evaluations)
+
+    def _all(self, runs, title):
+        done = sum(run.done(self.path) for run in runs)
+        self.say(f"{title}: {len(runs)}" + (f", done already: {done}" if done else ""))
+        if not self.workers.run(runs):
+            raise _Stopped
+
+    def _short(self, method, cells):
+        """Trains each cell for a short time; reads how good it is on validation data, never on test data."""
+        runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
+        self._all(runs, f"short trainings of {results.TITLES[method]} cells")
+        trained = []
+        for run, cell in zip(runs, cells, strict=True):
+            self.metric, self.better, valid, seconds = results.validation(self.path / run.name)
+            trained.append({"seed": run.config.seed, "workdir": run.name, "genotype": cell.to_json()})
+            trained[-1] |= {"valid": valid, "seconds": seconds}
+        return trained
+
+    def _num_random(self, searches):
+        """As many short trainings of random cells as take the time of the searches and of their short trainings."""
+        short = [each["retrain_seconds"] for each in searches]
+        spent, one = sum(each["seconds"] for each in searches) + sum(short), statistics.fmean(short)
+        equal = max(1, round(spent / one))
+        self.say(
+            f"the searches and their short trainings took {spent:.0f} s, a short training {one:.0f} s: "
+            f"{equal} random cells cost as much"
+        )
+        return self.plan.config.num_random or equal
+
+    def _select(self, method, trained):
+        values = [each["valid"] for each in trained]
+        index = results.best(values, self.better)
+        shown = ", ".join(results.shown(value, self.metric) for value in values)
+        self.say(f"validation {self.metric} of {results.TITLES[method]} cells: {shown}; selected: number {index}")
+        return index
+
+    def _evaluate(self, cells):
+        runs = {method: self.plan.evaluations(method, cell) for method, cell in cells.items()}
+        in_turn = [run for pair in zip(*runs.values(), strict=True) for run in pair]
+        self._all(in_turn, "full trainings of the two selected cells")
+        return {
+            method: [results.evaluation(self.path, run, self.metric) for run in each] for method, each in runs.items()
+        }
+
+
+def random_cells(like: Genotype, primitives, count: int, seed: int) -> list[Genotype]:
+    """Draws different cells uniformly from the space that a cell is of; the first ones do not depend on the count.
+
+    Args:
+        like: A cell of the space.
+        primitives: The space's operations; None for the usual ones.
+        count: How many; fewer where the space has no more.
+        seed: All that is random here.
+    """
+    prior, random = load_prior(None, space_of(like, primitives)), np.random.default_rng(seed)
+    cells: list[Genotype] = []
+    while len(cells) < count:
+        found = propose(prior, 1.0, cells, (), 0.0, random)
+        if found is None:
+            break
+        cells.append(found)
+    return cells

@@ -1,0 +1,156 @@
+"""What the runs of a protocol have found, read from their files: seconds, validation, and at the very end the test."""
+
+import json
+import math
+import pathlib
+import statistics
+from typing import Any, NamedTuple
+
+from darts_tf.errors import UserError
+from darts_tf.protocol.runs import Run
+from darts_tf.workdir import WorkDir
+
+TITLES = {"search": "DARTS", "random": "random"}
+
+
+def read_summary(path: pathlib.Path) -> dict[str, Any]:
+    """A training's `summary.json`.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        summary = json.loads((path / "summary.json").read_bytes())
+        missing = {"metric", "better", "seconds", f"valid_{summary.get('metric')}"} - summary.keys()
+        if not missing:
+            return summary
+        wrong = f"{min(missing)} is missing"
+    except (OSError, ValueError, AttributeError) as error:
+        wrong = error
+    raise UserError(f"{path}/summary.json cannot be read: {wrong}. Remove {path} to train again")
+
+
+class Validated(NamedTuple):
+    """What selects.
+
+    Attributes:
+        metric: What is measured, `accuracy` or `perplexity`.
+        better: `higher` or `lower`.
+        value: On validation data.
+        seconds: Of the training.
+    """
+
+    metric: str
+    better: str
+    value: float
+    seconds: float
+
+
+def validation(path: pathlib.Path) -> Validated:
+    """What a training has reached on validation data; the test is not read.
+
+    Raises:
+        UserError: The training kept no validation data apart, there are no test data for the end, or its summary
+            cannot be read.
+    """
+    summary = read_summary(path)
+    metric = summary["metric"]
+    value = summary[f"valid_{metric}"]
+    if value is None or not math.isfinite(value):
+        raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
+    if summary.get(f"test_{metric}", 0.0) is None:  # told now, and not after the full trainings; its value is not read
+        raise UserError(
+            f"{path} was not tested, since its data have no test part, which the selected cells are judged by. "
+            "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
+        )
+    return Validated(metric, summary["better"], value, summary["seconds"])
+
+
+def search_seconds(path: pathlib.Path) -> float:
+    """Seconds of all epochs of a search."""
+    lines = WorkDir(path).metrics.read_text().splitlines()
+    return round(math.fsum(json.loads(line)["seconds"] for line in lines), 1)
+
+
+def best(values: list[float], better: str) -> int:
+    """The index of the best value, the first of several equal ones."""
+    return values.index(max(values) if better == "higher" else min(values))
+
+
+def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
+    """What a full training has reached; here, and nowhere else, the test is read."""
+    summary = read_summary(directory / run.name)
+    values = {which: summary[f"{which}_{metric}"] for which in ("valid", "test")}
+    return {"seed": run.config.seed, "workdir": run.name, **values}
+
+
+def collect(metric, better, searches, randoms, selected, evaluations) -> dict[str, Any]:
+    """What `protocol.json` holds; work directories are relative to the protocol's.
+
+    Args:
+        metric: See `Validated`.
+        better: See `Validated`.
+        searches: For each its seed, work directory, cell and seconds, and those of its cell's short training.
+        randoms: For each random cell the seed, work directory, validation and seconds of its short training.
+        selected: For `search` and for `random` the index of the selected cell.
+        evaluations: For both the full trainings, see `evaluation`.
+    """
+    return {
+        "metric": metric,
+        "better": better,
+        "searches": searches,
+        "random": randoms,
+        "selected": selected,
+        "evaluations": evaluations,
+        "table": [
+            {
+                "method": method,
+                "selected_valid": cells[selected[method]]["valid"],
+                **_spread([each["test"] for each in evaluations[method]]),
+                "search_seconds": round(math.fsum(each["seconds"] for each in cells), 1) if method == "search" else 0.0,
+                "select_seconds": round(math.fsum(each[seconds] for each in cells), 1),
+            }
+            for method, cells, seconds in (("search", searches, "retrain_seconds"), ("random", randoms, "seconds"))
+        ],
+    }
+
+
+def _spread(tests):
+    """Mean and standard deviation of a sample, the latter None for a single number."""
+    deviation = statistics.stdev(tests) if len(tests) > 1 else None
+    return {"test_mean": statistics.fmean(tests), "test_std": deviation, "n": len(tests)}
+
+
+def shown(value: float, metric: str) -> str:
+    """A value for people."""
+    return f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.2f}"
+
+
+def table(result: dict[str, Any]) -> str:
+    """The table as lines of text.
+
+    Args:
+        result: What `protocol.json` holds.
+    """
+    metric = result["metric"]
+    head = ["method", "cells", f"validation {metric}", f"test {metric}", "evaluations", "search time", "selection time"]
+    lines = [head]
+    for each in result["table"]:
+        cells = result["searches" if each["method"] == "search" else "random"]
+        test = shown(each["test_mean"], metric)
+        if each["test_std"] is not None:
+            test = f"{test.removesuffix(' %')} ± {shown(each['test_std'], metric)}"
+        lines.append(
+            [
+                TITLES[each["method"]],
+                str(len(cells)),
+                shown(each["selected_valid"], metric),
+                test,
+                str(each["n"]),
+                f"{each['search_seconds']:,.0f} s",
+                f"{each['select_seconds']:,.0f} s",
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    rows = [[text.rjust(width) for text, width in zip(line, widths, strict=True)] for line in lines]
+    return "\n".join("  ".join([line[0].ljust(widths[0]), *cells[1:]]) for line, cells in zip(lines, rows, strict=True))

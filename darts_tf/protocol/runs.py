@@ -1,0 +1,124 @@
+"""The runs of a protocol as data: each a preset with changes, a directory, and the file that says that it is done."""
+
+import dataclasses
+import pathlib
+import sys
+
+from darts_tf import presets
+from darts_tf.config import Config
+from darts_tf.errors import UserError
+from darts_tf.genotype import Genotype
+from darts_tf.protocol.overrides import changed
+from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.workdir import WorkDir
+
+# What no override may set -> where it comes from.
+RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One search or training.
+
+    Attributes:
+        name: Its work directory, relative to the protocol's.
+        preset: The preset that its settings start from.
+        config: Its settings.
+        result: The file in its work directory that is there when it has ended.
+    """
+
+    name: str
+    preset: str
+    config: Config
+    result: str
+
+    def command(self, directory: pathlib.Path) -> list[str]:
+        """The command line that runs it, or goes on with it."""
+        module = self.config.binary.replace("darts-", "darts_tf.bin.")
+        base = presets.get(self.preset).config
+        different = [f for f in dataclasses.fields(base) if getattr(base, f.name) != getattr(self.config, f.name)]
+        flags = [_flag(each.name, getattr(self.config, each.name)) for each in different]
+        return [sys.executable, "-m", module, f"--preset={self.preset}", *flags, f"--workdir={directory / self.name}"]
+
+    def done(self, directory: pathlib.Path) -> bool:
+        """Whether it has ended.
+
+        Raises:
+            UserError: There is a run in its directory that has other settings, as after a change of a preset.
+        """
+        path = directory / self.name
+        earlier = WorkDir(path).read_config(type(self.config))
+        if earlier is not None and (other := earlier.differences(self.config, include_resumable=False)):
+            raise UserError(
+                f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
+                f"{'; '.join(other)}. Remove that directory, or choose another --workdir"
+            )
+        return earlier is not None and (path / self.result).exists()
+
+
+def _flag(name, value):
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no'}{name}"
+    return f"--{name}={','.join(value) if isinstance(value, tuple) else value}"
+
+
+class Plan:
+    """The runs that a protocol's settings stand for.
+
+    Args:
+        config: The protocol's settings.
+
+    Raises:
+        UserError: A preset that is missing or of another binary, a change that no run can have, or short trainings
+            that would keep no images apart; one line.
+    """
+
+    def __init__(self, config: ProtocolConfig):
+        self.config = config
+        self._search = self._settings("search_preset", "darts-search", "search_overrides")
+        self._retrain = self._settings("train_preset", "darts-train", "retrain_overrides")
+        self._retrain = self._retrain.replace(epochs=config.retrain_epochs)
+        self._evaluation = self._settings("train_preset", "darts-train", "evaluation_overrides")
+        if getattr(self._retrain, "train_portion", 0.5) == 1:
+            raise UserError(
+                "retrain_overrides must keep images apart, since cells are selected on them and never on test images. "
+                "Expected train_portion below 1, as in --retrain_overrides=train_portion=0.9. Received: "
+                "train_portion=1.0"
+            )
+        self.searches = [self.search(i) for i in range(config.num_searches)]
+
+    def _settings(self, preset, binary, overrides):
+        name = getattr(self.config, preset)
+        base = presets.get(name).config
+        if base.binary != binary:
+            raise UserError(
+                f"{preset} must be a preset of {binary}. Received: {preset}={name}, which is of {base.binary}"
+            )
+        reserved = RESERVED | ({"epochs": "retrain_epochs"} if overrides == "retrain_overrides" else {})
+        for field in ("overrides", overrides):
+            base = changed(base, field, getattr(self.config, field), reserved)
+        return base.replace(threads=self.config.threads)
+
+    def search(self, index: int) -> Run:
+        """The search number `index`, from 0."""
+        seed = self.config.seed + index
+        config = self._search.replace(seed=seed)
+        return Run(f"searches/seed_{seed}", self.config.search_preset, config, "genotype.json")
+
+    def retrain(self, name: str, genotype: Genotype) -> Run:
+        """The short training of a cell; `name` is that of its directory in `retrain/`."""
+        config = self._retrain.replace(seed=self.config.retrain_seed, genotype=genotype.to_text())
+        return Run(f"retrain/{name}", self.config.train_preset, config, "summary.json")
+
+    def evaluations(self, method: str, genotype: Genotype) -> list[Run]:
+        """The full trainings of the cell that a method's selection has chosen."""
+        runs = []
+        for seed in range(self.config.seed, self.config.seed + self.config.eval_seeds):
+            config = self._evaluation.replace(seed=seed, genotype=genotype.to_text())
+            runs.append(Run(f"evaluate/{method}/seed_{seed}", self.config.train_preset, config, "summary.json"))
+        return runs
+
+    @property
+    def primitives(self) -> tuple[str, ...] | None:
+        """The candidate operations of the searches; None where they cannot be chosen."""
+        return getattr(self._search, "primitives", None)

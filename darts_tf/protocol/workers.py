@@ -1,0 +1,141 @@
+"""Runs as processes of their own, a few at a time; all state is in their work directories."""
+
+import concurrent.futures
+import contextlib
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from darts_tf.errors import UserError
+from darts_tf.protocol.runs import Run
+from darts_tf.workdir import WorkDir
+
+POLL_SECONDS = 1.0
+
+
+def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
+    """Starts a process whose output goes to the end of a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        # In a session of its own, so that Ctrl-C in a terminal reaches it once, through us.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+class Workers:
+    """Runs binaries as processes.
+
+    Args:
+        directory: The protocol's directory; run `a/b` has its work directory there, and its output in `logs/a/b.log`.
+        processes: How many at a time.
+        say: Is told each line of progress.
+    """
+
+    def __init__(self, directory: pathlib.Path, processes: int, say: Callable[[str], None]):
+        self.directory, self.processes, self.say = directory, processes, say
+        self._stop, self._running, self._failures = threading.Event(), set(), []
+        self._ended = self._count = 0
+
+    def run(self, runs: Iterable[Run]) -> bool:
+        """Runs those that are not done yet, and waits for them.
+
+        Returns:
+            Whether all are done; False where a signal has stopped them: they have saved, and go on the next time.
+
+        Raises:
+            UserError: One has failed; those beside it have ended, no further ones were begun.
+            KeyboardInterrupt: A second signal came; the processes are killed.
+        """
+        waiting = [run for run in runs if not run.done(self.directory)]
+        self._ended, self._count = 0, len(waiting)
+        with self._listening(), concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
+            for future in [pool.submit(self._one, run) for run in waiting]:
+                future.result()
+        if self._failures:
+            raise UserError(f"{self._failures[0]} The same command goes on when it is mended")
+        return not self._stop.is_set()
+
+    def _log(self, run):
+        return self.directory / "logs" / f"{run.name}.log"
+
+    def _one(self, run):
+        """Runs one; also where a process that an earlier start has left is still at it."""
+        told = False
+        while not self._stop.is_set() and not self._failures:
+            if (user := WorkDir(self.directory / run.name).user()) is not None:
+                if not told:
+                    self.say(f"{run.name}: process {user} of an earlier start is at it; waiting for its end")
+                told = True
+                self._stop.wait(POLL_SECONDS)
+            elif run.done(self.directory):
+                if told:
+                    self._end(run)
+                return
+            else:
+                self._process(run)
+
+    def _process(self, run):
+        begin = time.monotonic()
+        self.say(f"{run.name}: running, output in {self._log(run)}")
+        try:
+            process = start(run.command(self.directory), self._log(run))
+        except OSError as error:
+            self._failures.append(f"{run.name} cannot be started: {error}.")
+            return
+        self._running.add(process)
+        if self._stop.is_set():  # the signal came before the process was in the set
+            process.terminate()
+        status = process.wait()
+        self._running.discard(process)
+        if status == 0 and run.done(self.directory):
+            self._end(run, f" in {time.monotonic() - begin:.0f} s")
+        elif self._stop.is_set():
+            self.say(f"{run.name}: stopped")
+        elif WorkDir(self.directory / run.name).user() is None:  # else that process was there first
+            self._fail(run, status)
+
+    def _end(self, run, after=""):
+        self._ended += 1
+        self.say(f"{run.name}: done{after}, {self._ended} of {self._count}")
+
+    def _fail(self, run, status):
+        lines = self._log(run).read_text(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "no output"
+        self._failures.append(
+            f"{self.directory / run.name} failed with status {status}: {last} (all of its output: {self._log(run)})."
+        )
+        if others := len(self._running):
+            self.say(self._failures[-1])
+            self.say(f"no further runs begin; waiting for the end of {others} (Ctrl-C stops them, too)")
+        else:
+            self.say(f"{run.name}: failed")
+
+    @contextlib.contextmanager
+    def _listening(self):
+        """Passes the first Ctrl-C or SIGTERM on as one SIGTERM, on which a run saves and stops; a second one kills."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number, frame):
+            if self._stop.is_set():
+                for process in list(self._running):
+                    process.kill()
+                raise KeyboardInterrupt
+            self._stop.set()
+            # Written past Python's buffers, whose lock the interrupted code may hold.
+            os.write(2, b"stopping: the runs save and end; once more kills them\n")
+            for process in list(self._running):
+                process.terminate()
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
