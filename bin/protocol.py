@@ -1,5 +1,6 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
+import pathlib
 import sys
 
 from darts_tf.bin import _flags, _main
@@ -27,14 +28,16 @@ def protocol(flag_values):
     from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
     from darts_tf.protocol import results
 
-    result = library.run(config, workdir, lambda line: print(line, flush=True))
+    # The line's end in the same write, since several threads have something to say.
+    result = library.run(config, workdir, lambda line: print(f"{line}\n", end="", flush=True))
     if result is None:
         print("stopped; the same command goes on")
         return 130
     print(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
         print(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
-    print(f"figures: {workdir}/protocol.json")
+    page = pathlib.Path(workdir, "report.html")
+    print(f"figures: {workdir}/protocol.json" + (f"  page: {page}" if page.exists() else ""))
     return 0
 
 

@@ -1,5 +1,6 @@
 """darts-protocol: which runs there are, in which order, what selects, and that a stopped one goes on."""
 
+import importlib.machinery
 import json
 import os
 import pathlib
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import zlib
 
 import pytest
@@ -100,6 +102,10 @@ class Process:
 def binaries(tmp_path, monkeypatch):
     def use(folder="run", **settings):
         made = Binaries(tmp_path / folder, **settings)
+        page = types.ModuleType("darts_tf.report")
+        page.__spec__ = importlib.machinery.ModuleSpec("darts_tf.report", None)
+        page.write_report = lambda directories, path: path.write_text(f"page of {len(directories)}")
+        monkeypatch.setitem(sys.modules, "darts_tf.report", page)
         monkeypatch.setattr(workers, "start", made)
         return made
 
@@ -110,6 +116,7 @@ def test_the_order_of_the_runs_and_what_is_left(tmp_path, binaries):
     ran, said = binaries(), []
     found = protocol.run(config(), tmp_path / "run", said.append)
     assert json.loads((tmp_path / "run" / "protocol.json").read_text()) == found
+    assert (tmp_path / "run" / "report.html").read_text() == "page of 1"
     assert ran.started == (
         ["searches/seed_0", "searches/seed_1", "retrain/search_0", "retrain/search_1"]
         + ["retrain/random_0", "retrain/random_1", "evaluate/search/seed_0", "evaluate/random/seed_0"]

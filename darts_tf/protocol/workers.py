@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import threading
@@ -18,9 +19,11 @@ POLL_SECONDS = 1.0
 
 
 def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
-    """Starts a process whose output goes to the end of a file."""
+    """Starts a process whose output goes to the end of a file, after its command line."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
+        file.write(f"$ {shlex.join(command)}\n".encode())
+        file.flush()
         # In a session of its own, so that Ctrl-C in a terminal reaches it once, through us.
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
