@@ -15,17 +15,15 @@ def define_flags(flag_values):
     _flags.define(flag_values, CONFIGS)
 
 
-def run(flag_values):
+def search(flag_values):
     """Searches a cell by gradient descent on the architecture; prints the genotype it found.
 
     With no flags it searches on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
-    # Here, so that --help waits for nothing.
-    from darts_tf.training import language_search, search
+    from darts_tf.training import run  # here, so that --help waits for nothing
 
-    library = language_search if isinstance(config, LanguageSearchConfig) else search
-    genotype = library.search(config, workdir)
+    genotype = run.search(config, workdir)
     if genotype is None:
         return 130
     print(genotype.to_text())
@@ -35,7 +33,7 @@ def run(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-search", run, define_flags, argv)
+    return _main.run("darts-search", search, define_flags, argv)
 
 
 if __name__ == "__main__":

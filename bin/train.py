@@ -21,11 +21,9 @@ def train(flag_values):
     With no flags it trains the paper's cell on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
-    # Here, so that --help waits for nothing.
-    from darts_tf.training import classification, language_training
+    from darts_tf.training import run  # here, so that --help waits for nothing
 
-    library = language_training if isinstance(config, LanguageTrainConfig) else classification
-    summary = library.train(config, workdir)
+    summary = run.train(config, workdir)
     if summary is None:
         return 130
     for which in ("valid", "test"):

@@ -9,11 +9,15 @@ __version__ = "0.1.0"
 
 _MODULES = ("bilevel", "genotype", "interop", "presets", "visualize")
 _NAMES = {
+    "LanguageSearchConfig": "darts_tf.language_config",
+    "LanguageTrainConfig": "darts_tf.language_config",
     "SearchConfig": "darts_tf.config",
+    "TrainConfig": "darts_tf.config",
     "UserError": "darts_tf.errors",
     "add_operation": "darts_tf.conv.operations",
     "configure": "darts_tf.runtime",
-    "search": "darts_tf.training.search",
+    "search": "darts_tf.training.run",
+    "train": "darts_tf.training.run",
 }
 __all__ = sorted([*_MODULES, *_NAMES])
 

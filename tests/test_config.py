@@ -77,7 +77,9 @@ def test_defaults_are_the_original_search():
     assert config.primitives == PRIMITIVES and len(PRIMITIVES) == 8
 
 
-@pytest.mark.parametrize("config_class", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig, ProtocolConfig])
+@pytest.mark.parametrize(
+    "config_class", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig, ProtocolConfig]
+)
 def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
     for field in dataclasses.fields(config_class):
         text = field.metadata["help"]

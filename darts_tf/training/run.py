@@ -1,0 +1,43 @@
+"""Runs a config of any kind: what `darts-search` and `darts-train` call."""
+
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.training import classification, language_search, language_training
+from darts_tf.training import search as image_search
+
+
+def search(config, workdir, out=None, tensorboard=None):
+    """Searches a cell: convolutional for a `SearchConfig`, recurrent for a `LanguageSearchConfig`.
+
+    Args:
+        config: The settings.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        The genotype, or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
+    """
+    library = language_search if isinstance(config, LanguageSearchConfig) else image_search
+    return library.search(config, workdir, out, tensorboard)
+
+
+def train(config, workdir, out=None, tensorboard=None):
+    """Trains the network of a genotype: on images for a `TrainConfig`, as a language model for a `LanguageTrainConfig`.
+
+    Args:
+        config: The settings.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        What `summary.json` holds, or None when it was interrupted: the same call goes on.
+
+    Raises:
+        UserError: As `search`, or a bad genotype.
+    """
+    library = language_training if isinstance(config, LanguageTrainConfig) else classification
+    return library.train(config, workdir, out, tensorboard)
