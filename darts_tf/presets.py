@@ -117,6 +117,20 @@ _DIGITS_PROTOCOL = ProtocolConfig(
     threads=1,
 )
 
+_TEXT_PROTOCOL = ProtocolConfig(
+    search_preset="text_search",
+    train_preset="text_train",
+    num_searches=2,
+    num_random=0,
+    retrain_epochs=5,
+    eval_seeds=2,
+    retrain_overrides=("nonmono=0",),
+    search_overrides=("epochs=2",),
+    evaluation_overrides=("epochs=10",),
+    processes=2,
+    threads=1,
+)
+
 _PRESETS = (
     Preset(
         name="cifar10_search",
@@ -269,6 +283,19 @@ _PRESETS = (
         expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
     ),
     Preset(
+        name="ptb_protocol",
+        config=ProtocolConfig(
+            search_preset="ptb_search", train_preset="ptb_train", retrain_epochs=300, num_random=8, retrain_overrides=()
+        ),
+        source=(
+            "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
+            "trainings of the best cell are ours, the paper does not say"
+        ),
+        command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
+        cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
+        expected="paper: 55.7 test perplexity, random search 59.4",
+    ),
+    Preset(
         name="digits_protocol",
         config=_DIGITS_PROTOCOL,
         source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
@@ -278,6 +305,14 @@ _PRESETS = (
             "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
             "each: no difference that so few runs could show"
         ),
+    ),
+    Preset(
+        name="text_protocol",
+        config=_TEXT_PROTOCOL,
+        source="ours: the paper's protocol made small enough for two CPU cores; data: Python's own manual",
+        command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
+        cost="TODO",
+        expected="TODO",
     ),
     Preset(
         name="smoke_protocol",

@@ -208,7 +208,8 @@ def test_presets_are_complete_and_their_commands_parse():
         binary, *flags_given = preset.command.split()
         assert binary == preset.config.binary
         parsed = parse(*flags_given, config_class=type(preset.config))
-        free = {"data_dir": preset.config.data_dir} | ({"genotype": "DARTS_V2"} if binary == "darts-train" else {})
+        data = "overrides" if binary == "darts-protocol" else "data_dir"
+        free = {data: getattr(preset.config, data)} | ({"genotype": "DARTS_V2"} if binary == "darts-train" else {})
         assert parsed.replace(**free) == preset.config
     assert presets.get("cifar10_search").config == SearchConfig()
     first = presets.get("cifar10_search_first_order").config

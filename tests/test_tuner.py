@@ -616,3 +616,39 @@ def test_a_chief_and_a_worker(tmp_path):
     assert [s["status"] for s in states].count("COMPLETED") == 5 and states[2]["status"] == "FAILED"
     forms = {canonical(genotype_from(s["hyperparameters"]["values"])) for s in states}
     assert len(forms) == 6 and canonical(TARGET) in forms
+
+
+def test_a_language_model_trains_with_fit(tmp_path):
+    """Windows of a text in which each word tells the next; the hyperparameters' own settings count."""
+    space = keras_tuner.HyperParameters()
+    space.Choice("num_units", [6, 7], default=7)
+    oracle = DartsOracle(
+        {"recurrent": np.zeros((36, 5))},
+        objective=keras_tuner.Objective("val_loss", "min"),
+        max_trials=1,
+        seed=0,
+        hyperparameters=space,
+    )
+    model = GenotypeHyperModel(vocabulary_size=5, learning_rate=1.0, dropout=0.1, weight_decay=0.0)
+    tuner = keras_tuner.Tuner(oracle, model, directory=str(tmp_path), project_name="words")
+    words = (np.arange(9) + np.arange(40)[:, None]) % 5
+    x, y = words[:, :-1], words[:, 1:]
+    tuner.search(x[:32], y[:32], epochs=4, batch_size=8, validation_data=(x[32:], y[32:]), verbose=0)
+    best = tuner.get_best_hyperparameters()[0]
+    network = tuner.hypermodel.build(best)
+    assert genotype_from(best).kind == "recurrent" and network.units in (6, 7)
+    before = network.evaluate(x, y, verbose=0)[0]
+    network.fit(x, y, epochs=6, batch_size=8, verbose=0)
+    assert network.evaluate(x, y, verbose=0)[0] < before
+    network.save(tmp_path / "words.keras")
+    again = keras.models.load_model(tmp_path / "words.keras", compile=False)
+    np.testing.assert_allclose(again(x), network(x), rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="Expected a recurrent genotype. Received: a conv one"):
+        GenotypeHyperModel(vocabulary_size=5).build(values_of_conv())
+
+
+def values_of_conv():
+    """Hyperparameters of an image cell."""
+    hp = keras_tuner.HyperParameters()
+    GenotypeHyperModel().declare_hyperparameters(hp)
+    return hp

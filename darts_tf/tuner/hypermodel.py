@@ -6,9 +6,11 @@ import tensorflow as tf
 
 from darts_tf.conv.derived import CifarNetwork
 from darts_tf.errors import UserError
+from darts_tf.tuner.language_hypermodel import FittedLanguageModel
 from darts_tf.tuner.space import Space, genotype_from
 
 SETTINGS = ("init_channels", "num_cells", "learning_rate", "momentum", "drop_path", "weight_decay")
+SETTINGS += ("num_units", "dropout")
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -43,11 +45,12 @@ class FittedNetwork(CifarNetwork):
 
 
 class GenotypeHyperModel(keras_tuner.HyperModel):
-    """Builds the network of a trial's genotype, compiled.
+    """Builds the network of a trial's genotype, compiled: of images, or for a `vocabulary_size` a language model.
 
     A hyperparameter named like a setting below takes its place: declare `learning_rate`, `init_channels`, `num_cells`,
-    `momentum`, `drop_path` or `weight_decay` in the oracle's `hyperparameters` and it is tuned with the cells. With an
-    oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's space is declared.
+    `momentum`, `drop_path`, `weight_decay`, `num_units` or `dropout` in the oracle's `hyperparameters` and it is tuned
+    with the cells. With an oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's space is
+    declared.
 
     Keras' SGD is not the paper's optimiser to the bit (weight decay, velocity): good for ranking cells, while
     `darts-train` trains the winner by the paper's rules.
@@ -64,6 +67,10 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         optimizer: `(hp) -> keras.optimizers.Optimizer`, instead of that SGD.
         num_nodes: Nodes of a cell in the space that is declared where the oracle has declared none.
         primitives: Its operations.
+        vocabulary_size: Above 0 for recurrent cells: number of words. Inputs are word numbers `(N, length)`, labels the
+            words that follow them, `(N, length)`; the image's arguments do not count.
+        num_units: Width of words and states of a language model.
+        dropout: Of a language model, see `language_hypermodel.FittedLanguageModel`.
     """
 
     def __init__(
@@ -79,17 +86,21 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         optimizer=None,
         num_nodes=None,
         primitives=None,
+        vocabulary_size=0,
+        num_units=300,
+        dropout=0.0,
     ):
         super().__init__()
+        self.vocabulary_size = vocabulary_size
         self.input_shape, self.num_classes, self.optimizer = tuple(input_shape), num_classes, optimizer
         self.settings = dict(
             zip(
                 SETTINGS,
-                (init_channels, num_cells, learning_rate, momentum, drop_path, weight_decay),
+                (init_channels, num_cells, learning_rate, momentum, drop_path, weight_decay, num_units, dropout),
                 strict=True,
             )
         )
-        self.space = Space.of("conv", num_nodes, primitives)
+        self.space = Space.of("recurrent" if vocabulary_size else "conv", num_nodes, primitives)
 
     def declare_hyperparameters(self, hp):
         """Declares the space where the oracle has not; `build` only reads it, so that a tuner starts with one build."""
@@ -105,17 +116,13 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
             UserError: No genotype in the hyperparameters, or a setting out of its range.
         """
         genotype = genotype_from(hp)
-        if genotype.kind != "conv":
-            raise UserError("GenotypeHyperModel builds image networks. Expected a conv genotype. Received: recurrent.")
+        if genotype.kind != self.space.kind:
+            raise UserError(
+                f"Expected a {self.space.kind} genotype. Received: a {genotype.kind} one; vocabulary_size says which "
+                f"are built, and is {self.vocabulary_size}."
+            )
         now = {name: hp.values.get(name, default) for name, default in self.settings.items()}
-        network = FittedNetwork(
-            genotype,
-            self.num_classes,
-            self.input_shape,
-            now["init_channels"],
-            now["num_cells"],
-            drop_path=now["drop_path"],
-        )
+        network = self._network(genotype, now)
         optimizer = (
             self.optimizer(hp)
             if self.optimizer
@@ -130,3 +137,9 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
             jit_compile=False,  # Keras would choose it on a GPU, where the first step then takes minutes
         )
         return network
+
+    def _network(self, genotype, now):
+        if self.vocabulary_size:
+            return FittedLanguageModel(genotype, self.vocabulary_size, now["num_units"], now["dropout"])
+        sizes = now["init_channels"], now["num_cells"]
+        return FittedNetwork(genotype, self.num_classes, self.input_shape, *sizes, drop_path=now["drop_path"])

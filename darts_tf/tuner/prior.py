@@ -177,15 +177,13 @@ def _of_workdir(path, space):
             f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
         ) from error
     if not isinstance(config, dict) or not {"primitives", "num_nodes"} <= config.keys():
-        # A recurrent search names no primitives of its own; a training or anything else has no alphas.
-        if not (isinstance(config, dict) and "recurrent" in str(config.get("kind", ""))):
-            return None
+        return None  # a training or anything else has no alphas
     found = Checkpoints(path / "checkpoints", read_only=True).restore()
     alphas = {} if found is None else {n: a for n, a in sorted(found.arrays.items()) if n.startswith("alphas/")}
     if not alphas:
         return None
     kind = "recurrent" if len(alphas) == 1 else "conv"
-    nodes = config.get("num_nodes") or Space.of(kind).num_nodes
+    nodes = config["num_nodes"]
     first = genotypes.RecurrentGenotype.num_inputs if kind == "recurrent" else genotypes.ConvGenotype.num_inputs
     concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
     cells = Space.of(kind).cells

@@ -1,0 +1,45 @@
+"""Derived language models as Keras models that `fit` trains: windows of words in, the words that follow them out."""
+
+import keras
+import tensorflow as tf
+
+from darts_tf.errors import UserError
+from darts_tf.recurrent import masks
+from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class FittedLanguageModel(RecurrentNetwork):
+    """A `RecurrentNetwork` for `fit`: the batch first, each window from a zero state, its own dropout.
+
+    Carrying the state from window to window, as `darts-train` does, is not what `fit` shuffles batches for.
+
+    Args:
+        genotype: See `RecurrentNetwork`.
+        vocabulary_size: Number of words.
+        units: Width of words and states.
+        dropout: Of the embedded words and of the states that the decoder sees, in [0, 1).
+        drop_seed: Seed of the masks.
+        **kwargs: Of `keras.Model`.
+    """
+
+    def __init__(self, genotype, vocabulary_size, units=300, dropout=0.0, drop_seed=0, **kwargs):
+        super().__init__(genotype, vocabulary_size, units, **kwargs)
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout must be at least 0 and below 1. Received: dropout={dropout}.")
+        self.dropout, self.drop_seed = dropout, drop_seed
+        self.drop_seeds = keras.random.SeedGenerator(drop_seed) if dropout else None
+
+    def call(self, tokens, training=False):
+        """Returns the logits `(batch, length, vocabulary_size)` of tokens `(batch, length)`, integers."""
+        batch, drawn = tf.shape(tokens)[0], masks.Masks()
+        if training and self.dropout:
+            rates = masks.Masks(x=self.dropout, output=self.dropout)
+            seed = tf.cast(self.drop_seeds.next(), tf.int64)
+            drawn = masks.draw(seed, rates, batch, self.units, self.vocabulary_size, self.compute_dtype)
+        inputs = Inputs(tf.transpose(tf.cast(tokens, tf.int32)), self.initial_state(batch), drawn)
+        return tf.transpose(self._run(inputs)[0].logits, (1, 0, 2))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "dropout": self.dropout, "drop_seed": self.drop_seed}
