@@ -49,8 +49,8 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
 
     A hyperparameter named like a setting below takes its place: declare `learning_rate`, `init_channels`, `num_cells`,
     `momentum`, `drop_path`, `weight_decay`, `num_units` or `dropout` in the oracle's `hyperparameters` and it is tuned
-    with the cells. With an oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's space is
-    declared.
+    with the cells. With an oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's
+    space is declared.
 
     Keras' SGD is not the paper's optimiser to the bit (weight decay, velocity): good for ranking cells, while
     `darts-train` trains the winner by the paper's rules.
