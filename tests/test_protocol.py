@@ -287,6 +287,10 @@ def test_commands_are_the_planned_settings(tmp_path, binaries):
         ran(run.command(tmp_path / "run"), None)
         assert ran.configs[run.name] == run.config
     assert plan.searches[0].config.primitives == ("none", "scale") and not plan.searches[0].config.tensorboard
+    texts = Plan(config(search_preset="text_search", train_preset="text_train", overrides=("num_units=8",)))
+    for run in (*texts.searches, texts.retrain("random_0", genotypes.load("DARTS_V2", "recurrent"))):
+        ran(run.command(tmp_path / "run"), None)
+        assert ran.configs[run.name] == run.config and run.config.num_units == 8
 
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "DARTS"])
