@@ -57,8 +57,12 @@ class Workers:
         waiting = [run for run in runs if not run.done(self.directory)]
         self._ended, self._count = 0, len(waiting)
         with self._listening(), concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
-            for future in [pool.submit(self._one, run) for run in waiting]:
-                future.result()
+            try:
+                for future in [pool.submit(self._one, run) for run in waiting]:
+                    future.result()
+            except BaseException:
+                self._stop.set()  # else the pool would begin what is left before it lets the error through
+                raise
         if self._failures:
             raise UserError(f"{self._failures[0]} The same command goes on when it is mended")
         return not self._stop.is_set()
