@@ -292,3 +292,7 @@ def test_a_search_that_is_measured(tmp_path):
     with_it, without = metrics(tmp_path / "with"), metrics(tmp_path / "without")
     assert [record.pop("eigenvalue", None) is not None for record in with_it] == [False, True, False]
     assert with_it == without
+    kept = json.loads((tmp_path / "with" / "alphas" / "normal" / "epoch_003.json").read_text())
+    assert kept["edges"] == ["c_{k-2}->0", "c_{k-1}->0"] and kept["primitives"] == list(QUICK["primitives"])
+    weights = np.array(kept["mixing_weights"])
+    assert monitor.entropies(weights).mean() == pytest.approx(with_it[-1]["entropy_normal"])

@@ -165,7 +165,7 @@ def test_a_search(tmp_path):
     page = page_of(tmp_path, search(tmp_path / "mine"))
     assert "mine: search" in page and "4 of 4" in page and "DARTS" not in page
     assert "Mixing weights over the epochs" in page and page.tags["img"] == 4  # two edges of two cells
-    assert "From left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
+    assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
     figures = 2 + 4  # the result, and what there was on the way
     assert page.source.count('class="cell"') == figures
     for title in ("loss", "accuracy", "skip", "eigenvalue", "seconds"):
@@ -351,6 +351,13 @@ def test_values_in_words():
         "–",
         "text",
         "0.5",
+    ]
+    assert [tables.show("x", value, 0.002) for value in (2.076, 2.078)] == ["2.076", "2.078"]
+    assert [tables.show("accuracy", value, 0.005) for value in (0.99, 0.995)] == ["99.0 %", "99.5 %"]
+    assert [tables.show("x", value, step) for value, step in ((3e5, 1e5), (2e-7, 1e-7), (0, 50))] == [
+        "3e+05",
+        "2e-07",
+        "0",
     ]
     assert [tables.show("seconds", value) for value in (3.25, 125.0)] == ["3.25 s", "2 min 5 s"]
 

@@ -52,10 +52,12 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
         return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
 
     parts = []
-    for y in ticks(y0, y1, whole=all(float(y).is_integer() for y in ys)):
+    levels = ticks(y0, y1, whole=all(float(y).is_integer() for y in ys))
+    step = levels[1] - levels[0] if len(levels) > 1 else 0
+    for y in levels:
         _, height = at(x0, y)
         parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
-        parts.append(tag("text", show(kind, y, short=True), x=LEFT - 5, y=height, dy="0.35em", text_anchor="end"))
+        parts.append(tag("text", show(kind, y, step), x=LEFT - 5, y=height, dy="0.35em", text_anchor="end"))
     for x in ticks(x0, x1, whole=True):
         parts.append(tag("text", int(x), x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle"))
     for x, what in marks:
@@ -87,9 +89,10 @@ def heat_maps(title: str, weights) -> Html:
     """
     low, high = float(weights.values.min()), float(weights.values.max())
     shares = (weights.values - low) / (high - low or 1)
-    maps = []
+    maps, height = [], f"height: {1.05 * len(weights.primitives):.2f}rem"
     for index, edge in enumerate(weights.edges):
-        best = int(weights.values[-1, index].argmax())
+        choosable = [name != "none" for name in weights.primitives]
+        best = int(np.where(choosable, weights.values[-1, index], -1).argmax())
         names = [
             tag("span", name, class_="best" if row == best else None) for row, name in enumerate(weights.primitives)
         ]
@@ -98,11 +101,18 @@ def heat_maps(title: str, weights) -> Html:
             src="data:image/png;base64," + base64.b64encode(_png(shares[:, index].T)).decode(),
             alt=f"{title}, edge {edge}: mixing weights over epochs",
         )
-        maps.append(tag("div", tag("b", edge), tag("div", tag("div", *names), picture, class_="rows"), class_="map"))
+        maps.append(
+            tag(
+                "div",
+                tag("b", edge),
+                tag("div", tag("div", *names), picture, class_="rows", style=height),
+                class_="map",
+            )
+        )
     first, last = weights.epochs[0], weights.epochs[-1]
     words = (
-        f"{title} cell, mixing weights of each edge. From left to right: epochs {first} to {last}. From pale to deep: "
-        f"{low:.3g} to {high:.3g}. Bold: the largest at the end."
+        f"{title} cell, mixing weights of each edge. Left to right: epochs {first} to {last}. Faint to strong: "
+        f"{low:.3g} to {high:.3g}. Bold: what the edge would choose at the end."
     )
     return tag("figure", tag("figcaption", words), tag("div", *maps, class_="maps"))
 

@@ -6,7 +6,7 @@ STYLE = """
   --s7: #57606a; }
 @media (prefers-color-scheme: dark) { :root { --page: #12161b; --text: #e4e8ec; --soft: #9aa5b1; --line: #343c45;
   --card: #1b2128; --s0: #79aaf7; --s1: #f2936f; --s2: #6fcf97; --s3: #c79be0; --s4: #e3b75f; --s5: #5fc6dc;
-  --s6: #f28ab8; --s7: #aab4bf; } img { filter: brightness(1.5); } }
+  --s6: #f28ab8; --s7: #aab4bf; } img { filter: brightness(1.25); } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem; max-width: 76rem; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
@@ -27,7 +27,8 @@ svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
 COLOURS
 .maps { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 16.5rem), 1fr)); gap: .9rem 1.25rem;
   margin-top: .5rem; }
-.map > b { font-size: .8rem; } .rows { display: grid; grid-template-columns: 6.6rem 1fr; gap: .4rem; height: 8.5rem; }
+.map > b { font-size: .8rem; } .rows { display: grid; grid-template-columns: 6.6rem 1fr; gap: .4rem;
+  grid-template-rows: minmax(0, 1fr); }
 .rows > div { display: flex; flex-direction: column; } .rows span { flex: 1; display: flex; align-items: center;
   justify-content: flex-end; font-size: .72rem; line-height: 1; color: var(--soft); white-space: nowrap; }
 .rows span.best { color: var(--text); font-weight: 700; }
@@ -39,7 +40,7 @@ COLOURS
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 8.5rem), 1fr)); gap: .5rem 1rem;
   margin: .75rem 0; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }
-table { border-collapse: collapse; width: 100%; margin: .75rem 0; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; min-width: min(100%, 32rem); margin: .75rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } .marked td { font-weight: 700; }
@@ -47,10 +48,12 @@ details { border-bottom: 1px solid var(--line); padding: .35rem 0; } summary { c
 summary small { color: var(--soft); font-weight: 400; } details[open] > summary { font-weight: 700; }
 .note { color: var(--soft); font-size: .875rem; }
 @media (max-width: 40rem) {
-  thead { display: none; } tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  table, tbody { display: block; } thead { display: none; }
+  tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
   td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0; }
   td::before { content: attr(data-label); color: var(--soft); font-weight: 400; text-align: left; }
   td:first-child { font-weight: 700; } td:first-child::before { content: none; }
+  td.nothing { display: none; }
 }
 @media print { details { break-inside: avoid; } }
 """.replace(

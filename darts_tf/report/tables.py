@@ -11,25 +11,35 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def show(name: str, value, short: bool = False) -> str:
+def show(name: str, value, step: float | None = None) -> str:
     """Returns a value in words; its name says what it is.
 
     Args:
         name: `*accuracy` is a share, `*seconds` a time, everything else a plain number.
         value: None and what is not finite is a dash.
-        short: For the axis of a chart.
+        step: On the axis of a chart: to the next value, which has to read differently.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "–" if value is None else str(value)
     if not math.isfinite(value):
         return "–"
+    if step is not None:
+        return _tick(value, step, name.endswith("accuracy"))
     if name.endswith("accuracy"):
-        return f"{100 * value:.4g} %" if short else f"{100 * value:.2f} %"
-    if name.endswith("seconds") and not short:
+        return f"{100 * value:.2f} %"
+    if name.endswith("seconds"):
         return _time(value)
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    return f"{value:.3g}" if short else f"{value:.4g}"
+    return f"{value:.4g}"
+
+
+def _tick(value, step, percent):
+    if percent:
+        value, step = 100 * value, 100 * step
+    places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
+    small_or_large = places > 5 or abs(value) >= 1e5
+    return (f"{value:.3g}" if small_or_large else f"{value:.{places}f}") + (" %" if percent else "")
 
 
 def _time(seconds):
@@ -54,7 +64,10 @@ def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[in
     body = [
         tag(
             "tr",
-            *[tag("td", cell, data_label=heading) for heading, cell in zip(headings, row, strict=True)],
+            *[
+                tag("td", cell, data_label=heading, class_="nothing" if cell == "–" else None)
+                for heading, cell in zip(headings, row, strict=True)
+            ],
             class_="marked" if index in marked else None,
         )
         for index, row in enumerate(rows)

@@ -45,7 +45,7 @@ class LanguageSearchTask(Searching):
         UserError: The validation text is too short for a batch of the alphas.
     """
 
-    cells, first_node = ("recurrent",), 1
+    cells, inputs, first_label = ("recurrent",), ("0",), 1
 
     def __init__(self, config, data, workdir, reporter):
         super().__init__(config, workdir, reporter)

@@ -67,7 +67,7 @@ class SearchTask(Searching):
         reporter: A `Reporter`.
     """
 
-    cells, first_node = ("normal", "reduction"), 2
+    cells, inputs, first_label = ("normal", "reduction"), ("c_{k-2}", "c_{k-1}"), 0
 
     def __init__(self, config, data, workdir, reporter):
         super().__init__(config, workdir, reporter)

@@ -25,7 +25,8 @@ class Searching(abc.ABC):
 
     max_rollbacks = rollbacks = 0
     cells: tuple[str, ...]  # names of the drawings, in the order of the alphas
-    first_node: int  # number of the first node, after the inputs
+    inputs: tuple[str, ...]  # names of the cell's inputs, as in the drawings
+    first_label: int  # of the first node there
 
     def __init__(self, config, workdir, reporter):
         self.config, self.workdir, self.reporter = config, workdir, reporter
@@ -52,7 +53,7 @@ class Searching(abc.ABC):
     def concat(self) -> range:
         """The nodes whose outputs make the cell's."""
         c = self.config
-        end = self.first_node + c.num_nodes
+        end = len(self.inputs) + c.num_nodes
         return range(end - (c.concat or c.num_nodes), end)
 
     def resumed(self, history: list[dict]) -> None:
@@ -85,8 +86,9 @@ class Searching(abc.ABC):
 
     def draw(self, epoch: int) -> None:
         """Shows the mixing weights, and draws the cells when they have changed."""
-        first, nodes = self.first_node, range(self.config.num_nodes)
-        edges = [f"{source}->{node + first}" for node in nodes for source in range(node + first)]
+        labels = [str(self.first_label + node) for node in range(self.config.num_nodes)]
+        states = [*self.inputs, *labels]
+        edges = [f"{s}->{label}" for n, label in enumerate(labels) for s in states[: n + len(self.inputs)]]
         for name, weights in zip(self.cells, self.supernet.mixing_weights(), strict=True):
             self.reporter.alphas(epoch, name, weights.numpy(), edges, self.config.primitives)
         if self.genotype == self._drawn:
