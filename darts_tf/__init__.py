@@ -7,7 +7,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-_MODULES = ("bilevel", "genotype", "interop", "presets", "visualize")
+_MODULES = ("bilevel", "genotype", "interop", "presets", "report", "visualize")
 _NAMES = {
     "LanguageSearchConfig": "darts_tf.language_config",
     "LanguageTrainConfig": "darts_tf.language_config",

@@ -225,6 +225,12 @@ def test_a_protocol(tmp_path, metric):
     assert page.source.count('class="marked"') == 2 and "no such directory" in page
 
 
+def test_a_protocol_in_itself(tmp_path):
+    (tmp_path / "plan").mkdir()
+    write_json(tmp_path / "plan" / "protocol.json", {"searches": [{"seed": 0, "workdir": "."}]})
+    assert "is a protocol itself" in page_of(tmp_path, tmp_path / "plan")
+
+
 def test_several_side_by_side(tmp_path):
     paths = [search(tmp_path / "a" / "run"), search(tmp_path / "b" / "run", 2), training(tmp_path / "net")]
     page = page_of(tmp_path, *paths)

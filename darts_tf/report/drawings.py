@@ -4,7 +4,7 @@ import functools
 import re
 
 from darts_tf import visualize
-from darts_tf.report.markup import Html, tag
+from darts_tf.report.markup import Html, join, tag
 
 
 def cell_figure(genotype, cell: str, caption: str) -> Html:
@@ -58,6 +58,13 @@ def timeline(genotypes) -> list[tuple[str, str, object]]:
         for _, start, end, genotype in stretches:
             found.append((cell, f"epoch {start}" if start == end else f"epochs {start} to {end}", genotype))
     return found
+
+
+def cells(genotype) -> Html:
+    """Returns a genotype's cells side by side, and its text to copy."""
+    figures = [cell_figure(genotype, cell, f"{cell} cell") for cell in genotype.cells]
+    text = tag("details", tag("summary", "as text"), tag("p", tag("code", genotype.to_text())))
+    return join(tag("div", *figures, class_="grid wide"), text)
 
 
 def every_cell(genotypes) -> Html | None:

@@ -97,6 +97,8 @@ def read(path: pathlib.Path, name: str) -> Run:
 def part(path: pathlib.Path, name: str) -> Run:
     """Reads a run that another one is made of; where it cannot be read, it says why."""
     try:
+        if (path / "protocol.json").is_file():
+            raise UserError(f"{path} is a protocol itself")
         return read(path, name)
     except UserError as error:
         return Run(name, path, problem=str(error))

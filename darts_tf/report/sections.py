@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from darts_tf.report import charts, drawings, runs
+from darts_tf.report import charts, composed, drawings, runs
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, show, table, words
 from darts_tf.training.early_stop import EigenvalueRule
@@ -12,7 +12,6 @@ _SETTINGS = (
     "dataset",
     "data_dir",
     "seed",
-    "epochs",
     "batch_size",
     "init_channels",
     "num_cells",
@@ -31,7 +30,7 @@ def run(found: runs.Run, heading: bool = True) -> Html:
     parts = [tag("h2", f"{found.name}: {found.kind}") if heading else None]
     if found.problem:
         return join(*parts, tag("p", found.problem, class_="note"))
-    special = {runs.PROTOCOL: _protocol, runs.TUNE: _tuning}.get(found.kind)
+    special = {runs.PROTOCOL: composed.protocol, runs.TUNE: composed.tuning}.get(found.kind)
     parts += special(found) if special else _single(found)
     if found.parts:
         parts += [tag("h3", "Every run"), comparison(found.parts)]
@@ -70,9 +69,10 @@ def _single(found):
     parts = [
         facts(
             [("epochs done", f"{len(found.history)} of {found.config.get('epochs', '–')}")]
-            + [(key, found.config.get(key) or None) for key in _SETTINGS if key != "epochs"]
+            + [(key, found.config.get(key)) for key in _SETTINGS if found.config.get(key) != ""]
             + [(key, value) for key, value in found.summary.items() if isinstance(value, int | float | str)]
-        )
+        ),
+        tag("details", tag("summary", "all settings"), facts([(k, _setting(v)) for k, v in found.config.items()])),
     ]
     verdict = _verdict(found)
     if verdict:
@@ -97,7 +97,7 @@ def _single(found):
         parts.append(tag("p", "No epoch is done yet.", class_="note"))
     genotype = found.genotype or (found.genotypes[-1][1] if found.genotypes else None)
     if genotype:
-        parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), cells(genotype)]
+        parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), drawings.cells(genotype)]
     if found.weights:
         parts.append(tag("h3", "Mixing weights over the epochs"))
         parts += [
@@ -109,72 +109,9 @@ def _single(found):
     return parts
 
 
-def cells(genotype) -> Html:
-    """Returns a genotype's cells side by side, and its text to copy."""
-    figures = [drawings.cell_figure(genotype, cell, f"{cell} cell") for cell in genotype.cells]
-    text = tag("details", tag("summary", "as text"), tag("p", tag("code", genotype.to_text())))
-    return join(tag("div", *figures, class_="grid wide"), text)
-
-
-def _tuning(found):
-    trials = found.summary.get("trials") or []
-    best = found.summary.get("best") or {}
-    rows = [
-        [f"trial {trial.get('trial')}", trial.get("status", "–")]
-        + [show(key, trial.get(key)) for key in ("valid_accuracy", "parameters", "seconds")]
-        + [trial.get("message", "")]
-        for trial in trials
-    ]
-    marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
-    said = any(trial.get("message") for trial in trials)
-    headings = ["trial", "status", "validation accuracy", "weights", "time", "message"]
-    parts = [facts([(key, found.config.get(key)) for key in ("prior", "trials", "minutes", "temperature", "refine")])]
-    parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
-    if not trials:
-        parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
-    if reason := found.summary.get("stopped_because"):
-        parts.append(tag("p", f"No further trials: {reason}.", class_="note"))
-    if found.genotype:
-        parts += [tag("h3", "Best genotype"), cells(found.genotype)]
-    return parts
-
-
-def _protocol(found):
-    data = found.summary
-    metric = str(data.get("metric", ""))
-    rows = [
-        [
-            row.get("method", "–"),
-            show(metric, row.get("selected_valid")),
-            f"{show(metric, row.get('test_mean'))} ± {show(metric, row.get('test_std'))}",
-            show("", row.get("n")),
-            show("seconds", row.get("search_seconds")),
-            show("seconds", row.get("select_seconds")),
-        ]
-        for row in data.get("table") or []
-    ]
-    headings = ["method", f"validation {metric} of the chosen", f"test {metric}, mean ± deviation", "evaluations"]
-    parts = [table([*headings, "time of search", "time of choice"], rows)]
-    if not rows:
-        parts = [tag("p", "The protocol has not ended: it has no table yet.", class_="note")]
-    if data.get("better"):
-        parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
-    chosen = data.get("selected") or {}
-    for method, key in (("search", "searches"), ("random", "random")):
-        entries = data.get(key) or []
-        body = [
-            [f"seed {entry.get('seed')}", show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
-            for entry in entries
-        ]
-        if body:
-            parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
-            parts.append(table(["seed", f"validation {metric}", "time"], body, [chosen.get(method)]))
-    for method, entries in (data.get("evaluations") or {}).items():
-        body = [[f"seed {e.get('seed')}", show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
-        if body:
-            parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
-            parts.append(table(["seed", f"validation {metric}", f"test {metric}"], body))
-    return parts
+def _setting(value):
+    """As a flag has it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def groups(keys: Sequence[str]) -> dict[str, list[str]]:

@@ -1,0 +1,69 @@
+"""What is said first of runs that are made of others: their tables."""
+
+from darts_tf.report import drawings
+from darts_tf.report.markup import Html, tag
+from darts_tf.report.runs import Run
+from darts_tf.report.tables import facts, show, table
+
+
+def tuning(found: Run) -> list[Html | None]:
+    """Returns the table of a tuning's trials and its best genotype."""
+    trials = found.summary.get("trials") or []
+    best = found.summary.get("best") or {}
+    rows = [
+        [f"trial {trial.get('trial')}", trial.get("status", "–")]
+        + [show(key, trial.get(key)) for key in ("valid_accuracy", "parameters", "seconds")]
+        + [trial.get("message", "")]
+        for trial in trials
+    ]
+    marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
+    said = any(trial.get("message") for trial in trials)
+    headings = ["trial", "status", "validation accuracy", "weights", "time", "message"]
+    parts = [facts([(key, found.config.get(key)) for key in ("prior", "trials", "minutes", "temperature", "refine")])]
+    parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
+    if not trials:
+        parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
+    if reason := found.summary.get("stopped_because"):
+        parts.append(tag("p", f"No further trials: {reason}.", class_="note"))
+    if found.genotype:
+        parts += [tag("h3", "Best genotype"), drawings.cells(found.genotype)]
+    return parts
+
+
+def protocol(found: Run) -> list[Html | None]:
+    """Returns the table of a protocol's methods, then their candidates and evaluations."""
+    data = found.summary
+    metric = str(data.get("metric", ""))
+    rows = [
+        [
+            row.get("method", "–"),
+            show(metric, row.get("selected_valid")),
+            f"{show(metric, row.get('test_mean'))} ± {show(metric, row.get('test_std'))}",
+            show("", row.get("n")),
+            show("seconds", row.get("search_seconds")),
+            show("seconds", row.get("select_seconds")),
+        ]
+        for row in data.get("table") or []
+    ]
+    headings = ["method", f"validation {metric} of the chosen", f"test {metric}, mean ± deviation", "evaluations"]
+    parts = [table([*headings, "time of search", "time of choice"], rows)]
+    if not rows:
+        parts = [tag("p", "The protocol has not ended: it has no table yet.", class_="note")]
+    if data.get("better"):
+        parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
+    chosen = data.get("selected") or {}
+    for method, key in (("search", "searches"), ("random", "random")):
+        entries = data.get(key) or []
+        body = [
+            [f"seed {entry.get('seed')}", show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
+            for entry in entries
+        ]
+        if body:
+            parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
+            parts.append(table(["seed", f"validation {metric}", "time"], body, [chosen.get(method)]))
+    for method, entries in (data.get("evaluations") or {}).items():
+        body = [[f"seed {e.get('seed')}", show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
+        if body:
+            parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
+            parts.append(table(["seed", f"validation {metric}", f"test {metric}"], body))
+    return parts
