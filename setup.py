@@ -45,7 +45,8 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("build", "graphviz-pure", "hypothesis", "pytest>=8", "ruff>=0.6", "setuptools>=77", "wheel"),
+            *("build", "graphviz-pure", "hypothesis", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "setuptools>=77"),
+            "wheel",
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],
         "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
