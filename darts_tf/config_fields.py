@@ -123,14 +123,15 @@ class Config:
         data = dict(data)
         if (kind := data.pop("kind", cls.kind)) != cls.kind:
             raise UserError(
-                f"These are the settings of another kind of run: expected {cls.kind}. Received: kind={kind}"
+                f"These are the settings of another kind of run: expected {cls.kind}. Received: kind={_word(kind)}"
             )
         types = {each.name: each.type for each in dataclasses.fields(cls)}
         values = {}
         for name, value in data.items():
             if name not in types:
+                word = _word(name)
                 raise UserError(
-                    f"{name} is not a field of {cls.__name__}. Received: {name}={_shorten(value)}"
+                    f"{word} is not a field of {cls.__name__}. Received: {word}={_shorten(value)}"
                     + suggest(str(name), types)
                 )
             values[name] = tuple(value) if types[name] is tuple and isinstance(value, list) else value
@@ -195,6 +196,11 @@ def _has_type(value: Any, wanted: type) -> bool:
 
 def _plain(value: Any) -> str:
     return ",".join(value) if isinstance(value, tuple) else repr(value) if value == "" else str(value)
+
+
+def _word(value: Any) -> str:
+    """A name as it is; anything else, which may have line breaks in it, as Python writes it."""
+    return value if isinstance(value, str) and value.isidentifier() else _shorten(value)
 
 
 def _shorten(value: Any) -> str:

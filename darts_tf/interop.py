@@ -6,11 +6,10 @@ side. A `Slot` says which part of which variable an array of the original is, an
 
 import dataclasses
 import pathlib
-import zipfile
 
 import numpy as np
 
-from darts_tf import interop_recurrent
+from darts_tf import interop_recurrent, npz
 from darts_tf.conv import norm
 from darts_tf.conv import operations as ops
 from darts_tf.conv.cells import MixedOp, SearchCell
@@ -243,11 +242,7 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
     if path.suffix == ".npz":
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-                return {name: stored[name] for name in stored.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"Cannot read the weights in {path}: {error}. Expected plain named arrays.") from error
+        return npz.read(path)
     try:
         import torch
     except ImportError as error:

@@ -1,6 +1,7 @@
 """Weights under the original's names: round trips, what does not fit, files."""
 
 import importlib.util
+import re
 import zipfile
 
 import keras
@@ -145,13 +146,13 @@ def test_damaged_file(arrays, tmp_path, damage):
     content[info.header_offset + 400] ^= 0xFF
     contents = {"empty": b"", "text": b"not weights", "short": content[: len(content) // 2], "flipped": content}
     path.write_bytes(bytes(contents[damage]))
-    assert "Cannot read the weights in" in refused(read_state_dict, path)
+    assert re.search("weights.npz cannot be read|is damaged", refused(read_state_dict, path))
 
 
 def test_pickled_objects_are_refused(tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, **{"stem.0.weight": np.array([{"a": 1}], dtype=object)})
-    assert "Expected plain named arrays" in refused(read_state_dict, path)
+    assert "holds Python objects" in refused(read_state_dict, path)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="torch is installed")
@@ -170,4 +171,4 @@ def test_pt(one, arrays, tmp_path):
         found = read_state_dict(path)
         assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
     path.write_bytes(b"damaged")
-    assert "Cannot read the weights in" in refused(read_state_dict, path)
+    assert re.search("weights.npz cannot be read|is damaged", refused(read_state_dict, path))

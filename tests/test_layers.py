@@ -19,7 +19,7 @@ MODULES = {  # the others at the top: layer 0
     "interop": 5,
     "interop_recurrent": 5,
 }
-SHARED = {"errors", "files"}  # of layer 0, for everybody
+SHARED = {"errors", "files", "npz"}  # of layer 0, for everybody
 ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "derivation": {"genotype_cells", "genotype_text"},
     "genotype_cells": {"genotype_text"},

@@ -1,18 +1,11 @@
 """Image data sets in a NumPy archive."""
 
-import math
-import os
-import zipfile
-import zlib
-
 import numpy as np
-from numpy.lib import format as npy
 
-from darts_tf.data.dataset import one_line
+from darts_tf import npz
 from darts_tf.errors import UserError
 
 NAMES = ("x", "x_train", "y", "y_train", "x_test", "y_test", "class_names")
-DEFLATE_RATIO = 1032  # the most that zlib can compress
 
 
 def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None, tuple[str, ...]]:
@@ -34,7 +27,9 @@ def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray
     Raises:
         UserError: The file or one of its arrays cannot be used; names the array.
     """
-    arrays = _read(path)
+    if not path:
+        raise UserError("Data set npz needs data_dir: expected the path of an .npz archive. Received: none.")
+    arrays = npz.read(path, NAMES)
     x, y = (name if name in arrays else f"{name}_train" for name in "xy")
     for name in (x, y):
         if name not in arrays:
@@ -63,63 +58,6 @@ def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray
             )
         test = test_images, test_labels
     return (images, labels), test, names
-
-
-def _read(path: str) -> dict[str, np.ndarray]:
-    """Returns the known arrays of an archive, after their headers were checked against its size."""
-    arrays = {}
-    try:
-        size = os.path.getsize(path)
-        with zipfile.ZipFile(path) as archive:
-            for name in NAMES:
-                if f"{name}.npy" in archive.namelist():
-                    _check_header(path, name, archive, size)
-        with np.load(path, allow_pickle=False) as archive:
-            for name in NAMES:
-                if name in archive.files:
-                    arrays[name] = archive[name]
-    except UserError:
-        raise
-    except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError) as error:
-        raise UserError(_unreadable(path, error)) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(_unreadable(path, error)) from error
-    return arrays
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    if not path:
-        return "Data set npz needs data_dir: expected the path of an .npz archive. Received: none. Pass --data_dir."
-    if not os.path.isfile(path):
-        return f"There is no file {path}: expected the path of an .npz archive. Check --data_dir."
-    return f"{path} cannot be read: expected an archive that numpy.savez wrote. Received: {one_line(error)}."
-
-
-def _check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Refuses an array before memory is allocated for it: objects, and claims that the file cannot hold."""
-    member = archive.getinfo(f"{name}.npy")
-    with archive.open(member) as file:
-        try:
-            version = npy.read_magic(file)
-            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = read_header(file)
-        except Exception as error:  # NumPy parses it as Python, so a damaged one can raise almost anything
-            raise UserError(
-                f"Array {name!r} of {path} is damaged: expected what numpy.savez writes. Received: {one_line(error)}."
-            ) from error
-        header = file.tell()
-    if dtype.hasobject:
-        raise UserError(
-            f"Array {name!r} of {path} holds Python objects, which are not read for safety: expected numbers "
-            f"of one shape. Received: dtype {dtype}."
-        )
-    claim = math.prod(shape) * dtype.itemsize
-    possible = min(member.compress_size, size) * (1 if member.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO)
-    if claim != member.file_size - header or claim > possible:
-        raise UserError(
-            f"Array {name!r} of {path} is damaged: its header claims {claim} bytes, which its {member.compress_size} "
-            f"stored bytes do not hold. Received: shape {shape}, dtype {dtype}. Write the archive again."
-        )
 
 
 def _images(path: str, name: str, values: np.ndarray, scale: int | None) -> tuple[np.ndarray, int]:

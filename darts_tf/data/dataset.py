@@ -107,14 +107,3 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
     std = np.sqrt(((values - mean[:, None]) ** 2 * weights).sum(axis=1))
     std = np.where(std > 1e-6, std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def one_line(error: BaseException) -> str:
-    """Returns the type and the first line of an error, at most 150 characters of that.
-
-    Args:
-        error: Any exception.
-    """
-    line = (str(error).strip().splitlines() or [""])[0]
-    line = line if len(line) <= 150 else f"{line[:150]}..."
-    return f"{type(error).__name__}: {line.rstrip('. ')}" if line else type(error).__name__

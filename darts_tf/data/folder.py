@@ -7,11 +7,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.dataset import Split, one_line
+from darts_tf.data.dataset import Split
 from darts_tf.data.encoded import decode, decode_crop, encoded_split
 from darts_tf.data.resize import crop_reader, fit
 from darts_tf.data.split import stratified
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, one_line
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.dataset import Split, one_line
+from darts_tf.data.dataset import Split
 from darts_tf.data.encoded import encoded_split
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, one_line
 from darts_tf.files import write_atomically
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

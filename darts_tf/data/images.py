@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.arrays import load_npz
-from darts_tf.data.dataset import ImageDataset, Split, moments, one_line
+from darts_tf.data.dataset import ImageDataset, Split, moments
 from darts_tf.data.folder import load_folder
 from darts_tf.data.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.imagenet import STD as IMAGENET_STD
@@ -15,7 +15,7 @@ from darts_tf.data.imagenet import load_imagenet
 from darts_tf.data.resize import fit_array
 from darts_tf.data.split import load_split, save_split, search_split, stratified
 from darts_tf.data.stream import evaluation_batches, stream
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, one_line
 
 __all__ = [
     "DATASETS",

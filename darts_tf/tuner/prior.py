@@ -6,12 +6,12 @@ import io
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 
 import numpy as np
 
 from darts_tf import genotype as genotypes
+from darts_tf import npz
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.genotype import Genotype
@@ -145,14 +145,7 @@ def _of_path(source, space):
 
 
 def _of_archive(path, space):
-    try:
-        # From memory: of a damaged file NumPy would leave the file open.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileNotFoundError):
-            raise UserError(f"There is no file {path}. Expected alphas as an .npz file.") from None
-        raise UserError(f"{path} cannot be read: {error}. Expected alphas as an .npz file.") from error
+    arrays = npz.read(path)
     if "about" not in arrays:
         return _of_alphas(arrays, space, str(path))
     try:

@@ -1,0 +1,175 @@
+"""Files that users hand in, damaged in every way: an answer or one line, nothing else; no memory for mere claims."""
+
+import io
+import json
+import pathlib
+import resource
+import tempfile
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from darts_tf import genotype, interop, npz
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.data import arrays, text
+from darts_tf.data.text import Vocabulary
+from darts_tf.errors import UserError
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.training.language_data import load_vocabulary
+from darts_tf.training.reporting import read_metrics
+from darts_tf.tuner.prior import load_prior
+
+fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+SOUND = genotype.load("DARTS_V2").to_text()
+
+
+def told(call, *arguments):
+    """Calls; whatever is wrong must be a user's error of one line."""
+    try:
+        return call(*arguments)
+    except UserError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1200
+        return None
+
+
+@st.composite
+def mutated(draw, sound: bytes):
+    """Some bytes of a sound file changed, cut off, doubled or added."""
+    data = bytearray(sound)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, max(len(data) - 1, 0)))
+        kind = draw(st.sampled_from(("flip", "cut", "insert", "double")))
+        if kind == "flip" and data:
+            data[place] ^= draw(st.integers(1, 255))
+        elif kind == "cut":
+            del data[place:]
+        elif kind == "insert":
+            data[place:place] = draw(st.binary(max_size=9))
+        else:
+            data[place:place] = data[place : place + 40]
+    return bytes(data)
+
+
+def in_file(content: bytes, name: str, call):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, name)
+        path.write_bytes(content)
+        return told(call, path)
+
+
+@fuzzed
+@given(st.text(max_size=200) | mutated(SOUND.encode()).map(lambda data: data.decode("utf-8", "replace")))
+def test_genotypes_as_text(found):
+    told(genotype.parse, found)
+
+
+@fuzzed
+@given(mutated(SOUND.encode()) | mutated(json.dumps(genotype.load("DARTS_V2").to_json()).encode()) | st.binary())
+def test_genotype_files(data):
+    in_file(data, "genotype.json", genotype.load)
+
+
+@fuzzed
+@given(JSON)
+def test_genotypes_as_json(found):
+    told(genotype.from_json, found)
+
+
+@pytest.mark.parametrize("text", ["__import__('os').abort()", "Genotype(normal=[(open('x','w'), 0)])", "(" * 100000])
+def test_nothing_in_a_genotype_is_run(text):
+    with pytest.raises(UserError):
+        genotype.parse(text)
+
+
+@pytest.mark.parametrize("config", [SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig])
+@fuzzed
+@given(data=st.data())
+def test_configs(config, data):
+    told(config.from_json, data.draw(JSON))
+    name = data.draw(st.sampled_from(sorted(config().to_json())))
+    told(config.from_json, config().to_json() | {name: data.draw(JSON)})
+
+
+def archive(**named):
+    file = io.BytesIO()
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+IMAGES = archive(x=np.zeros((4, 5, 5), np.uint8), y=np.arange(4) % 2)
+ALPHAS = archive(normal=np.zeros((14, 8)), reduce=np.zeros((14, 8)))
+
+
+@fuzzed
+@given(mutated(IMAGES) | st.binary(max_size=200))
+def test_archives_of_images(data):
+    in_file(data, "images.npz", lambda path: arrays.load_npz(str(path)))
+
+
+@fuzzed
+@given(mutated(ALPHAS))
+def test_archives_of_alphas_and_weights(data):
+    in_file(data, "alphas.npz", load_prior)
+    in_file(data, "alphas.npz", interop.read_state_dict)
+
+
+@pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])
+@pytest.mark.parametrize("shape", ["(4294967296,)", "(1048576, 1048576)"])
+def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
+    """The header says four gigabytes and more; the file has a few bytes."""
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
+    header = header.encode().ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\x00" * 64
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as file:
+        file.writestr("x.npy", content)
+        file.writestr("y.npy", content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="claims"):
+        call(tmp_path / "big.npz")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # in kilobytes
+
+
+def test_pickles_are_never_read(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / "executed",))
+
+    np.savez(tmp_path / "evil.npz", x=np.array([Evil()], dtype=object), y=np.zeros(1, int))
+    for call in (npz.read, interop.read_state_dict, load_prior, lambda path: arrays.load_npz(str(path))):
+        with pytest.raises(UserError, match="Python objects"):
+            call(tmp_path / "evil.npz")
+    assert not (tmp_path / "executed").exists()
+
+
+@fuzzed
+@given(
+    st.binary(max_size=300), st.binary(max_size=60), st.sampled_from(("train.txt", "train.txt.gz", "wiki.train.tokens"))
+)
+def test_texts(train, other, name):
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        (root / name).write_bytes(train)
+        for split in ("valid", "test"):
+            (root / f"{split}.txt").write_bytes(other)
+        told(text.load_folder, root, 5)
+
+
+@fuzzed
+@given(mutated(b"<eos>\n<unk>\nthe\ncat\n"))
+def test_vocabularies(data):
+    found = in_file(data, "vocabulary.txt", lambda path: load_vocabulary(path.parent))
+    assert found is None or isinstance(found, Vocabulary)
+
+
+@fuzzed
+@given(mutated(b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'))
+def test_metrics(data):
+    in_file(data, "metrics.jsonl", read_metrics)
