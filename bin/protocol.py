@@ -1,6 +1,5 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
-import pathlib
 import sys
 
 from darts_tf.bin import _flags, _main
@@ -36,8 +35,7 @@ def protocol(flag_values):
     print(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
         print(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
-    page = pathlib.Path(workdir, "report.html")
-    print(f"figures: {workdir}/protocol.json" + (f"  page: {page}" if page.exists() else ""))
+    print(f"figures: {workdir}/protocol.json  page: {workdir}/report.html")
     return 0
 
 

@@ -29,7 +29,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "language_config": {"config", "config_fields", "genotype"},
     "presets": {"config", "language_config", "protocol_config"},
     "protocol_config": {"config_fields"},
-    "protocol.protocol": {"tuner.prior", "tuner.proposals", "tuner.space"},
+    "protocol.protocol": {"report.page", "tuner.prior", "tuner.proposals", "tuner.space"},
     "tune_config": {"config", "config_fields"},
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},

@@ -1,7 +1,5 @@
 """A protocol from its settings to its table: searches, selection, random cells of equal cost, evaluation."""
 
-import importlib
-import importlib.util
 import pathlib
 import statistics
 from collections.abc import Callable
@@ -15,6 +13,7 @@ from darts_tf.protocol import results
 from darts_tf.protocol.runs import Plan
 from darts_tf.protocol.workers import Workers
 from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.report.page import write_report
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import space_of
@@ -49,9 +48,7 @@ def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = print) -> 
         except _Stopped:
             return None
         write_json(directory.path / "protocol.json", result)
-        if importlib.util.find_spec("darts_tf.report"):
-            report = importlib.import_module("darts_tf.report")
-            report.write_report([directory.path], directory.path / "report.html")
+        write_report([directory.path], directory.path / "report.html")
     return result
 
 
