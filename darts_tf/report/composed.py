@@ -55,15 +55,15 @@ def protocol(found: Run) -> list[Html | None]:
     for method, key in (("search", "searches"), ("random", "random")):
         entries = data.get(key) or []
         body = [
-            [f"seed {entry.get('seed')}", show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
+            [entry.get("workdir"), show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
             for entry in entries
         ]
         if body:
             parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
-            parts.append(table(["seed", f"validation {metric}", "time"], body, [chosen.get(method)]))
+            parts.append(table(["run", f"validation {metric}", "time"], body, [chosen.get(method)]))
     for method, entries in (data.get("evaluations") or {}).items():
-        body = [[f"seed {e.get('seed')}", show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
+        body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
         if body:
             parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
-            parts.append(table(["seed", f"validation {metric}", f"test {metric}"], body))
+            parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
     return parts

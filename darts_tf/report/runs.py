@@ -1,6 +1,7 @@
 """What work directories hold, as values; a run may be of any kind, unfinished, or made of other runs."""
 
 import dataclasses
+import itertools
 import json
 import pathlib
 from collections.abc import Sequence
@@ -119,16 +120,10 @@ def names(paths: Sequence[pathlib.Path]) -> list[str]:
 def _protocol(path, name):
     found = _json(path / "protocol.json")
     run = Run(name, path, PROTOCOL, _json(path / "config.json") or {}, summary=found)
-    for method, entries in (("search", found.get("searches")), ("random", found.get("random"))):
-        for entry in entries or []:
-            if folder := entry.get("workdir"):
-                run.parts.append(part(path / folder, f"{method}, seed {entry.get('seed')}"))
-            if folder := entry.get("retrain"):
-                run.parts.append(part(path / folder, f"retraining of {method}, seed {entry.get('seed')}"))
-    for method, entries in (found.get("evaluations") or {}).items():
-        for entry in entries:
-            if folder := entry.get("workdir"):
-                run.parts.append(part(path / folder, f"evaluation of {method}, seed {entry.get('seed')}"))
+    stages = [found.get("searches"), found.get("random"), *(found.get("evaluations") or {}).values()]
+    for entry in itertools.chain.from_iterable(entries or [] for entries in stages):
+        folders = [entry[key] for key in ("workdir", "retrain") if entry.get(key)]
+        run.parts += [part(path / folder, folder) for folder in folders]
     return run
 
 
