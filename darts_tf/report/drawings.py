@@ -15,8 +15,12 @@ def cell_figure(genotype, cell: str, caption: str) -> Html:
     states = inputs + [str(first + node) for node in range(len(pairs) // step)]
     rows = []
     for node in range(len(pairs) // step):
-        edges = [f"{operation} of {states[source]}" for operation, source in pairs[node * step : (node + 1) * step]]
-        rows.append(tag("li", tag("b", states[len(inputs) + node]), " = ", " + ".join(edges)))
+        edges = pairs[node * step : (node + 1) * step]
+        terms = [
+            tag("span", f"{'+' if index else '='} {operation} of {states[source]} ")
+            for index, (operation, source) in enumerate(edges)
+        ]
+        rows.append(tag("li", tag("b", states[len(inputs) + node]), " ", *terms))
     picture = _drawn(visualize.to_digraph(genotype, cell).source)
     drawing = tag("div", picture, class_="drawing") if picture else None
     return tag("figure", drawing, tag("figcaption", tag("b", caption), tag("ul", *rows)), class_="cell")

@@ -110,8 +110,7 @@ def _single(found):
 
 
 def _setting(value):
-    """As a flag has it."""
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def groups(keys: Sequence[str]) -> dict[str, list[str]]:

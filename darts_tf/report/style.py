@@ -37,6 +37,7 @@ COLOURS
 .drawing svg { display: block; width: 100%; max-width: 34rem; max-height: 36rem; margin: 0 auto; }
 .drawing .edge text { fill: var(--text); } .drawing [stroke="#555555"] { stroke: var(--soft); }
 .cell ul { list-style: none; padding: 0; margin: .25rem 0 0; }
+.cell li span { display: inline-block; margin-right: .3em; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 8.5rem), 1fr)); gap: .5rem 1rem;
   margin: .75rem 0; }
 dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-variant-numeric: tabular-nums; }

@@ -65,7 +65,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[in
         tag(
             "tr",
             *[
-                tag("td", cell, data_label=heading, class_="nothing" if cell == "–" else None)
+                tag("td", cell, data_label=heading, class_="nothing" if cell in ("", "–") else None)
                 for heading, cell in zip(headings, row, strict=True)
             ],
             class_="marked" if index in marked else None,
