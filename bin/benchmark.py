@@ -31,8 +31,10 @@ _say = _main.sayer("darts-benchmark")
 
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
-    help_text = "Cost of a search step, a training step or inference; or gradients side by side."
-    flags.DEFINE_enum("suite", "search", list(SUITES), help_text, flag_values=to)
+    help_text = (
+        "Cost of a search step, a training step or inference; gradients side by side; gpu: every cost, in one table."
+    )
+    flags.DEFINE_enum("suite", "search", [*SUITES, "gpu"], help_text, flag_values=to)
     flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line.", flag_values=to)
     flags.DEFINE_integer("steps", 3, "steps to time after the first.", lower_bound=1, flag_values=to)
     datasets = ["digits", "cifar10", "npz", "folder", "random"]
@@ -61,6 +63,8 @@ def _are_radii(texts):
 def benchmark(flag_values):
     """Times whole steps on noise, or compares first-order, finite-difference and exact gradients of alphas."""
     suite, dataset, steps = (flag_values[name].value for name in ("suite", "dataset", "steps"))
+    if suite == "gpu":
+        return everything(flag_values)
     config_class, defaults = SUITES[suite]
     known = {field.name for field in dataclasses.fields(config_class)}
     given = {name: flag_values[name].value for name in COMMON if name in known}
@@ -81,6 +85,17 @@ def benchmark(flag_values):
     else:
         result = getattr(library, suite)(config, steps, _say)
     print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
+
+
+def everything(flag_values):
+    """Times all that is worth timing on a GPU; prints a table for BUILD.md."""
+    from darts_tf import gpu_suite
+
+    passed_on = [
+        name for name in ("steps", *COMMON) if name not in ("order", "jit_compile") and flag_values[name].present
+    ]
+    result = gpu_suite.run([f"--{name}={flag_values[name].value}" for name in passed_on], _say)
+    print(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
 
 
 def main(argv=None):

@@ -49,7 +49,8 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         In seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`, `first_step_s` (their sum:
         everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
         `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
-        process; `outputs` of the last run.
+        process; `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
+        a GPU; `outputs` of the last run.
     """
     begin = time.perf_counter()
     function, inputs = build()
@@ -71,10 +72,10 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         outputs = run()
         times.append(time.perf_counter() - start)
         say(f"step {index + 1} of {steps}: {times[-1]:.3f} s")
-    memory = _peak_memory()
+    memory, on_device = _peak_memory(), _device_memory()
     say("counting operations ...")
     nodes = _graph_nodes(concrete)
-    executed, executed_is = _executed_ops(run), "ops that one step executed"
+    (executed, kernels), executed_is = _executed_ops(run), "ops that one step executed"
     if executed is None:
         executed, executed_is = nodes, "nodes of the graph; the profiler gave no trace"
     return {
@@ -84,6 +85,8 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         "trace_s": round(ready - built, 3),
         "first_run_s": round(first - ready, 3),
         "peak_memory_MB": memory,
+        "device_memory_MB": on_device,
+        "kernels": kernels,
         "executed_ops": executed,
         "executed_ops_is": executed_is,
         "graph_nodes": nodes,
@@ -258,18 +261,29 @@ def _peak_memory() -> int:
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
+def _device_memory() -> int | None:
+    """Returns the most memory that tensors took on the GPU, in MiB; None without one."""
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
+
+
 def _graph_nodes(concrete) -> int:
     graph = concrete.graph.as_graph_def()
     return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-def _executed_ops(call) -> int | None:
-    """Counts the operations that TensorFlow's executor runs in one call; None if the profiler gives no trace."""
+def _executed_ops(call) -> tuple[int | None, int | None]:
+    """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
+
+    Returns:
+        Both, None where the profiler gives no trace of them.
+    """
     try:
         from tensorflow.tsl.profiler.protobuf import xplane_pb2
     except ImportError:  # not part of TensorFlow's public interface
-        return None
-    count = 0
+        return None, None
+    count = kernels = 0
     with tempfile.TemporaryDirectory() as folder:
         options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=3, python_tracer_level=0)
         with tf.profiler.experimental.Profile(folder, options):
@@ -277,6 +291,9 @@ def _executed_ops(call) -> int | None:
         for path in pathlib.Path(folder).rglob("*.xplane.pb"):
             space = xplane_pb2.XSpace.FromString(path.read_bytes())
             for plane in space.planes:
+                if plane.name.startswith("/device:GPU"):
+                    streams = [line for line in plane.lines if line.name.startswith("Stream")]
+                    kernels += sum(len(line.events) for line in streams)
                 if plane.name != "/host:CPU":
                     continue
                 # An executed operation is called `node:Type`, and `Type` is its display name.
@@ -286,7 +303,7 @@ def _executed_ops(call) -> int | None:
                     if event.display_name and event.name.endswith(f":{event.display_name}")
                 }
                 count += sum(event.metadata_id in ops for line in plane.lines for event in line.events)
-    return count or None
+    return count or None, kernels or None
 
 
 def device() -> str:

@@ -300,7 +300,7 @@ _PRESETS = (
         config=_DIGITS_PROTOCOL,
         source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
-        cost="13.5 min of CPU time; 14 min 36 s on 2 CPU cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
+        cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
         expected=(
             "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
             "each: no difference that so few runs could show"

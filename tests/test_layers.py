@@ -15,6 +15,7 @@ MODULES = {  # the others at the top: layer 0
     "runtime": 1,
     "architect": 3,
     "benchmark": 5,
+    "gpu_suite": 5,
     "gradient_comparison": 5,
     "interop": 5,
     "interop_recurrent": 5,
