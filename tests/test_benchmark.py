@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from darts_tf import benchmark, gradient_comparison
+from darts_tf import benchmark, gpu_suite, gradient_comparison
 from darts_tf.bin import benchmark as binary
 from darts_tf.config import SearchConfig
+from darts_tf.language_config import LanguageSearchConfig
 
 TINY = {
     "init_channels": 2,
@@ -37,7 +38,25 @@ def test_search_reports_times_sizes_and_what_it_does():
     # Each derivative is a node of the outer graph and traced once, but executed as often as it is called.
     assert "executed" in result["executed_ops_is"]
     assert 0.5 * result["graph_nodes"] < result["executed_ops"] < 3 * result["graph_nodes"]
-    assert len(benchmark.text(result).splitlines()) == len(result)
+    assert len(benchmark.text(result).splitlines()) == sum(value is not None for value in result.values())
+
+
+def test_a_recurrent_search_reports_the_same():
+    sizes = {"num_units": 4, "vocabulary_size": 20, "bptt": 4, "batch_size": 2, "num_nodes": 2, "order": "first"}
+    result = benchmark.search_recurrent(LanguageSearchConfig(**sizes), steps=1)
+    assert result.keys() >= FIELDS - {"init_channels", "num_cells", "image_size"}
+    assert result["step_s"] > 0 and result["parameters"] == 20 * 5 + 8 * 8 + 2 * 4 * 8
+    assert {name: result[name] for name in sizes} == sizes
+
+
+def test_the_gpu_suite_tells_what_fails_and_goes_on():
+    result = gpu_suite.run(["--no_such_flag=1"], lambda line: None)
+    names = [name for name, _ in gpu_suite.variants()]
+    assert [row["name"] for row in result["rows"]] == names and len(set(names)) == 12
+    assert all("no_such_flag" in row["error"] for row in result["rows"])
+    result["rows"].append({"name": "one that works", "step_s": 0.25, "kernels": 1234, "device_memory_MB": None})
+    lines = gpu_suite.table(result).splitlines()
+    assert lines[-1] == "| one that works | 0.25 |  |  |  | 1,234 |  |" and len(lines) == 17
 
 
 def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():
@@ -95,4 +114,4 @@ def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
 def test_help_names_the_suites(capsys):
     assert binary.main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert "<search|gradients|train|inference>" in out and "16 in search, 8 in gradients" in out
+    assert "<search|search_recurrent|gradients|train|inference|gpu>" in out and "16 in search, 8 in gradients" in out
