@@ -22,7 +22,7 @@ SUITES = {
 }
 COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_size": None, "image_size": 0, "seed": 2}
 COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
-COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False}
+COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False, "accumulate": 1}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 

@@ -78,10 +78,11 @@ class SupernetLoss:
             node reads another.
         joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
+        accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
     """
 
-    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False, strict=True):
-        self.supernet = supernet
+    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False, strict=True, accumulation=None):
+        self.supernet, self.accumulation = supernet, accumulation
         self.strict = strict
         self.loss = loss
         self.joint = joint
@@ -112,7 +113,17 @@ class SupernetLoss:
             pairs = zip(wrt, gradients, strict=True)
             return loss, *aside, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
 
-        return self.trace(function)
+        function = self.trace(function)
+        if self.accumulation is None:
+            return function
+
+        def in_parts(weights, alphas, inputs, labels):
+            found = self.accumulation.over(lambda *part: function(weights, alphas, *part), inputs, labels)
+            losses, outputs, statistics, gradients = zip(*found, strict=True)
+            loss, statistics, gradients = map(self.accumulation.mean, (losses, statistics, gradients))
+            return loss, self.accumulation.joined(outputs), statistics, gradients
+
+        return in_parts
 
     def _mixed_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector) -> products`, see `Objective.mixed_product`."""
@@ -121,7 +132,7 @@ class SupernetLoss:
             objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
             return objective.mixed_product(self.weights.unpack(weights), alphas, self.weights.unpack(vector))
 
-        return self.trace(function)
+        return self._product(function)
 
     def _hessian_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector)`, see `Objective.hessian_product`."""
@@ -130,7 +141,19 @@ class SupernetLoss:
             objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
             return objective.hessian_product(self.weights.unpack(weights), alphas, vector)
 
-        return self.trace(function)
+        return self._product(function)
+
+    def _product(self, function):
+        """Traces a function `(weights, alphas, inputs, labels, vector)` that is a mean over examples."""
+        function = self.trace(function)
+        if self.accumulation is None:
+            return function
+
+        def in_parts(weights, alphas, inputs, labels, vector):
+            found = self.accumulation.over(lambda *part: function(weights, alphas, *part, vector), inputs, labels)
+            return self.accumulation.mean(found)
+
+        return in_parts
 
 
 class BatchObjective(bilevel.Objective):

@@ -36,6 +36,11 @@ class Run(Config):
     epochs: int = field(50, "passes over the training examples", at_least(1))
     batch_size: int = field(64, "examples in a batch", at_least(1))
     learning_rate: float = field(0.025, "learning rate of the weights in epoch 0", above(0))
+    accumulate: int = field(
+        1,
+        "parts that a batch is computed in, one after the other, for want of memory; batch norm sees the parts",
+        at_least(1),
+    )
     weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
     seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
@@ -49,6 +54,14 @@ class Run(Config):
     )
     keep_checkpoints: int = field(2, "how many of the newest checkpoints are kept", at_least(1), True)
     tensorboard: bool = field(True, "write TensorBoard files into the work directory", None, True)
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.batch_size % self.accumulate != 0,
+            f"accumulate must divide batch_size={self.batch_size}, so that the parts are equal. "
+            f"Received: accumulate={self.accumulate}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ FOLDERS |= {"protocol": 5, "report": 5, "tuner": 5}
 MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,
+    "accumulation": 1,
     "graph": 1,
     "runtime": 1,
     "architect": 3,

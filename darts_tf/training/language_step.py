@@ -7,9 +7,12 @@ from darts_tf.data.windows import DRAWN, START
 from darts_tf.optimizers import ASGD, SGD, Adam
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.networks import Inputs
-from darts_tf.training.step import WeightStep, traced
+from darts_tf.recurrent.networks import Inputs, Outputs
+from darts_tf.training.step import WeightStep, in_parts, traced
 
+# Where the rows of a batch lie, see `Accumulation`: all rows share the dropped words of the vocabulary.
+BATCH = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
+OUTPUTS = Outputs(1, 1, 1, 0)
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
 
 
@@ -99,7 +102,11 @@ class LanguageSearchStep:
         self.supernet, self.config = supernet, config
         self.train, self.valid = (Text(supernet, config, config.batch_size) for _ in range(2))
         self.functions = functions = SupernetLoss(
-            supernet, penalised(config), None if config.jit_compile else trace, joint=config.order == "second"
+            supernet,
+            penalised(config),
+            None if config.jit_compile else trace,
+            joint=config.order == "second",
+            accumulation=in_parts(config, BATCH, OUTPUTS),
         )
         weights = functions.weights.pack(supernet.weight_variables)
         self.weight_optimizer = SGD(weights, 0.0, config.weight_decay)
@@ -192,7 +199,10 @@ class LanguageTrainStep:
     def __init__(self, network, config, trace=traced):
         self.network, self.config = network, config
         self.text = Text(network, config, config.batch_size)
-        functions = SupernetLoss(network, penalised(config), None if config.jit_compile else trace, strict=False)
+        parts = in_parts(config, BATCH, OUTPUTS)
+        functions = SupernetLoss(
+            network, penalised(config), None if config.jit_compile else trace, strict=False, accumulation=parts
+        )
         weights = functions.weights.pack(network.weight_variables)
         self.sgd, self.averaged = SGD(weights, 0.0, config.weight_decay), ASGD(weights, config.weight_decay)
         self.packing = functions.weights

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from darts_tf.accumulation import Accumulation
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, cross_entropy, values
 from darts_tf.bilevel import WEIGHTS
 from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
@@ -10,6 +11,11 @@ from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
 def traced(function):
     """Traces a function once, as a function that the graph calls instead of a copy at every call."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+
+
+def in_parts(config, batch, outputs) -> Accumulation | None:
+    """Returns how a config's batches are computed in parts, see `Accumulation`; None where they are not."""
+    return Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None
 
 
 class WeightStep:
@@ -60,7 +66,10 @@ class SearchStep:
     def __init__(self, supernet, config, trace=traced):
         self.supernet = supernet
         self.functions = SupernetLoss(
-            supernet, trace=None if config.jit_compile else trace, joint=config.order == "second"
+            supernet,
+            trace=None if config.jit_compile else trace,
+            joint=config.order == "second",
+            accumulation=in_parts(config, (0, 0), 0),
         )
         weights = self.functions.weights.pack(supernet.weight_variables)
         self.weight_optimizer = SGD(weights, config.momentum, config.weight_decay)
@@ -127,7 +136,10 @@ class TrainStep:
 
     def __init__(self, network, config, trace=traced):
         self.network, self.config = network, config
-        functions = SupernetLoss(network, self.loss, None if config.jit_compile else trace, strict=False)
+        parts = in_parts(config, ((0, 1), 0), (0, 0))
+        functions = SupernetLoss(
+            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
+        )
         weights = functions.weights.pack(network.weight_variables)
         self.optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)
