@@ -3,11 +3,11 @@
 import json
 import os
 import pathlib
-import tempfile
 
 import numpy as np
 
 from darts_tf.errors import UserError
+from darts_tf.files import write_atomically
 
 METHODS = ("index", "stratified")
 
@@ -84,22 +84,11 @@ def save_split(path: str | os.PathLike, train_indices: np.ndarray, valid_indices
         train_indices: `(T,)` integers.
         valid_indices: `(V,)` integers.
     """
-    path = pathlib.Path(path)
     content = {
         "train_indices": np.asarray(train_indices).tolist(),
         "valid_indices": np.asarray(valid_indices).tolist(),
     }
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    write_atomically(path, json.dumps(content))
 
 
 def load_split(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:

@@ -2,13 +2,13 @@
 
 import tensorflow as tf
 
-from darts_tf.architect import Architect, SupernetLoss, VirtualStep, cross_entropy
+from darts_tf.architect import SupernetLoss, VirtualStep, cross_entropy
 from darts_tf.data.windows import DRAWN, START
-from darts_tf.optimizers import ASGD, SGD, Adam
+from darts_tf.optimizers import ASGD, SGD
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, Outputs
-from darts_tf.training.step import WeightStep, in_parts, traced
+from darts_tf.training.step import BilevelStep, WeightStep, in_parts, traced
 
 # Where the rows of a batch lie, see `Accumulation`: all rows share the dropped words of the vocabulary.
 BATCH = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
@@ -85,7 +85,7 @@ def report(found, piece) -> dict:
     return {"loss": found["loss"], "gradient_norm": found["gradient_norm"], "nats": nats, "length": length}
 
 
-class LanguageSearchStep:
+class LanguageSearchStep(BilevelStep):
     """Moves alphas on the validation text, then weights on the training text.
 
     All passes over one window see the same masks, and the virtual step is the real one: its loss has the same
@@ -95,58 +95,27 @@ class LanguageSearchStep:
     Args:
         supernet: A `RecurrentSupernet`.
         config: A `LanguageSearchConfig`.
-        trace: See `step.SearchStep`.
+        trace: See `step.BilevelStep`.
     """
 
     def __init__(self, supernet, config, trace=traced):
-        self.supernet, self.config = supernet, config
-        self.train, self.valid = (Text(supernet, config, config.batch_size) for _ in range(2))
-        self.functions = functions = SupernetLoss(
+        limited = "clip_coefficient" not in config.reproduce
+        still = (0,) if "still_embedding" in config.reproduce else ()
+        super().__init__(
             supernet,
+            config,
             penalised(config),
-            None if config.jit_compile else trace,
-            joint=config.order == "second",
-            accumulation=in_parts(config, BATCH, OUTPUTS),
+            in_parts(config, BATCH, OUTPUTS),
+            momentum=0.0,
+            virtual_step=lambda *made: VirtualStep(*made, config.grad_clip, limited, still),
+            trace=trace,
         )
-        weights = functions.weights.pack(supernet.weight_variables)
-        self.weight_optimizer = SGD(weights, 0.0, config.weight_decay)
-        self.alpha_optimizer = Adam(
-            [v.value for v in supernet.arch_variables],
-            config.arch_learning_rate,
-            config.arch_beta1,
-            config.arch_beta2,
-            config.arch_epsilon,
-            config.arch_weight_decay,
-        )
-        self.weight_step = WeightStep(functions, self.weight_optimizer, config.grad_clip)
-        self.architect = Architect(
-            functions,
-            self.weight_optimizer,
-            self.alpha_optimizer,
-            config.order,
-            config.hvp,
-            config.hvp_radius,
-            config.arch_bn_updates,
-            VirtualStep(
-                functions,
-                self.weight_optimizer,
-                config.grad_clip,
-                limited="clip_coefficient" not in config.reproduce,
-                still=(0,) if "still_embedding" in config.reproduce else (),
-            ),
-        )
+        self.train, self.valid = (Text(supernet, config, config.batch_size) for _ in range(2))
 
     @property
     def variables(self) -> dict[str, list]:
         """Everything a step writes, by name: what a checkpoint has to hold."""
-        net = self.supernet
-        return {
-            "weights": net.weight_variables,
-            "alphas": net.arch_variables,
-            "state": net.state_variables,
-            "hidden": [self.train.state, self.valid.state],
-            "alpha_optimizer": self.alpha_optimizer.variables,
-        }
+        return super().variables | {"hidden": [self.train.state, self.valid.state]}
 
     def __call__(self, train_piece, valid_piece, number, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
@@ -193,7 +162,7 @@ class LanguageTrainStep:
     Args:
         network: A `RecurrentNetwork`.
         config: A `LanguageTrainConfig`.
-        trace: See `step.SearchStep`.
+        trace: See `step.BilevelStep`.
     """
 
     def __init__(self, network, config, trace=traced):

@@ -54,25 +54,25 @@ def count_correct(logits, labels):
     return tf.reduce_sum(tf.cast(hits, tf.int32))
 
 
-class SearchStep:
-    """Moves alphas on validation data, then weights on training data.
+class BilevelStep:
+    """What every search step is made of: the derivatives, both optimisers, the architect, the step of the weights.
 
     Args:
         supernet: See `architect`.
-        config: A `config.SearchConfig`.
+        config: A `config.Search`.
+        loss: See `SupernetLoss`.
+        accumulation: See `in_parts`.
+        momentum: Of the weights' SGD.
+        virtual_step: `(functions, optimizer) -> VirtualStep`; unclipped for None.
         trace: How the derivatives are traced; `None` leaves them eager, for debugging.
     """
 
-    def __init__(self, supernet, config, trace=traced):
-        self.supernet = supernet
-        self.functions = SupernetLoss(
-            supernet,
-            trace=None if config.jit_compile else trace,
-            joint=config.order == "second",
-            accumulation=in_parts(config, (0, 0), 0),
-        )
-        weights = self.functions.weights.pack(supernet.weight_variables)
-        self.weight_optimizer = SGD(weights, config.momentum, config.weight_decay)
+    def __init__(self, supernet, config, loss, accumulation, momentum, virtual_step=None, trace=traced):
+        self.supernet, self.config = supernet, config
+        trace, joint = None if config.jit_compile else trace, config.order == "second"
+        self.functions = functions = SupernetLoss(supernet, loss, trace, joint, accumulation=accumulation)
+        weights = functions.weights.pack(supernet.weight_variables)
+        self.weight_optimizer = SGD(weights, momentum, config.weight_decay)
         self.alpha_optimizer = Adam(
             [v.value for v in supernet.arch_variables],
             config.arch_learning_rate,
@@ -81,15 +81,16 @@ class SearchStep:
             config.arch_epsilon,
             config.arch_weight_decay,
         )
-        self.weight_step = WeightStep(self.functions, self.weight_optimizer, config.grad_clip)
+        self.weight_step = WeightStep(functions, self.weight_optimizer, config.grad_clip)
         self.architect = Architect(
-            self.functions,
+            functions,
             self.weight_optimizer,
             self.alpha_optimizer,
             config.order,
             config.hvp,
             config.hvp_radius,
             config.arch_bn_updates,
+            virtual_step and virtual_step(functions, self.weight_optimizer),
         )
 
     @property
@@ -103,6 +104,19 @@ class SearchStep:
             "weight_optimizer": self.weight_optimizer.variables,
             "alpha_optimizer": self.alpha_optimizer.variables,
         }
+
+
+class SearchStep(BilevelStep):
+    """Moves alphas on validation data, then weights on training data.
+
+    Args:
+        supernet: See `architect`.
+        config: A `config.SearchConfig`.
+        trace: See `BilevelStep`.
+    """
+
+    def __init__(self, supernet, config, trace=traced):
+        super().__init__(supernet, config, cross_entropy, in_parts(config, (0, 0), 0), config.momentum, trace=trace)
 
     def __call__(self, train_batch, valid_batch, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
@@ -131,7 +145,7 @@ class TrainStep:
     Args:
         network: A `conv.derived.DerivedNetwork`.
         config: A `config.TrainConfig`.
-        trace: See `SearchStep`.
+        trace: See `BilevelStep`.
     """
 
     def __init__(self, network, config, trace=traced):
