@@ -216,8 +216,17 @@ def test_a_collapse_is_said_once_and_stopped_on_demand():
     assert (watch.stopped.epoch, watch.stopped.seen, len(records), said) == (10, 22, 22, [])
     _, records, said = watched(trace, eigenvalue=False)
     assert len(records) == 50 and not said and not any("eigenvalue" in record for record in records)
-    watch, _, said = watched(trace, until=22, epochs=22, early_stop="eigenvalue")
-    assert watch.stopped is None and not said  # the last epoch stops nothing
+
+
+def test_a_search_too_short_for_the_rule_is_told_so():
+    said = []
+    watch = monitor.Monitor(Settings(epochs=22, early_stop="eigenvalue"), lambda: 0.0, said.append)
+    assert len(said) == 1 and "after epoch 22 at the earliest, never in a search of 22" in said[0]
+    records = [{"epoch": 2 * i + 2, "eigenvalue": v, "genotype": cells(0).to_json()} for i, v in enumerate(TRACE)]
+    watch.resumed(records)
+    assert watch.stopped is None  # the last epoch stops nothing
+    monitor.Monitor(Settings(epochs=23, early_stop="eigenvalue"), lambda: 0.0, pytest.fail)
+    assert [EigenvalueRule().earliest(n) for n in (1, 2, 3)] == [16, 22, 30]
 
 
 @pytest.mark.parametrize("at", [1, 12, 21])
@@ -237,6 +246,17 @@ def test_skip_connections_are_said_once():
     assert "genotypes/epoch_009.json" in said[0][1] and "--early_stop=eigenvalue" in said[0][1]
     _, _, said = watched([0.1] * 25, skips=lambda epoch: 8, warmup_epochs=15)
     assert [epoch for epoch, _ in said] == [18] and "last genotype" not in said[0][1]
+
+
+def test_a_recurrent_search_is_watched_too():
+    pairs = [["identity", node] for node in range(8)]
+    found = genotype.from_json({"recurrent": pairs, "concat": list(range(1, 9))})
+    said, alphas = [], {"recurrent": np.zeros((36, 5))}
+    watch = monitor.Monitor(Settings(), lambda: 0.1, said.append)
+    for epoch in range(1, 5):
+        added = watch.end_epoch(epoch, found, alphas, RECURRENT_PRIMITIVES)
+        assert added["skip_recurrent"] == 8 and ("eigenvalue" in added) == (epoch % 2 == 0)
+    assert len(said) == 1 and "of the 8 edges of the recurrent cell" in said[0]
 
 
 def test_measurements_that_are_not_finite_count_for_nothing():

@@ -1,6 +1,7 @@
 """When a search should have ended: the rule of RobustDARTS on the dominant eigenvalue. No TensorFlow here."""
 
 import dataclasses
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -42,6 +43,10 @@ class EigenvalueRule:
     delta: int = 4
     factor: float = 1.3
     start: int = 10
+
+    def earliest(self, every: int) -> int:
+        """Returns the first epoch after which it can speak, where epochs `every`, `2 * every` ... are measured."""
+        return every * (math.ceil(self.start / every) + self.delta + self.window // 2)
 
     def verdict(self, measured: Iterable[tuple[int, float]]) -> Verdict | None:
         """Returns what the rule says, as soon as it says anything.

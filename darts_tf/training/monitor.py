@@ -90,6 +90,12 @@ class Monitor:
     def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
         self.config, self.eigenvalue, self.say = config, eigenvalue, say
         self.records: list[Mapping] = []
+        earliest = EigenvalueRule().earliest(EVERY)
+        if config.early_stop == "eigenvalue" and config.epochs <= earliest:
+            say(
+                f"warning: --early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
+                f"{config.epochs}; use more --epochs"
+            )
 
     def resumed(self, history: Sequence[Mapping]) -> None:
         """Is told the records of the epochs before."""
