@@ -10,7 +10,7 @@ from darts_tf.architect import SupernetLoss, values
 from darts_tf.bilevel import ALPHAS
 
 PRODUCTS = 6
-"""From the gradient on, they tell the eigenvalue of a supernet's alphas to about 1 %; see "Monitor" in BUILD.md."""
+"""From the gradient on, they tell the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
 
 
 def dominant_eigenvalue(
