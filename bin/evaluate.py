@@ -41,6 +41,8 @@ def evaluate(flag_values):
     asked = {name: flag_values[name].value or "" for name in FLAGS}
     if bool(asked["workdir"]) == bool(asked["model"]):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
+    if asked["model"] and flag_values["weights"].value:
+        raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
@@ -49,20 +51,21 @@ def evaluate(flag_values):
 
     asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
     limit, bits = flag_values["max_examples"].value, flag_values["bits_per_character"].value
-    if _is_language(asked, trained, language_evaluation):
+    if asked["model"]:
+        asked["model"] = str(evaluation.newest_version(asked["model"]))
+        is_language = language_evaluation.is_language_model(asked["model"])
+    else:
+        is_language = trained.kind_of(asked["workdir"]) == LanguageTrainConfig.kind
+    if is_language:
         if asked.pop("dataset"):
             raise UserError("--dataset is of images. A text is named by --data_dir, or is that of the run.")
         result = language_evaluation.evaluate(**asked, max_words=limit, with_bits=bits, say=_say)
     else:
+        if bits:
+            raise UserError("--bits_per_character is of a text, and this is a network on images. Leave it out.")
         asked["batch_size"] = asked["batch_size"] or 96
         result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
     print(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
-
-
-def _is_language(asked, trained, language_evaluation):
-    if asked["model"]:
-        return language_evaluation.is_language_model(asked["model"])
-    return trained.kind_of(asked["workdir"]) == LanguageTrainConfig.kind
 
 
 def main(argv=None):

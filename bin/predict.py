@@ -1,6 +1,7 @@
 """Asks an exported model: `darts-predict --server=localhost:8500 cat.jpg`, `darts-predict --text="the" ...`."""
 
 import json
+import math
 import sys
 
 from absl import flags
@@ -23,6 +24,7 @@ def define_flags(to):
     flags.DEFINE_integer("words", 30, "of a text: how many words to add", lower_bound=1, flag_values=to)
     flags.DEFINE_integer("top_k", 0, "of a text: among how many likeliest; 0 = all", lower_bound=0, flag_values=to)
     flags.DEFINE_float("temperature", 1.0, "of a text: 0 = the likeliest word", lower_bound=0.0, flag_values=to)
+    flags.register_validator("temperature", math.isfinite, "expected a finite number", flag_values=to)
     flags.DEFINE_integer("seed", 0, "of a text", lower_bound=0, flag_values=to)
     flags.DEFINE_string(
         "vocabulary_dir", "", "of a text and a server: where darts-export wrote the model it serves", flag_values=to
@@ -40,6 +42,8 @@ def predict(flag_values):
         raise UserError("Say what to predict: expected image files, or --text. Received: both or none.")
     if is_text and server and not flag_values["vocabulary_dir"].value:
         raise UserError("A server knows no words: expected --vocabulary_dir, where darts-export wrote its model.")
+    if export_dir and flag_values["vocabulary_dir"].value:
+        raise UserError("An exported model has its own words. Expected --vocabulary_dir with --server only.")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure()

@@ -1,5 +1,6 @@
 """Reads NumPy archives that come from anywhere: nothing is unpickled, and no claim of a header is believed."""
 
+import lzma
 import math
 import os
 import zipfile
@@ -37,7 +38,7 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
         raise
     except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError) as error:
         raise UserError(_unreadable(path, error)) from error
-    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, OverflowError) as error:
         raise UserError(_unreadable(path, error)) from error
 
 

@@ -1,6 +1,7 @@
 """Asks a served model: over gRPC, over REST, or of a SavedModel in this process; for the classes of image files."""
 
 import base64
+import http.client
 import json
 import os
 import pathlib
@@ -155,6 +156,7 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
                 rows = json.load(response)["predictions"]
+                return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
             try:
@@ -168,7 +170,12 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
             raise Refused(
                 f"{address} cannot be reached: {reason}. Expected a server; check --server.", False
             ) from error
-        return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
+        except (ValueError, KeyError, TypeError, IndexError, http.client.HTTPException) as error:
+            raise Refused(
+                f"{address} answers otherwise than TensorFlow Serving ({type(error).__name__}). Expected a server of "
+                "its REST API; check --server.",
+                False,
+            ) from error
 
     return ask
 

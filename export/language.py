@@ -10,7 +10,7 @@ import tensorflow as tf
 from darts_tf.data.text import EOS
 from darts_tf.export import card, signatures, verify, warmup
 from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training.language_data import VOCABULARY, load
+from darts_tf.training.language_data import VOCABULARY, load_again
 from darts_tf.training.language_trained import LanguageModel
 
 PADDING = -1
@@ -41,6 +41,10 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
             return tf.identity(tokens)
 
     def step(tokens, state):
+        rows = [tf.shape(tensor)[0] for tensor in (tokens, state)]
+        same = tf.debugging.assert_equal(*rows, "state must have a row for each row of tokens")
+        with tf.control_dependencies([same]):
+            tokens = tf.identity(tokens)
         logits, state = network.next_word(tf.transpose(checked(tokens, 0)), state)
         return {"logits": tf.cast(logits, tf.float32), "state": state}
 
@@ -78,7 +82,7 @@ def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str
     """
     say(f"reading {trained.dataset} ...")
     config = trained.config
-    corpus = load(config["dataset"], data_dir or config["data_dir"], config["vocabulary_size"])
+    corpus = load_again(config, data_dir)
     trained.vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
     expected = outputs_of(trained.network, corpus.test, trained.vocabulary.index[EOS])
     say("tracing and writing ...")

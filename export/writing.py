@@ -73,6 +73,8 @@ def continued(
             raise UserError(
                 f"The model has another vocabulary: expected {len(vocabulary)} logits. Received: {logits.shape}."
             )
+        if not np.isfinite(logits).all():
+            raise UserError("The model answers with logits that are not finite. Expected numbers; export it again.")
         logits[vocabulary.index[UNKNOWN]] = -np.inf
         word = choose(logits, top_k, temperature, random)
         tokens = np.array([word], np.int32)

@@ -122,7 +122,7 @@ def test_archives_of_alphas_and_weights(data):
 
 
 @pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])
-@pytest.mark.parametrize("shape", ["(4294967296,)", "(1048576, 1048576)"])
+@pytest.mark.parametrize("shape", ["(4294967296,)", "(1048576, 1048576)", f"(0, {10**30})"])
 def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
     """The header says four gigabytes and more; the file has a few bytes."""
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}"
@@ -132,7 +132,7 @@ def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
         file.writestr("x.npy", content)
         file.writestr("y.npy", content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(UserError, match="claims"):
+    with pytest.raises(UserError, match="claims|cannot be read"):
         call(tmp_path / "big.npz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # in kilobytes
 

@@ -189,6 +189,9 @@ def test_perplexity_is_that_of_the_whole_text(float64):
         found = LanguageEvaluator(language_forward(net), net.initial_state)(rows, bptt)
         np.testing.assert_allclose([found["loss"], found["perplexity"]], [loss, math.exp(loss)], rtol=1e-6)
         assert found["words"] == 80
+    evaluator = LanguageEvaluator(language_forward(net), net.initial_state)
+    evaluator(rows, 7)
+    assert evaluator._step.experimental_get_tracing_count() == 1  # though the last window is shorter
     net.bias.assign(np.full(9, np.nan))
     with pytest.raises(UserError, match="is not finite"):
         LanguageEvaluator(language_forward(net), net.initial_state)(rows, 7)
@@ -313,10 +316,26 @@ def test_another_vocabulary_is_refused(texts, tmp_path):
     other.mkdir()
     for path in texts.iterdir():
         (other / path.name).write_text(path.read_text().replace("w3", "three"))
-    before = (tmp_path / "run" / "vocabulary.txt").read_bytes()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     with pytest.raises(UserError, match="must have the vocabulary that the network was trained with"):
         train(tmp_path / "run", config.replace(data_dir=str(other)))
-    assert (tmp_path / "run" / "vocabulary.txt").read_bytes() == before
+    for path in texts.iterdir():
+        (other / path.name).write_text(path.read_text() * 2)
+    with pytest.raises(UserError, match="The train text is not that of the run .*: expected 540 words. Received: 1080"):
+        train(tmp_path / "run", config.replace(data_dir=str(other)))
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_stall_in_the_last_epoch_averages_nothing(texts, tmp_path, monkeypatch):
+    """There are no steps after it: what is kept and tested are the weights, not an average of none."""
+    monkeypatch.setattr(language_training, "triggers", lambda losses, nonmono: len(losses) == 2)
+    config = settings(texts, nonmono=1, epochs=2)
+    summary, printed = train(tmp_path / "run", config)
+    assert summary["averaged_from"] is None and "averaged:" not in printed
+    last = load_network(tmp_path / "run" / "last.keras", RecurrentNetwork)
+    assert np.abs(last.embedding.numpy()).max() > 0
+    again, _ = train(tmp_path / "run", config)
+    assert again == summary
 
 
 def test_bad_texts_are_one_line(texts, tmp_path):

@@ -77,6 +77,8 @@ def test_scores(exported):
         np.testing.assert_allclose(found["perplexity"], perplexities, rtol=1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError, match="tokens must be word numbers from 0 to 13"):
         exported.signatures["step"](tokens=tf.constant([[14]]), state=tf.zeros((1, 6)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="state must have a row for each row of tokens"):
+        exported.signatures["step"](tokens=tf.constant([[1], [2]]), state=tf.zeros((1, 6)))
 
 
 def test_a_damaged_export_fails_its_check(exported, tmp_path, monkeypatch):
@@ -143,7 +145,7 @@ def test_binaries(exported, server, capfd, tmp_path):
     assert predict_binary.main([f"--export_dir={exported.root}", *asked, "--format=json"]) == 0
     assert len(json.loads(capfd.readouterr().out)["words"]) == 5
     found = []
-    for source in (str(exported.run), f"--model={exported.path}"):
+    for source in (str(exported.run), f"--model={exported.path.parent}"):  # the newest version
         for more in ([], ["--split=valid", "--bits_per_character"], ["--batch_size=3", "--max_examples=90"]):
             assert evaluate_binary.main([source, *more, "--format=json"]) == 0
             found.append(json.loads(capfd.readouterr().out.splitlines()[-1]))
@@ -174,6 +176,14 @@ def test_mistakes_are_one_line(exported, capfd, tmp_path):
     (other / "train.txt").write_text("a b c\n" * 40)
     run = str(exported.run)
     assert "must have the vocabulary" in refused(evaluate_binary.main, run, f"--data_dir={other}")
+    assert "cannot" not in refused(evaluate_binary.main, f"--model={exported.path}", "--weights=best")
+    assert "holds another kind of model" in refused(
+        evaluate_binary.main, f"--model={run}/best.keras", "--dataset=digits"
+    )
+    assert "expected a finite number" in refused(predict_binary.main, here, "--text=a", "--temperature=nan")
+    assert "--vocabulary_dir with --server only" in refused(
+        predict_binary.main, here, "--text=a", f"--vocabulary_dir={run}"
+    )
     assert "--dataset is of images" in refused(evaluate_binary.main, run, "--dataset=digits")
     assert "must have the vocabulary" in refused(export_binary.main, run, f"--data_dir={other}")
     assert "SavedModel only" in refused(export_binary.main, run, "--format=tflite", f"--export_dir={tmp_path / 'e'}")

@@ -5,6 +5,7 @@ and in those that DARTS_TF_OPENVINO and DARTS_TF_LITERT name, which need have no
 """
 
 import contextlib
+import http.server
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -330,6 +332,28 @@ def test_no_server(exported, address):
     with pytest.raises(UserError, match="127.0.0.1:1 (answers UNAVAILABLE|cannot be reached)") as caught:
         client.predict(client.connect(address, "digits", timeout=5), exported.files)
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_of_something_else(exported):
+    """It answers 200 with what is no answer."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(bodies.pop())
+
+        def log_message(self, *arguments):
+            pass
+
+    bodies = [b"<html>", b'{"ok": 1}', b'{"predictions": []}']
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        while bodies:
+            with pytest.raises(UserError, match="answers otherwise than TensorFlow Serving"):
+                client.predict(client.connect(f"http://127.0.0.1:{other.server_port}", "m"), exported.files[:1])
+        other.shutdown()
 
 
 @pytest.mark.parametrize("address", ["localhost", "ftp://localhost:1", "http://", "a b:1", "grpc://x/y:1"])

@@ -207,3 +207,12 @@ def test_batches_are_windows_of_the_rows():
     later = list(windows.batches(rows, plan[2:]))
     np.testing.assert_array_equal(later[0][0], found[2][0])
     assert windows.batches(rows, plan).element_spec[0].shape.as_list() == [None, 2]
+
+
+@pytest.mark.parametrize("bptt", [2, 3, 4])
+def test_short_windows_leave_out_nothing(bptt):
+    for epoch in range(20):
+        plan = windows.plan(400, bptt, 0, epoch, half=0.5)
+        ends = plan[:, windows.START] + plan[:, windows.LENGTH]
+        np.testing.assert_array_equal(plan[1:, windows.START], ends[:-1])
+        assert plan[0, windows.START] == 0 and ends[-1] >= 398

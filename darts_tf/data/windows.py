@@ -54,7 +54,7 @@ def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, de
 
     Source: `rnn/train_search.py`, `rnn/train.py`.
     """
-    shortest = min(SHORTEST, bptt) if deviation else max(1, bptt // 2)
+    shortest = min(SHORTEST, bptt) if deviation else max(2, bptt // 2)
     count = -(-steps // shortest)
     draw = np.random.default_rng([seed, epoch])
     lengths = np.where(draw.random(count) < half, bptt / 2, float(bptt))

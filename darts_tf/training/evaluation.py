@@ -141,11 +141,18 @@ def _inference(network):
     return lambda batch: network(batch, training=False)
 
 
+def newest_version(folder: str) -> pathlib.Path:
+    """Returns the folder of the newest version of an exported model; a version's folder, and a file, as they are."""
+    path = pathlib.Path(folder)
+    if not path.is_dir() or (path / "saved_model.pb").exists():
+        return path
+    versions = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    return versions[-1] if versions else path
+
+
 def _saved_model(folder):
     """Returns `(forward, image shape, number of classes)` of an exported model; of several versions the newest."""
-    path = pathlib.Path(folder)
-    versions = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    path = path if (path / "saved_model.pb").exists() or not versions else versions[-1]
+    path = newest_version(folder)
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from darts_tf.data import text, windows
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
+from darts_tf.training.trained import read_json
 from darts_tf.workdir import write_json
 
 VOCABULARY = "vocabulary.txt"
@@ -65,18 +66,51 @@ def load(dataset: str, data_dir: str, vocabulary_size: int = 0) -> text.Corpus:
     return text.load_folder(data_dir, vocabulary_size)
 
 
-def save_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
-    """Writes `vocabulary.txt` and `data.json`; a run that goes on must have the same vocabulary.
+def load_again(config: dict, data_dir: str = "") -> text.Corpus:
+    """Loads the text of a run's settings, or another one in a folder; errors as `load`."""
+    dataset = "folder" if data_dir else config["dataset"]
+    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"])
+
+
+def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
+    """Checks that a text is that of the run in a directory, if there is one.
 
     Raises:
-        UserError: It has another; nothing has been changed then.
+        UserError: It has other words, or other lengths, so that the run would not go on where it was.
     """
-    path = directory / VOCABULARY
-    if path.exists():
-        load_vocabulary(directory).check_same(corpus.vocabulary, f"The text of a run in {directory}")
-    write_atomically(path, corpus.vocabulary.to_text())
+    if not (directory / VOCABULARY).exists() or not (directory / "data.json").exists():
+        return
+    load_vocabulary(directory).check_same(corpus.vocabulary, f"The text of a run in {directory}")
+    known, now = load_facts(directory), _facts(corpus)
+    for split in text.SPLITS:
+        if known.get(split) != now[split]:
+            raise UserError(
+                f"The {split} text is not that of the run in {directory}: expected {known.get(split)} words. "
+                f"Received: {now[split]}. Give the same text, or choose another --workdir."
+            )
+
+
+def save_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
+    """Writes `vocabulary.txt` and `data.json`."""
+    write_atomically(directory / VOCABULARY, corpus.vocabulary.to_text())
+    write_json(directory / "data.json", _facts(corpus))
+
+
+def load_facts(directory: pathlib.Path) -> dict:
+    """Reads the `data.json` that `save_facts` wrote.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    found = read_json(directory / "data.json")
+    if not isinstance(found, dict):
+        raise UserError(f"{directory / 'data.json'} is damaged: expected what darts-train writes. Restore the file.")
+    return found
+
+
+def _facts(corpus):
     facts = {"dataset": corpus.name, "vocabulary_size": len(corpus.vocabulary)}
-    write_json(directory / "data.json", facts | {split: len(getattr(corpus, split)) for split in text.SPLITS})
+    return facts | {split: len(getattr(corpus, split)) for split in text.SPLITS}
 
 
 def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:

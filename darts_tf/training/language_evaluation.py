@@ -13,7 +13,7 @@ from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError
-from darts_tf.training.language_data import VOCABULARY, load, load_vocabulary
+from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
 
@@ -49,15 +49,19 @@ class LanguageEvaluator:
             bptt: Steps at a time; no matter for the result.
 
         Returns:
-            `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window, which builds
-            the graph (None if there is one only).
+            `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window, which warms
+            up (None if there is one only).
 
         Raises:
             Diverged: The loss is not finite.
+
+        Deviation: the mean is over the words that are predicted; the original divides by one word more in each row.
         """
         state, nats, start, timed = self.initial_state(rows.shape[1]), 0.0, None, 0
+        window = tf.TensorSpec((None, rows.shape[1]), tf.int32)
+        step = self._step.get_concrete_function(window, window, state)  # for windows of any length
         for tokens, targets, line in windows.batches(rows, windows.even_plan(len(rows), bptt)):
-            mean, state = self._step(tokens, targets, state)
+            mean, state = step(tokens, targets, state)
             length = int(line[windows.LENGTH])
             nats += float(mean) * length
             if start is None:
@@ -128,9 +132,7 @@ def evaluate(
     else:
         config, vocabulary, forward, start = _saved_model(pathlib.Path(model))
     say(f"reading {data_dir or config['data_dir'] or config['dataset']} ...")
-    corpus = load(
-        "folder" if data_dir else config["dataset"], data_dir or config["data_dir"], config["vocabulary_size"]
-    )
+    corpus = load_again(config, data_dir)
     vocabulary.check_same(corpus.vocabulary, f"The text in {data_dir or config['data_dir'] or corpus.name}")
     words = getattr(corpus, split)[: max_words or None]
     batch_size = batch_size or config["test_batch_size" if split == "test" else "valid_batch_size"]

@@ -1,5 +1,7 @@
 """The search for a recurrent cell, from a config to a genotype; see `search` for convolutional ones."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,10 +11,10 @@ from darts_tf.data import windows
 from darts_tf.errors import UserError
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
-from darts_tf.training.language_data import TextData, save_facts
+from darts_tf.training.language_data import TextData, check_facts, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, perplexity
 from darts_tf.training.language_step import LanguageSearchStep
-from darts_tf.training.loop import steps_in_graph
+from darts_tf.training.loop import Diverged, steps_in_graph
 from darts_tf.training.searching import Searching, order_of
 from darts_tf.training.session import run, session
 
@@ -62,7 +64,12 @@ class LanguageSearchTask(Searching):
         return self.config.learning_rate
 
     def start(self, step: int) -> None:
-        """Opens the two texts and the stream of step numbers, which seed the masks."""
+        """Opens the two texts and the stream of step numbers, which seed the masks.
+
+        Deviation: the validation text is read window after window, from a zero state again where it begins anew. The
+        original reads it where the training text is read, modulo its length: windows overlap, may be one word long at
+        the end, and the state goes on across it.
+        """
         epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
         self._open(epoch, step - int(self._ends[epoch]) + self.epoch_steps[epoch])
         plan = windows.even_plan(len(self.alpha_rows), self.config.bptt)
@@ -107,8 +114,14 @@ class LanguageSearchTask(Searching):
         return metrics
 
     def evaluate(self) -> dict[str, float]:
-        """Returns loss and perplexity of the supernet on the validation text, without dropout."""
-        found = self._evaluator(self.data.watched, self.config.bptt)
+        """Returns loss and perplexity of the supernet on the validation text, without dropout.
+
+        They are not numbers where the moving statistics do not suit the weights yet, which the search can do without.
+        """
+        try:
+            found = self._evaluator(self.data.watched, self.config.bptt)
+        except Diverged:
+            found = {"loss": math.nan, "perplexity": math.nan}
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
 
     def curvature_batch(self):
@@ -145,6 +158,7 @@ def search(config, workdir, out=None, tensorboard=None):
     corpus, total = data.corpus, sum(data.epoch_steps)
 
     def build(directory, reporter):
+        check_facts(directory.path, corpus)
         return LanguageSearchTask(config, data, directory, reporter)
 
     opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard)

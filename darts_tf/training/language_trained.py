@@ -9,8 +9,8 @@ from darts_tf.data.text import Vocabulary
 from darts_tf.errors import UserError
 from darts_tf.language_config import LanguageTrainConfig
 from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.trained import find, load_network, read_json
+from darts_tf.training.language_data import load_facts, load_vocabulary
+from darts_tf.training.trained import find, load_network
 
 
 class LanguageModel(NamedTuple):
@@ -50,6 +50,6 @@ def load_language_model(workdir: str | os.PathLike, weights: str | None = None) 
             f"{found.file} has {network.vocabulary_size} words, and vocabulary.txt {len(vocabulary)}. "
             "Expected the same; restore the file."
         )
-    name = read_json(found.path / "data.json").get("dataset", "")
+    name = load_facts(found.path).get("dataset", "")
     genotype = genotypes.load(found.path / "genotype.json", "recurrent")
     return LanguageModel(network, genotype, vocabulary, name, found.file.stem, found.config, found.summary, found.path)

@@ -13,7 +13,7 @@ from darts_tf.data import windows
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
 from darts_tf.training.drawing import draw
-from darts_tf.training.language_data import TextData, save_facts
+from darts_tf.training.language_data import TextData, check_facts, save_facts
 from darts_tf.training.language_evaluation import (
     LanguageEvaluator,
     bits_per_character,
@@ -85,7 +85,8 @@ class LanguageTrainTask:
     def resumed(self, history: list[dict]) -> None:
         """Learns from the records of earlier epochs how good they were, and so whether weights are averaged."""
         self.losses = losses = [record["valid_loss"] for record in history]
-        self.averaging = any(triggers(losses[:count], self.config.nonmono) for count in range(len(losses) + 1))
+        counts = range(min(len(losses), self.config.epochs - 1) + 1)  # after the last epoch there is nothing to average
+        self.averaging = any(triggers(losses[:count], self.config.nonmono) for count in counts)
 
     def start(self, step: int) -> None:
         """Opens the text and the stream of step numbers, which seed the masks."""
@@ -140,7 +141,8 @@ class LanguageTrainTask:
         if added["valid_loss"] < min(self.losses, default=math.inf):
             self.save("best")
         self.losses.append(added["valid_loss"])
-        if not self.averaging and triggers(self.losses, self.config.nonmono):
+        goes_on = epoch + 1 < self.config.epochs
+        if goes_on and not self.averaging and triggers(self.losses, self.config.nonmono):
             self.averaging = True
             self.reporter.message(
                 f"from epoch {epoch + 2} on the weights are averaged: the validation loss has stalled"
@@ -191,6 +193,7 @@ def train(config, workdir, out=None, tensorboard=None):
     corpus, total = data.corpus, sum(data.epoch_steps)
 
     def build(directory, reporter):
+        check_facts(directory.path, corpus)
         return LanguageTrainTask(config, data, directory, reporter)
 
     opened = session(config, workdir, total, "network", build, "validation", out, tensorboard)

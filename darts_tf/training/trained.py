@@ -88,7 +88,10 @@ def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
             f"Cannot read {path}: {reason[:200]}. Expected a .keras file that darts-train wrote."
         ) from error
     if not isinstance(network, kind):
-        raise UserError(f"{path} holds another kind of model. Expected a network that darts-train wrote.")
+        raise UserError(
+            f"{path} holds another kind of model. Expected a {kind.__name__} that darts-train wrote. Received: a "
+            f"{type(network).__name__}; name its work directory instead."
+        )
     return network
 
 
