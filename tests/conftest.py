@@ -1,6 +1,7 @@
 """What several tests share: the folder of golden numbers, and the floating-point type a test runs in."""
 
 import contextlib
+import gc
 import os
 import pathlib
 
@@ -19,6 +20,16 @@ def golden():
     if not GOLDEN.is_dir():
         pytest.skip(f"golden numbers are not at {GOLDEN}; DARTS_TF_GOLDEN names the folder")
     return GOLDEN
+
+
+@pytest.fixture(scope="module", autouse=True)
+def let_go(request):
+    """Frees what a file has cached, graphs of many hundred megabytes among it."""
+    yield
+    for value in vars(request.module).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+    gc.collect()
 
 
 @contextlib.contextmanager
