@@ -187,7 +187,7 @@ KILLED = """
 def test_kill_minus_nine_at_any_moment_loses_nothing_that_was_saved(tmp_path):
     moments = random.Random(0)
     reported = 0
-    for _ in range(10):
+    for number in range(10):
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(KILLED), tmp_path, pathlib.Path(__file__).parent],
             stdout=subprocess.PIPE,
@@ -195,11 +195,12 @@ def test_kill_minus_nine_at_any_moment_loses_nothing_that_was_saved(tmp_path):
             text=True,
         )
         assert process.stdout.readline() == "ready\n", process.stderr.read()
+        first = process.stdout.readline() if number % 2 else ""  # on a busy machine 80 ms may be too short for a save
         time.sleep(moments.uniform(0.0, 0.08))
         process.send_signal(signal.SIGKILL)
         out, err = process.communicate()
         assert err == ""
-        steps = [int(line) for line in out.split()]
+        steps = [int(line) for line in (first + out).split()]
         reported = max([reported, *steps])
         found = Checkpoints(tmp_path, read_only=True, warn=refuse_warning).restore()
         if reported:
