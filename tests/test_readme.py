@@ -91,11 +91,11 @@ def test_every_flag_that_is_named_exists():
     for binary in BINARIES.values():
         values = flags.FlagValues()
         binary.define_flags(values)
-        names |= set(values)
+        names |= set(values) | {f"no{name}" for name in values if values[name].boolean}
     original = BUILD[BUILD.index("## Names, for those") : BUILD.index("## Performance")]
     others = {"help", "logdir", "format", "check"} | set(re.findall(r"--(\w+)", original))
     others |= {"rm", "dir", "tag_set", "signature_def", "port", "rest_api_port"}  # of others in "Serving"
-    others |= {"model_config_file", "model_config_file_poll_wait_seconds"}
+    others |= {"path", "model_config_file", "model_config_file_poll_wait_seconds"}
     for name in re.findall(r"(?<![\w-])--(\w+)", README + BUILD):
         assert name in names | others, name
 
