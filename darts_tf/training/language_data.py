@@ -50,6 +50,31 @@ class TextData:
         return windows.batches(self.train, self.plan(epoch)[position:])
 
 
+class TextStream:
+    """The windows of a run's epochs, one after the other, from any step on.
+
+    Args:
+        data: A `TextData`.
+    """
+
+    def __init__(self, data: TextData):
+        self.data, self._ends = data, np.cumsum(data.epoch_steps)
+
+    def start(self, step: int) -> None:
+        """Opens the text at a global step."""
+        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
+        self._open(epoch, step - int(self._ends[epoch]) + self.data.epoch_steps[epoch])
+
+    def of(self, epoch: int):
+        """Returns the iterator over what is left of an epoch, see `windows.batches`."""
+        if epoch != self._opened:
+            self._open(epoch, 0)
+        return self._iterator
+
+    def _open(self, epoch, position):
+        self._opened, self._iterator = epoch, iter(self.data.batches(epoch, position))
+
+
 def load(dataset: str, data_dir: str, vocabulary_size: int = 0) -> text.Corpus:
     """Loads a text by its name.
 

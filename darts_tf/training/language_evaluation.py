@@ -25,6 +25,13 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, LARGEST))
 
 
+def means(sums: dict[str, float]) -> dict[str, float]:
+    """Returns what the steps' sums say of an epoch's training: means over words and steps, with dropout, no penalty."""
+    loss = sums["nats"] / sums["length"]
+    norm = sums["gradient_norm"] / sums["steps"]
+    return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
+
+
 class LanguageEvaluator:
     """Runs a language model along a text, its state carried from window to window.
 

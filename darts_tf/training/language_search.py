@@ -11,8 +11,8 @@ from darts_tf.data import windows
 from darts_tf.errors import UserError
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
-from darts_tf.training.language_data import TextData, check_facts, save_facts
-from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, perplexity
+from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
+from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.loop import Diverged, steps_in_graph
 from darts_tf.training.searching import Searching, order_of
@@ -56,7 +56,7 @@ class LanguageSearchTask(Searching):
         self.supernet = build_supernet(config, len(data.corpus.vocabulary))
         self.step = LanguageSearchStep(self.supernet, config)
         self.variables = self.step.variables
-        self._ends, self._loops = np.cumsum(self.epoch_steps), {}
+        self._text, self._loops = TextStream(data), {}
         self._evaluator = LanguageEvaluator(language_forward(self.supernet), self.supernet.initial_state)
 
     def rate(self, epoch: int) -> float:
@@ -70,8 +70,7 @@ class LanguageSearchTask(Searching):
         original reads it where the training text is read, modulo its length: windows overlap, may be one word long at
         the end, and the state goes on across it.
         """
-        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
-        self._open(epoch, step - int(self._ends[epoch]) + self.epoch_steps[epoch])
+        self._text.start(step)
         plan = windows.even_plan(len(self.alpha_rows), self.config.bptt)
         rest = windows.batches(self.alpha_rows, plan[step % len(plan) :])
         self._others = [
@@ -79,15 +78,10 @@ class LanguageSearchTask(Searching):
             iter(tf.data.Dataset.range(step, tf.int64.max)),
         ]
 
-    def _open(self, epoch, position):
-        self._opened, self._train = epoch, iter(self.data.batches(epoch, position))
-
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps; the first call builds the graph, and says so."""
-        if epoch != self._opened:
-            self._open(epoch, 0)
         moves = epoch >= self.config.warmup_epochs
-        iterators = [self._train, *self._others]
+        iterators = [self._text.of(epoch), *self._others]
         rate = tf.constant(self.rate(epoch), self.supernet.compute_dtype)
         if moves not in self._loops:
             self._loops[moves] = self._build(moves, iterators, rate)
@@ -105,13 +99,8 @@ class LanguageSearchTask(Searching):
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
-        """Means over words and steps; no penalty is in the perplexity."""
-        loss = sums["nats"] / sums["length"]
-        metrics = {"train_loss": loss, "train_perplexity": perplexity(loss)}
-        metrics["gradient_norm"] = sums["gradient_norm"] / sums["steps"]
-        if "valid_loss" in sums:
-            metrics["arch_loss"] = sums["valid_loss"] / sums["steps"]
-        return metrics
+        """See `means`; and the loss that the alphas go down."""
+        return means(sums) | ({"arch_loss": sums["valid_loss"] / sums["steps"]} if "valid_loss" in sums else {})
 
     def evaluate(self) -> dict[str, float]:
         """Returns loss and perplexity of the supernet on the validation text, without dropout.

@@ -11,14 +11,14 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.optimizers import assign
-from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
+from darts_tf.recurrent.networks import RecurrentNetwork
 from darts_tf.training.drawing import draw
-from darts_tf.training.language_data import TextData, check_facts, save_facts
+from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import (
     LanguageEvaluator,
     bits_per_character,
     language_forward,
-    perplexity,
+    means,
 )
 from darts_tf.training.language_step import LanguageTrainStep
 from darts_tf.training.loop import steps_in_graph
@@ -69,13 +69,7 @@ class LanguageTrainTask:
         self.variables = self.step.variables
         self.averaging, self.losses = False, []  # the validation losses of the epochs so far
         self.evaluator = LanguageEvaluator(language_forward(self.network), self.network.initial_state)
-        self.averaged_evaluator = LanguageEvaluator(self._averaged, self.network.initial_state)
-        self._ends = np.cumsum(self.epoch_steps)
-        self._loops, self._epoch_start = {}, time.monotonic()
-
-    def _averaged(self, tokens, state):
-        outputs, _ = self.network.stateless(self.step.averages, [], Inputs(tokens, state))
-        return outputs.logits, outputs.state
+        self._text, self._loops, self._epoch_start = TextStream(data), {}, time.monotonic()
 
     @property
     def rate(self) -> float:
@@ -90,20 +84,14 @@ class LanguageTrainTask:
 
     def start(self, step: int) -> None:
         """Opens the text and the stream of step numbers, which seed the masks."""
-        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
-        self._open(epoch, step - int(self._ends[epoch]) + self.epoch_steps[epoch])
+        self._text.start(step)
         self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
-
-    def _open(self, epoch, position):
-        self._opened, self._text = epoch, iter(self.data.batches(epoch, position))
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps; the first call builds the graph, and says so, as does the first one that averages."""
-        if epoch != self._opened:
-            self._open(epoch, 0)
         seed = tf.constant(self.config.seed + self.rollbacks * ROLLBACK_SEED, tf.int64)
         now = tf.constant(self.rate, self.network.compute_dtype), seed
-        iterators = [self._text, self._numbers]
+        iterators = [self._text.of(epoch), self._numbers]
         if self.averaging not in self._loops:
             self._loops[self.averaging] = self._build(self.averaging, iterators, now)
         report = self._loops[self.averaging](iterators, tf.constant(count), now)
@@ -120,14 +108,17 @@ class LanguageTrainTask:
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
-        """Means over words and steps; no penalty is in the perplexity, but dropout is at work."""
-        loss = sums["nats"] / sums["length"]
-        norm = sums["gradient_norm"] / sums["steps"]
-        return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
+        """See `means`."""
+        return means(sums)
 
-    def evaluate(self, rows, evaluator) -> dict[str, float]:
-        """Returns loss, perplexity and (where asked) bits per character on rows of a text, without dropout."""
-        found = evaluator(rows, self.config.bptt)
+    def evaluate(self, rows, evaluator=None) -> dict[str, float]:
+        """Returns loss, perplexity and (where asked) bits per character on rows of a text, without dropout.
+
+        The network is the present one, with the averaged weights once there are any, unless a `LanguageEvaluator` of
+        another is given.
+        """
+        with self.averaged_weights():
+            found = (evaluator or self.evaluator)(rows, self.config.bptt)
         measured = {name: found[name] for name in ("loss", "perplexity")}
         if self.config.bits_per_character:
             measured["bits_per_character"] = bits_per_character(found["loss"], rows, self.data.corpus.vocabulary)
@@ -136,8 +127,7 @@ class LanguageTrainTask:
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates, with the averaged weights once there are any; keeps the network if it is the best so far."""
         added = {"learning_rate": self.rate, "averaged": int(self.averaging)}
-        evaluator = self.averaged_evaluator if self.averaging else self.evaluator
-        added |= {f"valid_{name}": value for name, value in self.evaluate(self.data.watched, evaluator).items()}
+        added |= {f"valid_{name}": value for name, value in self.evaluate(self.data.watched).items()}
         if added["valid_loss"] < min(self.losses, default=math.inf):
             self.save("best")
         self.losses.append(added["valid_loss"])
@@ -159,10 +149,12 @@ class LanguageTrainTask:
     @contextlib.contextmanager
     def averaged_weights(self):
         """Puts the averaged weights, once there are any, into the network for a while."""
+        if not self.averaging:
+            yield
+            return
         own = [v.numpy() for v in self.network.weight_variables]
         try:
-            if self.averaging:
-                assign(self.network.weight_variables, self.step.averages)
+            assign(self.network.weight_variables, self.step.averages)
             yield
         finally:
             assign(self.network.weight_variables, own)
@@ -229,8 +221,7 @@ def summary_of(task, history, test) -> dict:
         `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per character where asked;
         `valid_perplexity` and `test_perplexity` are those of the recommended weights.
     """
-    evaluator = task.averaged_evaluator if task.averaging else task.evaluator
-    tested = {"last": task.evaluate(test, evaluator)}
+    tested = {"last": task.evaluate(test)}
     records = {"best": min(history, key=lambda record: record["valid_loss"]), "last": history[-1]}
     if records["best"] is records["last"]:
         tested["best"] = tested["last"]
