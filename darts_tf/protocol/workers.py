@@ -1,11 +1,8 @@
 """Runs as processes of their own, a few at a time; all state is in their work directories."""
 
 import concurrent.futures
-import contextlib
-import os
 import pathlib
 import shlex
-import signal
 import subprocess
 import threading
 import time
@@ -13,9 +10,11 @@ from collections.abc import Callable, Iterable
 
 from darts_tf.errors import UserError
 from darts_tf.protocol.runs import Run
+from darts_tf.signals import stopping
 from darts_tf.workdir import WorkDir
 
 POLL_SECONDS = 1.0
+NOTICE = "stopping: the runs save and end; once more kills them"
 
 
 def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
@@ -56,7 +55,10 @@ class Workers:
         """
         waiting = [run for run in runs if not run.done(self.directory)]
         self._ended, self._count = 0, len(waiting)
-        with self._listening(), concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
+        with (
+            stopping(NOTICE, self._terminate, self._kill),
+            concurrent.futures.ThreadPoolExecutor(self.processes) as pool,
+        ):
             try:
                 for future in [pool.submit(self._one, run) for run in waiting]:
                     future.result()
@@ -122,27 +124,12 @@ class Workers:
         else:
             self.say(f"{run.name}: failed")
 
-    @contextlib.contextmanager
-    def _listening(self):
-        """Passes the first Ctrl-C or SIGTERM on as one SIGTERM, on which a run saves and stops; a second one kills."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
+    def _terminate(self, number):
+        """Passes the first signal on as one SIGTERM, on which a run saves and stops."""
+        self._stop.set()
+        for process in list(self._running):
+            process.terminate()
 
-        def note(number, frame):
-            if self._stop.is_set():
-                for process in list(self._running):
-                    process.kill()
-                raise KeyboardInterrupt
-            self._stop.set()
-            # Written past Python's buffers, whose lock the interrupted code may hold.
-            os.write(2, b"stopping: the runs save and end; once more kills them\n")
-            for process in list(self._running):
-                process.terminate()
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def _kill(self):
+        for process in list(self._running):
+            process.kill()

@@ -4,11 +4,7 @@ A task says what one step does; the loop restores the newest checkpoint, runs N 
 and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted one bit for bit.
 """
 
-import contextlib
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.errors import UserError
+from darts_tf.signals import stopping
 from darts_tf.training.checkpoint import Checkpoints
 
+NOTICE = "stopping: saving after the running steps; once more stops at once"
 LOOP_SECONDS = 1.0  # how long the graph keeps the machine between two looks at the metrics, where it may choose
 
 
@@ -58,34 +56,6 @@ class Task(Protocol):
 
 class Diverged(UserError):
     """A number that is not finite."""
-
-
-class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a flag, so that the loop can save and stop; a second one is immediate."""
-
-    def __init__(self):
-        self.signal = None
-
-    @contextlib.contextmanager
-    def listening(self):
-        """Listens while inside, if this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-
-        def note(number, frame):
-            if self.signal is not None:
-                raise KeyboardInterrupt
-            self.signal = number
-            # Written past Python's buffers, whose lock the interrupted code may hold.
-            os.write(2, b"stopping: saving after the running steps; once more stops at once\n")
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 def _snapshot(variables):
@@ -129,6 +99,7 @@ class Loop:
         self.step, self.sums, self.history = 0, {}, []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
         self.ends = np.cumsum(task.epoch_steps)  # global steps after which epochs end
+        self.stopped = []  # the signal that has come
 
     @property
     def total(self) -> int:
@@ -152,22 +123,22 @@ class Loop:
             UserError: The loss is not finite, or a checkpoint cannot be written.
         """
         self._resume()
-        with Stop().listening() as stop:
+        with stopping(NOTICE, self.stopped.append):
             while not self._over:
                 try:
-                    if not self._advance(stop):
+                    if not self._advance():
                         return False
                 except Diverged as error:
                     self._roll_back(error)
         return True
 
-    def _advance(self, stop) -> bool:
+    def _advance(self) -> bool:
         """Takes some steps and what is due after them; returns whether to go on."""
         epoch = self.epoch
         self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
         if self.step == self.ends[epoch]:
             self._end_epoch(epoch)
-        if stop.signal is not None and not self._over:
+        if self.stopped and not self._over:
             self._save()
             return False
         if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:

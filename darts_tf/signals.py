@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM, once to stop in good order and twice to stop at once."""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Listens while inside, if this is the main thread.
+
+    Args:
+        notice: The line that the first signal prints on standard error.
+        first: Is told the first signal's number.
+        again: Is called at the second one, before KeyboardInterrupt is raised.
+
+    Raises:
+        KeyboardInterrupt: A second signal came.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came = []
+
+    def note(number, frame):
+        if came:
+            again()
+            raise KeyboardInterrupt
+        came.append(number)
+        # Written past Python's buffers, whose lock the interrupted code may hold.
+        os.write(2, f"{notice}\n".encode())
+        first(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
