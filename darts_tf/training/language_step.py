@@ -16,18 +16,22 @@ OUTPUTS = Outputs(1, 1, 1, 0)
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
 
 
-def penalised(config):
-    """Returns the loss of `(targets, factor)`: cross-entropy in nats per word, and `factor` times the penalties.
+class PenalisedLoss:
+    """The loss of `(targets, factor)`: cross-entropy in nats per word, and `factor` times the penalties.
 
     The factor is a tensor, 1 for the training text and 0 for the validation text, so that both share their traces.
+
+    Args:
+        config: A `LanguageRun`: its penalties.
     """
-    loss = SequenceLoss(config.activation_penalty, config.slowness_penalty)
 
-    def function(outputs, labels):
+    def __init__(self, config):
+        self.penalty = SequenceLoss(config.activation_penalty, config.slowness_penalty).penalty
+
+    def __call__(self, outputs, labels):
+        """Returns the loss, a scalar, of `networks.Outputs`."""
         targets, factor = labels
-        return cross_entropy(outputs.logits, targets) + factor * loss.penalty(outputs)
-
-    return function
+        return cross_entropy(outputs.logits, targets) + factor * self.penalty(outputs)
 
 
 class Text:
@@ -54,7 +58,7 @@ class Text:
         self.state = tf.Variable(network.initial_state(batch_size), trainable=False)
 
     def batch(self, piece, seed, factor: float):
-        """Returns `(inputs, labels)`, see `penalised`.
+        """Returns `(inputs, labels)`, see `PenalisedLoss`.
 
         Args:
             piece: `(tokens, targets, window)`, see `windows.batches`; a text's first window starts from zeros.
@@ -73,14 +77,13 @@ def scaled(rate, piece, bptt: int):
     return rate * tf.cast(piece[2][DRAWN], rate.dtype) / bptt
 
 
-def report(found, piece) -> dict:
+def report(found, piece, loss: PenalisedLoss) -> dict:
     """Returns a weight step's scalars: `loss` with the penalties, `nats` summed over time, `length`, `gradient_norm`.
 
     `nats / length` is the mean cross-entropy of the text, in which every word counts as much, whatever its window.
     """
-    logits, targets = found["outputs"].logits, piece[1]
-    entropy = cross_entropy(logits, targets)
-    length = tf.shape(targets)[0]
+    entropy = found["loss"] - loss.penalty(found["outputs"])  # not a second time from the logits, which are many
+    length = tf.shape(piece[1])[0]
     nats = entropy * tf.cast(length, entropy.dtype)
     return {"loss": found["loss"], "gradient_norm": found["gradient_norm"], "nats": nats, "length": length}
 
@@ -104,7 +107,7 @@ class LanguageSearchStep(BilevelStep):
         super().__init__(
             supernet,
             config,
-            penalised(config),
+            PenalisedLoss(config),
             in_parts(config, BATCH, OUTPUTS),
             momentum=0.0,
             virtual_step=lambda *made: VirtualStep(*made, config.grad_clip, limited, still),
@@ -145,7 +148,7 @@ class LanguageSearchStep(BilevelStep):
             self.valid.state.assign(self.architect.outputs.state)
         moved = self.weight_step(batch, rate, weights)
         self.train.state.assign(moved["outputs"].state)
-        return found | report(moved, train_piece)
+        return found | report(moved, train_piece, self.functions.loss)
 
     def _for_alphas(self, batch, piece, seed):
         """Returns the training batch as the architect's passes see it."""
@@ -166,11 +169,11 @@ class LanguageTrainStep:
     """
 
     def __init__(self, network, config, trace=traced):
-        self.network, self.config = network, config
+        self.network, self.config, self.loss = network, config, PenalisedLoss(config)
         self.text = Text(network, config, config.batch_size)
         parts = in_parts(config, BATCH, OUTPUTS)
         functions = SupernetLoss(
-            network, penalised(config), None if config.jit_compile else trace, strict=False, accumulation=parts
+            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
         )
         weights = functions.weights.pack(network.weight_variables)
         self.sgd, self.averaged = SGD(weights, 0.0, config.weight_decay), ASGD(weights, config.weight_decay)
@@ -209,4 +212,4 @@ class LanguageTrainStep:
         batch = self.text.batch(piece, seed, 1.0)
         moved = self.steps[averaging](batch, scaled(rate, piece, self.config.bptt))
         self.text.state.assign(moved["outputs"].state)
-        return report(moved, piece)
+        return report(moved, piece, self.loss)
