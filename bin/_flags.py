@@ -108,12 +108,16 @@ def start(
         UserError, flags.IllegalFlagValueError: See `config_from`.
     """
     config = config_from(flag_values, default_preset, config_classes)
-    preset = flag_values["preset"].value or default_preset
-    workdir = flag_values["workdir"].value
-    if workdir is None:
-        workdir = f"runs/{preset}"
+    preset, workdir = place(flag_values, default_preset)
     begin(name, f"preset {preset}", workdir, config)
     return config, workdir
+
+
+def place(flag_values: flags.FlagValues, default_preset: str) -> tuple[str, str]:
+    """The preset's name, and the work directory: `runs/PRESET` where none was given."""
+    preset = flag_values["preset"].value or default_preset
+    workdir = flag_values["workdir"].value
+    return preset, f"runs/{preset}" if workdir is None else workdir
 
 
 def begin(name: str, about: str, workdir: str, config: Config) -> None:

@@ -21,8 +21,7 @@ def protocol(flag_values):
     the selected cell; the same with random cells at equal cost. An interrupted protocol goes on with the same command.
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
-    preset = flag_values["preset"].value or DEFAULT_PRESET
-    workdir = flag_values["workdir"].value or f"runs/{preset}"
+    preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
     print(f"darts-protocol: preset {preset}, work directory {workdir}", flush=True)
     from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
     from darts_tf.protocol import results

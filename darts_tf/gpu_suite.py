@@ -1,7 +1,6 @@
 """What a machine makes of everything that is worth timing on a GPU: each in a process of its own, as one table."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +44,7 @@ def run(arguments: Sequence[str], say: Callable[[str], None], seconds: float = 1
         say(f"{name} ...")
         command = [sys.executable, "-m", "darts_tf.bin.benchmark", *own, *arguments, "--format=json"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env={**os.environ})
+            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
             rows.append({"name": name} | json.loads((done.stdout.strip().splitlines() or [""])[-1]))
         except subprocess.TimeoutExpired:
             rows.append({"name": name, "error": f"not ended after {seconds:.0f} s"})

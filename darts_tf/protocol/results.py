@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from darts_tf.errors import UserError
 from darts_tf.protocol.runs import Run
+from darts_tf.training.reporting import read_metrics
 from darts_tf.workdir import WorkDir
 
 TITLES = {"search": "DARTS", "random": "random"}
@@ -68,8 +69,7 @@ def validation(path: pathlib.Path) -> Validated:
 
 def search_seconds(path: pathlib.Path) -> float:
     """Seconds of all epochs of a search."""
-    lines = WorkDir(path).metrics.read_text().splitlines()
-    return round(math.fsum(json.loads(line)["seconds"] for line in lines), 1)
+    return round(math.fsum(record["seconds"] for record in read_metrics(WorkDir(path).metrics)), 1)
 
 
 def best(values: list[float], better: str) -> int:
