@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from darts_tf.errors import UserError
-from darts_tf.training import reporting
+from darts_tf.training import console, reporting
 from darts_tf.training.reporting import Reporter, heat_map, read_metrics
 from darts_tf.workdir import WorkDir
 
@@ -64,7 +64,7 @@ def test_plain_lines_come_at_a_sane_rate_and_tell_speed_and_time_left(tmp_path):
     report.progress(2, 4, 1, 250, {"loss": 1.0})
     clock.now += 0.25
     report.progress(2, 4, 2, 250, {"loss": 1.0})
-    clock.now += reporting.PLAIN_SECONDS
+    clock.now += console.PLAIN_SECONDS
     report.progress(2, 4, 42, 250, {"loss": 1.0})
     last = out.getvalue().splitlines()[-1]
     seconds = (clock.now - 1000.25) / 291 * (1000 - 292)
@@ -142,7 +142,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
 
 
 def test_working_tells_that_it_lives_and_how_long_it_took(tmp_path, monkeypatch):
-    monkeypatch.setattr(reporting, "PLAIN_SECONDS", 0.05)
+    monkeypatch.setattr(console, "PLAIN_SECONDS", 0.05)
     report, out, clock = reporter(tmp_path)
     with report.working("building the graph", "graph built"):
         clock.now += 12.3

@@ -1,8 +1,4 @@
-"""What a run tells: progress on the console, `metrics.jsonl`, TensorBoard.
-
-On a terminal a `rich` progress bar; elsewhere plain lines at a rate that a log file bears. A reader that goes away
-(`darts-search | head`) never stops a run.
-"""
+"""What a run tells: progress on the console, `metrics.jsonl`, TensorBoard."""
 
 import collections
 import contextlib
@@ -13,23 +9,17 @@ import pathlib
 import re
 import struct
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self, TextIO
 
 import numpy as np
-import rich.console
-import rich.progress
-import rich.table
-import rich.text
 
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
+from darts_tf.training import console
+from darts_tf.training.console import Console
 from darts_tf.workdir import WorkDir, remove_temporaries, write_json
-
-PLAIN_SECONDS = 10.0
-"""Where there is no terminal: seconds between two lines of progress."""
 
 _LABELS = {f"train_{what}": f"training {what}" for what in ("accuracy", "loss", "perplexity")}
 
@@ -70,7 +60,7 @@ class Reporter:
         self._labels = _LABELS | held_out_labels
         self._workdir = workdir
         self._total_steps = total_steps
-        self._console = _Console(sys.stdout if out is None else out)
+        self._console = Console(sys.stdout if out is None else out)
         self._clock = clock
         self._start: tuple[float, int] | None = None  # time and step of the first progress
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
@@ -146,7 +136,7 @@ class Reporter:
         if terminal:
             self._console.bar(where, step, self._total_steps, "  ".join(facts))
         elif now >= self._next_line:
-            self._next_line = now + PLAIN_SECONDS
+            self._next_line = now + console.PLAIN_SECONDS
             self._console.line("  ".join([where, f"step {step_in_epoch}/{steps_per_epoch}", *facts]))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
@@ -182,7 +172,7 @@ class Reporter:
         ]
         self._console.line("  ".join([f"epoch {record['epoch']} done", *facts]))
         self._recent.clear()
-        self._next_line = self._clock() + PLAIN_SECONDS
+        self._next_line = self._clock() + console.PLAIN_SECONDS
 
     def alphas(
         self,
@@ -371,114 +361,6 @@ def heat_map(weights: np.ndarray) -> np.ndarray:
     picture[::_CELL_PIXELS] = 200
     picture[:, ::_CELL_PIXELS] = 200
     return picture
-
-
-class _Console:
-    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads."""
-
-    def __init__(self, out: TextIO):
-        self._out = out
-        self._rich = rich.console.Console(file=out)
-        # Not rich's own answer alone: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
-        self.terminal = out.isatty() and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
-        self._bar: rich.progress.Progress | None = None
-        self._lock = threading.Lock()
-
-    def line(self, text: str) -> None:
-        """Prints one line, above the bar if there is one."""
-        if self.terminal:
-            with self._harmless():
-                self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
-            return
-        encoding = getattr(self._out, "encoding", None) or "utf-8"
-        with self._harmless(), self._lock:
-            self._out.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            self._out.flush()
-
-    def bar(self, where: str, step: int, total: int, facts: str) -> None:
-        """Draws the progress bar; only on a terminal."""
-        with self._harmless():
-            if self._bar is None:
-                self._bar = rich.progress.Progress(
-                    _column("{task.description}"),
-                    rich.progress.BarColumn(bar_width=None),
-                    _column("{task.fields[facts]}"),
-                    console=self._rich,
-                    expand=True,
-                    refresh_per_second=4,
-                    transient=True,
-                )
-                self._bar.add_task(where, total=total, facts=facts)
-                self._bar.start()
-            self._bar.update(self._bar.task_ids[0], description=where, completed=step, facts=facts)
-
-    @contextlib.contextmanager
-    def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
-        """A spinner with the seconds that have gone by; without a terminal a line at the start and now and then."""
-        self.stop()
-        with contextlib.ExitStack() as stack:
-            if self.terminal:
-                sign = rich.progress.Progress(
-                    rich.progress.SpinnerColumn(),
-                    _Live(lambda: f"{text} ... ({seconds():.0f} s)"),
-                    console=self._rich,
-                    refresh_per_second=4,
-                    transient=True,
-                )
-                sign.add_task(text, total=None)
-                with self._harmless():
-                    sign.start()
-                stack.callback(lambda: self._end(sign))
-            else:
-                self.line(f"{text} ...")
-                over = threading.Event()
-                thread = threading.Thread(target=self._repeat, args=(text, seconds, over), daemon=True)
-                thread.start()
-                stack.callback(thread.join)
-                stack.callback(over.set)  # runs before the join
-            yield
-
-    def _repeat(self, text: str, seconds: Callable[[], float], over: threading.Event) -> None:
-        while not over.wait(PLAIN_SECONDS):
-            self.line(f"{text} ... ({seconds():.0f} s)")
-
-    def stop(self) -> None:
-        """Takes the bar away; the next progress draws a new one."""
-        if self._bar is not None:
-            self._end(self._bar)
-            self._bar = None
-
-    def _end(self, shown: rich.progress.Progress) -> None:
-        with self._harmless():
-            shown.stop()
-
-    @contextlib.contextmanager
-    def _harmless(self) -> Iterator[None]:
-        """Lets no failure to write stop the run: from the first one on, nothing is printed."""
-        try:
-            yield
-        except (OSError, ValueError):  # a closed pipe or a full disk; a closed file
-            silent = open(os.devnull, "w")  # lives as long as the process
-            if self._out is sys.stdout:  # what is buffered would fail once more when the interpreter ends
-                with contextlib.suppress(OSError, ValueError):
-                    os.dup2(silent.fileno(), sys.stdout.fileno())
-            self._out = self._rich.file = silent
-
-
-class _Live(rich.progress.ProgressColumn):
-    """A column that asks for its text whenever it is drawn."""
-
-    def __init__(self, text: Callable[[], str]):
-        super().__init__(table_column=rich.table.Column(no_wrap=True))
-        self._text = text
-
-    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
-        """The text of now."""
-        return rich.text.Text(self._text())
-
-
-def _column(text: str) -> rich.progress.TextColumn:
-    return rich.progress.TextColumn(text, markup=False, table_column=rich.table.Column(no_wrap=True))
 
 
 def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
