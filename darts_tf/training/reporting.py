@@ -286,8 +286,15 @@ class Reporter:
             if self._writer is None:
                 self._writer = tf.summary.create_file_writer(str(self._workdir.tensorboard))
             with self._writer.as_default(step=epoch):
-                write(tf.summary)
-            self._writer.flush()
+                try:
+                    write(tf.summary)
+                    self._writer.flush()
+                except errors.OpError:
+                    # Leaving the context flushes once more unless the writer is closed; where that fails, it would stay
+                    # TensorFlow's default one, for whoever writes summaries in this process.
+                    with contextlib.suppress(errors.OpError):
+                        self._writer.close()
+                    raise
         except (errors.ResourceExhaustedError, errors.PermissionDeniedError, errors.NotFoundError) as error:
             self._tensorboard, self._writer = False, None
             reason = str(error).split("\n")[0]
