@@ -125,7 +125,17 @@ def begin(name: str, about: str, workdir: str, config: Config) -> None:
     print(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...", flush=True)
     from darts_tf import runtime  # here, so that --help waits for nothing
 
-    runtime.configure(config.threads, config.jit_compile)
+    if config.strategy == "multi_worker":
+        worker, addresses = runtime.cluster()
+        print(f"{name}: worker {worker} of {len(addresses)}; all of them have to be started", flush=True)
+    runtime.configure(config.threads, config.jit_compile, config.strategy, config.replicas)
+
+
+def keeps_files(config: Config) -> bool:
+    """Whether this process has the run's work directory: not the workers of a cluster but for its chief."""
+    from darts_tf import runtime
+
+    return config.strategy != "multi_worker" or runtime.cluster()[0] == 0
 
 
 def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: flags.FlagValues) -> None:

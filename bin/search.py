@@ -27,7 +27,8 @@ def search(flag_values):
     if genotype is None:
         return 130
     print(genotype.to_text())
-    print(f"genotype: {workdir}/genotype.json  drawings: {workdir}/plots")
+    if _flags.keeps_files(config):
+        print(f"genotype: {workdir}/genotype.json  drawings: {workdir}/plots")
     return 0
 
 

@@ -3,6 +3,28 @@
 import tensorflow as tf
 
 
+def split(batch, axes, count: int) -> list:
+    """Splits a batch into equal parts.
+
+    Args:
+        batch: A structure of tensors.
+        axes: The same with the axis along which examples lie in each tensor, None for what all examples share.
+        count: How many parts; divides each of these axes.
+
+    Returns:
+        The parts.
+    """
+    tf.nest.assert_same_structure(batch, axes)
+
+    def pieces(tensor, axis):
+        whole = tensor is None or axis is None
+        return [tensor] * count if whole else tf.split(tensor, count, axis)
+
+    pairs = zip(tf.nest.flatten(batch), tf.nest.flatten(axes), strict=True)
+    leaves = zip(*(pieces(*pair) for pair in pairs), strict=True)
+    return [tf.nest.pack_sequence_as(axes, part) for part in leaves]
+
+
 class Accumulation:
     """Splits a batch, and puts together what its parts give.
 
@@ -11,47 +33,38 @@ class Accumulation:
 
     Args:
         count: Parts.
-        batch: A structure like `(inputs, labels)` with the axis along which examples lie in each tensor, None for what
-            all examples share.
-        outputs: The same for what the network gives.
+        batch: A structure like `(inputs, labels)` of axes, see `split`.
+        outputs: The same for what a pass tells of its examples; None for a mean over them.
     """
 
     def __init__(self, count: int, batch, outputs):
         self.count, self.batch, self.outputs = count, batch, outputs
 
-    def over(self, function, *batch) -> list:
-        """Calls a function with each part of a batch; no call begins before the one before it has ended.
+    def over(self, function):
+        """Returns `function` of a whole batch, computed in parts; none begins before the one before it has ended.
 
         Args:
-            function: `(*part) -> result`, a structure of tensors.
-            *batch: In the structure that the axes have.
-
-        Returns:
-            The results.
+            function: `(common, batch) -> (means, outputs)`: `common` is what all examples share, `means` are means over
+                the batch's examples, both structures of tensors; outputs may be `()`.
         """
-        tf.nest.assert_same_structure(batch, self.batch)
-        pairs = zip(tf.nest.flatten(batch), tf.nest.flatten(self.batch), strict=True)
-        parts = [self._split(tensor, axis) for tensor, axis in pairs]
-        found, after = [], []
-        for leaves in zip(*parts, strict=True):
-            with tf.control_dependencies(after):
-                leaves = [None if leaf is None else tf.identity(leaf) for leaf in leaves]
-            found.append(function(*tf.nest.pack_sequence_as(self.batch, leaves)))
-            after = [leaf for leaf in tf.nest.flatten(found[-1]) if leaf is not None]
-        return found
 
-    def _split(self, tensor, axis):
-        whole = tensor is None or axis is None
-        return [tensor] * self.count if whole else tf.split(tensor, self.count, axis)
+        def in_parts(common, batch):
+            found, after = [], []
+            for part in split(batch, self.batch, self.count):
+                with tf.control_dependencies(after):
+                    part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
+                found.append(function(common, part))
+                after = [leaf for leaf in tf.nest.flatten(found[-1]) if leaf is not None]
+            means, outputs = zip(*found, strict=True)
+            axes = self.outputs if tf.nest.flatten(outputs) else ()
+            return tf.nest.map_structure(self._mean, *means), tf.nest.map_structure(self._joined, axes, *outputs)
 
-    def mean(self, results):
-        """Returns the mean over results, structures of tensors of one shape."""
-        return tf.nest.map_structure(lambda *parts: tf.add_n(parts) / self.count, *results)
+        return in_parts
 
-    def joined(self, outputs):
-        """Returns the outputs of the parts as those of the whole batch."""
+    def _mean(self, *parts):
+        return tf.add_n(parts) / self.count
 
-        def join(axis, *parts):
-            return parts[0] if axis is None or parts[0] is None else tf.concat(parts, axis)
-
-        return tf.nest.map_structure(join, self.outputs, *outputs)
+    def _joined(self, axis, *parts):
+        if parts[0] is None:
+            return None
+        return self._mean(*parts) if axis is None else tf.concat(parts, axis)

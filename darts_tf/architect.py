@@ -79,12 +79,25 @@ class SupernetLoss:
         joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
         accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
+        replication: The same for parts that several devices compute at once, see `distribution.Replication`.
+        measure: `(loss, logits, labels) -> outputs`, what a pass tells beside its derivatives; by default the logits.
     """
 
-    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False, strict=True, accumulation=None):
-        self.supernet, self.accumulation = supernet, accumulation
+    def __init__(
+        self,
+        supernet,
+        loss=cross_entropy,
+        trace=None,
+        joint=False,
+        strict=True,
+        accumulation=None,
+        replication=None,
+        measure=None,
+    ):
+        self.supernet, self.accumulation, self.replication = supernet, accumulation, replication
         self.strict = strict
         self.loss = loss
+        self.measure = measure or (lambda loss, logits, labels: logits)
         self.joint = joint
         self.trace = trace or (lambda function: function)
         self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
@@ -92,68 +105,75 @@ class SupernetLoss:
         self.mixed_product = functools.cache(self._mixed_product)
         self.hessian_product = functools.cache(self._hessian_product)
 
-    def _forward(self, weights, alphas, inputs, labels):
-        logits, statistics = self.supernet.stateless(weights, alphas, inputs)
-        return self.loss(logits, labels), logits, statistics
+    def _over_batch(self, function):
+        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and spreads the batch where asked.
+
+        Replicas meet within a pass, in their batch norms, which only an outermost traced function may hold: there it is
+        all of them that are traced, and parts one by one.
+        """
+        if self.replication is None:
+            function = self.trace(function)
+        if self.accumulation is not None:
+            function = self.accumulation.over(function)
+        return function if self.replication is None else self.trace(self.replication.over(function))
 
     def _gradients(self, wrt, with_statistics):
-        """Returns a function `(weights, alphas, inputs, labels) -> (loss, logits, statistics, gradients)`."""
+        """Returns a function `(weights, alphas, inputs, labels) -> (loss, outputs, statistics, gradients)`."""
 
-        def function(weights, alphas, inputs, labels):
+        def function(common, batch):
             aside = []
 
             def loss_of(weights, alphas):
-                loss, logits, statistics = self._forward(weights, alphas, inputs, labels)
-                aside.extend([logits, self.state.pack(statistics) if with_statistics else []])
+                inputs, labels = batch
+                logits, statistics = self.supernet.stateless(weights, alphas, inputs)
+                loss = self.loss(logits, labels)
+                aside.extend(
+                    [self.measure(loss, logits, labels), self.state.pack(statistics) if with_statistics else []]
+                )
                 return loss
 
+            weights, alphas = common
             loss, *gradients = bilevel.Objective(loss_of, self.strict).gradients(
                 self.weights.unpack(weights), alphas, wrt
             )
+            outputs, statistics = aside
             pairs = zip(wrt, gradients, strict=True)
-            return loss, *aside, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
+            return (loss, statistics, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]), outputs
 
-        function = self.trace(function)
-        if self.accumulation is None:
-            return function
+        function = self._over_batch(function)
 
-        def in_parts(weights, alphas, inputs, labels):
-            found = self.accumulation.over(lambda *part: function(weights, alphas, *part), inputs, labels)
-            losses, outputs, statistics, gradients = zip(*found, strict=True)
-            loss, statistics, gradients = map(self.accumulation.mean, (losses, statistics, gradients))
-            return loss, self.accumulation.joined(outputs), statistics, gradients
+        def gradients(weights, alphas, inputs, labels):
+            (loss, statistics, gradients), outputs = function((weights, alphas), (inputs, labels))
+            return loss, outputs, statistics, gradients
 
-        return in_parts
+        return gradients
 
     def _mixed_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector) -> products`, see `Objective.mixed_product`."""
-
-        def function(weights, alphas, inputs, labels, vector):
-            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
-            return objective.mixed_product(self.weights.unpack(weights), alphas, self.weights.unpack(vector))
-
-        return self._product(function)
+        return self._product(
+            lambda objective, weights, alphas, vector: objective.mixed_product(
+                weights, alphas, self.weights.unpack(vector)
+            )
+        )
 
     def _hessian_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector)`, see `Objective.hessian_product`."""
+        return self._product(
+            lambda objective, weights, alphas, vector: objective.hessian_product(weights, alphas, vector)
+        )
 
-        def function(weights, alphas, inputs, labels, vector):
-            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
-            return objective.hessian_product(self.weights.unpack(weights), alphas, vector)
+    def _product(self, product):
+        def function(common, batch):
+            weights, alphas, vector = common
+            inputs, labels = batch
 
-        return self._product(function)
+            def loss_of(weights, alphas):
+                return self.loss(self.supernet.stateless(weights, alphas, inputs)[0], labels)
 
-    def _product(self, function):
-        """Traces a function `(weights, alphas, inputs, labels, vector)` that is a mean over examples."""
-        function = self.trace(function)
-        if self.accumulation is None:
-            return function
+            return product(bilevel.Objective(loss_of), self.weights.unpack(weights), alphas, vector), ()
 
-        def in_parts(weights, alphas, inputs, labels, vector):
-            found = self.accumulation.over(lambda *part: function(weights, alphas, *part, vector), inputs, labels)
-            return self.accumulation.mean(found)
-
-        return in_parts
+        function = self._over_batch(function)
+        return lambda weights, alphas, inputs, labels, vector: function((weights, alphas, vector), (inputs, labels))[0]
 
 
 class BatchObjective(bilevel.Objective):

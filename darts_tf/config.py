@@ -41,6 +41,16 @@ class Run(Config):
         "parts that a batch is computed in, one after the other, for want of memory; batch norm sees the parts",
         at_least(1),
     )
+    strategy: str = field(
+        "none",
+        "devices that share each batch: none = one; mirrored = all of this machine; multi_worker = of the machines in "
+        "TF_CONFIG",
+        one_of("none", "mirrored", "multi_worker"),
+        True,
+    )
+    replicas: int = field(
+        0, "how many devices mirrored takes; 0 = all GPUs; without a GPU so many pieces of the CPU", at_least(0), True
+    )
     weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
     seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
@@ -61,6 +71,16 @@ class Run(Config):
             self.batch_size % self.accumulate != 0,
             f"accumulate must divide batch_size={self.batch_size}, so that the parts are equal. "
             f"Received: accumulate={self.accumulate}",
+        )
+        self._refuse(
+            self.jit_compile and self.strategy != "none",
+            f"jit_compile must be off with strategy={self.strategy}, since XLA compiles for one device. "
+            "Received: jit_compile=True",
+        )
+        self._refuse(
+            self.replicas > 0 and self.strategy != "mirrored",
+            f"replicas is for strategy=mirrored; {self.strategy} has "
+            f"{'one' if self.strategy == 'none' else 'what TF_CONFIG says'}. Received: replicas={self.replicas}",
         )
 
 

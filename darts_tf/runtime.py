@@ -4,9 +4,12 @@ Nothing heavy is imported before `configure` is called, and it must be called be
 """
 
 import contextlib
+import json
 import os
 import sys
 import tempfile
+
+from darts_tf.errors import UserError
 
 
 @contextlib.contextmanager
@@ -40,12 +43,36 @@ def _flush() -> None:
         sys.stderr.flush()
 
 
-def configure(threads: int = 0, jit_compile: bool = False) -> None:
+def cluster() -> tuple[int, list[str]]:
+    """Reads TF_CONFIG; returns `(which process this is, addresses of all)`. The first one is the chief.
+
+    Raises:
+        UserError: It is missing or bad.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        found = json.loads(text)
+        tasks = {kind: list(found["cluster"].get(kind, ())) for kind in ("chief", "worker")}
+        task, index = found["task"]["type"], int(found["task"]["index"])
+        if not 0 <= index < len(tasks[task]):
+            raise ValueError(f"there is no {task} {index}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "TF_CONFIG must name this cluster's processes: expected "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}. '
+            f"Received: {text[:200] or 'nothing'} ({type(error).__name__}: {error})."
+        ) from error
+    return index + (len(tasks["chief"]) if task == "worker" else 0), tasks["chief"] + tasks["worker"]
+
+
+def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
     """Imports TensorFlow and sets it up for this process; does it once, before anything runs.
 
     Args:
         threads: CPU threads that an operation may use; 0 for all cores.
         jit_compile: Whether the step will be compiled by XLA.
+        strategy: See `config.Run`.
+        replicas: See `config.Run`.
 
     Raises:
         RuntimeError: TensorFlow has already been used in this process.
@@ -63,4 +90,8 @@ def configure(threads: int = 0, jit_compile: bool = False) -> None:
         # its own. On a GPU TensorFlow's default stays: there it also chooses the convolutions' layout.
         useless = jit_compile or not tf.config.list_physical_devices("GPU")
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": useless})
-        tf.config.list_logical_devices()  # the devices are opened here, with more notices
+        if replicas > 1 and not tf.config.list_physical_devices("GPU"):
+            pieces = [tf.config.LogicalDeviceConfiguration()] * replicas
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], pieces)
+        if strategy != "multi_worker":  # whoever joins a cluster must do so before
+            tf.config.list_logical_devices()  # the devices are opened here, with more notices

@@ -18,17 +18,18 @@ from darts_tf.training.step import SearchStep, TrainStep, traced
 
 
 def test_parts_follow_one_another_and_fit_together():
-    parts = Accumulation(2, ((0, 1), None), (0, None))
+    parts = Accumulation(2, ((0, 1), None), (0, None, None))
     seen = []
 
-    def call(inputs, shared):
-        seen.append((inputs[0].numpy().tolist(), inputs[1], shared.numpy()))
-        return 2 * inputs[0], None
+    def call(common, batch):
+        inputs, shared = batch
+        seen.append((common, inputs[0].numpy().tolist(), inputs[1], shared.numpy()))
+        return [tf.reduce_max(inputs[0])], (2 * inputs[0], None, tf.reduce_sum(inputs[0]))
 
-    results = parts.over(call, (tf.range(4), None), tf.constant(7))
-    assert seen == [([0, 1], None, 7), ([2, 3], None, 7)]
-    assert parts.joined(results)[0].numpy().tolist() == [0, 2, 4, 6] and parts.joined(results)[1] is None
-    assert parts.mean([[tf.constant(1.0)], [tf.constant(4.0)]])[0].numpy() == 2.5
+    (mean,), outputs = parts.over(call)("w", ((tf.range(4.0), None), tf.constant(7)))
+    assert seen == [("w", [0, 1], None, 7), ("w", [2, 3], None, 7)]
+    assert mean.numpy() == 2 and outputs[0].numpy().tolist() == [0, 2, 4, 6]
+    assert outputs[1] is None and outputs[2].numpy() == 3
 
 
 def language_step(accumulate, trace):

@@ -181,6 +181,8 @@ def test_resumable_fields_are_those_that_change_no_number():
         "keep_checkpoints",
         "tensorboard",
         "eigenvalue",
+        "strategy",
+        "replicas",  # but for rounding
         "early_stop",  # which epoch is the result, and no number of an epoch
     }
 

@@ -12,6 +12,7 @@ MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,
     "accumulation": 1,
+    "replicas": 1,
     "graph": 1,
     "runtime": 1,
     "architect": 3,

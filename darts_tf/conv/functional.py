@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from darts_tf import replicas
 from darts_tf.graph import constant, integers, reshape
 
 
@@ -37,23 +38,24 @@ def tile_channels(x, times: int):
 
 
 def batch_norm(x, gamma, beta, epsilon: float):
-    """Normalises `(N, H, W, C)` by its own statistics.
+    """Normalises `(N, H, W, C)` by its own statistics: those of all replicas' images where there are several.
 
     Returns:
         `(y, mean, variance)`: the variance is the unbiased one. Only y has a gradient.
     """
-    if x.dtype != tf.float64:
+    if x.dtype != tf.float64 and replicas.count() == 1:
         empty = constant(0.0, (0,), gamma.dtype)
         return tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=empty, variance=empty, epsilon=epsilon, is_training=True
         )[:3]
-    # The fused kernel knows no float64, which the tests against exact derivatives run in.
-    mean = tf.reduce_mean(x, (0, 1, 2))
-    centered = x - mean
-    variance = tf.reduce_mean(centered * centered, (0, 1, 2))
-    count = tf.cast(tf.size(x) // tf.size(mean), x.dtype)
+    # The fused kernel knows no replicas, and no float64, which the tests against exact derivatives run in.
+    wide = tf.cast(x, gamma.dtype)
+    mean = replicas.mean(tf.reduce_mean(wide, (0, 1, 2)))
+    centered = wide - mean
+    variance = replicas.mean(tf.reduce_mean(centered * centered, (0, 1, 2)))
+    count = tf.cast(replicas.count() * tf.size(x) // tf.size(mean), gamma.dtype)
     y = centered * (gamma * tf.math.rsqrt(variance + epsilon)) + beta
-    return y, mean, variance * count / tf.maximum(count - 1, 1)
+    return tf.cast(y, x.dtype), mean, variance * count / tf.maximum(count - 1, 1)
 
 
 @functools.cache

@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from darts_tf import replicas
+
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
@@ -43,14 +45,14 @@ class NodeNorm(keras.layers.Layer):
         self.built = True
 
     def training(self, x):
-        """Normalises `(batch, units)` by its own statistics.
+        """Normalises `(batch, units)` by its own statistics: those of all replicas' rows where there are several.
 
         Returns:
             `(y, mean, variance)`: the latter `(units,)`, the variance the biased one.
         """
-        mean = tf.reduce_mean(x, 0)
+        mean = replicas.mean(tf.reduce_mean(x, 0))
         centered = x - mean
-        variance = tf.reduce_mean(centered * centered, 0)
+        variance = replicas.mean(tf.reduce_mean(centered * centered, 0))
         return centered * tf.math.rsqrt(variance + EPSILON), mean, variance
 
     def inference(self, x, node: int):
@@ -63,10 +65,10 @@ class NodeNorm(keras.layers.Layer):
 
         Args:
             statistics: Mean and variance of each node, by turns, for each time step: `(steps, 2 * nodes, units)`.
-            batch: Size of the batch.
+            batch: Size of the batch; of this replica's part of it where there are several.
         """
         statistics = tf.reshape(statistics, (-1, self.nodes, 2, self.units))
-        count = tf.cast(batch, statistics.dtype)
+        count = tf.cast(replicas.count() * batch, statistics.dtype)
         unbiased = tf.stack([tf.ones_like(count), count / tf.maximum(count - 1, 1)])
         statistics *= unbiased[:, None]
         if not self.shared:

@@ -167,6 +167,16 @@ class Checkpoints:
         return None
 
 
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns what a file would hold; `from_bytes` reads it."""
+    return _pack(checkpoint.step, checkpoint.arrays, checkpoint.metadata)
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """Reads what `to_bytes` gave."""
+    return _unpack(data, pathlib.Path("bytes"))
+
+
 class _Damaged(Exception):
     """A checkpoint is not what was written; the message says how that was noticed."""
 

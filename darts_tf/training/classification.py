@@ -13,6 +13,8 @@ from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training import distribution
+from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
@@ -87,17 +89,19 @@ class TrainTask:
         data: A `Data`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
+        distribution: See `step.in_parts`.
     """
 
     max_rollbacks = rollbacks = 0
     finished = False
 
-    def __init__(self, config, data, workdir, reporter):
+    def __init__(self, config, data, workdir, reporter, distribution=None):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
+        self.distribution = distribution
         self.epoch_steps = [len(data.train_indices) // config.batch_size] * config.epochs
         dataset = data.dataset
         self.network = build_network(config, dataset.image_shape, len(dataset.class_names))
-        self.step = TrainStep(self.network, config)
+        self.step = TrainStep(self.network, config, distribution=distribution)
         self.variables = self.step.variables
         self.best = None  # the best epoch's watched accuracy
         self.evaluator = Evaluator(lambda batch: self.network(batch, training=False))
@@ -179,8 +183,9 @@ class TrainTask:
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates; keeps the network if it is the best so far."""
         _, split, indices = self.data.watched
+        found = same(self.distribution, self.evaluate(split, indices))
         added = {"learning_rate": self.rate(epoch), "drop_path": self.drop_probability(epoch)}
-        added |= {f"valid_{name}": value for name, value in self.evaluate(split, indices).items()}
+        added |= {f"valid_{name}": value for name, value in found.items()}
         if self.best is None or added["valid_accuracy"] > self.best:
             self.best = added["valid_accuracy"]
             save_network(self.network, self.workdir.path / "best.keras")
@@ -207,6 +212,7 @@ def train(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
     """
+    shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, "conv")
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
     data = Data(config)
@@ -214,9 +220,9 @@ def train(config, workdir, out=None, tensorboard=None):
     total = config.epochs * (len(data.train_indices) // config.batch_size)
 
     def build(directory, reporter):
-        return TrainTask(config, data, directory, reporter)
+        return TrainTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "network", build, watched, out, tensorboard)
+    opened = session(config, workdir, total, "network", build, watched, out, tensorboard, shared)
     with opened as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
@@ -226,7 +232,7 @@ def train(config, workdir, out=None, tensorboard=None):
         reporter.message(_introduction(task, data, total))
         if watched == "test":
             reporter.message("the test images are watched, as in the original; --train_portion=0.9 keeps some apart")
-        loop = run(task, directory, config, reporter)
+        loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
         save_network(task.network, directory.path / "last.keras")

@@ -11,6 +11,7 @@ from darts_tf.data import windows
 from darts_tf.errors import UserError
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
+from darts_tf.training import distribution
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
@@ -42,6 +43,7 @@ class LanguageSearchTask(Searching):
         data: A `TextData`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
+        distribution: See `step.in_parts`.
 
     Raises:
         UserError: The validation text is too short for a batch of the alphas.
@@ -49,12 +51,12 @@ class LanguageSearchTask(Searching):
 
     cells, inputs, first_label = ("recurrent",), ("0",), 1
 
-    def __init__(self, config, data, workdir, reporter):
-        super().__init__(config, workdir, reporter)
+    def __init__(self, config, data, workdir, reporter, distribution=None):
+        super().__init__(config, workdir, reporter, distribution)
         self.data, self.epoch_steps = data, data.epoch_steps
         self.alpha_rows = windows.rows(data.corpus.valid, config.batch_size, config.bptt, "the validation text")
         self.supernet = build_supernet(config, len(data.corpus.vocabulary))
-        self.step = LanguageSearchStep(self.supernet, config)
+        self.step = LanguageSearchStep(self.supernet, config, distribution=distribution)
         self.variables = self.step.variables
         self._text, self._loops = TextStream(data), {}
         self._evaluator = LanguageEvaluator(language_forward(self.supernet), self.supernet.initial_state)
@@ -140,6 +142,7 @@ def search(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: See `search.search`.
     """
+    shared = distribution.of(config)
     for name in config.primitives:
         if name not in ACTIVATIONS:
             raise UserError(f"Unknown primitive. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
@@ -148,9 +151,9 @@ def search(config, workdir, out=None, tensorboard=None):
 
     def build(directory, reporter):
         check_facts(directory.path, corpus)
-        return LanguageSearchTask(config, data, directory, reporter)
+        return LanguageSearchTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard)
+    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard, shared)
     with opened as (task, directory, reporter):
         save_facts(directory.path, corpus)
         reporter.message(
@@ -158,6 +161,6 @@ def search(config, workdir, out=None, tensorboard=None):
             f"vocabulary of {len(corpus.vocabulary):,}; supernet of {task.supernet.parameters:,} weights; "
             f"{total} steps, {order_of(config)}"
         )
-        if run(task, directory, config, reporter) is None:
+        if run(task, directory, config, reporter, shared) is None:
             return None
         return task.finish()

@@ -1,5 +1,7 @@
 """One step of a search for a recurrent cell, and one of training a derived one; see `step` for those on images."""
 
+from typing import NamedTuple
+
 import tensorflow as tf
 
 from darts_tf.architect import SupernetLoss, VirtualStep, cross_entropy
@@ -7,12 +9,11 @@ from darts_tf.data.windows import DRAWN, START
 from darts_tf.optimizers import ASGD, SGD
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.networks import Inputs, Outputs
+from darts_tf.recurrent.networks import Inputs
 from darts_tf.training.step import BilevelStep, WeightStep, in_parts, traced
 
 # Where the rows of a batch lie, see `Accumulation`: all rows share the dropped words of the vocabulary.
 BATCH = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
-OUTPUTS = Outputs(1, 1, 1, 0)
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
 
 
@@ -32,6 +33,25 @@ class PenalisedLoss:
         """Returns the loss, a scalar, of `networks.Outputs`."""
         targets, factor = labels
         return cross_entropy(outputs.logits, targets) + factor * self.penalty(outputs)
+
+    def measure(self, loss, outputs, labels) -> "Measured":
+        """Returns what `SupernetLoss` tells of a pass; the entropy not a second time from the logits."""
+        return Measured(loss - labels[1] * self.penalty(outputs), outputs.state)
+
+
+class Measured(NamedTuple):
+    """What a pass over a window tells beside its derivatives; the logits are many and stay where they are.
+
+    Attributes:
+        entropy: Mean cross-entropy in nats per word, without the penalties.
+        state: The state that the window ends in, `(batch, units)`.
+    """
+
+    entropy: tf.Tensor
+    state: tf.Tensor
+
+
+MEASURED = Measured(None, 0)  # where the rows of a batch lie in it
 
 
 class Text:
@@ -77,13 +97,12 @@ def scaled(rate, piece, bptt: int):
     return rate * tf.cast(piece[2][DRAWN], rate.dtype) / bptt
 
 
-def report(found, piece, loss: PenalisedLoss) -> dict:
+def report(found, piece) -> dict:
     """Returns a weight step's scalars: `loss` with the penalties, `nats` summed over time, `length`, `gradient_norm`.
 
     `nats / length` is the mean cross-entropy of the text, in which every word counts as much, whatever its window.
     """
-    entropy = found["loss"] - loss.penalty(found["outputs"])  # not a second time from the logits, which are many
-    length = tf.shape(piece[1])[0]
+    entropy, length = found["outputs"].entropy, tf.shape(piece[1])[0]
     nats = entropy * tf.cast(length, entropy.dtype)
     return {"loss": found["loss"], "gradient_norm": found["gradient_norm"], "nats": nats, "length": length}
 
@@ -99,19 +118,22 @@ class LanguageSearchStep(BilevelStep):
         supernet: A `RecurrentSupernet`.
         config: A `LanguageSearchConfig`.
         trace: See `step.BilevelStep`.
+        distribution: See `step.in_parts`.
     """
 
-    def __init__(self, supernet, config, trace=traced):
+    def __init__(self, supernet, config, trace=traced, distribution=None):
         limited = "clip_coefficient" not in config.reproduce
         still = (0,) if "still_embedding" in config.reproduce else ()
+        loss = PenalisedLoss(config)
         super().__init__(
             supernet,
             config,
-            PenalisedLoss(config),
-            in_parts(config, BATCH, OUTPUTS),
+            loss,
+            in_parts(config, distribution, BATCH, MEASURED),
             momentum=0.0,
             virtual_step=lambda *made: VirtualStep(*made, config.grad_clip, limited, still),
             trace=trace,
+            measure=loss.measure,
         )
         self.train, self.valid = (Text(supernet, config, config.batch_size) for _ in range(2))
 
@@ -148,7 +170,7 @@ class LanguageSearchStep(BilevelStep):
             self.valid.state.assign(self.architect.outputs.state)
         moved = self.weight_step(batch, rate, weights)
         self.train.state.assign(moved["outputs"].state)
-        return found | report(moved, train_piece, self.functions.loss)
+        return found | report(moved, train_piece)
 
     def _for_alphas(self, batch, piece, seed):
         """Returns the training batch as the architect's passes see it."""
@@ -166,14 +188,19 @@ class LanguageTrainStep:
         network: A `RecurrentNetwork`.
         config: A `LanguageTrainConfig`.
         trace: See `step.BilevelStep`.
+        distribution: See `step.in_parts`.
     """
 
-    def __init__(self, network, config, trace=traced):
+    def __init__(self, network, config, trace=traced, distribution=None):
         self.network, self.config, self.loss = network, config, PenalisedLoss(config)
         self.text = Text(network, config, config.batch_size)
-        parts = in_parts(config, BATCH, OUTPUTS)
         functions = SupernetLoss(
-            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
+            network,
+            self.loss,
+            None if config.jit_compile else trace,
+            strict=False,
+            measure=self.loss.measure,
+            **in_parts(config, distribution, BATCH, MEASURED),
         )
         weights = functions.weights.pack(network.weight_variables)
         self.sgd, self.averaged = SGD(weights, 0.0, config.weight_decay), ASGD(weights, config.weight_decay)
@@ -212,4 +239,4 @@ class LanguageTrainStep:
         batch = self.text.batch(piece, seed, 1.0)
         moved = self.steps[averaging](batch, scaled(rate, piece, self.config.bptt))
         self.text.state.assign(moved["outputs"].state)
-        return report(moved, piece, self.loss)
+        return report(moved, piece)

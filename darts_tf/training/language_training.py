@@ -12,6 +12,8 @@ from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
+from darts_tf.training import distribution
+from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import (
@@ -55,17 +57,19 @@ class LanguageTrainTask:
         data: A `TextData`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
+        distribution: See `step.in_parts`.
     """
 
     rollbacks = 0
     finished = False
 
-    def __init__(self, config, data, workdir, reporter):
+    def __init__(self, config, data, workdir, reporter, distribution=None):
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
+        self.distribution = distribution
         self.epoch_steps, self.max_rollbacks = data.epoch_steps, config.max_rollbacks
         keras.utils.set_random_seed(config.seed)
         self.network = RecurrentNetwork(config.genotype, len(data.corpus.vocabulary), config.num_units)
-        self.step = LanguageTrainStep(self.network, config)
+        self.step = LanguageTrainStep(self.network, config, distribution=distribution)
         self.variables = self.step.variables
         self.averaging, self.losses = False, []  # the validation losses of the epochs so far
         self.evaluator = LanguageEvaluator(language_forward(self.network), self.network.initial_state)
@@ -126,8 +130,9 @@ class LanguageTrainTask:
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates, with the averaged weights once there are any; keeps the network if it is the best so far."""
+        found = same(self.distribution, self.evaluate(self.data.watched))
         added = {"learning_rate": self.rate, "averaged": int(self.averaging)}
-        added |= {f"valid_{name}": value for name, value in self.evaluate(self.data.watched).items()}
+        added |= {f"valid_{name}": value for name, value in found.items()}
         if added["valid_loss"] < min(self.losses, default=math.inf):
             self.save("best")
         self.losses.append(added["valid_loss"])
@@ -178,6 +183,7 @@ def train(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: Bad settings, genotype, text or work directory, a full disk, or a loss that is not finite; one line.
     """
+    shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, "recurrent")
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
     data = TextData(config, config.bptt_deviation)
@@ -186,9 +192,9 @@ def train(config, workdir, out=None, tensorboard=None):
 
     def build(directory, reporter):
         check_facts(directory.path, corpus)
-        return LanguageTrainTask(config, data, directory, reporter)
+        return LanguageTrainTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "network", build, "validation", out, tensorboard)
+    opened = session(config, workdir, total, "network", build, "validation", out, tensorboard, shared)
     with opened as (task, directory, reporter):
         save_facts(directory.path, corpus)
         genotypes.save(genotype, directory.path / "genotype.json")
@@ -197,7 +203,7 @@ def train(config, workdir, out=None, tensorboard=None):
             f"{corpus.name}: {data.train.size:,} training words, {data.watched.size:,} validation words, vocabulary of "
             f"{len(corpus.vocabulary):,}; network of {task.network.parameters:,} weights; {total} steps"
         )
-        loop = run(task, directory, config, reporter)
+        loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
         task.save("last")

@@ -4,6 +4,7 @@ A task says what one step does; the loop restores the newest checkpoint, runs N 
 and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted one bit for bit.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import tensorflow as tf
 
 from darts_tf.errors import UserError
 from darts_tf.signals import stopping
-from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.training.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
 
 NOTICE = "stopping: saving after the running steps; once more stops at once"
 LOOP_SECONDS = 1.0  # how long the graph keeps the machine between two looks at the metrics, where it may choose
@@ -91,10 +92,12 @@ class Loop:
         workdir: An opened `WorkDir`.
         config: Its `checkpoint_minutes`, `keep_checkpoints` and `steps_per_loop` are used.
         reporter: A `Reporter`.
+        distribution: A `Distribution` of the steps; None for one device. All processes take the same steps and stop
+            after the same one; the chief keeps the checkpoints.
     """
 
-    def __init__(self, task: Task, workdir, config, reporter):
-        self.task, self.config, self.reporter = task, config, reporter
+    def __init__(self, task: Task, workdir, config, reporter, distribution=None):
+        self.task, self.config, self.reporter, self.distribution = task, config, reporter, distribution
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
         self.step, self.sums, self.history = 0, {}, []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
@@ -138,12 +141,31 @@ class Loop:
         self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
         if self.step == self.ends[epoch]:
             self._end_epoch(epoch)
-        if self.stopped and not self._over:
+        stop, save = self._decisions()
+        if stop and not self._over:
             self._save()
             return False
-        if time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+        if save:
             self._save()
         return True
+
+    def _decisions(self) -> tuple[bool, bool]:
+        """Returns whether to stop and whether to save now: the same in all processes."""
+        stop, save = bool(self.stopped), time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
+        if self.distribution is not None:
+            with self._together():
+                stop, save, self.per_loop = self.distribution.agree(stop, save, self.per_loop)
+        return stop, save
+
+    @contextlib.contextmanager
+    def _together(self):
+        """Says in one line that another process was lost while this one waited for it."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.distribution is None or self.distribution.workers == 1:
+                raise
+            raise self.distribution.lost(error, self._kept()) from error
 
     def _roll_back(self, error):
         """Goes back to the last checkpoint; raises the error where that was done often enough."""
@@ -153,7 +175,7 @@ class Loop:
                 raise error
             raise UserError(f"{error} It was rolled back {task.rollbacks} times already.") from error
         count = task.rollbacks + 1
-        self._restore(self.checkpoints.restore())
+        self._restore(self._newest())
         task.rollbacks = count  # not known to the checkpoint: a run that is resumed from it comes here again
         self.reporter.message(
             f"{str(error).split('. ')[0]}; roll-back {count} of at most {task.max_rollbacks}: going on from step "
@@ -162,15 +184,25 @@ class Loop:
         self._begin()
 
     def _resume(self):
-        found = self.checkpoints.restore()
+        found = self._newest()
         if found is not None:
             self._restore(found)
+        if self.step:
             self.reporter.message(
                 f"resuming at step {self.step} of {self.total} from {self.checkpoints.path(self.step)}"
             )
         elif self.task.max_rollbacks:
             self._save()  # what a roll-back in the first epoch goes back to
         self._begin()
+
+    def _newest(self) -> Checkpoint | None:
+        """Returns the newest checkpoint; in several processes the chief's, or how it begins."""
+        found = self.checkpoints.restore()
+        if self.distribution is None or self.distribution.workers == 1:
+            return found
+        first = Checkpoint(0, _snapshot(self.task.variables), {"sums": {}, "history": []})
+        with self._together():
+            return from_bytes(self.distribution.share(to_bytes(found or first)))
 
     def _restore(self, found):
         restore(self.task.variables, found.arrays)
@@ -190,7 +222,8 @@ class Loop:
 
     def _steps(self, epoch, count):
         begin = time.monotonic()
-        values = self.task.run(epoch, count)
+        with self._together():
+            values = self.task.run(epoch, count)
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count
         self._check_finite(values, first)
@@ -214,14 +247,19 @@ class Loop:
                     f"{first + 1} to {first + len(numbers)}. {self._advice()}"
                 )
 
-    def _advice(self):
+    def _kept(self):
+        if self.distribution is not None and self.distribution.worker:
+            return "The chief has the checkpoints"
         saved = self.checkpoints.steps()
-        kept = f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
-        return f"{kept}; try a lower learning rate in a new work directory."
+        return f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
+
+    def _advice(self):
+        return f"{self._kept()}; try a lower learning rate in a new work directory."
 
     def _end_epoch(self, epoch):
         record = {"epoch": epoch + 1, "step": self.step, **self.task.summarise(self.sums)}
-        record |= self.task.end_epoch(epoch, record)
+        with self._together():
+            record |= self.task.end_epoch(epoch, record)
         self.sums = {}
         self.history.append({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()})
         self._save()
@@ -232,9 +270,10 @@ class Loop:
         for name, array in arrays.items():  # the loss tells of ruined weights one step late
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Diverged(f"{name} is not finite after step {self.step}. {self._advice()}")
-        self.checkpoints.save(
-            self.step, arrays, {"sums": self.sums, "history": self.history, "rollbacks": self.task.rollbacks}
-        )
+        if self.distribution is None or self.distribution.worker == 0:
+            self.checkpoints.save(
+                self.step, arrays, {"sums": self.sums, "history": self.history, "rollbacks": self.task.rollbacks}
+            )
         self.saved_at = time.monotonic()
 
 

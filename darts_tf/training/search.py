@@ -10,6 +10,7 @@ from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training import distribution
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -65,16 +66,17 @@ class SearchTask(Searching):
         data: What `load_data` returns.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
+        distribution: See `step.in_parts`.
     """
 
     cells, inputs, first_label = ("normal", "reduction"), ("c_{k-2}", "c_{k-1}"), 0
 
-    def __init__(self, config, data, workdir, reporter):
-        super().__init__(config, workdir, reporter)
+    def __init__(self, config, data, workdir, reporter, distribution=None):
+        super().__init__(config, workdir, reporter, distribution)
         self.dataset, self.train_indices, self.valid_indices = data
         self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
         self.supernet = build_supernet(config, self.dataset.image_shape, len(self.dataset.class_names))
-        self.step = SearchStep(self.supernet, config)
+        self.step = SearchStep(self.supernet, config, distribution=distribution)
         self.variables = self.step.variables
         self._loops, self._evaluator = {}, Evaluator(self._forward)
 
@@ -178,6 +180,7 @@ def search(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
+    shared = distribution.of(config)
     add_operations(config.operations_file)
     for name in config.primitives:
         if name not in OPERATIONS:
@@ -187,9 +190,9 @@ def search(config, workdir, out=None, tensorboard=None):
     total = config.epochs * (len(train_indices) // config.batch_size)
 
     def build(directory, reporter):
-        return SearchTask(config, data, directory, reporter)
+        return SearchTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard)
+    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard, shared)
     with opened as (task, directory, reporter):
         images.save_split(directory.path / "split.json", train_indices, valid_indices)
         size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
@@ -198,6 +201,6 @@ def search(config, workdir, out=None, tensorboard=None):
             f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
             f"{size:,} weights; {total} steps, {order_of(config)}"
         )
-        if run(task, directory, config, reporter) is None:
+        if run(task, directory, config, reporter, shared) is None:
             return None
         return task.finish()

@@ -7,6 +7,7 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.training.curvature import AlphaCurvature
+from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.monitor import Monitor
 from darts_tf.workdir import write_json
@@ -21,6 +22,7 @@ class Searching(abc.ABC):
         config: A `config.Search`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
+        distribution: See `step.in_parts`.
     """
 
     max_rollbacks = rollbacks = 0
@@ -28,8 +30,8 @@ class Searching(abc.ABC):
     inputs: tuple[str, ...]  # names of the cell's inputs, as in the drawings
     first_label: int  # of the first node there
 
-    def __init__(self, config, workdir, reporter):
-        self.config, self.workdir, self.reporter = config, workdir, reporter
+    def __init__(self, config, workdir, reporter, distribution=None):
+        self.config, self.workdir, self.reporter, self.distribution = config, workdir, reporter, distribution
         self.monitor = Monitor(config, self._eigenvalue, reporter.message)
         self.genotype, self._drawn, self._curvature, self._epoch_start = None, None, None, time.monotonic()
 
@@ -67,7 +69,7 @@ class Searching(abc.ABC):
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates the supernet, derives the epoch's genotype, writes and draws it, looks after the search."""
-        added = {"learning_rate": self.rate(epoch), **self.evaluate()}
+        added = {"learning_rate": self.rate(epoch), **same(self.distribution, self.evaluate())}
         self.genotype = self.derive()
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
         self.draw(epoch + 1)

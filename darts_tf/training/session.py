@@ -1,7 +1,9 @@
 """What searches and trainings of every kind begin with: a work directory that is locked, and its reporter."""
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 
 from darts_tf.training.loop import Loop
@@ -11,7 +13,15 @@ from darts_tf.workdir import WorkDir
 
 @contextlib.contextmanager
 def session(
-    config, workdir, total: int, what: str, build: Callable, held_out: str, out=None, tensorboard: bool | None = None
+    config,
+    workdir,
+    total: int,
+    what: str,
+    build: Callable,
+    held_out: str,
+    out=None,
+    tensorboard: bool | None = None,
+    distribution=None,
 ) -> Iterator[tuple]:
     """Opens a run's work directory for as long as the run lasts.
 
@@ -24,6 +34,8 @@ def session(
         held_out: See `Reporter`.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
+        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others have one
+            of their own, for as long as they run, and report to nobody.
 
     Yields:
         `(task, directory, reporter)`.
@@ -33,7 +45,13 @@ def session(
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = out or sys.stdout
-    with WorkDir(workdir) as directory, Reporter(directory, total, events, out, held_out=held_out) as reporter:
+    with contextlib.ExitStack() as stack:
+        if distribution is not None and distribution.worker:
+            print(f"worker {distribution.worker}: the chief reports and keeps the files", file=out, flush=True)
+            workdir, events = stack.enter_context(tempfile.TemporaryDirectory(prefix="darts_tf_")), False
+            out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        directory = stack.enter_context(WorkDir(workdir))
+        reporter = stack.enter_context(Reporter(directory, total, events, out, held_out=held_out))
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
         # Only now that the settings are known to make a network: a directory keeps those it was made with.
@@ -42,9 +60,9 @@ def session(
         yield task, directory, reporter
 
 
-def run(task, directory, config, reporter) -> Loop | None:
+def run(task, directory, config, reporter, distribution=None) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
-    loop = Loop(task, directory, config, reporter)
+    loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():
         return loop
     reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")

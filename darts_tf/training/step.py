@@ -13,9 +13,19 @@ def traced(function):
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
-def in_parts(config, batch, outputs) -> Accumulation | None:
-    """Returns how a config's batches are computed in parts, see `Accumulation`; None where they are not."""
-    return Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None
+def in_parts(config, distribution, batch, outputs) -> dict:
+    """Returns how batches are computed in parts, for `SupernetLoss`.
+
+    Args:
+        config: A `config.Run`: parts one after the other.
+        distribution: A `distribution.Distribution`: parts at once on several devices; None for one device.
+        batch: Axes, see `accumulation.split`.
+        outputs: Axes of what a pass tells of its examples.
+    """
+    return {
+        "accumulation": Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None,
+        "replication": distribution.replication(batch, outputs) if distribution else None,
+    }
 
 
 class WeightStep:
@@ -61,16 +71,17 @@ class BilevelStep:
         supernet: See `architect`.
         config: A `config.Search`.
         loss: See `SupernetLoss`.
-        accumulation: See `in_parts`.
+        parts: See `in_parts`.
         momentum: Of the weights' SGD.
         virtual_step: `(functions, optimizer) -> VirtualStep`; unclipped for None.
         trace: How the derivatives are traced; `None` leaves them eager, for debugging.
+        measure: See `SupernetLoss`.
     """
 
-    def __init__(self, supernet, config, loss, accumulation, momentum, virtual_step=None, trace=traced):
+    def __init__(self, supernet, config, loss, parts, momentum, virtual_step=None, trace=traced, measure=None):
         self.supernet, self.config = supernet, config
         trace, joint = None if config.jit_compile else trace, config.order == "second"
-        self.functions = functions = SupernetLoss(supernet, loss, trace, joint, accumulation=accumulation)
+        self.functions = functions = SupernetLoss(supernet, loss, trace, joint, measure=measure, **parts)
         weights = functions.weights.pack(supernet.weight_variables)
         self.weight_optimizer = SGD(weights, momentum, config.weight_decay)
         self.alpha_optimizer = Adam(
@@ -113,10 +124,12 @@ class SearchStep(BilevelStep):
         supernet: See `architect`.
         config: A `config.SearchConfig`.
         trace: See `BilevelStep`.
+        distribution: See `in_parts`.
     """
 
-    def __init__(self, supernet, config, trace=traced):
-        super().__init__(supernet, config, cross_entropy, in_parts(config, (0, 0), 0), config.momentum, trace=trace)
+    def __init__(self, supernet, config, trace=traced, distribution=None):
+        parts = in_parts(config, distribution, (0, 0), 0)
+        super().__init__(supernet, config, cross_entropy, parts, config.momentum, trace=trace)
 
     def __call__(self, train_batch, valid_batch, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
@@ -146,14 +159,13 @@ class TrainStep:
         network: A `conv.derived.DerivedNetwork`.
         config: A `config.TrainConfig`.
         trace: See `BilevelStep`.
+        distribution: See `in_parts`.
     """
 
-    def __init__(self, network, config, trace=traced):
+    def __init__(self, network, config, trace=traced, distribution=None):
         self.network, self.config = network, config
-        parts = in_parts(config, ((0, 1), 0), (0, 0))
-        functions = SupernetLoss(
-            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
-        )
+        parts = in_parts(config, distribution, ((0, 1), 0), (0, 0))
+        functions = SupernetLoss(network, self.loss, None if config.jit_compile else trace, strict=False, **parts)
         weights = functions.weights.pack(network.weight_variables)
         self.optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)

@@ -1,0 +1,166 @@
+"""Several replicas: the numbers of one device, whatever holds the replicas, and what a lost process is told."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from darts_tf import runtime
+from darts_tf.config import SearchConfig
+from darts_tf.errors import UserError
+from darts_tf.training.checkpoint import Checkpoints
+
+HERE = pathlib.Path(__file__).parent
+SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]
+SETTINGS += ["--steps_per_loop=1", "--notensorboard", "--arch_learning_rate=0.01", "--order=first"]
+MIRRORED = ["--strategy=mirrored", "--replicas=2"]
+CHEAP = ["first", "finite difference", "training", "texts, first", "training on texts"]
+
+
+def compared(floats, *cases):
+    command = [sys.executable, HERE / "replicated.py", floats, *cases]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check(found, tolerance):
+    for case, (differences, clipped) in found.items():
+        assert clipped, case  # else nothing would tell whether the sum comes before the clipping
+        assert "weights" in differences and "loss" in differences
+        for name, difference in differences.items():
+            assert difference <= tolerance, f"{case}: {name} differs by {difference}"
+
+
+def test_two_replicas_give_the_numbers_of_one():
+    check(compared("float64", *CHEAP), 1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("floats, tolerance", [("float64", 1e-9), ("float32", 1e-5)])
+def test_two_replicas_give_the_numbers_of_one_in_every_order(floats, tolerance):
+    check(compared(floats), tolerance)
+
+
+def free_ports(count):
+    found = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in found]
+    for each in found:
+        each.close()
+    return ports
+
+
+def start(workdir, *flags, worker=None, ports=()):
+    environment = dict(os.environ)
+    if ports:
+        cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+        environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
+    command = [sys.executable, "-m", "darts_tf.bin.search", *SETTINGS, f"--workdir={workdir}", *flags]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, env=environment, **pipes)
+
+
+def cluster(workdir, *flags):
+    ports = free_ports(2)
+    return [start(workdir, "--strategy=multi_worker", *flags, worker=i, ports=ports) for i in range(2)]
+
+
+def finished(process):
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for_epochs(workdir, count, processes):
+    metrics = workdir / "metrics.jsonl"
+    until = time.monotonic() + 600
+    while not metrics.exists() or len(metrics.read_text().splitlines()) < count:
+        assert time.monotonic() < until and all(each.poll() is None for each in processes)
+        time.sleep(0.1)
+
+
+def arrays(workdir):
+    return Checkpoints(workdir / "checkpoints", read_only=True).restore().arrays
+
+
+def close(found, expected):
+    assert found.keys() == expected.keys()
+    for name in expected:
+        largest = max(np.abs(expected[name]).max(), 1e-6)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5 * largest, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    finished(start(workdir, "--epochs=3"))
+    return arrays(workdir)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(tmp_path, alone):
+    chief, worker = cluster(tmp_path / "run", "--epochs=3")
+    told = [finished(each) for each in (chief, worker)]
+    close(arrays(tmp_path / "run"), alone)
+    assert "worker 1: the chief reports and keeps the files" in told[1] and "epoch 1 done" not in told[1]
+    assert "epoch 3 done" in told[0] and "genotype: " in told[0]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_more_devices_and_with_fewer(tmp_path, alone):
+    """One device, then two replicas, then two processes, then one device again."""
+    workdir = tmp_path / "run"
+    for epoch, setup in enumerate([[], MIRRORED], 1):
+        process = start(workdir, "--epochs=3", *setup)
+        wait_for_epochs(workdir, epoch, [process])
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=600)[0]
+        assert process.returncode == 130 and "the same command goes on" in output, output
+    finished(start(workdir, "--epochs=3"))
+    close(arrays(workdir), alone)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(tmp_path, alone):
+    workdir = tmp_path / "run"
+    for epoch, dies in ((1, 1), (2, 0)):
+        processes = cluster(workdir, "--epochs=3")
+        wait_for_epochs(workdir, epoch, processes)
+        processes[dies].kill()
+        output = processes[1 - dies].communicate(timeout=60)[0]
+        assert processes[1 - dies].returncode == 1, output
+        last = output.strip().splitlines()[-1]
+        assert "has lost the others" in last and "the same command on all machines goes on" in last
+        assert "Traceback" not in output
+        processes[dies].communicate()
+    for each in cluster(workdir, "--epochs=3"):
+        finished(each)
+    close(arrays(workdir), alone)
+
+
+def test_what_a_user_may_get_wrong(monkeypatch):
+    with pytest.raises(UserError, match="jit_compile must be off with strategy=mirrored"):
+        SearchConfig(strategy="mirrored", jit_compile=True)
+    with pytest.raises(UserError, match="replicas is for strategy=mirrored; none has one. Received: replicas=2"):
+        SearchConfig(replicas=2)
+    for text in ("", "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "[]", "3"):
+        monkeypatch.setenv("TF_CONFIG", text)
+        with pytest.raises(UserError, match="TF_CONFIG must name this cluster's processes"):
+            runtime.cluster()
+    tasks = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": tasks, "task": {"type": "worker", "index": 1}}))
+    assert runtime.cluster() == (2, ["a:1", "b:1", "c:1"])
+
+
+def test_a_batch_that_cannot_be_split_is_refused(tmp_path):
+    process = start(tmp_path / "run", "--strategy=mirrored", "--replicas=3")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 1 and not (tmp_path / "run").exists()
+    assert "expected batch_size to be a multiple of 3 replicas. Received: batch_size=" in output.splitlines()[-1]
