@@ -19,6 +19,7 @@ from darts_tf.training.curvature import AlphaCurvature, dominant_eigenvalue
 from darts_tf.training.early_stop import EigenvalueRule, Verdict
 from darts_tf.training.search import SearchTask
 from darts_tf.training.step import traced
+from darts_tf.tuner.prior import load_prior
 
 TRACE = (0.18, 0.15, 0.17, 0.15, 0.12, 0.25, 0.23, 0.36, 0.22, 0.39, 0.21, 0.43)
 """RobustDARTS' space S1 on CIFAR-10, seed 1."""
@@ -286,6 +287,7 @@ def test_a_search_that_is_stopped(tmp_path, monkeypatch):
     assert "stopped early, after epoch 4 of 6" in printed and "epoch 5" not in printed
     assert found == genotype.load(tmp_path / "whole" / "genotypes" / "epoch_002.json")
     assert found == genotype.load(tmp_path / "whole" / "genotype.json")
+    assert found == load_prior(tmp_path / "whole").first  # what a tuning proposes first
     numbers = {"skip_normal", "entropy_normal", "gap_normal", "skip_reduce", "entropy_reduce", "gap_reduce"}
     records = metrics(tmp_path / "whole")
     assert all(numbers <= record.keys() for record in records) and len(records) == 4

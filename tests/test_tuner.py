@@ -15,6 +15,7 @@ from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.genotype import ConvGenotype, RecurrentGenotype
 from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.training.monitor import mixing_weights
 from darts_tf.tuner import DartsOracle, genotype_from, values_from
 from darts_tf.tuner.canonical import canonical
 from darts_tf.tuner.prior import load_prior
@@ -182,6 +183,37 @@ def test_the_prior_of_a_search_is_its_newest_alphas(tmp_path):
     assert found.space.primitives == names and np.array_equal(found.alphas["reduce"], prior["reduce"])
     genotypes.save(TARGET, tmp_path / "done" / "genotype.json")  # its checkpoints are gone
     assert load_prior(str(tmp_path / "done")).first == TARGET
+
+
+def test_the_prior_of_a_search_that_was_stopped_early(tmp_path, capsys):
+    """It belongs to the epoch whose genotype is the result; see `test_monitor.TRACE` for the eigenvalues."""
+    last, earlier = alphas(1), alphas(2)
+    write_search(tmp_path, last, early_stop="eigenvalue", epochs=50)
+    trace = (0.18, 0.15, 0.17, 0.15, 0.12, 0.25, 0.23, 0.36, 0.22, 0.39, 0.21, 0.43)
+    records = [json.dumps({"epoch": 2 * i + 2, "eigenvalue": value}) + "\n" for i, value in enumerate(trace)]
+    (tmp_path / "metrics.jsonl").write_text("".join(records[:10]))
+    assert np.array_equal(load_prior(tmp_path).alphas["normal"], last["normal"])  # it goes on
+    assert not capsys.readouterr().out
+
+    (tmp_path / "metrics.jsonl").write_text("".join(records))
+    genotypes.save(TARGET, tmp_path / "genotype.json")
+    assert load_prior(tmp_path).first == TARGET  # no mixing weights were kept
+    for cell, table in zip(("normal", "reduction"), earlier.values(), strict=True):
+        file = tmp_path / "alphas" / cell / "epoch_010.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"mixing_weights": mixing_weights(table).astype(np.float32).tolist()}))
+    found = load_prior(tmp_path)
+    assert found.first == genotypes.derive_conv(*earlier.values())
+    for cell in ("normal", "reduce"):
+        np.testing.assert_allclose(mixing_weights(found.alphas[cell]), mixing_weights(earlier[cell]), rtol=1e-6)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "stopped early: the prior is the mixing weights after epoch 10" in line
+    file.write_text("{}")
+    with pytest.raises(UserError, match="reduction/epoch_010.json cannot be read"):
+        load_prior(tmp_path)
+
+    write_search(tmp_path, last, epochs=50)  # it was not asked to stop
+    assert np.array_equal(load_prior(tmp_path).alphas["normal"], last["normal"])
 
 
 def test_saved_alphas_and_saved_priors(tmp_path):

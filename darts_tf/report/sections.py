@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from darts_tf.report import charts, composed, drawings, runs
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, show, table, words
-from darts_tf.training.early_stop import EigenvalueRule
+from darts_tf.training.monitor import verdict as verdict_of
 
 _SETTINGS = (
     "dataset",
@@ -74,7 +74,7 @@ def _single(found):
         ),
         tag("details", tag("summary", "all settings"), facts([(k, _setting(v)) for k, v in found.config.items()])),
     ]
-    verdict = _verdict(found)
+    verdict = verdict_of(found.history, found.config.get("epochs", 0))
     if verdict:
         parts.append(
             tag(
@@ -153,8 +153,3 @@ def _last(found, key):
 def _result(found):
     key = next((k for k in _numbers([found]) if k in ("valid_accuracy", "valid_perplexity")), None)
     return f": {words(key)} {show(key, _last(found, key))}" if key else ""
-
-
-def _verdict(found):
-    measured = [point for point in _points(found, "eigenvalue") if point[0] < found.config.get("epochs", 0)]
-    return EigenvalueRule().verdict(measured)

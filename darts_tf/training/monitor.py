@@ -70,10 +70,22 @@ def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
     return numbers
 
 
-def _known(record) -> bool:
-    """Whether a record has an eigenvalue; what is not finite becomes None when records are saved."""
-    value = record.get("eigenvalue")
-    return value is not None and math.isfinite(value)
+def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
+    """Returns what the rule says of a search's records; as in the original nothing of its last epoch.
+
+    Args:
+        records: In the order of the epochs; those without a finite `eigenvalue` do not count.
+        epochs: How many the search has, or would have.
+    """
+
+    def known(value):  # what is not finite becomes None when records are saved
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    return EigenvalueRule().verdict(
+        (record["epoch"], record["eigenvalue"])
+        for record in records
+        if known(record.get("eigenvalue")) and record["epoch"] < epochs
+    )
 
 
 class Monitor:
@@ -115,11 +127,8 @@ class Monitor:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the rule says of the search so far; as in the original nothing of its last epoch."""
-        measured = [
-            (r["epoch"], r["eigenvalue"]) for r in self.records if r["epoch"] < self.config.epochs and _known(r)
-        ]
-        return EigenvalueRule().verdict(measured)
+        """What the rule says of the search so far."""
+        return verdict(self.records, self.config.epochs)
 
     @property
     def stopped(self) -> Verdict | None:

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from darts_tf import npz
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.genotype import Genotype
-from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import Space, space_of
 
 # A genotype as a prior: its operation gets 0.95 of the probability of its edge, its edges are preferred by a factor of
@@ -56,15 +56,16 @@ class Prior:
         write_atomically(path, buffer.getvalue())
 
 
-def load_prior(source=None, space: Space | None = None) -> Prior:
+def load_prior(source=None, space: Space | None = None, say: Callable[[str], None] = print) -> Prior:
     """Finds a prior.
 
     Args:
-        source: None or `"uniform"`; the path of a search's work directory, whose newest checkpoint is read, else its
-            genotype; a genotype, its name, file or text, which stands for itself and its neighbours; the path of an
-            `.npz` file with alphas; alphas by cell, `{"normal": (14, 8), "reduce": (14, 8)}` or
-            `{"recurrent": (36, 5)}`; or a `Prior`.
+        source: None or `"uniform"`; the path of a search's work directory, whose alphas are read (see
+            `searched.found_alphas`), else its genotype; a genotype, its name, file or text, which stands for itself and
+            its neighbours; the path of an `.npz` file with alphas; alphas by cell,
+            `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`.
         space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
+        say: Is told where the prior is not what a search ended with.
 
     Raises:
         UserError: There is no such thing, it is damaged, or it does not fit the space; one line.
@@ -78,7 +79,7 @@ def load_prior(source=None, space: Space | None = None) -> Prior:
     elif isinstance(source, Mapping):
         found = _of_alphas(source, space, "the prior")
     elif isinstance(source, str | os.PathLike):
-        found = _of_path(source, space)
+        found = _of_path(source, space, say)
     else:
         raise UserError(
             "A prior is a work directory, a genotype, alphas by cell, or None for uniform. "
@@ -129,7 +130,7 @@ def _of_alphas(alphas, space, where):
     return Prior(space, alphas, _no_edges(space), first)
 
 
-def _of_path(source, space):
+def _of_path(source, space, say):
     path = pathlib.Path(source).expanduser()
     try:
         is_directory, is_archive = path.is_dir(), path.suffix == ".npz"
@@ -137,10 +138,9 @@ def _of_path(source, space):
         is_directory = is_archive = False
     if is_archive:
         return _of_archive(path, space)
-    if is_directory:
-        found = _of_workdir(path, space)
-        if found is not None:
-            return found
+    if is_directory and (found := found_alphas(path, say)):
+        own, alphas = found
+        return _of_alphas(alphas, space or own, f"The search in {path}")
     return _of_genotype(genotypes.load(source), space)
 
 
@@ -157,28 +157,3 @@ def _of_archive(path, space):
         return Prior(own, alphas, edges, first and genotypes.from_json(first))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}. Expected a prior that darts-tune wrote.") from error
-
-
-def _of_workdir(path, space):
-    """The alphas of a search's newest checkpoint; None where there is no checkpoint but perhaps a genotype."""
-    try:
-        config = json.loads((path / "config.json").read_bytes())
-    except FileNotFoundError:
-        config = {}
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
-        ) from error
-    if not isinstance(config, dict) or not {"primitives", "num_nodes"} <= config.keys():
-        return None  # a training or anything else has no alphas
-    found = Checkpoints(path / "checkpoints", read_only=True).restore()
-    alphas = {} if found is None else {n: a for n, a in sorted(found.arrays.items()) if n.startswith("alphas/")}
-    if not alphas:
-        return None
-    kind = "recurrent" if len(alphas) == 1 else "conv"
-    nodes = config["num_nodes"]
-    first = genotypes.RecurrentGenotype.num_inputs if kind == "recurrent" else genotypes.ConvGenotype.num_inputs
-    concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
-    cells = Space.of(kind).cells
-    own = Space.of(kind, nodes, config.get("primitives"), [concat] * len(cells))
-    return _of_alphas(dict(zip(cells, alphas.values(), strict=True)), space or own, f"The search in {path}")

@@ -125,7 +125,8 @@ def tune(config, workdir, out=None):
     add_operations(config.operations_file)
     classification.Data(config)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
-    prior = load_prior(saved if saved.exists() else config.prior)  # the search may have gone on since, or be gone
+    # The search may have gone on since, or be gone.
+    prior = load_prior(saved if saved.exists() else config.prior, say=lambda line: print(line, file=out, flush=True))
     unknown = [name for name in prior.space.operations if name not in OPERATIONS]
     if prior.space.kind != "conv" or unknown:
         what = f"the operation {unknown[0]!r}" if unknown else "a recurrent cell"

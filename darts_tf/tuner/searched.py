@@ -1,0 +1,81 @@
+"""The alphas that a search has found, read from its work directory."""
+
+import json
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from darts_tf.errors import UserError
+from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.training.monitor import verdict
+from darts_tf.training.reporting import read_metrics
+from darts_tf.tuner.space import TYPES, Space
+
+
+def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space, dict[str, np.ndarray]] | None:
+    """Finds the alphas that belong to a search's result.
+
+    They are those of the newest checkpoint, or, where the search was stopped early and its result is the genotype of an
+    earlier epoch, the mixing weights of that epoch.
+
+    Args:
+        path: Of a work directory.
+        say: Is told in one line that it is an earlier epoch.
+
+    Returns:
+        The space of the search, and for each cell `(edges, primitives)` logits; None where there are no alphas but
+        perhaps a genotype.
+
+    Raises:
+        UserError: A file is damaged; one line.
+    """
+    config = _config(path)
+    if not {"primitives", "num_nodes"} <= config.keys():
+        return None  # a training or anything else
+    stopped = None
+    if config.get("early_stop") == "eigenvalue":
+        stopped = verdict(read_metrics(path / "metrics.jsonl"), config.get("epochs", 0))
+    tables = _newest(path) if stopped is None else _of_epoch(path, stopped.epoch)
+    if not tables:
+        return None
+    if stopped is not None:
+        say(
+            f"the search in {path} was stopped early: the prior is the mixing weights after epoch {stopped.epoch}, "
+            "whose genotype is its result"
+        )
+    kind, nodes = "recurrent" if len(tables) == 1 else "conv", config["num_nodes"]
+    first, cells = TYPES[kind].num_inputs, tuple(TYPES[kind].cells)
+    concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
+    space = Space.of(kind, nodes, config["primitives"], [concat] * len(cells))
+    return space, dict(zip(cells, tables, strict=True))
+
+
+def _config(path):
+    try:
+        config = json.loads((path / "config.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
+        ) from error
+    return config if isinstance(config, dict) else {}
+
+
+def _newest(path):
+    """The alphas of the newest checkpoint, in the order of the genotype's cells."""
+    found = Checkpoints(path / "checkpoints", read_only=True).restore()
+    return [] if found is None else [a for name, a in sorted(found.arrays.items()) if name.startswith("alphas/")]
+
+
+def _of_epoch(path, epoch):
+    """The logarithms of an epoch's mixing weights, whose softmax they are; "normal" comes before "reduction"."""
+    tables = []
+    for file in sorted(path.glob(f"alphas/*/epoch_{epoch:03d}.json")):
+        try:
+            weights = np.array(json.loads(file.read_bytes())["mixing_weights"], np.float64)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} cannot be read: {error}. Expected what darts-search writes.") from error
+        tables.append(np.log(np.maximum(weights, np.finfo(np.float32).tiny)))  # a float32 softmax may have zeros
+    return tables
