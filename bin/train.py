@@ -2,6 +2,7 @@
 
 import sys
 
+from darts_tf import scores
 from darts_tf.bin import _flags, _main
 from darts_tf.config import TrainConfig
 from darts_tf.language_config import LanguageTrainConfig
@@ -28,8 +29,8 @@ def train(flag_values):
         return 130
     for which in ("valid", "test"):
         if (value := summary[f"{which}_{summary['metric']}"]) is not None:
-            shown = f"{100 * value:.2f} %" if summary["metric"] == "accuracy" else f"{value:.2f}"
             name = "validation" if which == "valid" else which
+            shown = scores.shown(value, summary["metric"])
             print(f"{name} {summary['metric']} {shown} ({summary['recommended_weights']} weights)")
     print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
     return 0

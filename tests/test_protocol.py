@@ -15,7 +15,7 @@ import pytest
 from absl import flags
 
 from darts_tf import genotype as genotypes
-from darts_tf import presets
+from darts_tf import presets, scores
 from darts_tf.bin import _flags, search, train
 from darts_tf.bin import protocol as binary
 from darts_tf.config import SearchConfig, TrainConfig
@@ -342,4 +342,4 @@ def test_a_real_one_is_stopped_and_goes_on(tmp_path):
         assert (summary["valid_accuracy"], summary["test_accuracy"]) == (each["valid"], each["test"])
     assert found["table"][0]["test_std"] is None and "DARTS" in done.stdout
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "evaluate/search/seed_0" in page and results.shown(found["table"][0]["test_mean"], "accuracy") in page
+    assert "evaluate/search/seed_0" in page and scores.shown(found["table"][0]["test_mean"], "accuracy") in page

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotype as genotypes
+from darts_tf import scores
 from darts_tf.genotype import Genotype
 from darts_tf.protocol import results
 from darts_tf.protocol.runs import Plan
@@ -123,8 +124,8 @@ class _Protocol:
 
     def _select(self, method, trained):
         values = [each["valid"] for each in trained]
-        index = results.best(values, self.better)
-        shown = ", ".join(results.shown(value, self.metric) for value in values)
+        index = scores.best(values, self.better)
+        shown = ", ".join(scores.shown(value, self.metric) for value in values)
         self.say(f"validation {self.metric} of {results.TITLES[method]} cells: {shown}; selected: number {index}")
         return index
 

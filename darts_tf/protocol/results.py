@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from darts_tf.errors import UserError
 from darts_tf.protocol.runs import Run
+from darts_tf.scores import shown
 from darts_tf.training.reporting import read_metrics
 from darts_tf.workdir import WorkDir
 
@@ -72,11 +73,6 @@ def search_seconds(path: pathlib.Path) -> float:
     return round(math.fsum(record["seconds"] for record in read_metrics(WorkDir(path).metrics)), 1)
 
 
-def best(values: list[float], better: str) -> int:
-    """The index of the best value, the first of several equal ones."""
-    return values.index(max(values) if better == "higher" else min(values))
-
-
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
     """What a full training has reached; here, and nowhere else, the test is read."""
     summary = read_summary(directory / run.name)
@@ -119,11 +115,6 @@ def _spread(tests):
     """Mean and standard deviation of a sample, the latter None for a single number."""
     deviation = statistics.stdev(tests) if len(tests) > 1 else None
     return {"test_mean": statistics.fmean(tests), "test_std": deviation, "n": len(tests)}
-
-
-def shown(value: float, metric: str) -> str:
-    """A value for people."""
-    return f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.2f}"
 
 
 def table(result: dict[str, Any]) -> str:

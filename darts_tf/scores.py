@@ -1,0 +1,13 @@
+"""Figures by which networks are compared: which of some is best, and how one is written. No TensorFlow here."""
+
+from collections.abc import Sequence
+
+
+def best(values: Sequence[float], better: str) -> int:
+    """The index of the best value, the first of several equal ones; `better` is `higher` or `lower`."""
+    return values.index(max(values) if better == "higher" else min(values))
+
+
+def shown(value: float, metric: str) -> str:
+    """A value for people; `metric` is `accuracy`, a share, or `perplexity`."""
+    return f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.2f}"
