@@ -53,7 +53,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     """The preset's config with the flags that were given on the command line.
 
     Args:
-        flag_values: Parsed, after `define`.
+        flag_values: Parsed, after `define`; of a field whose flag was removed the preset's value stays.
         default_preset: The preset's name when `--preset` was not given.
         config_classes: The kinds of run.
 
@@ -75,7 +75,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     changes = {
         field.name: tuple(value) if field.type is tuple else value
         for field in dataclasses.fields(config)
-        if (value := flag_values[field.name].value) is not None
+        if field.name in flag_values and (value := flag_values[field.name].value) is not None
     }
     if "unrolled" in flag_values and (unrolled := flag_values["unrolled"].value) is not None:
         order = "second" if unrolled else "first"

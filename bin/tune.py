@@ -5,25 +5,23 @@ import sys
 
 from absl import flags
 
-from darts_tf import presets
 from darts_tf.bin import _flags, _main
-from darts_tf.config import TrainConfig
+from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
 from darts_tf.errors import UserError
-from darts_tf.tune_config import TuneConfig
+from darts_tf.tune_config import Tune, tuning_of
 
-DEFAULT_PRESET = "digits_train"
 OWN = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
 
 
 def define_flags(flag_values):
     """Defines a flag for each field of a training's config, and a tuning's own."""
-    _flags.define(flag_values, (TrainConfig,))
+    _flags.define(flag_values, CONFIGS)
     delattr(flag_values, "genotype")  # each trial has its own
     text = "propose what this makes probable: a search's work directory, a genotype, or alphas as .npz"
     flags.DEFINE_string("search", None, text, flag_values=flag_values)
     flags.DEFINE_enum("prior", None, ["uniform"], "or propose at random: --prior=uniform", flag_values=flag_values)
-    fields = {field.name: field for field in dataclasses.fields(TuneConfig)}
+    fields = {field.name: field for field in dataclasses.fields(Tune)}
     for name, define in OWN.items():
         define(name, fields[name].default, fields[name].metadata["help"], flag_values=flag_values)
 
@@ -36,21 +34,18 @@ def config_from(flag_values):
         raise flags.IllegalFlagValueError(
             f"expected one of --search=... (a work directory, a genotype, an .npz file) and --prior=uniform, got {came}"
         )
-    base = presets.get(flag_values["preset"].value or DEFAULT_PRESET, TrainConfig).config
-    names = [field.name for field in dataclasses.fields(TrainConfig) if field.name != "genotype"]
-    changes = {name: flag_values[name].value for name in (*names, *OWN) if flag_values[name].value is not None}
-    settings = {name: getattr(base, name) for name in names} | changes
+    training = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     try:
-        return TuneConfig(**settings, prior=next(iter(given.values())))
+        return tuning_of(training, prior=next(iter(given.values())), **{name: flag_values[name].value for name in OWN})
     except UserError as error:
         raise flags.IllegalFlagValueError(f"--{error}") from error
 
 
 def tune(flag_values):
-    """Trains genotypes from scratch, the most probable first, and keeps the best on validation images.
+    """Trains genotypes from scratch, the most probable first, and keeps the best on validation data.
 
     With --search it proposes what a search, a genotype or alphas make probable; with --prior=uniform at random, the
-    baseline. An interrupted tuning goes on with the same command.
+    baseline. --preset says whether images or texts are trained on. An interrupted tuning goes on with the same command.
     """
     config = config_from(flag_values)
     workdir = flag_values["workdir"].value or "runs/tune"

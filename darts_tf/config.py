@@ -213,11 +213,16 @@ class SearchConfig(ImageRun, Search):
 class TrainConfig(ImageRun):
     """One training of a derived network; the defaults are the CIFAR-10 evaluation of the original code.
 
+    Attributes:
+        cell: The kind of its genotype.
+        metric: What networks are compared by, where `better` is `higher` or `lower`.
+
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `cnn/train.py` of quark0/darts at f276dd3.
     """
 
     kind = "train"
     binary = "darts-train"
+    cell, metric, better = "conv", "accuracy", "higher"
 
     epochs: int = changed(Run, "epochs", 600)
     batch_size: int = changed(Run, "batch_size", 96)

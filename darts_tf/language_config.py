@@ -65,11 +65,14 @@ class LanguageSearchConfig(LanguageRun, Search):
 class LanguageTrainConfig(LanguageRun):
     """One training of a derived recurrent cell; the defaults are the Penn Treebank evaluation of the original code.
 
+    Attributes: See `config.TrainConfig`.
+
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `rnn/train.py` of quark0/darts at f276dd3.
     """
 
     kind = "language_train"
     binary = "darts-train"
+    cell, metric, better = "recurrent", "perplexity", "lower"
 
     epochs: int = changed(Run, "epochs", 8000)
     seed: int = changed(Run, "seed", 1267)

@@ -1,22 +1,23 @@
 """A tuning's settings: those of the training that all its trials share, and of its proposals. No TensorFlow here."""
 
 import dataclasses
+from typing import ClassVar
 
 from darts_tf.config import TrainConfig
-from darts_tf.config_fields import above, at_least, changed, field
+from darts_tf.config_fields import Config, above, at_least, changed, field
+from darts_tf.language_config import LanguageTrainConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TuneConfig(TrainConfig):
-    """One tuning: trials that each train a proposed genotype by the settings of a `TrainConfig`.
+class Tune(Config):
+    """What a tuning of any kind has beside a training's settings: trials, and where their genotypes come from.
 
-    Its `genotype` stays empty: each trial has its own.
+    Attributes:
+        trained: What each trial is a run of.
     """
 
-    kind = "tune"
     binary = "darts-tune"
-
-    genotype: str = changed(TrainConfig, "genotype", "")
+    trained: ClassVar[type[Config]]
 
     prior: str = field(
         "uniform", "where proposals come from: uniform, a search's work directory, a genotype, or alphas as .npz"
@@ -36,13 +37,58 @@ class TuneConfig(TrainConfig):
             self.genotype != "",
             f"genotype must be empty, since each trial has its own. Received: genotype={self.genotype}",
         )
+
+    @property
+    def objective(self) -> str:
+        """What trials are chosen by, as their summaries call it: of validation data, never of test data."""
+        return f"valid_{self.metric}"
+
+    def training(self, genotype: str) -> Config:
+        """Returns the settings of a trial's training."""
+        shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(self.trained)}
+        return self.trained(**{**shared, "genotype": genotype})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig(TrainConfig, Tune):
+    """One tuning on images."""
+
+    kind = "tune"
+    binary = Tune.binary
+    trained = TrainConfig
+
+    genotype: str = changed(TrainConfig, "genotype", "")
+
+    def _check_together(self) -> None:
+        super()._check_together()
         self._refuse(
             self.train_portion == 1,
             "train_portion must be below 1: trials are chosen by images that are kept apart, never by test images. "
             "Received: train_portion=1.0",
         )
 
-    def training(self, genotype: str) -> TrainConfig:
-        """Returns the settings of a trial's training."""
-        shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(TrainConfig)}
-        return TrainConfig(**{**shared, "genotype": genotype})
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageTuneConfig(LanguageTrainConfig, Tune):
+    """One tuning on a text."""
+
+    kind = "language_tune"
+    binary = Tune.binary
+    trained = LanguageTrainConfig
+
+    genotype: str = changed(LanguageTrainConfig, "genotype", "")
+
+
+def tuning_of(training: TrainConfig | LanguageTrainConfig, **own) -> TuneConfig | LanguageTuneConfig:
+    """The tuning whose trials are trained by some settings.
+
+    Args:
+        training: The settings; their genotype does not count.
+        **own: Fields of `Tune`.
+
+    Raises:
+        UserError: As `Config`.
+    """
+    kind = LanguageTuneConfig if isinstance(training, LanguageTrainConfig) else TuneConfig
+    shared = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}
+    return kind(**{**shared, "genotype": "", **own})

@@ -33,7 +33,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "presets": {"config", "language_config", "protocol_config"},
     "protocol_config": {"config_fields"},
     "protocol.protocol": {"report.page", "tuner.prior", "tuner.proposals", "tuner.space"},
-    "tune_config": {"config", "config_fields"},
+    "tune_config": {"config", "config_fields", "language_config"},
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},

@@ -80,10 +80,10 @@ def test_commands_have_flags_that_exist(command):
     values.set_gnu_getopt(True)
     BINARIES[name].define_flags(values)
     values([name, *arguments])
-    if hasattr(BINARIES[name], "CONFIGS"):
-        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, BINARIES[name].CONFIGS)
-    elif name == "darts-tune":
+    if name == "darts-tune":
         tune.config_from(values)
+    elif hasattr(BINARIES[name], "CONFIGS"):
+        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, BINARIES[name].CONFIGS)
 
 
 def test_every_flag_that_is_named_exists():

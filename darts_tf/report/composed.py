@@ -9,16 +9,17 @@ from darts_tf.report.tables import facts, show, table
 def tuning(found: Run) -> list[Html | None]:
     """Returns the table of a tuning's trials and its best genotype."""
     trials = found.summary.get("trials") or []
+    metric = str(found.summary.get("metric", "accuracy"))  # older ones do not say it
     best = found.summary.get("best") or {}
     rows = [
         [f"trial {trial.get('trial')}", trial.get("status", "–")]
-        + [show(key, trial.get(key)) for key in ("valid_accuracy", "parameters", "seconds")]
+        + [show(key, trial.get(key)) for key in (f"valid_{metric}", "parameters", "seconds")]
         + [trial.get("message", "")]
         for trial in trials
     ]
     marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
     said = any(trial.get("message") for trial in trials)
-    headings = ["trial", "status", "validation accuracy", "weights", "time", "message"]
+    headings = ["trial", "status", f"validation {metric}", "weights", "time", "message"]
     parts = [facts([(key, found.config.get(key)) for key in ("prior", "trials", "minutes", "temperature", "refine")])]
     parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
     if not trials:

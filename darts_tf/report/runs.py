@@ -13,7 +13,7 @@ from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.training.reporting import read_metrics
 
-PROTOCOL, TUNE = "protocol", "tune"
+PROTOCOL, TUNINGS = "protocol", ("tune", "language_tune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read(path: pathlib.Path, name: str) -> Run:
     for folder in sorted(path.glob("alphas/*")):
         if found := [(n, _json(file)) for n, file in _by_epoch(folder) if n in epochs]:
             run.weights[folder.name] = _weights(found, folder)
-    if run.kind == TUNE:
+    if run.kind in TUNINGS:
         run.parts = [part(each, f"trial {int(each.name) + 1}") for each in sorted(path.glob("trials/[0-9]*"))]
     return run
 

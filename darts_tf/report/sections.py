@@ -30,7 +30,7 @@ def run(found: runs.Run, heading: bool = True) -> Html:
     parts = [tag("h2", f"{found.name}: {found.kind}") if heading else None]
     if found.problem:
         return join(*parts, tag("p", found.problem, class_="note"))
-    special = {runs.PROTOCOL: composed.protocol, runs.TUNE: composed.tuning}.get(found.kind)
+    special = {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
     parts += special(found) if special else _single(found)
     if found.parts:
         parts += [tag("h3", "Every run"), comparison(found.parts)]

@@ -213,7 +213,7 @@ def train(config, workdir, out=None, tensorboard=None):
         UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     shared = distribution.of(config)
-    genotype = genotypes.load(config.genotype, "conv")
+    genotype = genotypes.load(config.genotype, config.cell)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
     data = Data(config)
     watched = data.watched[0]
@@ -285,8 +285,8 @@ def summary_of(task, history) -> dict:
     chosen = found[recommended]
     test = chosen.get("test_accuracy") if watched == "validation" else chosen["accuracy"]
     return {
-        "metric": "accuracy",
-        "better": "higher",
+        "metric": task.config.metric,
+        "better": task.config.better,
         "parameters": task.network.parameters,
         "macs": task.network.macs(),
         "image_shape": list(dataset.image_shape),

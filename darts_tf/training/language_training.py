@@ -45,6 +45,24 @@ def triggers(losses: list[float], nonmono: int) -> bool:
     return bool(nonmono) and len(before) > nonmono and last > min(before[:-nonmono])
 
 
+class Data(TextData):
+    """The text of a training, with windows of many lengths.
+
+    Args:
+        config: A `LanguageTrainConfig`.
+
+    Attributes:
+        test: Rows of the test text, `(steps, test_batch_size)`.
+
+    Raises:
+        UserError: See `TextData`.
+    """
+
+    def __init__(self, config):
+        super().__init__(config, config.bptt_deviation)
+        self.test = windows.rows(self.corpus.test, config.test_batch_size, config.bptt, "the test text")
+
+
 class LanguageTrainTask:
     """One training as the loop sees it, see `loop.Task`.
 
@@ -54,7 +72,7 @@ class LanguageTrainTask:
 
     Args:
         config: A `LanguageTrainConfig`.
-        data: A `TextData`.
+        data: A `Data`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
         distribution: See `step.in_parts`.
@@ -184,10 +202,9 @@ def train(config, workdir, out=None, tensorboard=None):
         UserError: Bad settings, genotype, text or work directory, a full disk, or a loss that is not finite; one line.
     """
     shared = distribution.of(config)
-    genotype = genotypes.load(config.genotype, "recurrent")
+    genotype = genotypes.load(config.genotype, config.cell)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
-    data = TextData(config, config.bptt_deviation)
-    test = windows.rows(data.corpus.test, config.test_batch_size, config.bptt, "the test text")
+    data = Data(config)
     corpus, total = data.corpus, sum(data.epoch_steps)
 
     def build(directory, reporter):
@@ -208,18 +225,17 @@ def train(config, workdir, out=None, tensorboard=None):
             return None
         task.save("last")
         with reporter.working("testing", "tested"):
-            summary = summary_of(task, loop.history, test)
+            summary = summary_of(task, loop.history)
         write_json(directory.path / "summary.json", summary)
     return summary
 
 
-def summary_of(task, history, test) -> dict:
+def summary_of(task, history) -> dict:
     """Says what a finished run found.
 
     Args:
         task: Of the run.
         history: The records of all epochs.
-        test: Rows of the test text.
 
     Returns:
         `metric` and `better`: which way it is compared; `parameters`, `vocabulary`, `epochs`, `seconds` of all epochs,
@@ -227,6 +243,7 @@ def summary_of(task, history, test) -> dict:
         `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per character where asked;
         `valid_perplexity` and `test_perplexity` are those of the recommended weights.
     """
+    test = task.data.test
     tested = {"last": task.evaluate(test)}
     records = {"best": min(history, key=lambda record: record["valid_loss"]), "last": history[-1]}
     if records["best"] is records["last"]:
@@ -241,8 +258,8 @@ def summary_of(task, history, test) -> dict:
         for which, record in records.items()
     }
     return {
-        "metric": "perplexity",
-        "better": "lower",
+        "metric": task.config.metric,
+        "better": task.config.better,
         "parameters": task.network.parameters,
         "vocabulary": task.network.vocabulary_size,
         "epochs": task.config.epochs,

@@ -39,5 +39,17 @@ def train(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: As `search`, or a bad genotype.
     """
-    library = language_training if isinstance(config, LanguageTrainConfig) else classification
-    return library.train(config, workdir, out, tensorboard)
+    return _training(config).train(config, workdir, out, tensorboard)
+
+
+def load_data(config):
+    """Loads what `train` trains on, a `Data` of either kind.
+
+    Raises:
+        UserError: The data are missing or bad; one line.
+    """
+    return _training(config).Data(config)
+
+
+def _training(config):
+    return language_training if isinstance(config, LanguageTrainConfig) else classification

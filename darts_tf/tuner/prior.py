@@ -56,7 +56,9 @@ class Prior:
         write_atomically(path, buffer.getvalue())
 
 
-def load_prior(source=None, space: Space | None = None, say: Callable[[str], None] = print) -> Prior:
+def load_prior(
+    source=None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = print
+) -> Prior:
     """Finds a prior.
 
     Args:
@@ -65,6 +67,8 @@ def load_prior(source=None, space: Space | None = None, say: Callable[[str], Non
             its neighbours; the path of an `.npz` file with alphas; alphas by cell,
             `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`.
         space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
+        kind: `"conv"` or `"recurrent"` where only that kind of cell will do; for None any, and image cells where the
+            source does not say.
         say: Is told where the prior is not what a search ended with.
 
     Raises:
@@ -73,17 +77,22 @@ def load_prior(source=None, space: Space | None = None, say: Callable[[str], Non
     if isinstance(source, Prior):
         found = source
     elif source is None or (isinstance(source, str) and source == "uniform"):
-        found = _uniform(space or Space.of())
+        found = _uniform(space or Space.of(kind or "conv"))
     elif isinstance(source, Genotype):
         found = _of_genotype(source, space)
     elif isinstance(source, Mapping):
         found = _of_alphas(source, space, "the prior")
     elif isinstance(source, str | os.PathLike):
-        found = _of_path(source, space, say)
+        found = _of_path(source, space, kind, say)
     else:
         raise UserError(
             "A prior is a work directory, a genotype, alphas by cell, or None for uniform. "
             f"Received: {type(source).__name__}."
+        )
+    if kind not in (None, found.space.kind):
+        raise UserError(
+            f"The prior has cells of another kind. Expected {kind} ones, which are what the settings train; choose "
+            f"another --preset, or another prior. Received: {found.space.kind} ones from {source}."
         )
     if space is not None and found.space != space:
         raise UserError(f"The prior does not fit the space. Expected {space}. Received: {found.space}.")
@@ -130,7 +139,7 @@ def _of_alphas(alphas, space, where):
     return Prior(space, alphas, _no_edges(space), first)
 
 
-def _of_path(source, space, say):
+def _of_path(source, space, kind, say):
     path = pathlib.Path(source).expanduser()
     try:
         is_directory, is_archive = path.is_dir(), path.suffix == ".npz"
@@ -141,7 +150,7 @@ def _of_path(source, space, say):
     if is_directory and (found := found_alphas(path, say)):
         own, alphas = found
         return _of_alphas(alphas, space or own, f"The search in {path}")
-    return _of_genotype(genotypes.load(source), space)
+    return _of_genotype(genotypes.load(source, kind), space)
 
 
 def _of_archive(path, space):

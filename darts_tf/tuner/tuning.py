@@ -10,9 +10,11 @@ import keras
 import keras_tuner
 
 from darts_tf import genotype as genotypes
+from darts_tf import scores
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.errors import UserError
-from darts_tf.training import classification
+from darts_tf.recurrent.cells import ACTIVATIONS
+from darts_tf.training import run
 from darts_tf.training.drawing import draw
 from darts_tf.training.own_operations import add_operations
 from darts_tf.tuner.oracle import DartsOracle
@@ -20,7 +22,8 @@ from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.space import genotype_from
 from darts_tf.workdir import WorkDir, write_json
 
-OBJECTIVE = "valid_accuracy"
+DIRECTIONS = {"higher": "max", "lower": "min"}
+KNOWN = {"conv": OPERATIONS, "recurrent": ACTIVATIONS}
 
 
 @contextlib.contextmanager
@@ -93,11 +96,12 @@ class _Tuner(keras_tuner.Tuner):
         genotype = genotype_from(trial.hyperparameters)
         print(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", file=self.out, flush=True)
         path = self.trials_directory / f"{number:03d}"
-        summary = classification.train(self.config.training(genotype.to_text()), path, self.out)
+        summary = run.train(self.config.training(genotype.to_text()), path, self.out)
         if summary is None:
             raise KeyboardInterrupt
         taken = max(time.monotonic() - begin, summary["seconds"])  # the latter where it was interrupted
-        return {OBJECTIVE: summary[OBJECTIVE], "parameters": summary["parameters"], "seconds": taken}
+        objective = self.config.objective
+        return {objective: summary[objective], "parameters": summary["parameters"], "seconds": taken}
 
 
 def tune(config, workdir, out=None):
@@ -105,40 +109,47 @@ def tune(config, workdir, out=None):
 
     Leaves `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `tuner/` (keras-tuner's state),
     `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`. The trial with the best
-    validation accuracy is the best; test images take no part.
+    accuracy or perplexity on validation data is the best; test data take no part.
 
     Args:
-        config: A `TuneConfig`.
+        config: A `TuneConfig` or a `LanguageTuneConfig`.
         workdir: Path of the work directory.
         out: Where progress goes, standard output unless given.
 
     Returns:
-        What `summary.json` holds: `trials` in the order of their starts, each with `trial`, `status`, `genotype`,
-        `valid_accuracy`, `parameters`, `seconds`, `workdir` and, of a failed one, `message`; `best`, one of them or
-        None; `stopped_because`, None after all trials. Or None when it was interrupted: the same call goes on.
+        What `summary.json` holds: `metric` and `better`, which way trials are compared; `trials` in the order of their
+        starts, each with `trial`, `status`, `genotype`, `valid_accuracy` or `valid_perplexity`, `parameters`,
+        `seconds`, `workdir` and, of a failed one, `message`; `best`, one of them or None; `stopped_because`, None after
+        all trials. Or None when it was interrupted: the same call goes on.
 
     Raises:
         UserError: Bad settings, prior, data or work directory, or too many trials in a row that failed; one line.
     """
     out = out or sys.stdout
+
+    def say(line):
+        print(line, file=out, flush=True)
+
     directory = WorkDir(workdir)
-    add_operations(config.operations_file)
-    classification.Data(config)  # what is wrong with the data is not a trial's fault
+    run.load_data(config)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
     # The search may have gone on since, or be gone.
-    prior = load_prior(saved if saved.exists() else config.prior, say=lambda line: print(line, file=out, flush=True))
-    unknown = [name for name in prior.space.operations if name not in OPERATIONS]
-    if prior.space.kind != "conv" or unknown:
-        what = f"the operation {unknown[0]!r}" if unknown else "a recurrent cell"
-        raise UserError(f"darts-tune trains image networks of known operations. Received a prior with {what}.")
+    prior = load_prior(saved if saved.exists() else config.prior, kind=config.cell, say=say)
+    add_operations(getattr(config, "operations_file", ""))
+    for name in prior.space.operations:
+        if name not in KNOWN[config.cell]:
+            raise UserError(
+                f"The prior has an operation that is not known. Expected {', '.join(KNOWN[config.cell])}. "
+                f"Received: {name!r}."
+            )
     with directory:
         for change in directory.open_for(config, ("plots",)):  # the others are the trials'
-            print(f"changed since the last start: {change}", file=out, flush=True)
+            say(f"changed since the last start: {change}")
         prior.save(saved)
         oracle = _Oracle(
             config.minutes,
             prior=prior,
-            objective=keras_tuner.Objective(OBJECTIVE, "max"),
+            objective=keras_tuner.Objective(config.objective, DIRECTIONS[config.better]),
             max_trials=config.trials,
             seed=config.seed,
             temperature=config.temperature,
@@ -151,31 +162,31 @@ def tune(config, workdir, out=None):
             with _no_advice_on_retracing():
                 tuner.search()
         except KeyboardInterrupt:
-            print("stopped; the same command goes on", file=out, flush=True)
+            say("stopped; the same command goes on")
             return None
         except RuntimeError as error:
             if oracle.stopped_because is None:
                 raise
             failure = error
-        summary = _summary(oracle, directory.path)
+        summary = _summary(oracle, config)
         write_json(directory.path / "summary.json", summary)
         if summary["best"]:
             best = genotypes.from_json(summary["best"]["genotype"])
             genotypes.save(best, directory.path / "genotype.json")
-            draw(best, directory.plots, lambda line: print(line, file=out, flush=True))
+            draw(best, directory.plots, say)
     if failure is not None:
         raise UserError(f"{failure}. The same command goes on when it is mended.") from failure
     return summary
 
 
-def _summary(oracle, path):
-    trials = []
+def _summary(oracle, config):
+    objective, trials = config.objective, []
     for name in oracle.start_order:
         trial = oracle.trials[name]
         lines = (trial.message or "").strip().splitlines()
         found = {
             each: trial.metrics.get_last_value(each) if trial.metrics.exists(each) else None
-            for each in (OBJECTIVE, "parameters", "seconds")
+            for each in (objective, "parameters", "seconds")
         }
         if found["parameters"] is not None:
             found["parameters"] = int(found["parameters"])  # keras-tuner keeps floats
@@ -185,22 +196,24 @@ def _summary(oracle, path):
             | ({"message": lines[-1]} if lines else {})
         )
     done = [trial for trial in trials if trial["status"] == "completed"]
-    best = max(done, key=lambda trial: trial[OBJECTIVE], default=None)
-    return {"best": best, "trials": trials, "stopped_because": oracle.stopped_because}
+    best = done[scores.best([trial[objective] for trial in done], config.better)] if done else None
+    found = {"best": best, "trials": trials, "stopped_because": oracle.stopped_because}
+    return {"metric": config.metric, "better": config.better, **found}
 
 
 def table(summary) -> str:
     """Returns the trials as lines of text, the best one marked."""
-    lines = ["trial  validation accuracy     weights  seconds"]
+    metric = summary["metric"]
+    heading = f"validation {metric}"
+    lines = [f"trial  {heading}     weights  seconds"]
     for trial in summary["trials"]:
         start = f"{trial['trial']:5d}  "
         if trial["status"] != "completed":
             lines.append(f"{start}{trial['status']}: {trial.get('message', '')}".rstrip(": "))
             continue
+        value = scores.shown(trial[f"valid_{metric}"], metric).rjust(len(heading))
         mark = " *" if trial == summary["best"] else ""
-        lines.append(
-            f"{start}{100 * trial[OBJECTIVE]:17.2f} %{trial['parameters']:12,.0f}{trial['seconds']:9.0f}{mark}"
-        )
+        lines.append(f"{start}{value}{trial['parameters']:12,.0f}{trial['seconds']:9.0f}{mark}")
     if summary["stopped_because"]:
         lines.append(f"no further trials: {summary['stopped_because']}")
     return "\n".join(lines)
