@@ -4,6 +4,7 @@ A supernet is anything with `weight_variables`, `arch_variables`, `state_variabl
 `stateless(weights, alphas, inputs) -> (logits, statistics)` and `moved_state(state, statistics) -> state`.
 """
 
+import contextlib
 import functools
 import itertools
 import math
@@ -13,6 +14,7 @@ import tensorflow as tf
 from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.optimizers import assign, clip_by_global_norm
+from darts_tf.precision import Precision, scale, unscale
 
 
 def values(variables) -> list:
@@ -79,39 +81,56 @@ class SupernetLoss:
         joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
         accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
+        precision: A `precision.Precision`; float32 for None.
     """
 
-    def __init__(self, supernet, loss=cross_entropy, trace=None, joint=False, strict=True, accumulation=None):
+    def __init__(
+        self,
+        supernet,
+        loss=cross_entropy,
+        trace=None,
+        joint=False,
+        strict=True,
+        accumulation=None,
+        precision=None,
+    ):
         self.supernet, self.accumulation = supernet, accumulation
+        self.precision = precision or Precision()
+        self.precision.check(supernet.weight_variables)
         self.strict = strict
         self.loss = loss
         self.joint = joint
-        self.trace = trace or (lambda function: function)
+        self.trace = self.precision.scaled(trace or (lambda function: function))
         self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
         self.gradients = functools.cache(self._gradients)
         self.mixed_product = functools.cache(self._mixed_product)
         self.hessian_product = functools.cache(self._hessian_product)
 
-    def _forward(self, weights, alphas, inputs, labels):
-        logits, statistics = self.supernet.stateless(weights, alphas, inputs)
+    def _forward(self, weights, alphas, inputs, labels, wide=False):
+        with contextlib.nullcontext() if wide else self.precision.computing():
+            logits, statistics = self.supernet.stateless(weights, alphas, inputs)
         return self.loss(logits, labels), logits, statistics
 
-    def _gradients(self, wrt, with_statistics):
-        """Returns a function `(weights, alphas, inputs, labels) -> (loss, logits, statistics, gradients)`."""
+    def _gradients(self, wrt, with_statistics, wide=False):
+        """Returns a function `(weights, alphas, inputs, labels) -> (loss, logits, statistics, gradients)`.
 
-        def function(weights, alphas, inputs, labels):
+        With `wide` it computes in the variables' type, whatever the precision.
+        """
+
+        def function(weights, alphas, inputs, labels, factor):
             aside = []
 
             def loss_of(weights, alphas):
-                loss, logits, statistics = self._forward(weights, alphas, inputs, labels)
+                loss, logits, statistics = self._forward(weights, alphas, inputs, labels, wide)
                 aside.extend([logits, self.state.pack(statistics) if with_statistics else []])
-                return loss
+                return scale(loss, factor)
 
             loss, *gradients = bilevel.Objective(loss_of, self.strict).gradients(
                 self.weights.unpack(weights), alphas, wrt
             )
             pairs = zip(wrt, gradients, strict=True)
-            return loss, *aside, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
+            gradients = [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
+            return unscale(loss, factor), *aside, unscale(gradients, factor)
 
         function = self.trace(function)
         if self.accumulation is None:
@@ -128,18 +147,19 @@ class SupernetLoss:
     def _mixed_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector) -> products`, see `Objective.mixed_product`."""
 
-        def function(weights, alphas, inputs, labels, vector):
-            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
-            return objective.mixed_product(self.weights.unpack(weights), alphas, self.weights.unpack(vector))
+        def function(weights, alphas, inputs, labels, vector, factor):
+            objective = bilevel.Objective(lambda w, a: scale(self._forward(w, a, inputs, labels)[0], factor))
+            products = objective.mixed_product(self.weights.unpack(weights), alphas, self.weights.unpack(vector))
+            return unscale(products, factor)
 
         return self._product(function)
 
     def _hessian_product(self):
         """Returns a function `(weights, alphas, inputs, labels, vector)`, see `Objective.hessian_product`."""
 
-        def function(weights, alphas, inputs, labels, vector):
-            objective = bilevel.Objective(lambda w, a: self._forward(w, a, inputs, labels)[0])
-            return objective.hessian_product(self.weights.unpack(weights), alphas, vector)
+        def function(weights, alphas, inputs, labels, vector, factor):
+            objective = bilevel.Objective(lambda w, a: scale(self._forward(w, a, inputs, labels)[0], factor))
+            return unscale(objective.hessian_product(self.weights.unpack(weights), alphas, vector), factor)
 
         return self._product(function)
 
@@ -175,16 +195,24 @@ class BatchObjective(bilevel.Objective):
         passes = itertools.count()
         self._batch = (lambda: batch(next(passes))) if callable(batch) else (lambda: batch)
 
-    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
-        """See `Objective.gradients`."""
+    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), wide=False):
+        """See `Objective.gradients`; with `wide` in the variables' type."""
         # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
-        function = self.functions.gradients(traced, self.state is not None or WEIGHTS in wrt)
+        function = self.functions.gradients(traced, self.state is not None or WEIGHTS in wrt, wide)
         loss, self.logits, statistics, gradients = function(weights, alphas, *self._batch())
         gradients = [gradients[traced.index(name)] for name in wrt]
         if self.state is not None:
             self.state = self.functions.supernet.moved_state(self.state, statistics)
         return loss, *gradients
+
+    def probe(self, weights, alphas):
+        """See `Objective.probe`; not in the narrow type of other passes.
+
+        The probes' weights differ by less than the rounding of a bfloat16 kernel, and so would little but rounding be
+        left of the difference of their gradients.
+        """
+        return self.gradients(weights, alphas, (ALPHAS,), wide=self.functions.precision.narrow is not None)[1]
 
     def mixed_product(self, weights, alphas, vector):
         """See `Objective.mixed_product`."""

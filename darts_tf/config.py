@@ -41,6 +41,11 @@ class Run(Config):
         "parts that a batch is computed in, one after the other, for want of memory; batch norm sees the parts",
         at_least(1),
     )
+    precision: str = field(
+        "float32",
+        "type of activations and products; variables, statistics, loss and optimisers stay float32",
+        one_of("float32", "bfloat16", "float16"),
+    )
     weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
     seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))

@@ -12,6 +12,8 @@ MODULES = {  # the others at the top: layer 0
     "optimizers": 1,
     "bilevel": 1,
     "accumulation": 1,
+    "loss_scale": 1,
+    "precision": 1,
     "graph": 1,
     "runtime": 1,
     "architect": 3,
@@ -36,6 +38,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},
+    "precision": {"loss_scale"},
     "interop": {"interop_recurrent"},
 }
 

@@ -51,7 +51,7 @@ class BatchNorm(keras.layers.Layer):
     """
 
     def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.channels, self.affine, self.repeats, self.folded = channels, affine, repeats, False
         self.gamma = self.beta = None
         if affine:

@@ -13,6 +13,7 @@ from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.loss_scale import reported
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
@@ -146,7 +147,8 @@ class TrainTask:
         def step(batch, number, now):
             return self.step(batch, *now, tf.stack([tf.constant(self.config.seed, tf.int64), number]))
 
-        run = steps_in_graph(step, ["loss", "correct", "gradient_norm"], self.config.jit_compile)
+        names = ["loss", "correct", "gradient_norm", *reported(self.config.precision)]
+        run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             run.get_concrete_function(self.iterators, tf.constant(1), now)
         return run

@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.errors import UserError
+from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
@@ -93,6 +94,7 @@ class LanguageSearchTask(Searching):
             return self.step(train_piece, valid_piece, number, rate, moves)
 
         names = ["loss", "nats", "length", "gradient_norm"] + (["valid_loss"] if moves else [])
+        names += reported(self.config.precision)
         loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             loop.get_concrete_function(iterators, tf.constant(1), rate)

@@ -4,11 +4,12 @@ import tensorflow as tf
 
 from darts_tf.architect import SupernetLoss, VirtualStep, cross_entropy
 from darts_tf.data.windows import DRAWN, START
+from darts_tf.loss_scale import undone_on_overflow
 from darts_tf.optimizers import ASGD, SGD
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, Outputs
-from darts_tf.training.step import BilevelStep, WeightStep, in_parts, traced
+from darts_tf.training.step import BilevelStep, WeightStep, in_parts, kept_small, scale_of, traced
 
 # Where the rows of a batch lie, see `Accumulation`: all rows share the dropped words of the vocabulary.
 BATCH = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
@@ -120,6 +121,7 @@ class LanguageSearchStep(BilevelStep):
         """Everything a step writes, by name: what a checkpoint has to hold."""
         return super().variables | {"hidden": [self.train.state, self.valid.state]}
 
+    @undone_on_overflow
     def __call__(self, train_piece, valid_piece, number, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
 
@@ -173,9 +175,14 @@ class LanguageTrainStep:
         self.text = Text(network, config, config.batch_size)
         parts = in_parts(config, BATCH, OUTPUTS)
         functions = SupernetLoss(
-            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
+            network,
+            self.loss,
+            None if config.jit_compile else trace,
+            strict=False,
+            accumulation=parts,
+            **kept_small(config),
         )
-        weights = functions.weights.pack(network.weight_variables)
+        self.functions, weights = functions, functions.weights.pack(network.weight_variables)
         self.sgd, self.averaged = SGD(weights, 0.0, config.weight_decay), ASGD(weights, config.weight_decay)
         self.packing = functions.weights
         self.steps = {
@@ -190,13 +197,14 @@ class LanguageTrainStep:
             "weights": self.network.weight_variables,
             "hidden": [self.text.state],
             "averages": self.averaged.variables,
-        }
+        } | scale_of(self.functions)
 
     @property
     def averages(self) -> list:
         """The averaged weights, in the order of `network.weight_variables`."""
         return self.packing.unpack([a.value() for a in self.averaged.averages])
 
+    @undone_on_overflow
     def __call__(self, piece, rate, seed, averaging: bool) -> dict:
         """Takes one step.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
+from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
 from darts_tf.training.drawing import draw
@@ -102,7 +103,8 @@ class LanguageTrainTask:
             rate, seed = now
             return self.step(piece, rate, tf.stack([seed, number]), averaging)
 
-        loop = steps_in_graph(step, ["loss", "nats", "length", "gradient_norm"], self.config.jit_compile)
+        names = ["loss", "nats", "length", "gradient_norm", *reported(self.config.precision)]
+        loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             loop.get_concrete_function(iterators, tf.constant(1), now)
         return loop

@@ -10,6 +10,7 @@ from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.loss_scale import reported
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -118,6 +119,7 @@ class SearchTask(Searching):
             return self.step(train_batch, valid_batch, rate, moves)
 
         names = ["loss", "correct", "gradient_norm"] + (["valid_loss"] if moves else [])
+        names += reported(self.config.precision)
         run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             run.get_concrete_function(self.iterators, tf.constant(1), rate)

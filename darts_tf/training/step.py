@@ -5,7 +5,9 @@ import tensorflow as tf
 from darts_tf.accumulation import Accumulation
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, cross_entropy, values
 from darts_tf.bilevel import WEIGHTS
+from darts_tf.loss_scale import GROUP, undone_on_overflow
 from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
+from darts_tf.precision import Precision
 
 
 def traced(function):
@@ -16,6 +18,17 @@ def traced(function):
 def in_parts(config, batch, outputs) -> Accumulation | None:
     """Returns how a config's batches are computed in parts, see `Accumulation`; None where they are not."""
     return Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None
+
+
+def kept_small(config) -> dict:
+    """Returns the arguments of `SupernetLoss` that decide in which type a config's passes compute."""
+    return {"precision": Precision(config.precision)}
+
+
+def scale_of(functions) -> dict[str, list]:
+    """Returns the variables of a `SupernetLoss`' loss scale, by name; none where it has none."""
+    scale = functions.precision.loss_scale
+    return {} if scale is None else {GROUP: scale.variables}
 
 
 class WeightStep:
@@ -70,7 +83,9 @@ class BilevelStep:
     def __init__(self, supernet, config, loss, accumulation, momentum, virtual_step=None, trace=traced):
         self.supernet, self.config = supernet, config
         trace, joint = None if config.jit_compile else trace, config.order == "second"
-        self.functions = functions = SupernetLoss(supernet, loss, trace, joint, accumulation=accumulation)
+        self.functions = functions = SupernetLoss(
+            supernet, loss, trace, joint, accumulation=accumulation, **kept_small(config)
+        )
         weights = functions.weights.pack(supernet.weight_variables)
         self.weight_optimizer = SGD(weights, momentum, config.weight_decay)
         self.alpha_optimizer = Adam(
@@ -103,7 +118,7 @@ class BilevelStep:
             "state": net.state_variables,
             "weight_optimizer": self.weight_optimizer.variables,
             "alpha_optimizer": self.alpha_optimizer.variables,
-        }
+        } | scale_of(self.functions)
 
 
 class SearchStep(BilevelStep):
@@ -118,6 +133,7 @@ class SearchStep(BilevelStep):
     def __init__(self, supernet, config, trace=traced):
         super().__init__(supernet, config, cross_entropy, in_parts(config, (0, 0), 0), config.momentum, trace=trace)
 
+    @undone_on_overflow
     def __call__(self, train_batch, valid_batch, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
 
@@ -152,9 +168,14 @@ class TrainStep:
         self.network, self.config = network, config
         parts = in_parts(config, ((0, 1), 0), (0, 0))
         functions = SupernetLoss(
-            network, self.loss, None if config.jit_compile else trace, strict=False, accumulation=parts
+            network,
+            self.loss,
+            None if config.jit_compile else trace,
+            strict=False,
+            accumulation=parts,
+            **kept_small(config),
         )
-        weights = functions.weights.pack(network.weight_variables)
+        self.functions, weights = functions, functions.weights.pack(network.weight_variables)
         self.optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)
 
@@ -166,7 +187,7 @@ class TrainStep:
             "weights": net.weight_variables,
             "state": net.state_variables,
             "weight_optimizer": self.optimizer.variables,
-        }
+        } | scale_of(self.functions)
 
     def loss(self, outputs, labels):
         """Returns the loss of `(logits, auxiliary logits or None)`."""
@@ -176,6 +197,7 @@ class TrainStep:
             return loss
         return loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels, self.config.label_smoothing)
 
+    @undone_on_overflow
     def __call__(self, batch, rate, drop_probability, seed) -> dict:
         """Takes one step.
 
