@@ -15,6 +15,7 @@ from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.optimizers import assign, clip_by_global_norm
 from darts_tf.precision import Precision, scale, unscale
+from darts_tf.recomputation import recomputing
 
 
 def values(variables) -> list:
@@ -82,6 +83,8 @@ class SupernetLoss:
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
         accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
         precision: A `precision.Precision`; float32 for None.
+        recompute: A mode of `recomputation`; None keeps what the backward pass needs. A weight that the loss does not
+            depend on goes unnoticed with one.
     """
 
     def __init__(
@@ -93,8 +96,9 @@ class SupernetLoss:
         strict=True,
         accumulation=None,
         precision=None,
+        recompute=None,
     ):
-        self.supernet, self.accumulation = supernet, accumulation
+        self.supernet, self.accumulation, self.recompute = supernet, accumulation, recompute
         self.precision = precision or Precision()
         self.precision.check(supernet.weight_variables)
         self.strict = strict
@@ -107,7 +111,7 @@ class SupernetLoss:
         self.hessian_product = functools.cache(self._hessian_product)
 
     def _forward(self, weights, alphas, inputs, labels, wide=False):
-        with contextlib.nullcontext() if wide else self.precision.computing():
+        with contextlib.nullcontext() if wide else self.precision.computing(), recomputing(self.recompute):
             logits, statistics = self.supernet.stateless(weights, alphas, inputs)
         return self.loss(logits, labels), logits, statistics
 

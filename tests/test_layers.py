@@ -14,6 +14,7 @@ MODULES = {  # the others at the top: layer 0
     "accumulation": 1,
     "loss_scale": 1,
     "precision": 1,
+    "recomputation": 1,
     "graph": 1,
     "runtime": 1,
     "architect": 3,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.conv.cells import Cell
 from darts_tf.conv.networks import Stateless, check_sizes, classify, reduction_cells
-from darts_tf.conv.norm import BatchNorm
+from darts_tf.conv.norm import BatchNorm, call_cell
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
 from darts_tf.precision import narrowed
@@ -222,7 +222,7 @@ class DerivedNetwork(Stateless, keras.Model):
         stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
         for index, cell in enumerate(self.cells):
             rows = None if drop is None else drop[ends[index] : ends[index + 1]]
-            s0, s1 = s1, cell(s0, s1, training=training, drop=rows)
+            s0, s1 = s1, call_cell(cell, s0, s1, training=training, drop=rows)
             stages[f"cell{index}"] = s1
             if training and self.auxiliary_head is not None and index == self.auxiliary_after:
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from darts_tf.conv.cells import SearchCell
-from darts_tf.conv.norm import BatchNorm, collect_statistics, moving_average
+from darts_tf.conv.norm import BatchNorm, call_cell, collect_statistics, moving_average
 from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
@@ -175,7 +175,7 @@ class ConvSupernet(Stateless, keras.Model):
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
         for index, cell in enumerate(self.cells):
-            s0, s1 = s1, cell(s0, s1, reduce if cell.reduction else normal, training=training)
+            s0, s1 = s1, call_cell(cell, s0, s1, reduce if cell.reduction else normal, training=training)
             stages[f"cell{index}"] = s1
         return stages | classify(s1, self.classifier, self.bias)
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.recomputation import recomputed
 from darts_tf.recurrent.masks import Masks, masked
 from darts_tf.recurrent.norm import NodeNorm
 
@@ -162,9 +163,14 @@ class RecurrentSearchCell(_Cell):
         projected = self._projected(x, masks.x)
         aside = tf.zeros((2 * self.norm.nodes, self.units), state.dtype) if training else None
 
-        def step(carried, projected):
-            states, statistics = self._step(projected, carried[0], start, nodes, mixing, masks.hidden, training)
+        @recomputed
+        def advance(projected, state, start, *others):
+            nodes, mixing = others[: self.num_nodes], others[self.num_nodes :]
+            states, statistics = self._step(projected, state, start, nodes, mixing, masks.hidden, training)
             return tf.add_n(states[-self.concat :]) / self.concat, *statistics
+
+        def step(carried, projected):
+            return tuple(advance(projected, carried[0], start, *nodes, *mixing))
 
         outputs = tf.scan(step, projected, (state,) if aside is None else (state, aside))
         return outputs[0], self.norm.pooled(outputs[1], tf.shape(state)[0]) if training else None
@@ -239,12 +245,16 @@ class RecurrentCell(_Cell):
         def operand(state):
             return masked(tf.cast(state, x.dtype), masks.hidden)
 
-        def step(state, projected):
+        @recomputed
+        def advance(projected, state, start, *nodes):
             states = [highway(state, projected + tf.matmul(operand(state), start), tf.tanh)]
             operands = [operand(states[0])]
             for (name, source), weight in zip(self.genotype.recurrent, nodes, strict=True):
                 states.append(highway(states[source], tf.matmul(operands[source], weight), ACTIVATIONS[name]))
                 operands.append(operand(states[-1]))
             return tf.add_n([states[node] for node in self.genotype.concat]) / len(self.genotype.concat)
+
+        def step(state, projected):
+            return advance(projected, state, start, *nodes)
 
         return tf.scan(step, self._projected(x, masks.x), state)

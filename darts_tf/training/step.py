@@ -8,6 +8,7 @@ from darts_tf.bilevel import WEIGHTS
 from darts_tf.loss_scale import GROUP, undone_on_overflow
 from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
 from darts_tf.precision import Precision
+from darts_tf.recomputation import GRAPH, XLA
 
 
 def traced(function):
@@ -21,8 +22,9 @@ def in_parts(config, batch, outputs) -> Accumulation | None:
 
 
 def kept_small(config) -> dict:
-    """Returns the arguments of `SupernetLoss` that decide in which type a config's passes compute."""
-    return {"precision": Precision(config.precision)}
+    """Returns the arguments of `SupernetLoss` that decide what a config's passes keep, and in which type."""
+    mode = (XLA if config.jit_compile else GRAPH) if config.recompute else None
+    return {"precision": Precision(config.precision), "recompute": mode}
 
 
 def scale_of(functions) -> dict[str, list]:
