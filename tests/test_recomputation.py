@@ -8,7 +8,9 @@ import tensorflow as tf
 from test_language import CELL, pieces
 from test_precision import ORDERS, every
 
+from darts_tf.architect import values
 from darts_tf.benchmark import random_batches
+from darts_tf.bilevel import WEIGHTS
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.recomputation import GRAPH, XLA, recomputed, recomputing
@@ -16,6 +18,7 @@ from darts_tf.recurrent.networks import RecurrentNetwork
 from darts_tf.training import language_search
 from darts_tf.training.classification import build_network
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.training.liveness import Liveness
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import SearchStep, TrainStep
 
@@ -127,3 +130,28 @@ def test_a_step_is_the_same(float64, make):
         found.append([*every(step), *[report[name].numpy() for name in sorted(report)]])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("make", [image_search, text_search, image_training, text_training])
+def test_less_is_kept(make):
+    """By the bytes that are alive at once in the graph of a pass."""
+    peaks = []
+    for recompute in (False, True):
+        step, _ = make(recompute)
+        step.functions.trace = lambda function: tf.function(function, autograph=False)
+        net, functions = step.functions.supernet, step.functions
+        packed = functions.weights.pack(net.weight_variables), values(net.arch_variables)
+        concrete = functions._gradients((WEIGHTS,), True).get_concrete_function(*packed, *batch_of(make), None)
+        peaks.append(Liveness(5).peak(concrete))
+    assert peaks[1] < 0.85 * peaks[0]
+
+
+def batch_of(make):
+    if make is image_search:
+        return random_batches(SearchConfig(batch_size=4), (8, 8, 3), 10)[0]
+    step, arguments = make(False)
+    if make is image_training:
+        images, labels = arguments[0]
+        return (images, step.network.drop_factors(4, 0.3, [0, 1])), labels
+    text = step.train if make is text_search else step.text
+    return text.batch(pieces(6), tf.zeros(2, tf.int64), 1.0)

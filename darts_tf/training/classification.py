@@ -14,6 +14,7 @@ from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
+from darts_tf.training import memory
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
@@ -150,7 +151,8 @@ class TrainTask:
         names = ["loss", "correct", "gradient_norm", *reported(self.config.precision)]
         run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            run.get_concrete_function(self.iterators, tf.constant(1), now)
+            built = run.get_concrete_function(self.iterators, tf.constant(1), now)
+        memory.tell(self.reporter.message, built, self.variables, self.config)
         return run
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

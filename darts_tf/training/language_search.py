@@ -12,6 +12,7 @@ from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
+from darts_tf.training import memory
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
@@ -97,7 +98,8 @@ class LanguageSearchTask(Searching):
         names += reported(self.config.precision)
         loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            loop.get_concrete_function(iterators, tf.constant(1), rate)
+            built = loop.get_concrete_function(iterators, tf.constant(1), rate)
+        memory.tell(self.reporter.message, built, self.variables, self.config, self.config.bptt)
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

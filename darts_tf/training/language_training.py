@@ -13,6 +13,7 @@ from darts_tf.data import windows
 from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
+from darts_tf.training import memory
 from darts_tf.training.drawing import draw
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import (
@@ -106,7 +107,9 @@ class LanguageTrainTask:
         names = ["loss", "nats", "length", "gradient_norm", *reported(self.config.precision)]
         loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            loop.get_concrete_function(iterators, tf.constant(1), now)
+            built = loop.get_concrete_function(iterators, tf.constant(1), now)
+        longest = round(self.config.bptt + 2 * self.config.bptt_deviation)  # nearly: some windows are longer
+        memory.tell(self.reporter.message, built, self.variables, self.config, longest)
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
+from darts_tf.training import memory
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -122,7 +123,8 @@ class SearchTask(Searching):
         names += reported(self.config.precision)
         run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            run.get_concrete_function(self.iterators, tf.constant(1), rate)
+            built = run.get_concrete_function(self.iterators, tf.constant(1), rate)
+        memory.tell(self.reporter.message, built, self.variables, self.config)
         return run
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
