@@ -51,6 +51,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
         `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
         process, and `estimated_memory_MB`, what `memory.estimate` makes of it before the first run;
+        `estimated_tensors_MB`, the part of it that is tensors;
         `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
         a GPU; `outputs` of the last run.
     """
@@ -91,6 +92,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         "first_run_s": round(first_run, 3),
         "peak_memory_MB": resident,
         "estimated_memory_MB": expected,
+        "estimated_tensors_MB": estimated.tensors // memory.MB,
         "device_memory_MB": on_device,
         "kernels": kernels,
         "executed_ops": executed,

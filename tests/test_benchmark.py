@@ -21,7 +21,7 @@ TINY = {
 FIELDS = {
     "step_s", "first_step_s", "trace_s", "first_run_s", "build_s", "peak_memory_MB", "executed_ops", "executed_ops_is",
     "order", "hvp", "parameters", "threads", "init_channels", "num_cells", "batch_size", "image_size", "graph_nodes",
-    "tensorflow", "device", "estimated_memory_MB", "accumulate", "precision", "recompute",
+    "tensorflow", "device", "estimated_memory_MB", "estimated_tensors_MB", "accumulate", "precision", "recompute",
 }  # fmt: skip
 
 

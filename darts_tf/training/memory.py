@@ -56,15 +56,15 @@ def tell(say, concrete, variables, config, length: int = 1) -> None:
         length: See `estimate`.
     """
     found = estimate(concrete, variables, length)
-    parts = f"tensors {found.tensors // MB:,} MB, weights and optimisers {found.variables / MB:,.0f} MB"
+    parts = f"tensors {found.tensors / MB:,.0f} MB, weights and optimisers {found.variables / MB:,.0f} MB"
     if tf.config.list_physical_devices("GPU"):
         needed, free = found.tensors + found.variables, device_limit()
-        say(f"memory: about {needed // MB:,} MB on the device ({parts})")
+        say(f"memory: about {needed / MB:,.0f} MB on the device ({parts})")
     else:
         resident, needed, free = resident_memory(), found.tensors + found.graph, free_memory()
         say(
-            f"memory: about {(resident + needed) // MB:,} MB at the peak ({parts}, graph {found.graph // MB:,} MB, "
-            f"program and data {max(0, resident - found.variables) // MB:,} MB)"
+            f"memory: about {(resident + needed) / MB:,.0f} MB at the peak ({parts}, graph {found.graph / MB:,.0f} MB, "
+            f"program and data {max(0, resident - found.variables) / MB:,.0f} MB)"
         )
     if free is not None and needed > free:
         say(too_little(found, needed, free, config))
@@ -95,7 +95,7 @@ def too_little(found: Estimate, needed: int, free: int, config) -> str:
     if config.precision == "float32":
         ways.append("--precision=bfloat16")
     advice = f"less is taken with {', '.join(ways)}" if ways else "use a smaller network"
-    return f"warning: about {needed // MB:,} MB more will be needed, and {free // MB:,} MB are free; {advice}"
+    return f"warning: about {needed / MB:,.0f} MB more will be needed, and {free / MB:,.0f} MB are free; {advice}"
 
 
 def resident_memory() -> int:
