@@ -23,6 +23,7 @@ SUITES = {
 COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_size": None, "image_size": 0, "seed": 2}
 COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
 COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False, "accumulate": 1}
+COMMON |= {"precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
@@ -92,7 +93,9 @@ def everything(flag_values):
     from darts_tf import gpu_suite
 
     passed_on = [
-        name for name in ("steps", *COMMON) if name not in ("order", "jit_compile") and flag_values[name].present
+        name
+        for name in ("steps", *COMMON)
+        if name not in ("order", "jit_compile", "precision") and flag_values[name].present
     ]
     result = gpu_suite.run([f"--{name}={flag_values[name].value}" for name in passed_on], _say)
     print(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))

@@ -4,6 +4,7 @@ A supernet is anything with `weight_variables`, `arch_variables`, `state_variabl
 `stateless(weights, alphas, inputs) -> (logits, statistics)` and `moved_state(state, statistics) -> state`.
 """
 
+import contextlib
 import functools
 import itertools
 import math
@@ -13,6 +14,8 @@ import tensorflow as tf
 from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.optimizers import assign, clip_by_global_norm
+from darts_tf.precision import Precision, scale, unscale
+from darts_tf.recomputation import recomputing
 
 
 def values(variables) -> list:
@@ -80,6 +83,9 @@ class SupernetLoss:
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
         accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
         replication: The same for parts that several devices compute at once, see `distribution.Replication`.
+        precision: A `precision.Precision`; float32 for None.
+        recompute: A mode of `recomputation`; None keeps what the backward pass needs. A weight that the loss does not
+            depend on goes unnoticed with one.
         measure: `(loss, logits, labels) -> outputs`, what a pass tells beside its derivatives; by default the logits.
     """
 
@@ -92,9 +98,13 @@ class SupernetLoss:
         strict=True,
         accumulation=None,
         replication=None,
+        precision=None,
+        recompute=None,
         measure=None,
     ):
         self.supernet, self.accumulation, self.replication = supernet, accumulation, replication
+        self.precision, self.recompute = precision or Precision(), recompute
+        self.precision.check(supernet.weight_variables)
         self.strict = strict
         self.loss = loss
         self.measure = measure or (lambda loss, logits, labels: logits)
@@ -117,33 +127,41 @@ class SupernetLoss:
             function = self.accumulation.over(function)
         return function if self.replication is None else self.trace(self.replication.over(function))
 
-    def _gradients(self, wrt, with_statistics):
-        """Returns a function `(weights, alphas, inputs, labels) -> (loss, outputs, statistics, gradients)`."""
+    def _forward(self, weights, alphas, batch, wide=False):
+        inputs, labels = batch
+        with contextlib.nullcontext() if wide else self.precision.computing(), recomputing(self.recompute):
+            logits, statistics = self.supernet.stateless(weights, alphas, inputs)
+        return self.loss(logits, labels), logits, statistics
+
+    def _gradients(self, wrt, with_statistics, wide=False):
+        """Returns a function `(weights, alphas, inputs, labels) -> (loss, outputs, statistics, gradients)`.
+
+        With `wide` it computes in the variables' type, whatever the precision.
+        """
 
         def function(common, batch):
+            weights, alphas, factor = common
             aside = []
 
             def loss_of(weights, alphas):
-                inputs, labels = batch
-                logits, statistics = self.supernet.stateless(weights, alphas, inputs)
-                loss = self.loss(logits, labels)
-                aside.extend(
-                    [self.measure(loss, logits, labels), self.state.pack(statistics) if with_statistics else []]
-                )
-                return loss
+                loss, logits, statistics = self._forward(weights, alphas, batch, wide)
+                outputs = self.measure(loss, logits, batch[1])
+                aside.extend([outputs, self.state.pack(statistics) if with_statistics else []])
+                return scale(loss, factor)
 
-            weights, alphas = common
             loss, *gradients = bilevel.Objective(loss_of, self.strict).gradients(
                 self.weights.unpack(weights), alphas, wrt
             )
             outputs, statistics = aside
             pairs = zip(wrt, gradients, strict=True)
-            return (loss, statistics, [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]), outputs
+            gradients = [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
+            return (unscale(loss, factor), statistics, unscale(gradients, factor)), outputs
 
         function = self._over_batch(function)
 
         def gradients(weights, alphas, inputs, labels):
-            (loss, statistics, gradients), outputs = function((weights, alphas), (inputs, labels))
+            common = weights, alphas, self.precision.factor
+            (loss, statistics, gradients), outputs = function(common, (inputs, labels))
             return loss, outputs, statistics, gradients
 
         return gradients
@@ -164,16 +182,16 @@ class SupernetLoss:
 
     def _product(self, product):
         def function(common, batch):
-            weights, alphas, vector = common
-            inputs, labels = batch
-
-            def loss_of(weights, alphas):
-                return self.loss(self.supernet.stateless(weights, alphas, inputs)[0], labels)
-
-            return product(bilevel.Objective(loss_of), self.weights.unpack(weights), alphas, vector), ()
+            weights, alphas, vector, factor = common
+            objective = bilevel.Objective(lambda w, a: scale(self._forward(w, a, batch)[0], factor))
+            return unscale(product(objective, self.weights.unpack(weights), alphas, vector), factor), ()
 
         function = self._over_batch(function)
-        return lambda weights, alphas, inputs, labels, vector: function((weights, alphas, vector), (inputs, labels))[0]
+
+        def products(weights, alphas, inputs, labels, vector):
+            return function((weights, alphas, vector, self.precision.factor), (inputs, labels))[0]
+
+        return products
 
 
 class BatchObjective(bilevel.Objective):
@@ -195,16 +213,24 @@ class BatchObjective(bilevel.Objective):
         passes = itertools.count()
         self._batch = (lambda: batch(next(passes))) if callable(batch) else (lambda: batch)
 
-    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
-        """See `Objective.gradients`."""
+    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), wide=False):
+        """See `Objective.gradients`; with `wide` in the variables' type."""
         # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
-        function = self.functions.gradients(traced, self.state is not None or WEIGHTS in wrt)
+        function = self.functions.gradients(traced, self.state is not None or WEIGHTS in wrt, wide)
         loss, self.logits, statistics, gradients = function(weights, alphas, *self._batch())
         gradients = [gradients[traced.index(name)] for name in wrt]
         if self.state is not None:
             self.state = self.functions.supernet.moved_state(self.state, statistics)
         return loss, *gradients
+
+    def probe(self, weights, alphas):
+        """See `Objective.probe`; not in the narrow type of other passes.
+
+        The probes' weights differ by less than the rounding of a bfloat16 kernel, and so would little but rounding be
+        left of the difference of their gradients.
+        """
+        return self.gradients(weights, alphas, (ALPHAS,), wide=self.functions.precision.narrow is not None)[1]
 
     def mixed_product(self, weights, alphas, vector):
         """See `Objective.mixed_product`."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.conv.folding import fold
 from darts_tf.language_config import LanguageSearchConfig
-from darts_tf.training import language_search
+from darts_tf.training import language_search, memory
 from darts_tf.training.classification import build_network
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.search import build_supernet
@@ -36,7 +36,7 @@ def random_batches(config, image_shape, num_classes: int) -> list:
     ]
 
 
-def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile: bool = False) -> dict:
+def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile: bool = False, length: int = 1) -> dict:
     """Times a function of the graph: what it takes to build, to trace, to run first, and to run again.
 
     Args:
@@ -44,12 +44,15 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         steps: Runs to time after the first one, at least 1.
         say: Is told what is going on.
         jit_compile: Whether XLA compiles the function.
+        length: Of a window of text, see `memory.estimate`.
 
     Returns:
         In seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`, `first_step_s` (their sum:
         everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
         `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
-        process; `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
+        process, and `estimated_memory_MB`, what `memory.estimate` makes of it before the first run;
+        `estimated_tensors_MB`, the part of it that is tensors;
+        `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
         a GPU; `outputs` of the last run.
     """
     begin = time.perf_counter()
@@ -58,21 +61,24 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     say("building the graph ...")
     concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
     ready = time.perf_counter()
+    estimated = memory.estimate(concrete, {}, length)
+    expected = (memory.resident_memory() + estimated.tensors + estimated.graph) // memory.MB
 
     def run():
         return {name: value.numpy() for name, value in concrete(*inputs).items()}
 
     say(f"first run, after {ready - begin:.1f} s ...")
+    start = time.perf_counter()
     outputs = run()
-    first = time.perf_counter()
-    say(f"the first step took {first - begin:.1f} s with all that goes before it")
+    first_run, before = time.perf_counter() - start, ready - begin
+    say(f"the first step took {before + first_run:.1f} s with all that goes before it")
     times = []
     for index in range(steps):
         start = time.perf_counter()
         outputs = run()
         times.append(time.perf_counter() - start)
         say(f"step {index + 1} of {steps}: {times[-1]:.3f} s")
-    memory, on_device = _peak_memory(), _device_memory()
+    resident, on_device = _peak_memory(), _device_memory()
     say("counting operations ...")
     nodes = _graph_nodes(concrete)
     (executed, kernels), executed_is = _executed_ops(run), "ops that one step executed"
@@ -80,11 +86,13 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         executed, executed_is = nodes, "nodes of the graph; the profiler gave no trace"
     return {
         "step_s": round(statistics.median(times), 4),
-        "first_step_s": round(first - begin, 3),
+        "first_step_s": round(before + first_run, 3),
         "build_s": round(built - begin, 3),
         "trace_s": round(ready - built, 3),
-        "first_run_s": round(first - ready, 3),
-        "peak_memory_MB": memory,
+        "first_run_s": round(first_run, 3),
+        "peak_memory_MB": resident,
+        "estimated_memory_MB": expected,
+        "estimated_tensors_MB": estimated.tensors // memory.MB,
         "device_memory_MB": on_device,
         "kernels": kernels,
         "executed_ops": executed,
@@ -128,8 +136,8 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
     settings = {name: getattr(config, name) for name in ("order", "init_channels", "num_cells", "num_nodes")}
     settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
-    settings |= {"image_size": size, "jit_compile": config.jit_compile, "parameters": _size(nets[0].weight_variables)}
-    return measured | settings | losses
+    settings |= {"image_size": size, "parameters": _size(nets[0].weight_variables)}
+    return measured | settings | _run_settings(config) | losses
 
 
 def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
@@ -162,12 +170,12 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         return one_step, (train, valid, tf.constant(0, tf.int64), rate)
 
-    measured = _timed(build, steps, say, config.jit_compile)
+    measured = _timed(build, steps, say, config.jit_compile, config.bptt)
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
-    names = ("order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size", "jit_compile")
+    names = ("order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size")
     settings = {name: getattr(config, name) for name in names}
     settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": nets[0].parameters}
-    return measured | settings | losses
+    return measured | settings | _run_settings(config) | losses
 
 
 def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
@@ -231,8 +239,12 @@ def _derived(config, say):
 
 def _derived_settings(config, net):
     settings = {name: getattr(config, name) for name in ("network", "init_channels", "num_cells", "batch_size")}
-    settings |= {"image_size": net.image_shape[0], "jit_compile": config.jit_compile}
+    settings |= {"image_size": net.image_shape[0]} | _run_settings(config)
     return settings | {"parameters": net.parameters, "macs": net.macs(), "genotype": config.genotype}
+
+
+def _run_settings(config):
+    return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
 
 
 def _size(variables) -> int:

@@ -41,6 +41,14 @@ class Run(Config):
         "parts that a batch is computed in, one after the other, for want of memory; batch norm sees the parts",
         at_least(1),
     )
+    recompute: bool = field(
+        False, "compute each cell, or time step, again in the backward pass instead of keeping it, for want of memory"
+    )
+    precision: str = field(
+        "float32",
+        "type of activations and products; variables, statistics, loss and optimisers stay float32",
+        one_of("float32", "bfloat16", "float16"),
+    )
     strategy: str = field(
         "none",
         "devices that share each batch: none = one; mirrored = all of this machine; multi_worker = of the machines in "

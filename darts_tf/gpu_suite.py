@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-ORDERS, COMPILED = ("first", "second"), (False, True)
+ORDERS, COMPILED, PRECISIONS = ("first", "second"), (False, True), ("float32", "bfloat16", "float16")
 COLUMNS = {
     "step_s": "step, s",
     "first_step_s": "first step, s",
@@ -20,10 +20,12 @@ def variants() -> Iterator[tuple[str, list[str]]]:
     """Yields names and the arguments of `darts-benchmark` that they stand for."""
     for compiled in COMPILED:
         flag, words = ["--jit_compile"] if compiled else [], ", XLA" if compiled else ""
-        for suite, what in (("search", "search on images"), ("search_recurrent", "search on a text")):
-            for order in ORDERS:
-                yield f"{what}, {order} order{words}", [suite, f"--order={order}", *flag]
-        yield f"training{words}", ["train", *flag]
+        for precision in PRECISIONS:
+            flags, said = [f"--precision={precision}", *flag], f", {precision}{words}"
+            for suite, what in (("search", "search on images"), ("search_recurrent", "search on a text")):
+                for order in ORDERS:
+                    yield f"{what}, {order} order{said}", [suite, f"--order={order}", *flags]
+            yield f"training{said}", ["train", *flags]
         yield f"inference{words}", ["inference", *flag]
 
 

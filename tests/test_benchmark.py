@@ -21,7 +21,7 @@ TINY = {
 FIELDS = {
     "step_s", "first_step_s", "trace_s", "first_run_s", "build_s", "peak_memory_MB", "executed_ops", "executed_ops_is",
     "order", "hvp", "parameters", "threads", "init_channels", "num_cells", "batch_size", "image_size", "graph_nodes",
-    "tensorflow", "device",
+    "tensorflow", "device", "estimated_memory_MB", "estimated_tensors_MB", "accumulate", "precision", "recompute",
 }  # fmt: skip
 
 
@@ -52,11 +52,11 @@ def test_a_recurrent_search_reports_the_same():
 def test_the_gpu_suite_tells_what_fails_and_goes_on():
     result = gpu_suite.run(["--no_such_flag=1"], lambda line: None)
     names = [name for name, _ in gpu_suite.variants()]
-    assert [row["name"] for row in result["rows"]] == names and len(set(names)) == 12
+    assert [row["name"] for row in result["rows"]] == names and len(set(names)) == 32
     assert all("no_such_flag" in row["error"] for row in result["rows"])
     result["rows"].append({"name": "one that works", "step_s": 0.25, "kernels": 1234, "device_memory_MB": None})
     lines = gpu_suite.table(result).splitlines()
-    assert lines[-1] == "| one that works | 0.25 |  |  |  | 1,234 |  |" and len(lines) == 17
+    assert lines[-1] == "| one that works | 0.25 |  |  |  | 1,234 |  |" and len(lines) == 37
 
 
 def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():

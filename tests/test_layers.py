@@ -13,6 +13,9 @@ MODULES = {  # the others at the top: layer 0
     "bilevel": 1,
     "accumulation": 1,
     "replicas": 1,
+    "loss_scale": 1,
+    "precision": 1,
+    "recomputation": 1,
     "graph": 1,
     "runtime": 1,
     "architect": 3,
@@ -37,6 +40,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "bilevel": {"optimizers"},
+    "precision": {"loss_scale"},
     "interop": {"interop_recurrent"},
 }
 

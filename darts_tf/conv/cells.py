@@ -22,7 +22,7 @@ class MixedOp(keras.layers.Layer):
     """
 
     def __init__(self, edges: int, channels: int, stride: int, primitives, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.edges, self.channels = edges, channels
         self.operations = [OPERATIONS[name](channels, stride, edges) for name in primitives]
         self.built = True
@@ -104,7 +104,7 @@ class SearchCell(keras.layers.Layer):
     def __init__(
         self, inputs, channels, reduction, after_reduction, num_nodes=4, concat=4, primitives=(), affine=False, **kwargs
     ):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.reduction, self.num_nodes, self.concat, self.channels = reduction, num_nodes, concat, channels
         before, previous = inputs
         squeeze = FactorizedReduce if after_reduction else ReLUConvBN
@@ -170,7 +170,7 @@ class Cell(keras.layers.Layer):
     """
 
     def __init__(self, genotype, inputs, channels, reduction, after_reduction, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         pairs = genotype.reduce if reduction else genotype.normal
         self.concat = tuple(genotype.reduce_concat if reduction else genotype.normal_concat)
         self.reduction, self.channels = reduction, channels

@@ -9,9 +9,10 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.conv.cells import Cell
 from darts_tf.conv.networks import Stateless, check_sizes, classify, reduction_cells
-from darts_tf.conv.norm import BatchNorm
+from darts_tf.conv.norm import BatchNorm, call_cell
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
+from darts_tf.precision import narrowed
 
 
 class ConvBN(keras.layers.Layer):
@@ -27,7 +28,7 @@ class ConvBN(keras.layers.Layer):
     """
 
     def __init__(self, inputs, channels, size, stride=1, pad=None, normalised=True, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.stride, self.pad = stride, size // 2 if pad is None else pad
         self.conv = self.add_weight(
             shape=(size, size, inputs, channels), initializer=uniform(size * size * inputs), name="conv"
@@ -65,7 +66,7 @@ class AuxiliaryHead(keras.layers.Layer):
     """
 
     def __init__(self, inputs, num_classes, stride=3, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.stride = stride
         self.conv_1 = ConvBN(inputs, 128, 1)
         self.conv_2 = ConvBN(128, 768, 2, pad=0, normalised=stride == 3)
@@ -217,11 +218,11 @@ class DerivedNetwork(Stateless, keras.Model):
 
     def activations(self, images, training=False, drop=None) -> dict:
         """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; in training `auxiliary_logits` too."""
-        s0, s1 = self.stem_outputs(images, training)
+        s0, s1 = self.stem_outputs(narrowed(images), training)
         stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
         for index, cell in enumerate(self.cells):
             rows = None if drop is None else drop[ends[index] : ends[index + 1]]
-            s0, s1 = s1, cell(s0, s1, training=training, drop=rows)
+            s0, s1 = s1, call_cell(cell, s0, s1, training=training, drop=rows)
             stages[f"cell{index}"] = s1
             if training and self.auxiliary_head is not None and index == self.auxiliary_after:
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)

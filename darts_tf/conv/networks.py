@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 
 from darts_tf.conv.cells import SearchCell
-from darts_tf.conv.norm import BatchNorm, collect_statistics, moving_average
+from darts_tf.conv.norm import BatchNorm, call_cell, collect_statistics, moving_average
 from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
+from darts_tf.precision import narrowed
 
 
 def reduction_cells(num_cells: int) -> tuple[int, int]:
@@ -37,8 +38,8 @@ def classify(x, kernel, bias) -> dict:
     Returns:
         `pooled`, `(N, C)`, and `logits`, `(N, classes)`.
     """
-    pooled = tf.reduce_mean(x, (1, 2))
-    return {"pooled": pooled, "logits": tf.matmul(tf.cast(pooled, bias.dtype), kernel.value) + bias.value}
+    pooled = tf.reduce_mean(tf.cast(x, bias.dtype), (1, 2))
+    return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
 
 
 class Stateless:
@@ -169,14 +170,15 @@ class ConvSupernet(Stateless, keras.Model):
     def activations(self, images, training=False) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         normal, reduce = self.mixing_weights()
+        images = narrowed(images)
         stem = tf.nn.conv2d(images, tf.cast(self.stem.value, images.dtype), 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
         for index, cell in enumerate(self.cells):
-            s0, s1 = s1, cell(s0, s1, reduce if cell.reduction else normal, training=training)
+            s0, s1 = s1, call_cell(cell, s0, s1, reduce if cell.reduction else normal, training=training)
             stages[f"cell{index}"] = s1
         return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs):
         """Returns the logits of images in training mode."""
-        return self(inputs, training=True)
+        return self.activations(inputs, training=True)["logits"]

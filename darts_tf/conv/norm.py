@@ -6,7 +6,7 @@ import contextvars
 import keras
 import tensorflow as tf
 
-from darts_tf import graph
+from darts_tf import graph, recomputation
 from darts_tf.conv import functional
 
 MOMENTUM, EPSILON = 0.9, 1e-5
@@ -26,6 +26,29 @@ def collect_statistics():
         yield _collected.get()
     finally:
         _collected.reset(token)
+
+
+def call_cell(cell, *tensors, **settings):
+    """Calls a cell in training, recomputed where that is asked for, see `recomputation`.
+
+    Args:
+        cell: A layer; its weights are arguments of what is recomputed, and its batch statistics results of it.
+        *tensors: Those of its arguments that have gradients.
+        **settings: The others.
+    """
+    if not recomputation.asked_for() or _collected.get() is None:
+        return cell(*tensors, **settings)
+    weights, state = cell.trainable_variables, cell.non_trainable_variables
+
+    def function(*both):
+        mapping = list(zip(weights, both[len(tensors) :], strict=True))
+        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
+            y = cell(*both[: len(tensors)], **settings)
+        return y, *[tf.stop_gradient(statistics[id(v)]) for v in state]
+
+    y, *statistics = recomputation.recomputed(function)(*tensors, *[v.value for v in weights])
+    _collected.get().update(zip(map(id, state), statistics, strict=True))
+    return y
 
 
 def moving_average(moving, batch):
@@ -51,7 +74,7 @@ class BatchNorm(keras.layers.Layer):
     """
 
     def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.channels, self.affine, self.repeats, self.folded = channels, affine, repeats, False
         self.gamma = self.beta = None
         if affine:

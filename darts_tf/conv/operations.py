@@ -94,7 +94,7 @@ class Operation(keras.layers.Layer):
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
 
     def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.channels, self.stride, self.edges, self.affine = channels, stride, edges, affine
         self.make()
         self.built = True
@@ -397,7 +397,7 @@ class PerEdge(Operation):
                 f"An operation must keep the channels and divide the size by its stride, rounding up. Expected: "
                 f"{expected} from {tuple(x.shape[1:])} at stride {self.stride}. Received: {tuple(y.shape[1:])}."
             )
-        return y
+        return tf.cast(y, x.dtype)  # a Keras layer computes in the type of its own policy
 
     def apply(self, source, scale=None, training=False):
         """Applies every edge's copy."""

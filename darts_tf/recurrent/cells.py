@@ -3,6 +3,8 @@
 A cell turns words `(steps, batch, inputs)` and a state `(batch, units)` into states `(steps, batch, units)`. Every node
 is a highway layer, `s + sigmoid(c) * (f(h) - s)` with `(c, h) = (s * mask) W`, of a state s before it; W belongs to the
 node, whichever state it reads and whichever activation f it applies. The next state is the average of the nodes.
+
+Products and activations are computed in the words' type, which may be narrower than that of the states: these add up.
 """
 
 import keras
@@ -11,6 +13,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.recomputation import recomputed
 from darts_tf.recurrent.masks import Masks, masked
 from darts_tf.recurrent.norm import NodeNorm
 
@@ -32,7 +35,8 @@ def uniform():
 def highway(state, product, activation):
     """Returns `s + sigmoid(c) * (f(h) - s)`, `(batch, units)`, for a product `(c, h)`, `(batch, 2 * units)`."""
     gate, candidate = tf.split(product, 2, -1)
-    return state + tf.sigmoid(gate) * (activation(candidate) - state)
+    change = tf.sigmoid(gate) * (activation(candidate) - tf.cast(state, gate.dtype))
+    return state + tf.cast(change, state.dtype)
 
 
 def mixed_highway(states, products, weights, activations):
@@ -63,7 +67,7 @@ class _Cell(keras.layers.Layer):
     """
 
     def __init__(self, inputs: int, units: int, num_nodes: int, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.inputs, self.units, self.num_nodes = inputs, units, num_nodes
         self.start = self.add_weight(shape=(inputs + units, 2 * units), initializer=uniform(), name="start")
         self.nodes = [
@@ -83,8 +87,12 @@ class _Cell(keras.layers.Layer):
         One large product instead of one for each step.
         """
         rows = tf.reshape(masked(x, mask), (-1, self.inputs))
-        product = tf.matmul(rows, self.start.value[: self.inputs])
+        product = tf.matmul(rows, tf.cast(self.start.value[: self.inputs], x.dtype))
         return tf.reshape(product, (-1, x.shape[1] or tf.shape(x)[1], 2 * self.units))
+
+    def _kernels(self, dtype):
+        """Returns the matrices of the start state and of the nodes in a type."""
+        return [tf.cast(w, dtype) for w in (self.start.value[self.inputs :], *[w.value for w in self.nodes])]
 
 
 class RecurrentSearchCell(_Cell):
@@ -150,14 +158,19 @@ class RecurrentSearchCell(_Cell):
             `(states, statistics)`: `(steps, batch, units)`, and what `norm.moved` takes; None without training.
         """
         masks = masks or Masks()
-        mixing = self._by_node(mixing)
-        start, nodes = self.start.value[self.inputs :], [w.value for w in self.nodes]
+        mixing = self._by_node(tf.cast(mixing, x.dtype))
+        start, *nodes = self._kernels(x.dtype)
         projected = self._projected(x, masks.x)
         aside = tf.zeros((2 * self.norm.nodes, self.units), state.dtype) if training else None
 
-        def step(carried, projected):
-            states, statistics = self._step(projected, carried[0], start, nodes, mixing, masks.hidden, training)
+        @recomputed
+        def advance(projected, state, start, *others):
+            nodes, mixing = others[: self.num_nodes], others[self.num_nodes :]
+            states, statistics = self._step(projected, state, start, nodes, mixing, masks.hidden, training)
             return tf.add_n(states[-self.concat :]) / self.concat, *statistics
+
+        def step(carried, projected):
+            return tuple(advance(projected, carried[0], start, *nodes, *mixing))
 
         outputs = tf.scan(step, projected, (state,) if aside is None else (state, aside))
         return outputs[0], self.norm.pooled(outputs[1], tf.shape(state)[0]) if training else None
@@ -172,23 +185,26 @@ class RecurrentSearchCell(_Cell):
     def _step(self, projected, state, start, nodes, mixing, mask, training):
         """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""
         activations = [ACTIVATIONS[name] for name in self.primitives if ACTIVATIONS[name]]
-        states, operands, statistics = [], [], []
+        states, inputs, operands, statistics = [], [], [], []
 
         def add(s):
+            s = tf.cast(s, state.dtype)
             if training:
                 s, *moments = self.norm.training(s)
                 statistics.extend(moments)
             else:
                 s = self.norm.inference(s, len(states))
             states.append(s)
-            operands.append(masked(s, mask))
+            inputs.append(tf.cast(s, start.dtype))
+            operands.append(masked(inputs[-1], mask))
 
-        add(highway(state, projected + tf.matmul(masked(state, mask), start), tf.tanh))
+        first = projected + tf.matmul(masked(tf.cast(state, start.dtype), mask), start)
+        add(highway(state, first, tf.tanh))
         for count, (weight, mix) in enumerate(zip(nodes, mixing, strict=True), 1):
             # One product for all edges into a node: its matrix is read once.
             product = tf.matmul(tf.reshape(tf.stack(operands), (-1, self.units)), weight)
             product = tf.reshape(product, (count, -1, 2 * self.units))
-            add(mixed_highway(tf.stack(states), product, mix, activations))
+            add(mixed_highway(tf.stack(inputs), product, mix, activations))
         return states[1:], [tf.stop_gradient(tf.stack(statistics))] if training else []
 
 
@@ -224,14 +240,21 @@ class RecurrentCell(_Cell):
             States, `(steps, batch, units)`.
         """
         masks = masks or Masks()
-        start, nodes = self.start.value[self.inputs :], [w.value for w in self.nodes]
+        start, *nodes = self._kernels(x.dtype)
 
-        def step(state, projected):
-            states = [highway(state, projected + tf.matmul(masked(state, masks.hidden), start), tf.tanh)]
-            operands = [masked(states[0], masks.hidden)]
+        def operand(state):
+            return masked(tf.cast(state, x.dtype), masks.hidden)
+
+        @recomputed
+        def advance(projected, state, start, *nodes):
+            states = [highway(state, projected + tf.matmul(operand(state), start), tf.tanh)]
+            operands = [operand(states[0])]
             for (name, source), weight in zip(self.genotype.recurrent, nodes, strict=True):
                 states.append(highway(states[source], tf.matmul(operands[source], weight), ACTIVATIONS[name]))
-                operands.append(masked(states[-1], masks.hidden))
+                operands.append(operand(states[-1]))
             return tf.add_n([states[node] for node in self.genotype.concat]) / len(self.genotype.concat)
+
+        def step(state, projected):
+            return advance(projected, state, start, *nodes)
 
         return tf.scan(step, self._projected(x, masks.x), state)

@@ -56,5 +56,5 @@ def draw(seed, rates: Masks, batch_size, units: int, vocabulary_size: int, dtype
 
 
 def masked(x, mask):
-    """Returns `x * mask`, or x for None."""
-    return x if mask is None else x * mask
+    """Returns `x * mask` in the type of x, or x for None."""
+    return x if mask is None else x * tf.cast(mask, x.dtype)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.precision import narrowed
 from darts_tf.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.recurrent.masks import Masks, masked
 
@@ -84,12 +85,13 @@ class _LanguageModel(keras.Model):
         if inputs.masks.embedding is not None:
             # Words are dropped, not rows of the matrix: the decoder needs them all.
             words *= tf.gather(inputs.masks.embedding, inputs.tokens)
-        return masked(words, inputs.masks.input)
+        return narrowed(masked(words, inputs.masks.input))
 
     def _decoded(self, states, masks) -> Outputs:
         dropped = masked(states, masks.output)
-        rows = tf.reshape(dropped, (-1, self.units))
-        logits = tf.matmul(rows, self.embedding.value, transpose_b=True) + self.bias.value
+        rows = narrowed(tf.reshape(dropped, (-1, self.units)))
+        logits = tf.matmul(rows, tf.cast(self.embedding.value, rows.dtype), transpose_b=True)
+        logits = tf.cast(logits, self.bias.dtype) + self.bias.value
         batch = states.shape[1] or tf.shape(states)[1]
         return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), states, dropped, states[-1])
 

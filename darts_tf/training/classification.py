@@ -13,7 +13,8 @@ from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
-from darts_tf.training import distribution
+from darts_tf.loss_scale import reported
+from darts_tf.training import distribution, memory
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
@@ -89,7 +90,7 @@ class TrainTask:
         data: A `Data`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     max_rollbacks = rollbacks = 0
@@ -150,9 +151,11 @@ class TrainTask:
         def step(batch, number, now):
             return self.step(batch, *now, tf.stack([tf.constant(self.config.seed, tf.int64), number]))
 
-        run = steps_in_graph(step, ["loss", "correct", "gradient_norm"], self.config.jit_compile)
+        names = ["loss", "correct", "gradient_norm", *reported(self.config.precision)]
+        run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            run.get_concrete_function(self.iterators, tf.constant(1), now)
+            built = run.get_concrete_function(self.iterators, tf.constant(1), now)
+        memory.tell(self.reporter.message, built, self.variables, self.config)
         return run
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

@@ -9,9 +9,10 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.errors import UserError
+from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
-from darts_tf.training import distribution
+from darts_tf.training import distribution, memory
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
@@ -43,7 +44,7 @@ class LanguageSearchTask(Searching):
         data: A `TextData`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
 
     Raises:
         UserError: The validation text is too short for a batch of the alphas.
@@ -95,9 +96,11 @@ class LanguageSearchTask(Searching):
             return self.step(train_piece, valid_piece, number, rate, moves)
 
         names = ["loss", "nats", "length", "gradient_norm"] + (["valid_loss"] if moves else [])
+        names += reported(self.config.precision)
         loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            loop.get_concrete_function(iterators, tf.constant(1), rate)
+            built = loop.get_concrete_function(iterators, tf.constant(1), rate)
+        memory.tell(self.reporter.message, built, self.variables, self.config, self.config.bptt)
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

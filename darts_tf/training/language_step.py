@@ -6,11 +6,12 @@ import tensorflow as tf
 
 from darts_tf.architect import SupernetLoss, VirtualStep, cross_entropy
 from darts_tf.data.windows import DRAWN, START
+from darts_tf.loss_scale import undone_on_overflow
 from darts_tf.optimizers import ASGD, SGD
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs
-from darts_tf.training.step import BilevelStep, WeightStep, in_parts, traced
+from darts_tf.training.step import BilevelStep, WeightStep, passes, scale_of, traced
 
 # Where the rows of a batch lie, see `Accumulation`: all rows share the dropped words of the vocabulary.
 BATCH = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
@@ -118,7 +119,7 @@ class LanguageSearchStep(BilevelStep):
         supernet: A `RecurrentSupernet`.
         config: A `LanguageSearchConfig`.
         trace: See `step.BilevelStep`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     def __init__(self, supernet, config, trace=traced, distribution=None):
@@ -129,7 +130,7 @@ class LanguageSearchStep(BilevelStep):
             supernet,
             config,
             loss,
-            in_parts(config, distribution, BATCH, MEASURED),
+            passes(config, distribution, BATCH, MEASURED),
             momentum=0.0,
             virtual_step=lambda *made: VirtualStep(*made, config.grad_clip, limited, still),
             trace=trace,
@@ -142,6 +143,7 @@ class LanguageSearchStep(BilevelStep):
         """Everything a step writes, by name: what a checkpoint has to hold."""
         return super().variables | {"hidden": [self.train.state, self.valid.state]}
 
+    @undone_on_overflow
     def __call__(self, train_piece, valid_piece, number, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
 
@@ -188,7 +190,7 @@ class LanguageTrainStep:
         network: A `RecurrentNetwork`.
         config: A `LanguageTrainConfig`.
         trace: See `step.BilevelStep`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     def __init__(self, network, config, trace=traced, distribution=None):
@@ -200,9 +202,9 @@ class LanguageTrainStep:
             None if config.jit_compile else trace,
             strict=False,
             measure=self.loss.measure,
-            **in_parts(config, distribution, BATCH, MEASURED),
+            **passes(config, distribution, BATCH, MEASURED),
         )
-        weights = functions.weights.pack(network.weight_variables)
+        self.functions, weights = functions, functions.weights.pack(network.weight_variables)
         self.sgd, self.averaged = SGD(weights, 0.0, config.weight_decay), ASGD(weights, config.weight_decay)
         self.packing = functions.weights
         self.steps = {
@@ -217,13 +219,14 @@ class LanguageTrainStep:
             "weights": self.network.weight_variables,
             "hidden": [self.text.state],
             "averages": self.averaged.variables,
-        }
+        } | scale_of(self.functions)
 
     @property
     def averages(self) -> list:
         """The averaged weights, in the order of `network.weight_variables`."""
         return self.packing.unpack([a.value() for a in self.averaged.averages])
 
+    @undone_on_overflow
     def __call__(self, piece, rate, seed, averaging: bool) -> dict:
         """Takes one step.
 

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
+from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import distribution
+from darts_tf.training import distribution, memory
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
@@ -75,7 +76,7 @@ class LanguageTrainTask:
         data: A `Data`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     rollbacks = 0
@@ -124,9 +125,12 @@ class LanguageTrainTask:
             rate, seed = now
             return self.step(piece, rate, tf.stack([seed, number]), averaging)
 
-        loop = steps_in_graph(step, ["loss", "nats", "length", "gradient_norm"], self.config.jit_compile)
+        names = ["loss", "nats", "length", "gradient_norm", *reported(self.config.precision)]
+        loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            loop.get_concrete_function(iterators, tf.constant(1), now)
+            built = loop.get_concrete_function(iterators, tf.constant(1), now)
+        longest = round(self.config.bptt + 2 * self.config.bptt_deviation)  # nearly: some windows are longer
+        memory.tell(self.reporter.message, built, self.variables, self.config, longest)
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.errors import UserError
+from darts_tf.loss_scale import HOPELESS, SKIPPED
 from darts_tf.signals import stopping
 from darts_tf.training.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
 
@@ -46,7 +47,10 @@ class Task(Protocol):
         """Is told the records of the epochs before; an empty list in a new run."""
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
-        """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them."""
+        """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them.
+
+        Where steps may be undone, `loss_scale.SKIPPED` tells which; the other numbers of these are zeros.
+        """
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
@@ -227,16 +231,21 @@ class Loop:
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count
         self._check_finite(values, first)
+        skipped = np.count_nonzero(values.get(SKIPPED, ()))
         # Summed one by one in float64: the sum does not depend on how the steps were grouped.
         for name, numbers in values.items():
             for number in numbers:
                 self.sums[name] = self.sums.get(name, 0.0) + float(number)
-        self.sums["steps"] = self.sums.get("steps", 0) + count
+        self.sums["steps"] = self.sums.get("steps", 0) + count - skipped
         if not self.config.steps_per_loop:
             self.per_loop = max(1, min(round(count * LOOP_SECONDS / max(seconds, 1e-3)), 2 * self.per_loop))
-        steps, metrics = self.task.epoch_steps[epoch], self.task.summarise(self.sums)
+        steps, metrics = self.task.epoch_steps[epoch], self._summary()
         done = steps - (int(self.ends[epoch]) - self.step)
         self.reporter.progress(epoch + 1, len(self.ends), done, steps, metrics, self.step)
+
+    def _summary(self):
+        metrics = self.task.summarise(self.sums) if self.sums["steps"] else {}  # all steps of an epoch may be skipped
+        return metrics | ({"skipped_steps": int(self.sums[SKIPPED])} if SKIPPED in self.sums else {})
 
     def _check_finite(self, values, first):
         for name, numbers in values.items():
@@ -246,6 +255,12 @@ class Loop:
                     f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}, in steps "
                     f"{first + 1} to {first + len(numbers)}. {self._advice()}"
                 )
+        hopeless = np.flatnonzero(values.get(SKIPPED, np.zeros(0)) == HOPELESS)
+        if hopeless.size:
+            raise Diverged(
+                f"step {first + int(hopeless[0]) + 1} overflows float16 even with the loss unscaled, and so did all "
+                f"steps while its scale came down. {self._advice()} Or use --precision=bfloat16."
+            )
 
     def _kept(self):
         if self.distribution is not None and self.distribution.worker:
@@ -257,7 +272,7 @@ class Loop:
         return f"{self._kept()}; try a lower learning rate in a new work directory."
 
     def _end_epoch(self, epoch):
-        record = {"epoch": epoch + 1, "step": self.step, **self.task.summarise(self.sums)}
+        record = {"epoch": epoch + 1, "step": self.step, **self._summary()}
         with self._together():
             record |= self.task.end_epoch(epoch, record)
         self.sums = {}

@@ -10,7 +10,8 @@ from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
-from darts_tf.training import distribution
+from darts_tf.loss_scale import reported
+from darts_tf.training import distribution, memory
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -66,7 +67,7 @@ class SearchTask(Searching):
         data: What `load_data` returns.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     cells, inputs, first_label = ("normal", "reduction"), ("c_{k-2}", "c_{k-1}"), 0
@@ -120,9 +121,11 @@ class SearchTask(Searching):
             return self.step(train_batch, valid_batch, rate, moves)
 
         names = ["loss", "correct", "gradient_norm"] + (["valid_loss"] if moves else [])
+        names += reported(self.config.precision)
         run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
-            run.get_concrete_function(self.iterators, tf.constant(1), rate)
+            built = run.get_concrete_function(self.iterators, tf.constant(1), rate)
+        memory.tell(self.reporter.message, built, self.variables, self.config)
         return run
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

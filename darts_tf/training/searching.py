@@ -22,7 +22,7 @@ class Searching(abc.ABC):
         config: A `config.Search`.
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
-        distribution: See `step.in_parts`.
+        distribution: See `step.passes`.
     """
 
     max_rollbacks = rollbacks = 0

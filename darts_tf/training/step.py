@@ -5,7 +5,10 @@ import tensorflow as tf
 from darts_tf.accumulation import Accumulation
 from darts_tf.architect import Architect, BatchObjective, SupernetLoss, cross_entropy, values
 from darts_tf.bilevel import WEIGHTS
+from darts_tf.loss_scale import GROUP, undone_on_overflow
 from darts_tf.optimizers import SGD, Adam, assign, clip_by_global_norm
+from darts_tf.precision import Precision
+from darts_tf.recomputation import GRAPH, XLA
 
 
 def traced(function):
@@ -13,11 +16,11 @@ def traced(function):
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
-def in_parts(config, distribution, batch, outputs) -> dict:
-    """Returns how batches are computed in parts, for `SupernetLoss`.
+def passes(config, distribution, batch, outputs) -> dict:
+    """Returns how a config's passes are computed, as arguments of `SupernetLoss`.
 
     Args:
-        config: A `config.Run`: parts one after the other.
+        config: A `config.Run`: parts one after the other, what is kept for the backward pass and in which type.
         distribution: A `distribution.Distribution`: parts at once on several devices; None for one device.
         batch: Axes, see `accumulation.split`.
         outputs: Axes of what a pass tells of its examples.
@@ -25,7 +28,15 @@ def in_parts(config, distribution, batch, outputs) -> dict:
     return {
         "accumulation": Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None,
         "replication": distribution.replication(batch, outputs) if distribution else None,
+        "precision": Precision(config.precision),
+        "recompute": (XLA if config.jit_compile else GRAPH) if config.recompute else None,
     }
+
+
+def scale_of(functions) -> dict[str, list]:
+    """Returns the variables of a `SupernetLoss`' loss scale, by name; none where it has none."""
+    scale = functions.precision.loss_scale
+    return {} if scale is None else {GROUP: scale.variables}
 
 
 class WeightStep:
@@ -71,7 +82,7 @@ class BilevelStep:
         supernet: See `architect`.
         config: A `config.Search`.
         loss: See `SupernetLoss`.
-        parts: See `in_parts`.
+        parts: See `passes`.
         momentum: Of the weights' SGD.
         virtual_step: `(functions, optimizer) -> VirtualStep`; unclipped for None.
         trace: How the derivatives are traced; `None` leaves them eager, for debugging.
@@ -114,7 +125,7 @@ class BilevelStep:
             "state": net.state_variables,
             "weight_optimizer": self.weight_optimizer.variables,
             "alpha_optimizer": self.alpha_optimizer.variables,
-        }
+        } | scale_of(self.functions)
 
 
 class SearchStep(BilevelStep):
@@ -124,13 +135,14 @@ class SearchStep(BilevelStep):
         supernet: See `architect`.
         config: A `config.SearchConfig`.
         trace: See `BilevelStep`.
-        distribution: See `in_parts`.
+        distribution: See `passes`.
     """
 
     def __init__(self, supernet, config, trace=traced, distribution=None):
-        parts = in_parts(config, distribution, (0, 0), 0)
+        parts = passes(config, distribution, (0, 0), 0)
         super().__init__(supernet, config, cross_entropy, parts, config.momentum, trace=trace)
 
+    @undone_on_overflow
     def __call__(self, train_batch, valid_batch, rate, move_alphas: bool = True) -> dict:
         """Takes one step.
 
@@ -159,13 +171,14 @@ class TrainStep:
         network: A `conv.derived.DerivedNetwork`.
         config: A `config.TrainConfig`.
         trace: See `BilevelStep`.
-        distribution: See `in_parts`.
+        distribution: See `passes`.
     """
 
     def __init__(self, network, config, trace=traced, distribution=None):
         self.network, self.config = network, config
-        parts = in_parts(config, distribution, ((0, 1), 0), (0, 0))
-        functions = SupernetLoss(network, self.loss, None if config.jit_compile else trace, strict=False, **parts)
+        trace = None if config.jit_compile else trace
+        parts = passes(config, distribution, ((0, 1), 0), (0, 0))
+        self.functions = functions = SupernetLoss(network, self.loss, trace, strict=False, **parts)
         weights = functions.weights.pack(network.weight_variables)
         self.optimizer = SGD(weights, config.momentum, config.weight_decay)
         self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)
@@ -178,7 +191,7 @@ class TrainStep:
             "weights": net.weight_variables,
             "state": net.state_variables,
             "weight_optimizer": self.optimizer.variables,
-        }
+        } | scale_of(self.functions)
 
     def loss(self, outputs, labels):
         """Returns the loss of `(logits, auxiliary logits or None)`."""
@@ -188,6 +201,7 @@ class TrainStep:
             return loss
         return loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels, self.config.label_smoothing)
 
+    @undone_on_overflow
     def __call__(self, batch, rate, drop_probability, seed) -> dict:
         """Takes one step.
 

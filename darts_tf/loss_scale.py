@@ -1,0 +1,76 @@
+"""Dynamic scaling of the loss for float16, and steps that are undone where it was too much."""
+
+import functools
+
+import tensorflow as tf
+
+START, SMALLEST = 2.0**15, 1.0
+GOOD_STEPS = 2000  # after which the scale is tried twice as large
+SKIPPED = "skipped"  # of a step's report: 0, or 1 where it was undone, or `HOPELESS`
+HOPELESS = 2  # it was undone, and no smaller scale could help
+GROUP = "loss_scale"  # of a step's variables
+
+
+class LossScale:
+    """What the loss is multiplied with: halved after a step that overflowed, doubled after 2000 that did not.
+
+    Powers of two change no digit. The smallest is one: what overflows then is not the scale's doing.
+
+    Attributes:
+        variables: What a checkpoint has to hold.
+    """
+
+    def __init__(self):
+        self.scale = tf.Variable(START, trainable=False)
+        self.good = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.variables = [self.scale, self.good]
+
+    def read(self):
+        """Returns the present scale, a float32 scalar."""
+        return tf.convert_to_tensor(self.scale)
+
+    def update(self, finite) -> None:
+        """Moves the scale after a step; `finite`: whether all of its numbers were."""
+        scale, good = self.read(), self.good + 1
+        grown = good >= GOOD_STEPS
+        self.scale.assign(tf.where(finite, tf.where(grown, 2 * scale, scale), tf.maximum(scale / 2, SMALLEST)))
+        self.good.assign(tf.where(finite & ~grown, good, tf.zeros_like(good)))
+
+
+def undone_on_overflow(call):
+    """Decorates a step's `__call__`: where anything is not finite, all that the step wrote is as it was before.
+
+    Whatever overflows on the way ends up in the loss or in a variable. The step has `variables` and `functions`, an
+    `architect.SupernetLoss`, and reports a dict of tensors, which are zeros then; `SKIPPED` is added to it. Without a
+    loss scale nothing is different.
+    """
+
+    @functools.wraps(call)
+    def guarded(self, *arguments, **named):
+        scale = self.functions.precision.loss_scale
+        if scale is None:
+            return call(self, *arguments, **named)
+        written = [v for name, group in self.variables.items() if name != GROUP for v in group]
+        before = [tf.convert_to_tensor(v) for v in written]
+        report = call(self, *arguments, **named)
+        after = [tf.convert_to_tensor(v) for v in written]
+        finite = all_finite([*after, *report.values()])
+        for variable, old, new in zip(written, before, after, strict=True):
+            variable.assign(tf.where(finite, new, old))
+        hopeless = scale.read() <= SMALLEST
+        scale.update(finite)
+        report = {name: tf.where(finite, value, tf.zeros_like(value)) for name, value in report.items()}
+        return report | {SKIPPED: tf.where(finite, 0, tf.where(hopeless, HOPELESS, 1))}
+
+    return guarded
+
+
+def all_finite(tensors):
+    """Returns whether every number in tensors of any type is finite, a scalar."""
+    floats = [t for t in tensors if t.dtype.is_floating]
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in floats])
+
+
+def reported(precision: str) -> list[str]:
+    """Returns what a step in a precision reports beside the usual: `SKIPPED`, or nothing."""
+    return [SKIPPED] if precision == "float16" else []

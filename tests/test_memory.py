@@ -1,0 +1,122 @@
+"""The memory that is said to be needed before a run: counted by hand, measured, and what is advised where it lacks."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from darts_tf.config import SearchConfig
+from darts_tf.training import memory
+from darts_tf.training.liveness import Liveness
+from darts_tf.training.memory import MB, Estimate
+
+KB = 1000  # 250 float32
+
+
+def peak(function, *shapes, length=1):
+    specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+    return Liveness(length).peak(tf.function(function, autograph=False).get_concrete_function(*specs))
+
+
+@tf.function(autograph=False)
+def doubled(x):
+    return tf.concat([x, x], 0)
+
+
+def accumulated(x):
+    """A loop that keeps each turn's `(250,)` in a list."""
+    states = tf.scan(lambda s, row: tf.tanh(s) + row, x, tf.zeros(250))
+    return tf.reduce_sum(states)
+
+
+def test_bytes_counted_by_hand():
+    def twice(x):
+        return tf.tanh(tf.concat([x, x], 0))
+
+    assert peak(twice, (250,)) == 2 * KB  # tanh overwrites, and the argument is the caller's
+    assert peak(lambda x: doubled(doubled(x)), (250,)) == 6 * KB
+    assert peak(lambda x: tf.reshape(doubled(x), (2, 250)), (250,)) == 2 * KB
+
+    def unused(x):
+        doubled(doubled(doubled(x)))
+        return tf.tanh(x)
+
+    assert peak(unused, (250,)) == KB
+
+    def together(x):
+        parts = [tf.tile(x, [n]) for n in (1, 2, 3)]
+        return tf.concat(parts, 0)
+
+    assert peak(together, (250,)) == 12 * KB
+
+
+def test_unknown_sizes_are_those_of_a_window():
+    def flat(x):
+        return tf.concat([tf.reshape(x, (-1, 5)), tf.zeros((1, 5))], 0)
+
+    # (None, 10, 5) for a window of 50 is (500, 5) when it is flat.
+    assert peak(flat, (None, 10, 5), length=50) == pytest.approx(10 * KB, rel=0.01)
+    one, two = (peak(accumulated, (None, 250), length=n) for n in (100, 200))
+    assert two - one == pytest.approx(2 * 100 * KB, rel=0.02)  # the list, and the tensor that it is stacked to
+
+
+def test_what_a_backward_pass_keeps():
+    def gradient(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            y = x
+            for _ in range(10):
+                y = tf.tanh(y @ w)
+            y = tf.reduce_sum(y)
+        return tape.gradient(y, w)
+
+    # Ten results of tanh, and of the products and gradients that come and go about four.
+    assert 10 * 4 * 100 * 50 < peak(gradient, (100, 50), (50, 50)) < 15 * 4 * 100 * 50
+
+
+def test_a_line_says_it_and_a_second_one_what_to_do(monkeypatch):
+    concrete = tf.function(lambda: tf.tile(tf.zeros(MB), [40])).get_concrete_function()
+    said, config = [], SearchConfig(batch_size=16)
+    variables = {"weights": [tf.Variable(tf.zeros(MB // 4))]}
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**12)
+    memory.tell(said.append, concrete, variables, config)
+    assert len(said) == 1 and said[0].startswith("memory: about ")
+    assert "tensors 164 MB, weights and optimisers 1 MB" in said[0]
+    monkeypatch.setattr(memory, "free_memory", lambda: 100 * MB)
+    memory.tell(said.append, concrete, variables, config)
+    assert said[2].startswith("warning: about 16") and "100 MB are free" in said[2]
+    assert "--accumulate=2" in said[2] and "--batch_size=9" in said[2]
+    assert said[2].endswith("--recompute, --precision=bfloat16") and "\n" not in said[2]
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    memory.tell(said.append, concrete, variables, config)
+    assert len(said) == 4
+
+
+def test_only_what_would_fit_is_advised():
+    found, config = Estimate(100 * MB, 5 * MB, 0), SearchConfig(batch_size=12, accumulate=2, recompute=True)
+    # 30 MB are copies of the weights; of the 70 MB of the examples a third fits.
+    line = memory.too_little(found, 100 * MB, 54 * MB, config)
+    assert "--accumulate=6," in line and "--batch_size=4," in line and "--recompute" not in line
+    config = config.replace(precision="bfloat16")
+    assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("use a smaller network")
+
+
+def test_free_memory_is_that_of_the_control_group(tmp_path):
+    assert memory.free_memory(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_text("MemTotal:  9 kB\nMemAvailable:    4096 kB\n")
+    assert memory.free_memory(tmp_path) == 4 * MB
+    groups = tmp_path / "sys/fs/cgroup"
+    groups.mkdir(parents=True)
+    (groups / "memory.max").write_text("max\n")
+    (groups / "memory.current").write_text("1\n")
+    assert memory.free_memory(tmp_path) == 4 * MB
+    (groups / "memory.max").write_text(f"{3 * MB}\n")
+    (groups / "memory.current").write_text(f"{MB}\n")
+    assert memory.free_memory(tmp_path) == 2 * MB
+    assert memory.resident_memory() > 50 * MB and memory.free_memory() > 0
+
+
+def test_variables_count_by_their_type():
+    concrete = tf.function(lambda: tf.zeros(1)).get_concrete_function()
+    variables = {"a": [tf.Variable(np.zeros((3, 2), np.float32)), tf.Variable(0, dtype=tf.int64)]}
+    assert memory.estimate(concrete, variables).variables == 24 + 8
