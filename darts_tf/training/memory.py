@@ -10,7 +10,7 @@ import tensorflow as tf
 from darts_tf.training.liveness import Liveness
 
 MB = 2**20
-NODE = 17_000  # bytes that TensorFlow takes for each node once the graph runs; measured, see "Memory" in BUILD.md
+NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
 
 
