@@ -116,16 +116,12 @@ class SupernetLoss:
         self.hessian_product = functools.cache(self._hessian_product)
 
     def _over_batch(self, function):
-        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and spreads the batch where asked.
+        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and splits the batch where asked.
 
-        Replicas meet within a pass, in their batch norms, which only an outermost traced function may hold: there it is
-        all of them that are traced, and parts one by one.
+        Parts first, and these among the replicas: so batch norm sees the same parts, however many replicas there are.
         """
-        if self.replication is None:
-            function = self.trace(function)
-        if self.accumulation is not None:
-            function = self.accumulation.over(function)
-        return function if self.replication is None else self.trace(self.replication.over(function))
+        function = self.trace(function) if self.replication is None else self.replication.over(function)
+        return function if self.accumulation is None else self.accumulation.over(function)
 
     def _forward(self, weights, alphas, batch, wide=False):
         inputs, labels = batch
