@@ -20,10 +20,16 @@ _LOCK = ".lock"
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
-    """Removes what killed processes left half written; only for the process that holds the directory's lock."""
-    for orphan in pathlib.Path(directory).glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            orphan.unlink()
+    """Removes what killed processes left half written, in the directory and below.
+
+    Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
+    """
+    for folder, below, files in os.walk(directory):
+        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
+        for name in files:
+            if name.startswith(".") and ".tmp" in pathlib.Path(name).suffixes:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def sync_directory(directory: str | os.PathLike) -> None:

@@ -53,7 +53,7 @@ def save_network(network, path: str | os.PathLike) -> None:
         UserError: It cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.keras")  # Keras asks for its suffix
     try:
         network.save(temporary)
         with open(temporary, "rb") as file:
