@@ -92,7 +92,9 @@ class Publication:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[pathlib.Path]:
-        """A hidden folder on the same file system to build in; gone afterwards unless `publish` has moved it.
+        """A folder to build in, on the same file system; gone afterwards unless `publish` has moved it.
+
+        It lies in a hidden one, where temporary files may be put beside it: the next export removes what a kill leaves.
 
         Raises:
             UserError: It cannot be made.
@@ -103,9 +105,11 @@ class Publication:
             self._remove_abandoned()
             path = self._hidden()
             path.mkdir()
-        lock = _lock(path)
+            lock = _lock(path)
+            built = path / "model"
+            built.mkdir()
         try:
-            yield path
+            yield built
         finally:
             shutil.rmtree(path, ignore_errors=True)
             if lock is not None:

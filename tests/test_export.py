@@ -98,7 +98,7 @@ def test_two_that_publish_at_once_get_two_numbers(tmp_path):
     with first.building() as a, second.building() as b, third.building() as c:
         for folder in (a, b, c):
             (folder / "saved_model.pb").touch()
-            os.utime(folder, (0, 0))  # old, but its builder lives
+            os.utime(folder.parent, (0, 0))  # old, but its builder lives
         publish_one(tmp_path, "o")
         assert a.exists() and b.exists()
         assert (first.publish(a).name, second.publish(b).name) == ("1", "1")
