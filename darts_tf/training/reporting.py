@@ -149,6 +149,14 @@ class Reporter:
         Raises:
             UserError: `metrics.jsonl` cannot be written.
         """
+        numbers = {name: value for name, value in record.items() if name != "epoch" and _is_number(value)}
+
+        def write(summary: Any) -> None:
+            for name, value in numbers.items():
+                summary.scalar(self._labels.get(name, name), float(value))
+
+        # Before the record: whoever resumes writes both again where there is no record.
+        self._summarise(int(record["epoch"]), write)
         line = json.dumps(_jsonable(record), allow_nan=False) + "\n"
         path = self._workdir.metrics
         try:
@@ -158,13 +166,6 @@ class Reporter:
                 os.fsync(file.fileno())
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
-        numbers = {name: value for name, value in record.items() if name != "epoch" and _is_number(value)}
-
-        def write(summary: Any) -> None:
-            for name, value in numbers.items():
-                summary.scalar(self._labels.get(name, name), float(value))
-
-        self._summarise(int(record["epoch"]), write)
         facts = [
             f"{self._words(name)} {_format(name, value)}"
             for name, value in numbers.items()
