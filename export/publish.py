@@ -182,6 +182,8 @@ class Publication:
             model = config.model_config_list.config.add()
             model.name, model.base_path, model.model_platform = folder.name, str(folder), "tensorflow"
         text = text_format.MessageToString(config, as_utf8=True)
+        for orphan in self.export_dir.glob(f".{_CONFIG}.*.tmp"):  # of a killed process: we have the lock
+            orphan.unlink(missing_ok=True)
         write_atomically(self.export_dir / _CONFIG, f"{_MARK}; base paths are absolute.\n{text}")
 
     def _remove_old(self, number: int) -> None:
