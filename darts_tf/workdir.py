@@ -6,9 +6,11 @@ The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoint
 
 import contextlib
 import fcntl
+import fnmatch
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -25,11 +27,12 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
     Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
     """
     for folder, below, files in os.walk(directory):
+        for name in fnmatch.filter(files, ".*.tmp"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+        for name in fnmatch.filter(below, ".*.tmp"):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
         below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
-        for name in files:
-            if name.startswith(".") and ".tmp" in pathlib.Path(name).suffixes:
-                with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
 
 
 def sync_directory(directory: str | os.PathLike) -> None:

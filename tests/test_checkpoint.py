@@ -118,7 +118,7 @@ def test_orphans_of_a_killed_process_are_removed_but_not_by_a_reader(tmp_path):
 
 
 def test_orphans_anywhere_in_a_work_directory_are_removed_but_not_those_of_runs_below(tmp_path):
-    orphans = ("genotypes/.epoch_001.json.1.tmp", ".best.1.tmp.keras", "tuner/trial_000/.trial.json.1.tmp")
+    orphans = ("genotypes/.epoch_001.json.1.tmp", ".best.1.tmp/best.keras", "tuner/trial_000/.trial.json.1.tmp")
     others = ("trials/000/.lock", "trials/000/checkpoints/.step_00000001.npz.1.tmp", ".hidden", "alphas/a.tmp")
     with WorkDir(tmp_path) as work:
         work.open_for(SearchConfig())

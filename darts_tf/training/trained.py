@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
+import tempfile
 from typing import Any, NamedTuple
 
 import keras
@@ -53,18 +55,29 @@ def save_network(network, path: str | os.PathLike) -> None:
         UserError: It cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.keras")  # Keras asks for its suffix
+    scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
-        network.save(temporary)
-        with open(temporary, "rb") as file:
+        scratch.mkdir()
+        with _temporaries_in(scratch):
+            network.save(scratch / path.name)
+        with open(scratch / path.name, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(scratch / path.name, path)
         sync_directory(path.parent)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is as it was.") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _temporaries_in(folder):
+    """Keras makes a temporary folder for what it saves, and leaves it where that fails: here it is swept."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
