@@ -26,6 +26,9 @@ def write_atomically(path, data):
             file.flush()
             os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what it was full for
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -438,6 +438,7 @@ def test_write_json_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(workdir_module.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_json(path, {"a": 2})
+    assert caught.value.filename == str(path)
     assert json.loads(path.read_text()) == {"a": 1} and os.listdir(tmp_path) == ["a.json"]
