@@ -86,7 +86,7 @@ def build(
     logits = network_logits(trained, real.images)
     network, off = folded(trained, real.images[: samples.CHECKED], logits[: samples.CHECKED])
     facts = (trained.image_shape, trained.mean, trained.std, trained.class_names, fraction)
-    with signatures.writing(), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with signatures.writing(), tempfile.TemporaryDirectory() as temporary:
         labels = pathlib.Path(temporary, "labels.txt")
         labels.write_text("".join(" ".join(label.split()) + "\n" for label in trained.class_names), "utf-8")
         numbers = signatures.save(signatures.trace(network, *facts), folder, labels)

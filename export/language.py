@@ -86,7 +86,7 @@ def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str
     trained.vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
     expected = outputs_of(trained.network, corpus.test, trained.vocabulary.index[EOS])
     say("tracing and writing ...")
-    with signatures.writing(), tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with signatures.writing(), tempfile.TemporaryDirectory() as temporary:
         vocabulary = pathlib.Path(temporary, VOCABULARY)
         vocabulary.write_text(trained.vocabulary.to_text(), "utf-8")
         endpoints = trace(trained.network, trained.vocabulary.index[EOS])

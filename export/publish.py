@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import temporaries_in, write_atomically
 from darts_tf.workdir import sync_directory
 
 _HIDDEN = ".tmp-"  # servers read only names that are numbers
@@ -94,7 +94,7 @@ class Publication:
     def building(self) -> Iterator[pathlib.Path]:
         """A folder to build in, on the same file system; gone afterwards unless `publish` has moved it.
 
-        It lies in a hidden one, where temporary files may be put beside it: the next export removes what a kill leaves.
+        It lies in a hidden one that takes all temporary files: the next export removes what a kill leaves.
 
         Raises:
             UserError: It cannot be made.
@@ -109,7 +109,8 @@ class Publication:
             built = path / "model"
             built.mkdir()
         try:
-            yield built
+            with temporaries_in(path):
+                yield built
         finally:
             shutil.rmtree(path, ignore_errors=True)
             if lock is not None:

@@ -93,7 +93,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
     """Runs `check` in a new process.
 
     Args:
-        folder: The SavedModel; a temporary file is put beside it.
+        folder: The SavedModel.
         expected: Arrays by name, see `check`.
         module: Whose `check` is run.
 
@@ -105,7 +105,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
     """
     # The reference is a CPU's: a GPU rounds products to ten bits.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    with tempfile.TemporaryDirectory(dir=pathlib.Path(folder).parent) as temporary:
+    with tempfile.TemporaryDirectory() as temporary:
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
         done = subprocess.run(

@@ -1,11 +1,9 @@
 """A trained network in its work directory: how it is written, and how it is found again."""
 
-import contextlib
 import json
 import os
 import pathlib
 import shutil
-import tempfile
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +12,7 @@ from darts_tf import genotype as genotypes
 from darts_tf.config import TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.errors import UserError
+from darts_tf.files import temporaries_in
 from darts_tf.training.own_operations import add_operations
 from darts_tf.workdir import sync_directory, write_json
 
@@ -58,7 +57,7 @@ def save_network(network, path: str | os.PathLike) -> None:
     scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         scratch.mkdir()
-        with _temporaries_in(scratch):
+        with temporaries_in(scratch):  # Keras makes a folder, and leaves it where saving fails
             network.save(scratch / path.name)
         with open(scratch / path.name, "rb") as file:
             os.fsync(file.fileno())
@@ -68,16 +67,6 @@ def save_network(network, path: str | os.PathLike) -> None:
         raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is as it was.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _temporaries_in(folder):
-    """Keras makes a temporary folder for what it saves, and leaves it where that fails: here it is swept."""
-    before, tempfile.tempdir = tempfile.tempdir, str(folder)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
 
 
 def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
