@@ -1,7 +1,9 @@
 """Files that are whole or not there, so that a killed process never leaves half of one."""
 
+import contextlib
 import os
 import pathlib
+import tempfile
 
 
 def write_atomically(path, data):
@@ -26,6 +28,22 @@ def write_atomically(path, data):
             file.flush()
             os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say what it was full for
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def temporaries_in(folder):
+    """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
+
+    Keras and TensorFlow take the system's, where nobody would.
+    """
+    before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

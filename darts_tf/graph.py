@@ -1,8 +1,11 @@
-"""Constants made once for each graph: otherwise they would be half of a supernet's nodes."""
+"""Constants made once for each graph, else they would be half of a supernet's nodes; functions left as they are."""
 
 import weakref
 
 import tensorflow as tf
+
+unconverted = tf.autograph.experimental.do_not_convert
+"""For functions of `tf.data`: what AutoGraph writes of them into the system's temporary folder outlives a kill."""
 
 _made = weakref.WeakKeyDictionary()  # graph -> {key: tensor}
 

@@ -6,9 +6,11 @@ The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoint
 
 import contextlib
 import fcntl
+import fnmatch
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -20,10 +22,17 @@ _LOCK = ".lock"
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
-    """Removes what killed processes left half written; only for the process that holds the directory's lock."""
-    for orphan in pathlib.Path(directory).glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            orphan.unlink()
+    """Removes what killed processes left half written, in the directory and below.
+
+    Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
+    """
+    for folder, below, files in os.walk(directory):
+        for name in fnmatch.filter(files, ".*.tmp"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+        for name in fnmatch.filter(below, ".*.tmp"):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
 
 
 def sync_directory(directory: str | os.PathLike) -> None:

@@ -14,7 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import temporaries_in, write_atomically
 from darts_tf.workdir import sync_directory
 
 _HIDDEN = ".tmp-"  # servers read only names that are numbers
@@ -92,7 +92,9 @@ class Publication:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[pathlib.Path]:
-        """A hidden folder on the same file system to build in; gone afterwards unless `publish` has moved it.
+        """A folder to build in, on the same file system; gone afterwards unless `publish` has moved it.
+
+        It lies in a hidden one that takes all temporary files: the next export removes what a kill leaves.
 
         Raises:
             UserError: It cannot be made.
@@ -103,9 +105,12 @@ class Publication:
             self._remove_abandoned()
             path = self._hidden()
             path.mkdir()
-        lock = _lock(path)
+            lock = _lock(path)
+            built = path / "model"
+            built.mkdir()
         try:
-            yield path
+            with temporaries_in(path):
+                yield built
         finally:
             shutil.rmtree(path, ignore_errors=True)
             if lock is not None:
@@ -178,6 +183,8 @@ class Publication:
             model = config.model_config_list.config.add()
             model.name, model.base_path, model.model_platform = folder.name, str(folder), "tensorflow"
         text = text_format.MessageToString(config, as_utf8=True)
+        for orphan in self.export_dir.glob(f".{_CONFIG}.*.tmp"):  # of a killed process: we have the lock
+            orphan.unlink(missing_ok=True)
         write_atomically(self.export_dir / _CONFIG, f"{_MARK}; base paths are absolute.\n{text}")
 
     def _remove_old(self, number: int) -> None:

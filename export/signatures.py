@@ -95,6 +95,12 @@ def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
 
 
+def _variables(graph) -> list:
+    """The variables that a graph reads, in the order of their first use: TensorFlow's own is that of a set."""
+    owners = {id(v.handle): v for v in graph.variables}
+    return [owners[id(tensor)] for tensor in graph.external_captures if id(tensor) in owners]
+
+
 @contextlib.contextmanager
 def writing():
     """Turns TensorFlow's own way to say that a disk is full into one line.
@@ -123,7 +129,7 @@ def save(endpoints: dict, path: str | os.PathLike, labels_file: str | os.PathLik
     module = tf.Module()
     # Only the variables that the graphs read, each once. Tracking the Keras model would store all of them twice, with
     # those of the auxiliary head and of the batch norms that have been folded away.
-    module.weights = list({id(v): v for f in endpoints.values() for v in f.graph.variables}.values())
+    module.weights = list({id(v): v for f in endpoints.values() for v in _variables(f.graph)}.values())
     module.labels = tf.saved_model.Asset(os.fspath(labels_file))
     # A served model is not trained: without the gradients of our convolutions the file is smaller and written faster.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)

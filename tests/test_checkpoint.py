@@ -117,6 +117,19 @@ def test_orphans_of_a_killed_process_are_removed_but_not_by_a_reader(tmp_path):
     assert Checkpoints(tmp_path / "none", read_only=True).restore() is None and not (tmp_path / "none").exists()
 
 
+def test_orphans_anywhere_in_a_work_directory_are_removed_but_not_those_of_runs_below(tmp_path):
+    orphans = ("genotypes/.epoch_001.json.1.tmp", ".best.1.tmp/best.keras", "tuner/trial_000/.trial.json.1.tmp")
+    others = ("trials/000/.lock", "trials/000/checkpoints/.step_00000001.npz.1.tmp", ".hidden", "alphas/a.tmp")
+    with WorkDir(tmp_path) as work:
+        work.open_for(SearchConfig())
+    for name in (*orphans, *others):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"half")
+    with WorkDir(tmp_path) as work:
+        work.open_for(SearchConfig())
+    assert [name for name in (*orphans, *others) if (tmp_path / name).exists()] == list(others)
+
+
 def test_a_damaged_newest_falls_back_and_says_so_and_is_replaced(tmp_path):
     messages = []
     checkpoints = Checkpoints(tmp_path, keep=2, warn=messages.append)
@@ -425,6 +438,7 @@ def test_write_json_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(workdir_module.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as caught:
         write_json(path, {"a": 2})
+    assert caught.value.filename == str(path)
     assert json.loads(path.read_text()) == {"a": 1} and os.listdir(tmp_path) == ["a.json"]

@@ -98,7 +98,7 @@ def test_two_that_publish_at_once_get_two_numbers(tmp_path):
     with first.building() as a, second.building() as b, third.building() as c:
         for folder in (a, b, c):
             (folder / "saved_model.pb").touch()
-            os.utime(folder, (0, 0))  # old, but its builder lives
+            os.utime(folder.parent, (0, 0))  # old, but its builder lives
         publish_one(tmp_path, "o")
         assert a.exists() and b.exists()
         assert (first.publish(a).name, second.publish(b).name) == ("1", "1")
@@ -112,8 +112,9 @@ def test_what_killed_exports_left_goes(tmp_path):
     for name, age in ((".tmp-m-1", 3600), (".tmp-m-2", 0)):
         (tmp_path / name).mkdir()
         os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / ".models.config.1.tmp").touch()
     publish_one(tmp_path)
-    assert [p.name for p in tmp_path.glob(".tmp-*")] == [".tmp-m-2"]
+    assert [p.name for p in tmp_path.glob(".*")] == [".tmp-m-2"]
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):

@@ -98,24 +98,31 @@ def test_an_epoch_is_a_line_to_read_and_a_line_of_json(tmp_path):
         "alphas": [[0.5, None]],
         "complete": True,
     }
-    assert report.history() == [json.loads(line)]
+    assert read_metrics(tmp_path / "metrics.jsonl") == [json.loads(line)]
 
 
-def test_resume_forgets_what_is_past_the_checkpoint(tmp_path):
+def test_resume_forgets_what_is_past_the_checkpoint_and_what_is_damaged(tmp_path):
     report, _, _ = reporter(tmp_path)
-    assert report.history() == [] and report.resume(0) == []
-    for epoch in (1, 2, 3):
-        report.epoch({"epoch": epoch, "loss": 1 / 3})
     path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == [] and report.resume([]) == 0
+    records = [{"epoch": epoch, "loss": 1 / 3} for epoch in (1, 2, 3)]
+    for record in records:
+        report.epoch(record)
     whole = path.read_bytes()
     for torn in (b'{"epoch": 4, "lo', b'{"epoch": 2}', b"\x00\x00\xff\n"):
         path.write_bytes(whole + torn)
-        assert [record["epoch"] for record in report.history()] == [1, 2, 3]
-    assert report.resume(2) == [{"epoch": 1, "loss": 1 / 3}, {"epoch": 2, "loss": 1 / 3}]
-    report.epoch({"epoch": 3, "loss": 1 / 3})
+        assert read_metrics(path) == records
+    assert report.resume(records[:2]) == 2
+    report.epoch(records[2])
     assert path.read_bytes() == whole
-    report.resume(0)
-    assert path.read_bytes() == b""
+    for position in range(len(whole)):  # of a flipped bit, also where a number becomes another one
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        kept = report.resume(records)
+        assert kept == whole[:position].count(b"\n")
+        for record in records[kept:]:
+            report.epoch(record)
+        assert path.read_bytes() == whole
+    assert report.resume([]) == 0 and path.read_bytes() == b""
 
 
 def test_damage_in_the_middle_is_told_and_not_dropped(tmp_path):
@@ -172,7 +179,7 @@ def test_tensorboard_reads_scalars_pictures_and_histograms(tmp_path):
     picture = np.random.RandomState(0).randint(0, 255, (5, 7, 3)).astype(np.uint8)
     (tmp_path / "cell.png").write_bytes(tf.io.encode_png(picture).numpy())
     with report:
-        report.resume(0)
+        report.resume([])
         report.epoch({"epoch": 1, "valid_accuracy": 0.5, "learning_rate": 0.1, "note": "text"})
         report.alphas(1, "normal", weights, ["0->2", "1->2", "0->3"], ["none", "skip_connect"])
         report.drawing(1, "normal", tmp_path / "cell.png")
@@ -198,7 +205,7 @@ def test_tensorboard_reads_scalars_pictures_and_histograms(tmp_path):
 def test_tensorboard_forgets_what_is_past_the_checkpoint(tmp_path, torn):
     first, _, _ = reporter(tmp_path, tensorboard=True)
     with first:
-        first.resume(0)
+        first.resume([])
         for epoch in (1, 2, 3, 4):
             first.epoch({"epoch": epoch, "loss": 1.0})
     (path,) = (tmp_path / "tensorboard").iterdir()
@@ -206,7 +213,7 @@ def test_tensorboard_forgets_what_is_past_the_checkpoint(tmp_path, torn):
     (tmp_path / "tensorboard" / f".{path.name}.tmp").write_bytes(b"half")
     second, _, _ = reporter(tmp_path, tensorboard=True)
     with second:
-        second.resume(2)
+        second.resume([{"epoch": 1}, {"epoch": 2}])
         second.epoch({"epoch": 3, "loss": 2.0})
     found = events(tmp_path)
     assert steps(found, "loss") == [1, 2, 3]
@@ -233,7 +240,7 @@ def test_a_disk_too_full_for_tensorboard_is_said_once_and_the_run_goes_on(tmp_pa
 def test_no_event_files_when_switched_off(tmp_path):
     report, _, _ = reporter(tmp_path)
     with report:
-        report.resume(0)
+        report.resume([])
         report.epoch({"epoch": 1, "loss": 1.0})
         report.alphas(1, "normal", np.ones((1, 1)), ["a"], ["b"])
         report.drawing(1, "normal", "nowhere.png")

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.resize import CropReader, crop_reader, slice_window
+from darts_tf.graph import unconverted
 
 MOMENTS_SAMPLE = 10_000  # images that mean and standard deviation are taken from, at most
 
@@ -96,7 +97,7 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
     if len(indices) > MOMENTS_SAMPLE:
         indices = np.sort(np.random.default_rng(seed).choice(indices, MOMENTS_SAMPLE, replace=False))
     counts = 0
-    batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(split.read, tf.data.AUTOTUNE)
+    batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
     for images in batches.as_numpy_iterator():
         counts = counts + np.stack(
             [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]

@@ -12,6 +12,7 @@ from darts_tf.data.encoded import decode, decode_crop, encoded_split
 from darts_tf.data.resize import crop_reader, fit
 from darts_tf.data.split import stratified
 from darts_tf.errors import UserError, one_line
+from darts_tf.graph import unconverted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")
@@ -150,7 +151,7 @@ def _split(
 def _decode_all(paths: list[str], fitted, shape: tuple[int, int, int]) -> np.ndarray:
     """Returns `(N, *shape)` uint8, or names the first image that cannot be read or has another size."""
     images = np.empty((len(paths), *shape), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(paths).map(fitted, tf.data.AUTOTUNE, deterministic=True)
+    decoded = tf.data.Dataset.from_tensor_slices(paths).map(unconverted(fitted), tf.data.AUTOTUNE, deterministic=True)
     iterator = decoded.prefetch(16).as_numpy_iterator()
     for row, path in enumerate(paths):  # elements and errors arrive in order, so the row tells the path
         try:

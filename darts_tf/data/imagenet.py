@@ -14,6 +14,7 @@ from darts_tf.data.dataset import Split
 from darts_tf.data.encoded import encoded_split
 from darts_tf.errors import UserError, one_line
 from darts_tf.files import write_atomically
+from darts_tf.graph import unconverted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")  # of image-net.org, which asks for an account
@@ -139,7 +140,8 @@ def _labels(builder, name: str, records, count: int) -> np.ndarray:
     if count > 10 * LABELS_PER_BATCH:
         logging.getLogger(__name__).warning("Reading the labels of %d images of ImageNet, once: %s", count, path)
     numbers = tf.data.Dataset.range(count).batch(LABELS_PER_BATCH)
-    batches = numbers.map(lambda indices: _feature(records(indices), "label"), num_parallel_calls=4, deterministic=True)
+    read = unconverted(lambda indices: _feature(records(indices), "label"))
+    batches = numbers.map(read, num_parallel_calls=4, deterministic=True)
     labels = np.concatenate(list(batches.as_numpy_iterator())).astype(np.int32)
     if count == total:
         content = io.BytesIO()

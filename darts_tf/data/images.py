@@ -16,6 +16,7 @@ from darts_tf.data.resize import fit_array
 from darts_tf.data.split import load_split, save_split, search_split, stratified
 from darts_tf.data.stream import evaluation_batches, stream
 from darts_tf.errors import UserError, one_line
+from darts_tf.graph import unconverted
 
 __all__ = [
     "DATASETS",
@@ -163,7 +164,7 @@ def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarr
     encoded, labels, ids = (np.concatenate([part[key] for part in parts]) for key in ("image", "label", "id"))
     order = np.argsort(ids, kind="stable")[: count or None]  # train_00000, train_00001, ...
     decoded = tf.data.Dataset.from_tensor_slices(encoded[order]).map(
-        lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=3), (32, 32, 3)), tf.data.AUTOTUNE
+        unconverted(lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=3), (32, 32, 3))), tf.data.AUTOTUNE
     )
     images = np.concatenate(list(decoded.batch(1000).as_numpy_iterator()))
     return images, labels[order].astype(np.int32)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf.data import augment
 from darts_tf.data.dataset import Split
 from darts_tf.errors import UserError
+from darts_tf.graph import unconverted
 
 CROP, FLIP, CUTOUT, WINDOW, COLOR = range(5)  # one random stream each
 PARALLEL_BATCHES = 4  # batches in the making, and batches that wait
@@ -136,8 +137,8 @@ def _ahead(numbers: tf.data.Dataset, batch) -> tf.data.Dataset:
     """
     options = tf.data.Options()
     options.autotune.enabled = False
-    batches = numbers.map(batch, num_parallel_calls=PARALLEL_BATCHES, deterministic=True).prefetch(PARALLEL_BATCHES)
-    return batches.with_options(options)
+    batches = numbers.map(unconverted(batch), num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
+    return batches.prefetch(PARALLEL_BATCHES).with_options(options)
 
 
 def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:

@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.errors import UserError
+from darts_tf.graph import unconverted
 
 START, LENGTH, DRAWN = range(3)  # columns of a plan
 LONGEST = 20  # steps by which a drawn window may exceed the nominal length
@@ -97,4 +98,4 @@ def batches(rows: np.ndarray, plan: np.ndarray) -> tf.data.Dataset:
 
     options = tf.data.Options()
     options.autotune.enabled = False  # its thread would make whoever lets go of an iterator wait
-    return tf.data.Dataset.from_tensor_slices(plan).map(window).prefetch(2).with_options(options)
+    return tf.data.Dataset.from_tensor_slices(plan).map(unconverted(window)).prefetch(2).with_options(options)

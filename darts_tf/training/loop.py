@@ -214,15 +214,10 @@ class Loop:
         self.task.rollbacks = found.metadata.get("rollbacks", 0)
 
     def _begin(self):
-        self.reporter.resume(self.epoch)
-        self._rewrite_history()
+        for record in self.history[self.reporter.resume(self.history) :]:  # a kill has swallowed it, or it was damaged
+            self.reporter.epoch(record)
         self.task.resumed(self.history)
         self.task.start(self.step)
-
-    def _rewrite_history(self):
-        """Writes again the records that a kill between the checkpoint and the report has swallowed."""
-        for record in self.history[len(self.reporter.history()) :]:
-            self.reporter.epoch(record)
 
     def _steps(self, epoch, count):
         begin = time.monotonic()

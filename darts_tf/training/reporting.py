@@ -35,7 +35,7 @@ _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 class Reporter:
     """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 everywhere that people look.
 
-    Call `resume` before the first epoch, with 0 for a new run, and `close` at the end (or use `with`).
+    Call `resume` before the first epoch, with nothing for a new run, and `close` at the end (or use `with`).
 
     Args:
         workdir: Where `metrics.jsonl` and `tensorboard/` go.
@@ -149,22 +149,22 @@ class Reporter:
         Raises:
             UserError: `metrics.jsonl` cannot be written.
         """
-        line = json.dumps(_jsonable(record), allow_nan=False) + "\n"
-        path = self._workdir.metrics
-        try:
-            with open(path, "ab") as file:
-                file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
         numbers = {name: value for name, value in record.items() if name != "epoch" and _is_number(value)}
 
         def write(summary: Any) -> None:
             for name, value in numbers.items():
                 summary.scalar(self._labels.get(name, name), float(value))
 
+        # Before the record: whoever resumes writes both again where there is no record.
         self._summarise(int(record["epoch"]), write)
+        path = self._workdir.metrics
+        try:
+            with open(path, "ab") as file:
+                file.write(_line(record))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
         facts = [
             f"{self._words(name)} {_format(name, value)}"
             for name, value in numbers.items()
@@ -236,38 +236,33 @@ class Reporter:
         picture = tf.io.decode_png(pathlib.Path(png_path).read_bytes(), channels=3)
         self._summarise(epoch, lambda summary: summary.image(f"{name}/cell", picture[None]))
 
-    def resume(self, epoch: int) -> list[dict[str, Any]]:
-        """Forgets what an interrupted run wrote after the checkpoint that it goes on from.
+    def resume(self, records: Sequence[Mapping[str, Any]]) -> int:
+        """Forgets what an interrupted run wrote after the checkpoint that it goes on from, and what was damaged since.
 
         Args:
-            epoch: Epochs completed in that checkpoint; 0 for a new run.
+            records: Of the epochs completed in that checkpoint; none for a new run.
 
         Returns:
-            The records that remain.
+            How many of them, from the first one on, `metrics.jsonl` still has; the others are for `epoch` to write.
 
         Raises:
-            UserError: `metrics.jsonl` is damaged before its last line, or cannot be written.
+            UserError: A file cannot be read or written.
         """
-        kept = [record for record in self.history() if record.get("epoch", 0) <= epoch]
-        path = self._workdir.metrics
+        path, epoch, count = self._workdir.metrics, len(records), 0
         try:
             if path.exists():
-                write_atomically(path, "".join(json.dumps(record) + "\n" for record in kept).encode())
+                lines = [_line(record) for record in records]
+                there = path.read_bytes().splitlines(keepends=True)
+                while count < min(len(lines), len(there)) and lines[count] == there[count]:
+                    count += 1
+                write_atomically(path, b"".join(lines[:count]))
             if self._workdir.tensorboard.is_dir():
                 remove_temporaries(self._workdir.tensorboard)
                 for path in sorted(self._workdir.tensorboard.glob("events.out.tfevents.*")):
                     _forget_events(path, epoch)
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
-        return kept
-
-    def history(self) -> list[dict[str, Any]]:
-        """The records in `metrics.jsonl`, oldest first; a last line that a killed process left half written is ignored.
-
-        Raises:
-            UserError: An earlier line is damaged, or the file cannot be read.
-        """
-        return read_metrics(self._workdir.metrics)
+        return count
 
     def _words(self, name: str) -> str:
         return self._labels.get(name, name.replace("_", " "))
@@ -301,8 +296,19 @@ class Reporter:
             self.message(f"Going on without TensorBoard; its files cannot be written: {reason}")
 
 
+def _line(record: Mapping[str, Any]) -> bytes:
+    """An epoch's record as it stands in `metrics.jsonl`."""
+    return json.dumps(_jsonable(record), allow_nan=False).encode() + b"\n"
+
+
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, oldest first; none where there is no file. Raises as `Reporter.history`."""
+    """The records of a `metrics.jsonl`, oldest first; none where there is no file.
+
+    A last line that a killed process left half written is ignored.
+
+    Raises:
+        UserError: An earlier line is damaged, or the file cannot be read.
+    """
     try:
         lines = pathlib.Path(path).read_bytes().split(b"\n")
     except FileNotFoundError:

@@ -59,8 +59,9 @@ class Searching(abc.ABC):
         return range(end - (c.concat or c.num_nodes), end)
 
     def resumed(self, history: list[dict]) -> None:
-        """Hands the records of earlier epochs to the monitor."""
+        """Hands the records of earlier epochs to the monitor; the last one's cells are drawn."""
         self.monitor.resumed(history)
+        self._drawn = genotypes.from_json(history[-1]["genotype"]) if history else None
 
     @property
     def finished(self) -> bool:

@@ -1,9 +1,9 @@
 """A trained network in its work directory: how it is written, and how it is found again."""
 
-import contextlib
 import json
 import os
 import pathlib
+import shutil
 from typing import Any, NamedTuple
 
 import keras
@@ -12,6 +12,7 @@ from darts_tf import genotype as genotypes
 from darts_tf.config import TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.errors import UserError
+from darts_tf.files import temporaries_in
 from darts_tf.training.own_operations import add_operations
 from darts_tf.workdir import sync_directory, write_json
 
@@ -53,18 +54,19 @@ def save_network(network, path: str | os.PathLike) -> None:
         UserError: It cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.keras")
+    scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
-        network.save(temporary)
-        with open(temporary, "rb") as file:
+        scratch.mkdir()
+        with temporaries_in(scratch):  # Keras makes a folder, and leaves it where saving fails
+            network.save(scratch / path.name)
+        with open(scratch / path.name, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        os.replace(scratch / path.name, path)
         sync_directory(path.parent)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is as it was.") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):

@@ -1,0 +1,162 @@
+"""Real binaries that are hurt; the part for every day. `python -m tests.faults` is the whole, see BUILD.md."""
+
+import pathlib
+import random
+import shutil
+import signal
+import sys
+import time
+
+import pytest
+from faults import disks, kinds
+from faults.processes import Place
+from faults.results import differences, found
+from faults.siege import Siege
+
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
+RUN = kinds.TRAINING
+
+
+@pytest.fixture(scope="module")
+def siege(tmp_path_factory):
+    """An uninterrupted training, and what hurts others like it."""
+    return Siege(RUN, tmp_path_factory.mktemp("siege"), seed=0, say=print)
+
+
+@pytest.fixture
+def place(siege, tmp_path):
+    """A place that holds a copy of the finished training."""
+    place = Place(tmp_path / "place")
+    shutil.copytree(siege.folder / "whole" / "run", place.run)
+    return place
+
+
+def equal(place, siege, *but):
+    """Whether a place holds what the uninterrupted run holds; `but` names what may differ."""
+    lines = [line for line in differences(siege.expected, found(place.run)) if not line.startswith(but or "\0")]
+    assert lines == [] and place.temporaries() == []
+    return True
+
+
+def assert_refused(life, *words):
+    """It said in one line what is wrong."""
+    assert life.status == 1 and "Traceback" not in life.out + life.err, life
+    lines = life.err.splitlines()
+    assert len(lines) == 1 and ": error: " in lines[0], lines
+    for word in words:
+        assert word in lines[0], (word, lines[0])
+
+
+def flip(path, seed=0, start=0):
+    """Flips one bit of a file, anywhere after its start."""
+    data, draw = bytearray(path.read_bytes()), random.Random(seed)
+    data[draw.randrange(start, len(data))] ^= 1 << draw.randrange(8)
+    path.write_bytes(data)
+
+
+def truncate(path):
+    """Leaves two thirds of a file."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+
+def test_kills_and_stops(siege):
+    counts = siege.run(kills=4, terms=1)
+    assert counts.kills + counts.terms == 5 and counts.finished >= 1
+
+
+def test_killed_exports(siege, tmp_path):
+    kind = kinds.export(siege.folder / "whole" / "run")
+    assert Siege(kind, tmp_path, seed=0, say=print).run(kills=2, terms=0).finished
+
+
+def test_what_can_be_mended_is(place, siege):
+    truncate(place.run / "checkpoints" / "step_00000018.npz")
+    flip(place.run / "metrics.jsonl")
+    for name in ("summary.json", "genotype.json", "data.json", "split.json", "last.keras", "plots/normal.png"):
+        truncate(place.run / name)
+    (events,) = (place.run / "tensorboard").iterdir()
+    flip(events, start=100)
+    life = place.live(RUN.command())
+    assert life.status == 0 and "Traceback" not in life.err, life
+    assert "Damaged checkpoint" in life.out and "step_00000018.npz" in life.out
+    assert equal(place, siege, "tensorboard")  # an event file is the only copy of what is in it
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoints/step_00000018.npz"])
+def test_what_cannot_is_told(place, name):
+    (place.run / "checkpoints" / "step_00000017.npz").unlink()
+    truncate(place.run / name)
+    before = found(place.run / "plots")
+    assert_refused(place.live(RUN.command()), place.run.name, pathlib.Path(name).name)
+    assert found(place.run / "plots") == before
+
+
+def test_a_damaged_network_is_not_exported(place):
+    flip(place.run / "best.keras", start=20_000)
+    flip(place.run / "last.keras", start=20_000)
+    life = place.live([sys.executable, "-m", "darts_tf.bin.export", "--workdir=run", "--export_dir=exports"])
+    life = life._replace(err="".join(line + "\n" for line in life.err.splitlines() if ": error: " in line))
+    assert_refused(life, ".keras")
+    assert not (place.folder / "exports").exists()
+
+
+def test_the_second_process_is_refused(siege, tmp_path):
+    first, second = Place(tmp_path / "first"), Place(tmp_path / "second")
+    process = first.start(RUN.command())
+    try:
+        while not first.newest_step() and process.poll() is None:
+            time.sleep(0.01)
+        second.run.symlink_to(first.run)
+        process.send_signal(signal.SIGSTOP)  # however slow the second is, the first is still there
+        assert_refused(second.live(RUN.command()), f"Another process (pid {process.pid}) is using the work directory")
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(300) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert equal(first, siege)
+
+
+@pytest.mark.parametrize("kilobytes", [3000, 8500])
+def test_a_full_disk(siege, tmp_path, kilobytes):
+    place = Place(tmp_path)
+    try:
+        with disks.small_disk(place.run, kilobytes) as again:
+            assert_refused(place.live(RUN.command()), "No space left on device")
+            again("size=50m")
+            assert place.temporaries() == [] and place.live(RUN.command()).status == 0
+            assert equal(place, siege, "tensorboard")
+    except disks.NotPermitted:
+        pytest.skip("mounting a small disk takes the superuser")
+
+
+def test_a_limit_for_files(siege, tmp_path):
+    place = Place(tmp_path)
+    assert_refused(place.live(disks.limited(RUN.command(), 1000)), "File too large", "step_00000001.npz")
+    assert place.live(RUN.command()).status == 0 and equal(place, siege)
+
+
+def test_a_directory_that_cannot_be_written(place, siege):
+    whole = place.folder / "copy"
+    place.run.rename(whole)
+    try:
+        with disks.small_disk(place.run, 50_000) as again:
+            shutil.copytree(whole, place.run, dirs_exist_ok=True)
+            again("ro")
+            assert_refused(place.live(RUN.command()), "Cannot use the work directory", "Read-only file system")
+            assert equal(place, siege)
+    except disks.NotPermitted:
+        whole.rename(place.run)
+        place.run.chmod(0o555)
+        assert_refused(place.live(RUN.command()), "Cannot use the work directory", "Permission denied")
+        place.run.chmod(0o755)
+        assert equal(place, siege)
+
+
+def test_a_clock_that_jumps(siege, tmp_path):
+    place = Place(tmp_path / "place")
+    environment = disks.jumping_clock(tmp_path / "clock")
+    life = place.live(RUN.command(), **environment)
+    assert (life.status, life.err) == (0, ""), life
+    assert equal(place, siege)
