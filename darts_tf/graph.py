@@ -1,5 +1,7 @@
 """Constants made once for each graph, else they would be half of a supernet's nodes; functions left as they are."""
 
+import functools
+import operator
 import weakref
 
 import tensorflow as tf
@@ -38,3 +40,23 @@ def integers(values):
 def reshape(x, *shape):
     """Reshapes to Python integers, of which one may be -1."""
     return tf.reshape(x, integers(shape))
+
+
+def total(tensors):
+    """Returns the sum, in the order of the tensors.
+
+    `tf.add_n`, like the tape where a tensor has three or more readers, begins with whichever tensor's memory is free by
+    then: the last bits differ from run to run.
+    """
+    return functools.reduce(operator.add, tensors)
+
+
+def reader(x):
+    """Returns a function that gives a tensor once more; the readers' gradients are added two at a time, see `total`."""
+
+    def read():
+        nonlocal x
+        mine, x = tf.identity(x), tf.identity(x)
+        return mine
+
+    return read

@@ -19,6 +19,7 @@ from darts_tf.training.checkpoint import Checkpoints
 
 HERE = pathlib.Path(__file__).parent
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]
+EPOCHS = "--epochs=8"  # so many that a signal comes before the end
 SETTINGS += ["--steps_per_loop=1", "--notensorboard", "--arch_learning_rate=0.01", "--order=first"]
 MIRRORED = ["--strategy=mirrored", "--replicas=2"]
 CHEAP = ["first", "finite difference", "training", "texts, first", "training on texts"]
@@ -36,7 +37,8 @@ def check(found, tolerance):
         assert clipped, case  # else nothing would tell whether the sum comes before the clipping
         assert "weights" in differences and "loss" in differences
         for name, difference in differences.items():
-            assert difference <= tolerance, f"{case}: {name} differs by {difference}"
+            # Adam divides small gradients of the alphas by their own size, and so their rounding too.
+            assert difference <= tolerance * (10 if name == "alphas" else 1), f"{case}: {name} differs by {difference}"
 
 
 def test_two_replicas_give_the_numbers_of_one():
@@ -91,39 +93,40 @@ def arrays(workdir):
 
 
 def close(found, expected):
+    """Equal but for the rounding of float32 over 32 steps; `compared` is for the exact comparison."""
     assert found.keys() == expected.keys()
     for name in expected:
         largest = max(np.abs(expected[name]).max(), 1e-6)
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-5 * largest, err_msg=name)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-4 * largest, err_msg=name)
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    finished(start(workdir, "--epochs=3"))
+    finished(start(workdir, EPOCHS))
     return arrays(workdir)
 
 
 @pytest.mark.slow
 def test_two_processes_give_the_numbers_of_one(tmp_path, alone):
-    chief, worker = cluster(tmp_path / "run", "--epochs=3")
+    chief, worker = cluster(tmp_path / "run", EPOCHS)
     told = [finished(each) for each in (chief, worker)]
     close(arrays(tmp_path / "run"), alone)
     assert "worker 1: the chief reports and keeps the files" in told[1] and "epoch 1 done" not in told[1]
-    assert "epoch 3 done" in told[0] and "genotype: " in told[0]
+    assert "epoch 8 done" in told[0] and "genotype: " in told[0]
 
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_more_devices_and_with_fewer(tmp_path, alone):
-    """One device, then two replicas, then two processes, then one device again."""
+    """One device, then two replicas, then one device again; two processes are in the test below."""
     workdir = tmp_path / "run"
     for epoch, setup in enumerate([[], MIRRORED], 1):
-        process = start(workdir, "--epochs=3", *setup)
+        process = start(workdir, EPOCHS, *setup)
         wait_for_epochs(workdir, epoch, [process])
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=600)[0]
         assert process.returncode == 130 and "the same command goes on" in output, output
-    finished(start(workdir, "--epochs=3"))
+    finished(start(workdir, EPOCHS))
     close(arrays(workdir), alone)
 
 
@@ -131,7 +134,7 @@ def test_a_run_goes_on_with_more_devices_and_with_fewer(tmp_path, alone):
 def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(tmp_path, alone):
     workdir = tmp_path / "run"
     for epoch, dies in ((1, 1), (2, 0)):
-        processes = cluster(workdir, "--epochs=3")
+        processes = cluster(workdir, EPOCHS)
         wait_for_epochs(workdir, epoch, processes)
         processes[dies].kill()
         output = processes[1 - dies].communicate(timeout=60)[0]
@@ -140,7 +143,7 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(tmp_pa
         assert "has lost the others" in last and "the same command on all machines goes on" in last
         assert "Traceback" not in output
         processes[dies].communicate()
-    for each in cluster(workdir, "--epochs=3"):
+    for each in cluster(workdir, EPOCHS):
         finished(each)
     close(arrays(workdir), alone)
 

@@ -360,3 +360,21 @@ def test_plan_of_a_run_is_the_text(texts):
         assert len(plan) == count
         ends = plan[:, windows.START] + plan[:, windows.LENGTH]
         np.testing.assert_array_equal(plan[1:, windows.START], ends[:-1])
+
+
+def test_no_sum_depends_on_timing():
+    """`AddN` of three begins with whichever input it may overwrite; runs would differ in their last bits."""
+    small = {"num_units": 5, "batch_size": 4, "activation_penalty": 0.1}
+    tokens = tf.zeros((6, 4), tf.int32)
+    piece = tokens, tokens, tf.constant([0, 6, 6], tf.int64)
+    cell = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1), ('identity', 1)], concat=range(1, 5))"
+    training = LanguageTrainStep(RecurrentNetwork(cell, 9, 5), LanguageTrainConfig(**small))
+    searching = LanguageSearchStep(RecurrentSupernet(9, 5, 4), LanguageSearchConfig(**small, num_nodes=4))
+    steps = [
+        lambda: training(piece, tf.constant(1.0), tf.constant([1, 2], tf.int64), False),
+        lambda: searching(piece, piece, tf.constant(1, tf.int64), tf.constant(1.0)),
+    ]
+    for step in steps:
+        graph = tf.function(step, autograph=False).get_concrete_function().graph.as_graph_def()
+        sums = [node for function in graph.library.function for node in function.node_def if node.op == "AddN"]
+        assert sums and all(len(node.input) <= 2 for node in sums)

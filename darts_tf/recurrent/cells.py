@@ -11,8 +11,10 @@ import keras
 import tensorflow as tf
 
 from darts_tf import genotype as genotypes
+from darts_tf import graph
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.graph import reader
 from darts_tf.recomputation import recomputed
 from darts_tf.recurrent.masks import Masks, masked
 from darts_tf.recurrent.norm import NodeNorm
@@ -53,7 +55,8 @@ def mixed_highway(states, products, weights, activations):
     """
     gates, candidates = tf.split(products, 2, -1)
     total, *weights = tf.unstack(weights)
-    candidates = tf.add_n([weight * f(candidates) for weight, f in zip(weights, activations, strict=True)])
+    read = reader(candidates)
+    candidates = graph.total([weight * f(read()) for weight, f in zip(weights, activations, strict=True)])
     kept = total * states
     return tf.reduce_sum(kept + tf.sigmoid(gates) * (candidates - kept), 0)
 
@@ -167,7 +170,7 @@ class RecurrentSearchCell(_Cell):
         def advance(projected, state, start, *others):
             nodes, mixing = others[: self.num_nodes], others[self.num_nodes :]
             states, statistics = self._step(projected, state, start, nodes, mixing, masks.hidden, training)
-            return tf.add_n(states[-self.concat :]) / self.concat, *statistics
+            return graph.total(states[-self.concat :]) / self.concat, *statistics
 
         def step(carried, projected):
             return tuple(advance(projected, carried[0], start, *nodes, *mixing))
@@ -185,7 +188,7 @@ class RecurrentSearchCell(_Cell):
     def _step(self, projected, state, start, nodes, mixing, mask, training):
         """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""
         activations = [ACTIVATIONS[name] for name in self.primitives if ACTIVATIONS[name]]
-        states, inputs, operands, statistics = [], [], [], []
+        states, operands, statistics = [], [], []
 
         def add(s):
             s = tf.cast(s, state.dtype)
@@ -194,18 +197,19 @@ class RecurrentSearchCell(_Cell):
                 statistics.extend(moments)
             else:
                 s = self.norm.inference(s, len(states))
-            states.append(s)
-            inputs.append(tf.cast(s, start.dtype))
-            operands.append(masked(inputs[-1], mask))
+            states.append(reader(s))
+            operands.append(reader(masked(tf.cast(states[-1](), start.dtype), mask)))
 
-        first = projected + tf.matmul(masked(tf.cast(state, start.dtype), mask), start)
-        add(highway(state, first, tf.tanh))
+        read = reader(state)
+        first = projected + tf.matmul(masked(tf.cast(read(), start.dtype), mask), start)
+        add(highway(read(), first, tf.tanh))
         for count, (weight, mix) in enumerate(zip(nodes, mixing, strict=True), 1):
             # One product for all edges into a node: its matrix is read once.
-            product = tf.matmul(tf.reshape(tf.stack(operands), (-1, self.units)), weight)
+            product = tf.matmul(tf.reshape(tf.stack([read() for read in operands]), (-1, self.units)), weight)
             product = tf.reshape(product, (count, -1, 2 * self.units))
-            add(mixed_highway(tf.stack(inputs), product, mix, activations))
-        return states[1:], [tf.stop_gradient(tf.stack(statistics))] if training else []
+            inputs = tf.cast(tf.stack([read() for read in states]), start.dtype)
+            add(mixed_highway(inputs, product, mix, activations))
+        return [read() for read in states[1:]], [tf.stop_gradient(tf.stack(statistics))] if training else []
 
 
 class RecurrentCell(_Cell):
@@ -247,12 +251,14 @@ class RecurrentCell(_Cell):
 
         @recomputed
         def advance(projected, state, start, *nodes):
-            states = [highway(state, projected + tf.matmul(operand(state), start), tf.tanh)]
-            operands = [operand(states[0])]
+            read = reader(state)
+            states = [reader(highway(read(), projected + tf.matmul(operand(read()), start), tf.tanh))]
+            operands = [reader(operand(states[0]()))]
             for (name, source), weight in zip(self.genotype.recurrent, nodes, strict=True):
-                states.append(highway(states[source], tf.matmul(operands[source], weight), ACTIVATIONS[name]))
-                operands.append(operand(states[-1]))
-            return tf.add_n([states[node] for node in self.genotype.concat]) / len(self.genotype.concat)
+                product = tf.matmul(operands[source](), weight)
+                states.append(reader(highway(states[source](), product, ACTIVATIONS[name])))
+                operands.append(reader(operand(states[-1]())))
+            return graph.total([states[node]() for node in self.genotype.concat]) / len(self.genotype.concat)
 
         def step(state, projected):
             return advance(projected, state, start, *nodes)

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from darts_tf import genotype as genotypes
+from darts_tf import graph
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
 from darts_tf.precision import narrowed
@@ -88,12 +89,13 @@ class _LanguageModel(keras.Model):
         return narrowed(masked(words, inputs.masks.input))
 
     def _decoded(self, states, masks) -> Outputs:
-        dropped = masked(states, masks.output)
+        read = graph.reader(states)
+        dropped = masked(read(), masks.output)
         rows = narrowed(tf.reshape(dropped, (-1, self.units)))
         logits = tf.matmul(rows, tf.cast(self.embedding.value, rows.dtype), transpose_b=True)
         logits = tf.cast(logits, self.bias.dtype) + self.bias.value
         batch = states.shape[1] or tf.shape(states)[1]
-        return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), states, dropped, states[-1])
+        return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), read(), dropped, read()[-1])
 
     def stateless(self, weights, alphas, inputs):
         """Runs the network in training mode on given weights; no variable is read or written.

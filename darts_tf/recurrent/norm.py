@@ -52,7 +52,7 @@ class NodeNorm(keras.layers.Layer):
         """
         mean = replicas.mean(tf.reduce_mean(x, 0))
         centered = x - mean
-        variance = replicas.mean(tf.reduce_mean(centered * centered, 0))
+        variance = replicas.mean(tf.reduce_mean(tf.square(centered), 0))
         return centered * tf.math.rsqrt(variance + EPSILON), mean, variance
 
     def inference(self, x, node: int):
