@@ -92,6 +92,14 @@ def test_round_trip_and_the_newest_are_kept(tmp_path):
         np.testing.assert_array_equal(plain["alphas"], state(20)["alphas"])
 
 
+def test_what_a_kill_before_the_removal_of_old_ones_has_left_goes(tmp_path):
+    all_kept = Checkpoints(tmp_path, keep=4)
+    for step in (5, 6, 7, 8):
+        save(all_kept, step)
+    assert Checkpoints(tmp_path, keep=2, read_only=True).restore().step == 8 and all_kept.steps() == [5, 6, 7, 8]
+    assert Checkpoints(tmp_path, keep=2).restore().step == 8 and all_kept.steps() == [7, 8]
+
+
 def test_equal_states_are_equal_files(tmp_path):
     a, b = Checkpoints(tmp_path / "a"), Checkpoints(tmp_path / "b")
     assert save(a, 7).read_bytes() == save(b, 7).read_bytes()

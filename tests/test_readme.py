@@ -96,6 +96,7 @@ def test_every_flag_that_is_named_exists():
     others = {"help", "logdir", "format", "check"} | set(re.findall(r"--(\w+)", original))
     others |= {"rm", "dir", "tag_set", "signature_def", "port", "rest_api_port"}  # of others in "Serving"
     others |= {"path", "model_config_file", "model_config_file_poll_wait_seconds"}
+    others |= {"kills", "kinds", "folder"}  # of tests/faults
     for name in re.findall(r"(?<![\w-])--(\w+)", README + BUILD):
         assert name in names | others, name
 

@@ -66,7 +66,7 @@ class Checkpoints:
         if keep < 1:
             raise UserError(f"keep must be at least 1. Received: keep={keep}")
         self.directory = pathlib.Path(directory)
-        self.keep = keep
+        self.keep, self._read_only = keep, read_only
         self._warn = warn or (lambda message: print(message, file=sys.stderr))
         if not read_only:
             try:
@@ -114,14 +114,19 @@ class Checkpoints:
             sync_directory(self.directory)  # the new name is on the disk before an old one goes
         except OSError as error:
             raise UserError(self._cannot_write(path, len(data), error, earlier)) from error
-        past = [other for other in earlier if other < step]
-        future = [other for other in earlier if other > step]
-        for other in future + past[: max(0, len(past) - (self.keep - 1))]:
+        self._remove([other for other in earlier if other > step] + self._superseded(step))
+        return path
+
+    def _superseded(self, step: int) -> list[int]:
+        past = [other for other in self.steps() if other < step]
+        return past[: max(0, len(past) - (self.keep - 1))]
+
+    def _remove(self, steps: list[int]) -> None:
+        for other in steps:
             try:
                 self.path(other).unlink(missing_ok=True)
             except OSError as error:
                 self._warn(f"Cannot remove the old checkpoint {self.path(other)}: {error.strerror or error}")
-        return path
 
     def _cannot_write(self, path: pathlib.Path, size: int, error: OSError, earlier: list[int]) -> str:
         cause = error.strerror or str(error)
@@ -158,6 +163,8 @@ class Checkpoints:
             else:
                 for message in damaged:
                     self._warn(f"Damaged checkpoint in {self.directory}: {message}; going on from {path.name} instead")
+                if not self._read_only:
+                    self._remove(self._superseded(step))  # a kill after the last save has left them
                 return checkpoint
         if damaged:
             raise UserError(
