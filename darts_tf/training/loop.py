@@ -226,7 +226,7 @@ class Loop:
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count
         self._check_finite(values, first)
-        skipped = np.count_nonzero(values.get(SKIPPED, ()))
+        skipped = int(np.count_nonzero(values.get(SKIPPED, ())))
         # Summed one by one in float64: the sum does not depend on how the steps were grouped.
         for name, numbers in values.items():
             for number in numbers:
