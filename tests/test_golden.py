@@ -410,8 +410,8 @@ def unrolled(search, name):
     found, per_alpha, passes = {}, {}, []
 
     class Recording(BatchObjective):
-        def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
-            result = super().gradients(weights, alphas, wrt)
+        def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), **named):
+            result = super().gradients(weights, alphas, wrt, **named)
             passes.append((weights, self.logits, *result))
             return result
 

@@ -214,8 +214,8 @@ def unrolled(search, name):
     optimizer, found, passes = search.sgd(), {}, []
 
     class Recording(BatchObjective):
-        def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
-            result = super().gradients(weights, alphas, wrt)
+        def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), **named):
+            result = super().gradients(weights, alphas, wrt, **named)
             passes.append((weights, *result))
             return result
 

@@ -97,6 +97,7 @@ def test_every_flag_that_is_named_exists():
     others |= {"rm", "dir", "tag_set", "signature_def", "port", "rest_api_port"}  # of others in "Serving"
     others |= {"path", "model_config_file", "model_config_file_poll_wait_seconds"}
     others |= {"kills", "kinds", "folder"}  # of tests/faults
+    others |= {"yes", "no", "gpus", "shm", "network"}  # of apt, pip and docker
     for name in re.findall(r"(?<![\w-])--(\w+)", README + BUILD):
         assert name in names | others, name
 
