@@ -210,7 +210,9 @@ class DartsOracle(keras_tuner.Oracle):
 
     def get_state(self):
         """The base class's state, and the settings that a reload must find again."""
-        return {**super().get_state(), "darts": self._settings()}
+        state = super().get_state()
+        tried = sorted(state["tried_so_far"])  # a set, listed in another order in each process
+        return {**state, "tried_so_far": tried, "darts": self._settings()}
 
     def set_state(self, state):
         """Takes a saved state over.
