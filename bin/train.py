@@ -32,7 +32,8 @@ def train(flag_values):
             name = "validation" if which == "valid" else which
             shown = scores.shown(value, summary["metric"])
             print(f"{name} {summary['metric']} {shown} ({summary['recommended_weights']} weights)")
-    print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
+    if _flags.keeps_files(config):
+        print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from darts_tf import graph
+
 
 def split(batch, axes, count: int) -> list:
     """Splits a batch into equal parts.
@@ -62,7 +64,7 @@ class Accumulation:
         return in_parts
 
     def _mean(self, *parts):
-        return tf.add_n(parts) / self.count
+        return graph.total(parts) / self.count
 
     def _joined(self, axis, *parts):
         if parts[0] is None:

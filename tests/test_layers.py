@@ -39,6 +39,7 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "tune_config": {"config", "config_fields", "language_config"},
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
+    "accumulation": {"graph"},
     "bilevel": {"optimizers"},
     "precision": {"loss_scale"},
     "interop": {"interop_recurrent"},

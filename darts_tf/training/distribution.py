@@ -45,25 +45,17 @@ class Distribution:
 
     def agree(self, stop: bool, save: bool, steps: int) -> tuple[bool, bool, int]:
         """Returns the same in all processes: whether any of them stops, what the chief says of the other two."""
-        if self.workers == 1:
-            return stop, save, steps
         found = self._total([float(stop), *((float(save), float(steps)) if self.worker == 0 else (0.0, 0.0))])
         return bool(found[0]), bool(found[1]), int(found[2])
 
     def share(self, data: bytes) -> bytes:
         """Returns the chief's bytes; what the others give does not matter."""
-        if self.workers == 1:
-            return data
         mine = np.frombuffer(data, np.uint8) if self.worker == 0 else np.zeros(0, np.uint8)
         # Two numbers for the length: float32 counts to 2^24 only.
         high, low = (int(part) for part in self._total(divmod(len(mine), 2**20)))
         whole = np.zeros(high * 2**20 + low, np.float32)
         whole[: len(mine)] = mine
         return self._total(whole).astype(np.uint8).tobytes()
-
-    def same(self, numbers: dict[str, float]) -> dict[str, float]:
-        """Returns the chief's numbers: a GPU may round differently in each process, and decisions hang on them."""
-        return json.loads(self.share(json.dumps(numbers).encode()))
 
     def lost(self, error, kept: str) -> UserError:
         """Says that another process cannot be reached any more.
@@ -91,9 +83,15 @@ class Distribution:
         return self.strategy.experimental_local_results(self.strategy.run(replica))[0]
 
 
+def peers(distribution: Distribution | None) -> Distribution | None:
+    """Returns the distribution where other processes belong to it, with which this one has to agree; else None."""
+    return None if distribution is None or distribution.workers == 1 else distribution
+
+
 def same(distribution: Distribution | None, numbers: dict[str, float]) -> dict[str, float]:
-    """Returns the chief's numbers, see `Distribution.same`; those given where there is one process."""
-    return numbers if distribution is None or distribution.workers == 1 else distribution.same(numbers)
+    """Returns the chief's numbers: a GPU may round differently in each process, and decisions hang on them."""
+    others = peers(distribution)
+    return numbers if others is None else json.loads(others.share(json.dumps(numbers).encode()))
 
 
 def of(config) -> Distribution | None:

@@ -17,6 +17,7 @@ from darts_tf.errors import UserError
 from darts_tf.loss_scale import HOPELESS, SKIPPED
 from darts_tf.signals import stopping
 from darts_tf.training.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
+from darts_tf.training.distribution import peers
 
 NOTICE = "stopping: saving after the running steps; once more stops at once"
 LOOP_SECONDS = 1.0  # how long the graph keeps the machine between two looks at the metrics, where it may choose
@@ -101,7 +102,7 @@ class Loop:
     """
 
     def __init__(self, task: Task, workdir, config, reporter, distribution=None):
-        self.task, self.config, self.reporter, self.distribution = task, config, reporter, distribution
+        self.task, self.config, self.reporter, self.peers = task, config, reporter, peers(distribution)
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
         self.step, self.sums, self.history = 0, {}, []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
@@ -156,9 +157,9 @@ class Loop:
     def _decisions(self) -> tuple[bool, bool]:
         """Returns whether to stop and whether to save now: the same in all processes."""
         stop, save = bool(self.stopped), time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
-        if self.distribution is not None:
+        if self.peers is not None:
             with self._together():
-                stop, save, self.per_loop = self.distribution.agree(stop, save, self.per_loop)
+                stop, save, self.per_loop = self.peers.agree(stop, save, self.per_loop)
         return stop, save
 
     @contextlib.contextmanager
@@ -167,9 +168,9 @@ class Loop:
         try:
             yield
         except tf.errors.OpError as error:
-            if self.distribution is None or self.distribution.workers == 1:
+            if self.peers is None:
                 raise
-            raise self.distribution.lost(error, self._kept()) from error
+            raise self.peers.lost(error, self._kept()) from error
 
     def _roll_back(self, error):
         """Goes back to the last checkpoint; raises the error where that was done often enough."""
@@ -202,11 +203,17 @@ class Loop:
     def _newest(self) -> Checkpoint | None:
         """Returns the newest checkpoint; in several processes the chief's, or how it begins."""
         found = self.checkpoints.restore()
-        if self.distribution is None or self.distribution.workers == 1:
+        if self.peers is None:
             return found
-        first = Checkpoint(0, _snapshot(self.task.variables), {"sums": {}, "history": []})
+        data = b""
+        if self._chief:
+            data = to_bytes(found or Checkpoint(0, _snapshot(self.task.variables), {"sums": {}, "history": []}))
         with self._together():
-            return from_bytes(self.distribution.share(to_bytes(found or first)))
+            return from_bytes(self.peers.share(data))
+
+    @property
+    def _chief(self) -> bool:
+        return self.peers is None or self.peers.worker == 0
 
     def _restore(self, found):
         restore(self.task.variables, found.arrays)
@@ -258,7 +265,7 @@ class Loop:
             )
 
     def _kept(self):
-        if self.distribution is not None and self.distribution.worker:
+        if not self._chief:
             return "The chief has the checkpoints"
         saved = self.checkpoints.steps()
         return f"The last good checkpoint is {self.checkpoints.path(saved[-1])}" if saved else "No checkpoint yet"
@@ -280,7 +287,7 @@ class Loop:
         for name, array in arrays.items():  # the loss tells of ruined weights one step late
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Diverged(f"{name} is not finite after step {self.step}. {self._advice()}")
-        if self.distribution is None or self.distribution.worker == 0:
+        if self._chief:
             self.checkpoints.save(
                 self.step, arrays, {"sums": self.sums, "history": self.history, "rollbacks": self.task.rollbacks}
             )
