@@ -39,6 +39,9 @@ def window(seed, length):
     return *tokens, tf.constant([min(seed, 1) * 7, length, length], tf.int64)
 
 
+WINDOW = (*[tf.TensorSpec((None, 4), tf.int32)] * 2, tf.TensorSpec((3,), tf.int64))  # of any length, traced once
+
+
 def rate(value):
     return tf.constant(value, keras.config.floatx())
 
@@ -71,7 +74,8 @@ def language_searched(shared, order, hvp):
     config = LanguageSearchConfig(num_units=5, batch_size=4, num_nodes=2, bptt=6, order=order, hvp=hvp, **dropouts)
     config = config.replace(grad_clip=0.05, arch_learning_rate=0.01, activation_penalty=0.1)
     step = LanguageSearchStep(build_language_supernet(config, 9), config, distribution=shared)
-    run = tf.function(lambda *pieces: step(*pieces, rate(2.0)), autograph=False, reduce_retracing=True)
+    signature = [WINDOW, WINDOW, tf.TensorSpec((), tf.int64)]
+    run = tf.function(lambda *pieces: step(*pieces, rate(2.0)), signature, autograph=False)
     reports = [run(window(2 * i, 6 - i), window(2 * i + 1, 6), tf.constant(i, tf.int64)) for i in range(STEPS)]
     return step, reports
 
@@ -81,7 +85,7 @@ def language_trained(shared):
     keras.utils.set_random_seed(0)
     step = LanguageTrainStep(RecurrentNetwork(CELL, 9, 5), config, distribution=shared)
     seed = tf.constant([7, 1], tf.int64)
-    run = tf.function(lambda piece: step(piece, rate(2.0), seed, False), autograph=False, reduce_retracing=True)
+    run = tf.function(lambda piece: step(piece, rate(2.0), seed, False), [WINDOW], autograph=False)
     return step, [run(window(i, 6)) for i in range(STEPS)]
 
 

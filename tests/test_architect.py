@@ -257,7 +257,7 @@ def test_a_whole_step_compiles(kind):
     found = []
     for jit in (False, True):
         step, batches = small_step(
-            kind, num_nodes=2, init_channels=4, primitives=SearchConfig().primitives, jit_compile=jit, hvp_radius=0.1
+            kind, init_channels=4, primitives=SearchConfig().primitives, jit_compile=jit, hvp_radius=0.1
         )
         run = tf.function(lambda *a, step=step: step(*a)["loss"], autograph=False, jit_compile=jit)
         loss = float(run(*batches, rate(0.025)))

@@ -23,6 +23,11 @@ def siege(tmp_path_factory):
     return Siege(RUN, tmp_path_factory.mktemp("siege"), seed=0, say=print)
 
 
+@pytest.fixture(scope="module")
+def siege_of_a_search(tmp_path_factory):
+    return Siege(kinds.SEARCH, tmp_path_factory.mktemp("siege"), seed=0, say=print)
+
+
 @pytest.fixture
 def place(siege, tmp_path):
     """A place that holds a copy of the finished training."""
@@ -63,6 +68,26 @@ def truncate(path):
 def test_kills_and_stops(siege):
     counts = siege.run(kills=4, terms=1)
     assert counts.kills + counts.terms == 5 and counts.finished >= 1
+
+
+def test_a_search_that_is_killed_and_stopped(siege_of_a_search):
+    assert siege_of_a_search.run(kills=2, terms=1).finished
+
+
+def test_a_kill_in_an_epoch_s_end(siege_of_a_search, tmp_path):
+    """Right after the checkpoint, before its record is in `metrics.jsonl`."""
+    code = (
+        "import os, sys\n"
+        "from darts_tf.training import reporting\n"
+        "reporting.Reporter.epoch = lambda self, record: os._exit(9)\n"
+        "from darts_tf.bin import search\n"
+        "sys.exit(search.main(sys.argv[1:]))\n"
+    )
+    place, command = Place(tmp_path / "place"), kinds.SEARCH.command()
+    assert place.live([sys.executable, "-c", code, *command[3:]]).status == 9
+    assert place.newest_step() and not (place.run / "metrics.jsonl").exists()
+    assert place.live(command).status == 0
+    assert equal(place, siege_of_a_search)
 
 
 def test_killed_exports(siege, tmp_path):

@@ -4,11 +4,9 @@ import io
 import json
 import os
 import pathlib
-import random
 import signal
 import subprocess
 import sys
-import time
 import warnings
 
 import numpy as np
@@ -241,72 +239,6 @@ def test_the_binary(tmp_path):
     text = done.stdout[done.stdout.index("Genotype(") :]
     assert genotype.parse(text.splitlines()[0]) == genotype.load(tmp_path / "run" / "genotype.json")
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]
-
-
-class Killed:
-    """A search of 124 steps in a process of its own that is disturbed; a checkpoint after every step."""
-
-    def __init__(self, workdir):
-        self.workdir = pathlib.Path(workdir)
-        flags = ["--max_train_examples=1000", "--steps_per_loop=1", "--checkpoint_minutes=1e-9", "--threads=1"]
-        self.command = [*BINARY, *flags, f"--workdir={workdir}"]
-
-    def finish(self):
-        done = subprocess.run(self.command, capture_output=True, text=True, timeout=600)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
-
-    def disturb(self, number, steps, delay=0.0):
-        """Sends a signal some steps after the checkpoint that was there; returns status, stdout, stderr."""
-        saved = Checkpoints(self.workdir / "checkpoints", read_only=True)
-        wanted = max(saved.steps(), default=0) + steps
-        process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        end = time.monotonic() + 300
-        while max(saved.steps(), default=0) < wanted and time.monotonic() < end and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(delay)
-        process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=120)
-        return process.returncode, stdout, stderr
-
-
-@pytest.mark.slow
-def test_kills_stops_and_damage_end_in_the_same_run(tmp_path):
-    draw = random.Random(1)
-    whole, torn = Killed(tmp_path / "whole"), Killed(tmp_path / "torn")
-    whole.finish()
-    torn.disturb(signal.SIGKILL, 0, 2.0)  # while TensorFlow is loaded or the supernet built
-    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-        status, stdout, stderr = torn.disturb(number, draw.randint(3, 25), draw.random() / 10)
-        if number == signal.SIGKILL:
-            assert status == -signal.SIGKILL
-        else:
-            assert status == 130 and LINE in stdout.splitlines()[-1], (stdout, stderr)
-            assert len(stderr.splitlines()) == 1 and "stopping" in stderr
-    saved = Checkpoints(tmp_path / "torn" / "checkpoints", read_only=True)
-    damaged = saved.path(saved.steps()[-1])
-    damaged.write_bytes(damaged.read_bytes()[:-1000])
-    stdout = torn.finish()
-    assert f"Damaged checkpoint in {saved.directory}: {damaged.name}" in stdout and "going on from" in stdout
-    same_run(tmp_path / "whole", tmp_path / "torn")
-
-
-@pytest.mark.slow
-def test_a_kill_in_an_epoch_s_end_loses_nothing(tmp_path, monkeypatch):
-    """Killed right after the checkpoint, before its record is in metrics.jsonl."""
-    code = (
-        "import os, sys\n"
-        "from darts_tf.training import reporting\n"
-        "reporting.Reporter.epoch = lambda self, record: os._exit(9)\n"
-        "from darts_tf.bin import search\n"
-        "sys.exit(search.main(sys.argv[1:]))\n"
-    )
-    whole, torn = Killed(tmp_path / "whole"), Killed(tmp_path / "torn")
-    assert subprocess.run([sys.executable, "-c", code, *torn.command[3:]], capture_output=True).returncode == 9
-    assert newest(tmp_path / "torn").step == 62 and not (tmp_path / "torn" / "metrics.jsonl").exists()
-    torn.finish()
-    whole.finish()
-    same_run(tmp_path / "whole", tmp_path / "torn")
 
 
 @pytest.mark.slow
