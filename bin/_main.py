@@ -9,7 +9,7 @@ from absl import flags
 from darts_tf.errors import UserError
 
 
-def run(name, main, define_flags, argv=None, positional=None):
+def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
     """Parses the command line and calls `main`.
 
     A fresh `FlagValues` object is used, because absl's global one would list the flags of every library that happens
@@ -22,6 +22,7 @@ def run(name, main, define_flags, argv=None, positional=None):
         argv: Arguments without the program's name; None for those of the process.
         positional: Name of the flag that one bare argument sets, or all of them where it is a multi flag; None where
             bare arguments are a mistake.
+        elsewhere: `(name of an unknown flag) -> str or None`, where such a setting is given instead.
 
     Returns:
         The exit status of `main`, or 0.
@@ -43,6 +44,9 @@ def run(name, main, define_flags, argv=None, positional=None):
             bare = [] if several else bare[1:]
         if bare:
             failure = f"unexpected argument {bare[0]!r}"
+    except flags.UnrecognizedFlagError as error:
+        found = elsewhere(error.flagname) if elsewhere else None
+        failure = f"{error}; {found}" if found else error
     except flags.Error as error:
         failure = error
     try:

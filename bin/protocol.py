@@ -1,11 +1,15 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
+import dataclasses
 import sys
 
 from darts_tf.bin import _flags, _main
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.protocol_config import ProtocolConfig
 
 CONFIGS = (ProtocolConfig,)
+RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_protocol"
 
 
@@ -40,7 +44,13 @@ def protocol(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-protocol", protocol, define_flags, argv)
+    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere)
+
+
+def _elsewhere(name):
+    """Settings of the runs are a protocol's overrides."""
+    fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
+    return f"a setting of the runs: --overrides={name}=..." if name in fields else None
 
 
 if __name__ == "__main__":

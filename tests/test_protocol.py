@@ -68,7 +68,7 @@ class Process:
     def __init__(self, binaries, name, path, log):
         self.binaries, self.name, self.path, self.log = binaries, name, path, log
 
-    def wait(self):
+    def wait(self, timeout=None):
         b, config = self.binaries, self.binaries.configs[self.name]
         write_json(self.path / "config.json", config.to_json())
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -195,6 +195,24 @@ def test_a_run_that_fails_beside_others_is_told_at_once(tmp_path, binaries):
     assert not any("seed_5: running" in line for line in said)
 
 
+def test_a_long_run_says_how_far_it_is(tmp_path, monkeypatch):
+    class Long:
+        name = "searches/seed_0"
+
+        def done(self, directory):
+            return (directory / "done").exists()
+
+        def command(self, directory):
+            code = "import sys, time; print('epoch 1', flush=True); time.sleep(2); print('epoch 2', flush=True)"
+            code += "; time.sleep(2); open(sys.argv[1], 'w').close()"
+            return [sys.executable, "-c", code, str(directory / "done")]
+
+    monkeypatch.setattr(workers, "RELAY_SECONDS", 0.1)
+    said = []
+    assert workers.Workers(tmp_path, 1, said.append).run([Long()])
+    assert [line for line in said if ": epoch" in line] == ["searches/seed_0: epoch 1", "searches/seed_0: epoch 2"]
+
+
 def test_a_process_that_an_earlier_start_has_left_is_waited_for(tmp_path, binaries, monkeypatch):
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.05)
     ran, said = binaries(), []
@@ -306,6 +324,9 @@ def test_help_is_instant_and_a_mistake_one_line(capsys):
     with pytest.raises(SystemExit):
         binary.main(["--preset=smoke"])
     assert "smoke is a preset of darts-search" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        binary.main(["--data_dir=photos"])
+    assert "'data_dir'; a setting of the runs: --overrides=data_dir=..." in capsys.readouterr().err
 
 
 def test_the_defaults_are_those_of_the_paper():

@@ -1,5 +1,6 @@
 """darts-tune: a tuning's settings, what it leaves, and that it goes on."""
 
+import errno
 import io
 import json
 import os
@@ -95,8 +96,8 @@ FAVOURITES = {"conv": "skip_connect", "recurrent": "relu"}
 class Trainings:
     """Takes the place of both `train`: a genotype's accuracy or perplexity is its share of a favourite operation."""
 
-    def __init__(self, fails=(), stops=(), seconds=1.0):
-        self.configs, self.fails, self.stops, self.seconds = [], fails, stops, seconds
+    def __init__(self, fails=(), stops=(), full=(), seconds=1.0):
+        self.configs, self.fails, self.stops, self.full, self.seconds = [], fails, stops, full, seconds
 
     def __call__(self, config, path, out, tensorboard):
         self.configs.append(config)
@@ -105,6 +106,8 @@ class Trainings:
             return None
         if number in self.fails:
             raise UserError(f"training {number} is bad")
+        if number in self.full:
+            raise UserError(f"training {number} cannot write") from OSError(errno.ENOSPC, "No space left on device")
         (first, *_), favourite = genotypes.load(config.genotype).to_json().values(), FAVOURITES[config.cell]
         score = sum(name == favourite for name, _ in first) / len(first)
         path.mkdir(parents=True)
@@ -130,7 +133,7 @@ def test_a_tuning_leaves_a_table_and_the_best_genotype(tmp_path, trainings, cell
     summary = tuning.tune(settings, tmp_path / "run", out)
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     assert [t["status"] for t in summary["trials"]] == ["completed", "completed", "failed", "completed", "completed"]
-    assert "training 2 is bad" in summary["trials"][2]["message"]
+    assert summary["trials"][2]["message"] == "training 2 is bad"
     done = [t for t in summary["trials"] if t["status"] == "completed"]
     values = [t[settings.objective] for t in done]
     assert summary["best"][settings.objective] == (max if cell == "conv" else min)(values) and len(set(values)) > 1
@@ -160,6 +163,9 @@ def test_an_interrupted_tuning_goes_on(tmp_path, trainings, cell):
         assert tuning.tune(settings, tmp_path / "run", io.StringIO()) is None
         if number == 0:
             os.remove(search)  # what a search has found is kept in the tuning
+        trainings(full={number})  # a full disk is not the trial's fault
+        with pytest.raises(UserError, match=f"^training {number} cannot write$"):
+            tuning.tune(settings, tmp_path / "run", io.StringIO())
     trainings()
     summary = tuning.tune(settings, tmp_path / "run", io.StringIO())
     strip = lambda s: [{k: v for k, v in t.items() if k != "seconds"} for t in s["trials"]]  # noqa: E731
@@ -170,13 +176,15 @@ def test_an_interrupted_tuning_goes_on(tmp_path, trainings, cell):
         tuning.tune(settings.replace(temperature=2.0), tmp_path / "run", io.StringIO())
 
 
-def test_three_bad_trainings_in_a_row_stop(tmp_path, trainings):
+def test_three_bad_trainings_in_a_row_stop(tmp_path, trainings, capsys):
     trainings(fails={1, 2, 3})
-    with pytest.raises(UserError, match="3 trials in a row failed.*training 3 is bad.*goes on") as caught:
+    with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad.*goes on") as caught:
         tuning.tune(config("recurrent", trials=9), tmp_path, io.StringIO())
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "Traceback" not in capsys.readouterr().err
     assert len(json.loads((tmp_path / "summary.json").read_text())["trials"]) == 4
-    trainings()
+    trainings()  # somebody has mended it
+    trials = tuning.tune(config("recurrent", trials=4), tmp_path, io.StringIO())["trials"]
+    assert [trial["status"] for trial in trials] == ["completed"] * 4
     assert len(tuning.tune(config("recurrent", trials=9), tmp_path, io.StringIO())["trials"]) == 9
 
 

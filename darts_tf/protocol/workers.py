@@ -14,6 +14,7 @@ from darts_tf.signals import stopping
 from darts_tf.workdir import WorkDir
 
 POLL_SECONDS = 1.0
+RELAY_SECONDS = 60.0  # so often a run that takes longer says how far it is
 NOTICE = "stopping: the runs save and end; once more kills them"
 
 
@@ -99,7 +100,7 @@ class Workers:
         self._running.add(process)
         if self._stop.is_set():  # the signal came before the process was in the set
             process.terminate()
-        status = process.wait()
+        status = self._wait(run, process)
         self._running.discard(process)
         if status == 0 and run.done(self.directory):
             self._end(run, f" in {time.monotonic() - begin:.0f} s")
@@ -108,16 +109,28 @@ class Workers:
         elif WorkDir(self.directory / run.name).user() is None:  # else that process was there first
             self._fail(run, status)
 
+    def _wait(self, run, process):
+        """Waits for its end, and passes on now and then what it said last."""
+        told = None
+        while True:
+            try:
+                return process.wait(RELAY_SECONDS)
+            except subprocess.TimeoutExpired:
+                if (last := self._last_line(run)) != told:
+                    self.say(f"{run.name}: {last}")
+                told = last
+
+    def _last_line(self, run):
+        lines = self._log(run).read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "no output"
+
     def _end(self, run, after=""):
         self._ended += 1
         self.say(f"{run.name}: done{after}, {self._ended} of {self._count}")
 
     def _fail(self, run, status):
-        lines = self._log(run).read_text(errors="replace").strip().splitlines()
-        last = lines[-1] if lines else "no output"
-        self._failures.append(
-            f"{self.directory / run.name} failed with status {status}: {last} (all of its output: {self._log(run)})."
-        )
+        told = f"failed with status {status}: {self._last_line(run)} (all of its output: {self._log(run)})."
+        self._failures.append(f"{self.directory / run.name} {told}")
         if others := len(self._running):
             self.say(self._failures[-1])
             self.say(f"no further runs begin; waiting for the end of {others} (Ctrl-C stops them, too)")

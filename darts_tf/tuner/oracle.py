@@ -8,7 +8,7 @@ import traceback
 
 import keras_tuner
 import numpy as np
-from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
@@ -59,7 +59,7 @@ class DartsOracle(keras_tuner.Oracle):
         tune_new_entries: Whether those are sampled; else they keep their default.
         max_retries_per_trial: How often a trial that died is begun again.
         max_consecutive_failed_trials: How many in a row end the tuning: with a RuntimeError in a single process, and
-            with no further trials where a chief serves workers.
+            with no further trials where a chief serves workers. A reload begins them again.
         refine: Logits that a choice gains for one standard deviation of its trial's score; 0 for samples of the prior.
         num_nodes: Nodes of a cell, where the prior does not say.
         primitives: Names of the operations, where the prior does not say.
@@ -110,7 +110,7 @@ class DartsOracle(keras_tuner.Oracle):
         if seed is not None:  # the base class takes 0 for none
             self.seed = self._seed_state = seed
         self._given_seed = seed
-        self._counted_from = 0  # failures before a reload are forgiven: somebody has mended something since
+        self._counted_from = 0  # failures before a reload are forgiven
         self.stopped_because = None
 
     def populate_space(self, trial_id):
@@ -230,7 +230,17 @@ class DartsOracle(keras_tuner.Oracle):
                 f"{'; '.join(other)}. Give the settings of that tuning, or another project_name."
             )
         super().set_state(state)
+        if (stopped := self._failures()) >= self.max_consecutive_failed_trials:
+            self._begin_again(self.end_order[-stopped:])
         self._counted_from = len(self.end_order)
+
+    def _begin_again(self, names):
+        """Those whose failures have ended the tuning come first now: somebody has mended something since."""
+        for name in reversed(names):  # the queue's last one is the first
+            self.trials[name] = Trial(self.trials[name].hyperparameters, name)
+            self._run_times[name] = 0
+            self._retry_queue.append(name)
+        self.end_order = self.end_order[: -len(names)]
 
     def save(self):
         """Writes the state; after a crash the file is the old one or the new one."""

@@ -8,6 +8,8 @@ import time
 
 import keras
 import keras_tuner
+from keras_tuner.engine.trial import TrialStatus
+from keras_tuner.errors import FatalError
 
 from darts_tf import genotype as genotypes
 from darts_tf import scores
@@ -72,6 +74,10 @@ class _Oracle(DartsOracle):
         return super().populate_space(trial_id)
 
 
+class _Failed(BaseException):
+    """A training has failed by what a user may mend; of an `Exception` keras-tuner would print the traceback."""
+
+
 class _Tuner(keras_tuner.Tuner):
     """Runs trials as trainings; all its state is the oracle's, which is reloaded where there is some."""
 
@@ -87,6 +93,12 @@ class _Tuner(keras_tuner.Tuner):
         """Writes the oracle's state only: the base class would add a file that is not replaced at once."""
         self.oracle.save()
 
+    def _try_run_and_update_trial(self, trial, *args, **kwargs):
+        try:
+            super()._try_run_and_update_trial(trial, *args, **kwargs)
+        except _Failed as failed:
+            trial.status, trial.message = TrialStatus.INVALID, str(failed)
+
     def run_trial(self, trial, *args, **kwargs):
         """Trains the trial's genotype, or goes on with its training."""
         keras.backend.clear_session()
@@ -96,7 +108,13 @@ class _Tuner(keras_tuner.Tuner):
         genotype = genotype_from(trial.hyperparameters)
         print(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", file=self.out, flush=True)
         path = self.trials_directory / f"{number:03d}"
-        summary = run.train(self.config.training(genotype.to_text()), path, self.out)
+        try:
+            summary = run.train(self.config.training(genotype.to_text()), path, self.out)
+        except (UserError, OSError) as error:
+            if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+                # A full disk is not the trial's fault: as after a kill, it goes on at the next start.
+                raise FatalError from error
+            raise _Failed(str(error)) from error
         if summary is None:
             raise KeyboardInterrupt
         taken = max(time.monotonic() - begin, summary["seconds"])  # the latter where it was interrupted
@@ -123,7 +141,9 @@ def tune(config, workdir, out=None):
         all trials. Or None when it was interrupted: the same call goes on.
 
     Raises:
-        UserError: Bad settings, prior, data or work directory, or too many trials in a row that failed; one line.
+        UserError: Bad settings, prior, data or work directory, a file that cannot be written, or too many trials in a
+            row that failed; one line.
+        OSError: As said there, where the operating system's words say it all.
     """
     out = out or sys.stdout
 
@@ -164,6 +184,8 @@ def tune(config, workdir, out=None):
         except KeyboardInterrupt:
             say("stopped; the same command goes on")
             return None
+        except FatalError as error:
+            raise error.__cause__ from None
         except RuntimeError as error:
             if oracle.stopped_because is None:
                 raise
@@ -185,7 +207,7 @@ def _summary(oracle, config):
         trial = oracle.trials[name]
         lines = (trial.message or "").strip().splitlines()
         found = {
-            each: trial.metrics.get_last_value(each) if trial.metrics.exists(each) else None
+            each: trial.metrics.get_last_value(each) if trial.status == TrialStatus.COMPLETED else None
             for each in (objective, "parameters", "seconds")
         }
         if found["parameters"] is not None:

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 
-from . import kinds
+from . import disks, kinds
 from .processes import Place
 from .siege import Counts, Lost, Siege
 
@@ -24,9 +24,10 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         folder = asked.folder or pathlib.Path(temporary)
         rows = [_besiege(name, asked, folder.absolute()) for name in asked.kinds.split(",")]
-    print(f"\n{'kind':12}{'kill -9':>8}{'SIGTERM':>9}{'finished':>10}{'minutes':>9}")
+    print(f"\n{'kind':12}{'kill -9':>8}{'SIGTERM':>9}{'finished':>10}{'full disks':>12}{'minutes':>9}")
     for name, counts, failure, minutes in rows:
-        print(f"{name:12}{counts.kills:8}{counts.terms:9}{counts.finished:10}{minutes:9.1f}  {failure or 'equal'}")
+        row = f"{name:12}{counts.kills:8}{counts.terms:9}{counts.finished:10}{counts.full:12}"
+        print(f"{row}{minutes:9.1f}  {failure or 'equal'}")
     return int(any(failure for _, _, failure, _ in rows))
 
 
@@ -45,6 +46,10 @@ def _besiege(name, asked, folder):
             kind = next(kind for kind in kinds.RUNS if kind.name == name)
         siege = Siege(kind, folder / name, asked.seed, say)
         siege.run(asked.kills, asked.terms)
+        for share in (0.3, 0.8) if kind.goes_on else ():
+            siege.fill(share)
+    except disks.NotPermitted:
+        say("no full disks: mounting takes the superuser")
     except (Lost, TimeoutError) as lost:
         failure = str(lost)
         say(f"LOST: {failure}")

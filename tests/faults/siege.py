@@ -6,6 +6,7 @@ import shutil
 import signal
 from typing import NamedTuple
 
+from . import disks
 from .processes import Moment, Place
 from .results import differences
 
@@ -25,6 +26,7 @@ class Counts(NamedTuple):
     kills: int = 0
     terms: int = 0
     finished: int = 0
+    full: int = 0
 
 
 class Siege:
@@ -62,6 +64,29 @@ class Siege:
             shutil.rmtree(place.folder)
         return self.counts
 
+    def fill(self, share):
+        """One run on a disk with room for a share of what it writes, until there is more.
+
+        Raises:
+            Lost: Something was lost, or not told in one line.
+            disks.NotPermitted: Only the superuser may mount.
+        """
+        place = Place(self.folder / f"full_{share}")
+        whole = sum(path.stat().st_size for path in (self.folder / "whole" / "run").rglob("*") if path.is_file())
+        with disks.small_disk(place.run, int(share * whole / 1024)) as again:
+            life = place.live(self.kind.command())
+            if life.status != 1 or not re.fullmatch(r"[\w-]+: error: .*No space left on device.*\n", life.err):
+                raise Lost(f"{self.kind.name}, disk {share} full: status {life.status}: {life.err[-1500:]}")
+            again("size=100m")
+            after = place.live(self.kind.command())
+            lines = differences(self.expected, self.kind.result(place.run))
+            lines = [line for line in lines if not line.startswith("tensorboard")]  # an event is written once
+            if after.status or after.err or place.temporaries() or lines:
+                raise Lost(f"{self.kind.name}, disk {share} full: {after.err[-500:]} {'; '.join(lines[:5])}")
+        shutil.rmtree(place.folder)
+        self.say(f"{self.kind.name}: a disk {share} of its size was told; finished and equal")
+        self.counts = self.counts._replace(full=self.counts.full + 1)
+
     def _hurt_until_finished(self, place, due):
         """One run from its start to its end, by as many processes as it takes."""
         left, hurts = self.changes, 0
@@ -79,9 +104,9 @@ class Siege:
             hurts += 1
             # So far from the end that some of the next lives reach it.
             left = max(LAST, left - max(0, life.changes - BOTHERED)) if self.kind.goes_on else left
-            kills, terms, finished = self.counts
+            kills, terms, finished, _ = self.counts
             killed = life.status == -signal.SIGKILL
-            self.counts = Counts(kills + killed, terms + (not killed), finished)
+            self.counts = self.counts._replace(kills=kills + killed, terms=terms + (not killed))
             self.say(
                 f"{self.kind.name}: {self.counts.kills} killed, {self.counts.terms} stopped, {finished} finished; now "
                 f"{number.name} after {life.changes} changes, status {life.status}"
