@@ -37,6 +37,11 @@ class Tune(Config):
             self.genotype != "",
             f"genotype must be empty, since each trial has its own. Received: genotype={self.genotype}",
         )
+        self._refuse(
+            self.strategy == "multi_worker",
+            "strategy must be none or mirrored, since trials run one after the other on one machine; darts-train "
+            "trains the best genotype on several. Received: strategy=multi_worker",
+        )
 
     @property
     def objective(self) -> str:

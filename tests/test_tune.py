@@ -75,6 +75,7 @@ def test_flags_make_a_config():
         (["--prior=uniform", "--temperature=0"], "temperature must be above 0"),
         (["--prior=uniform", "--preset=cifar10_train"], "--train_portion must be below 1.*never by test images"),
         (["--prior=uniform", "--genotype=DARTS_V2"], "genotype"),
+        (["--prior=uniform", "--strategy=multi_worker"], "strategy must be none or mirrored"),
         (["--prior=uniform", "--preset=text_train", "--num_cells=5"], "--num_cells is no setting of language train"),
         (["--prior=uniform", "--preset=text_search"], "text_search is a preset of darts-search"),
     ],
@@ -178,8 +179,9 @@ def test_an_interrupted_tuning_goes_on(tmp_path, trainings, cell):
 
 def test_three_bad_trainings_in_a_row_stop(tmp_path, trainings, capsys):
     trainings(fails={1, 2, 3})
-    with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad.*goes on") as caught:
-        tuning.tune(config("recurrent", trials=9), tmp_path, io.StringIO())
+    with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad. Mended") as caught:
+        tuning.tune(config("recurrent", trials=9), tmp_path, out := io.StringIO())
+    assert "    3  failed: training 2 is bad" in out.getvalue()
     assert "\n" not in str(caught.value) and "Traceback" not in capsys.readouterr().err
     assert len(json.loads((tmp_path / "summary.json").read_text())["trials"]) == 4
     trainings()  # somebody has mended it

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 import keras_tuner
 import numpy as np
@@ -255,10 +256,15 @@ def test_damaged_files_of_a_prior(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"temperature": 0}, "temperature must be above 0"),
-        ({"temperature": float("nan")}, "temperature must be above 0"),
-        ({"refine": -0.5}, "refine must be at least 0"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"temperature": 0}, "temperature must be a number from 1e-06"),
+        ({"temperature": float("nan")}, "temperature must be a number from 1e-06"),
+        ({"temperature": None}, "temperature must be a number"),
+        ({"refine": -0.5}, "refine must be a number from 0"),
+        ({"seed": -1}, "seed must be an integer of at least 0"),
+        ({"seed": 1.5}, "seed must be an integer of at least 0"),
+        ({"max_consecutive_failed_trials": 0}, "max_consecutive_failed_trials must be an integer of at least 1"),
+        ({"kind": "images"}, "kind must be conv or recurrent"),
+        ({"kind": "recurrent", "prior": {"normal": [], "reduce": []}}, "other cells|does not fit"),
         ({"num_nodes": 0}, "at least one node"),
         ({"primitives": ["none"]}, "one at least not 'none'"),
         ({"prior": "DARTS_V2", "num_nodes": 3}, "does not fit the space: normal has 4 nodes"),
@@ -269,7 +275,21 @@ def test_bad_settings(settings, message):
         oracle(**settings)
 
 
+def test_the_kind_of_cells_where_the_prior_does_not_say():
+    assert oracle(kind="recurrent").prior.space.kind == "recurrent"
+    assert oracle({"recurrent": np.zeros((36, 5))}, num_nodes=8).prior.space.kind == "recurrent"
+    small = oracle(kind="recurrent", num_nodes=3, primitives=("none", "tanh", "relu")).prior.space
+    assert small.num_nodes == 3 and [*small.operations] == ["tanh", "relu"]
+    assert oracle("DARTS_V2", kind="recurrent").prior.first == genotypes.load("DARTS_V2", "recurrent")
+
+
 # Proposals.
+
+
+def test_a_low_temperature_finds_others_too(tmp_path):
+    made = tuner(tmp_path, TARGET, 4, seed=np.int64(3), temperature=1e-5)
+    made.search()
+    assert len({canonical(each) for each in proposals(made.oracle)}) == 4 and made.oracle.stopped_because is None
 
 
 def test_no_architecture_twice(tmp_path):
@@ -500,16 +520,47 @@ def test_three_in_a_row_stop_a_chief_without_an_exception(tmp_path, monkeypatch)
     assert "3 trials in a row failed" in made.stopped_because
 
 
+def test_a_project_of_other_settings_is_refused(tmp_path):
+    tuner(tmp_path, TARGET, 2).search()
+    for objective in (keras_tuner.Objective("score", "min"), keras_tuner.Objective("loss", "max")):
+        with pytest.raises(UserError, match="other settings.*objective: score \\(max\\) -> "):
+            Scored(oracle=DartsOracle(TARGET, objective, 2, seed=0), directory=str(tmp_path), project_name="project")
+    own = keras_tuner.HyperParameters()
+    own.Float("learning_rate", 0.01, 0.1)
+    with pytest.raises(UserError, match="other settings.*hyperparameter learning_rate: None -> "):
+        tuner(tmp_path, TARGET, 2, hyperparameters=own)
+
+
+def test_what_has_ended_is_not_begun_again(tmp_path):
+    """Not where a kill came between two writes of the state, nor where another process has done it meanwhile."""
+    tuner(tmp_path, TARGET, 2).search()
+    path = tmp_path / "project" / "oracle.json"
+    state = json.loads(path.read_text())
+    assert state["ongoing_trials"] == {} and state["end_order"] == ["0", "1"]
+    path.write_text(json.dumps({**state, "ongoing_trials": {"tuner0": "1"}}))
+    again = tuner(tmp_path, TARGET, 3).oracle
+    trial = again.create_trial("tuner0")
+    assert trial.trial_id == "2"
+    for _ in range(2):
+        trial.status = "INVALID"
+        again.end_trial(trial)
+    assert again.end_order == ["0", "1", "2"] and not again.ongoing_trials
+
+
 WORKER = """
-import sys, warnings
+import os, pathlib, sys, time
 import keras_tuner
-from darts_tf.tuner import DartsOracle, genotype_from
+from darts_tf.tuner import DartsOracle, genotype_from, peers
+
+peers.SECONDS = 0.5
 
 class Scored(keras_tuner.Tuner):
     def run_trial(self, trial, *args, **kwargs):
         genotype = genotype_from(trial.hyperparameters)
         if trial.trial_id == "2":
             raise ValueError("one that dies")
+        (pathlib.Path(sys.argv[1]) / f"{os.environ['KERASTUNER_TUNER_ID']} is at {trial.trial_id}").touch()
+        time.sleep(float(sys.argv[2]))
         return {"score": sum(name == "skip_connect" for name, _ in genotype.normal) / 8}
 
 oracle = DartsOracle("DARTS_V2", keras_tuner.Objective("score", "max"), 6, seed=0)
@@ -517,29 +568,78 @@ Scored(oracle=oracle, directory=sys.argv[1], project_name="project").search()
 """
 
 
-@pytest.mark.slow
-def test_a_chief_and_a_worker(tmp_path):
+def starter(folder, seconds):
+    """Returns what starts a chief or a worker by its name, `NAME.log` is its output; a trial takes so many seconds."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port = str(found.getsockname()[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(tmp_path)],
-            env={**os.environ, "KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
-            | {"KERASTUNER_TUNER_ID": name},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for name in ("chief", "worker0")
-    ]
+        address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(found.getsockname()[1])}
+
+    def start(name):
+        with open(folder / f"{name}.log", "a") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", WORKER, str(folder), str(seconds)],
+                env={**os.environ, **address, "KERASTUNER_TUNER_ID": name},
+                stdout=log,
+                stderr=log,
+            )
+
+    return start
+
+
+def states(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("project/trial_*/trial.json"))]
+
+
+@pytest.mark.slow
+def test_a_chief_and_a_worker(tmp_path):
+    start = starter(tmp_path, 0)
+    processes = [start(name) for name in ("chief", "worker0")]
     try:
-        printed = [process.communicate(timeout=240)[0] for process in processes]
+        assert [process.wait(240) for process in processes] == [0, 0], (tmp_path / "worker0.log").read_text()
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], printed
-    states = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("project/trial_*/trial.json"))]
-    assert [s["status"] for s in states].count("COMPLETED") == 5 and states[2]["status"] == "FAILED"
-    forms = {canonical(genotype_from(s["hyperparameters"]["values"])) for s in states}
+            process.wait()
+    found = states(tmp_path)
+    assert [s["status"] for s in found].count("COMPLETED") == 5 and found[2]["status"] == "FAILED"
+    forms = {canonical(genotype_from(s["hyperparameters"]["values"])) for s in found}
     assert len(forms) == 6 and canonical(TARGET) in forms
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_chief(tmp_path):
+    """Each is told, and goes on when it is started again; every trial counts once."""
+    start, running = starter(tmp_path, 3), {}
+
+    def wait(name):
+        until = time.monotonic() + 120
+        while not (found := list(tmp_path.glob(f"{name} is at *"))) and time.monotonic() < until:
+            time.sleep(0.05)
+        return found[0].name[-1]
+
+    def end(name):
+        running[name].kill()
+        running[name].wait()
+
+    try:
+        running = {name: start(name) for name in ("chief", "worker0", "worker1")}
+        killed = wait("worker0")
+        end("worker0")
+        assert running["worker1"].wait(120) == 0  # has done all but the killed one's trial
+        end("chief")
+        told = (tmp_path / "chief.log").read_text()
+        assert f"waiting for trial {killed} of worker0. If that process has died, start it again" in told
+        (tmp_path / f"worker0 is at {killed}").unlink()
+        running |= {name: start(name) for name in ("chief", "worker0")}
+        assert wait("worker0") == killed
+        end("chief")
+        time.sleep(1.5)
+        running["chief"] = start("chief")
+        assert running["worker0"].wait(120) == running["chief"].wait(120) == 0
+        told = (tmp_path / "worker0.log").read_text()
+        assert "does not answer. If there are trials left, start it again" in told and "the chief answers" in told
+    finally:
+        for name in running:
+            end(name)
+    assert [s["status"] for s in states(tmp_path)].count("COMPLETED") == 5
+    assert sorted(json.loads((tmp_path / "project" / "oracle.json").read_text())["end_order"]) == [*"012345"]

@@ -37,7 +37,7 @@ class FittedNetwork(CifarNetwork):
         if training and drop is None and self.drop_path:
             seed = tf.cast(self.drop_seeds.next(), tf.int64)
             drop = self.drop_factors(tf.shape(images)[0], self.drop_path, seed)
-        return super().call(images, training, drop)
+        return super().call(tf.cast(images, self.compute_dtype), training, drop)  # bytes, too
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -56,7 +56,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
     `darts-train` trains the winner by the paper's rules.
 
     Args:
-        input_shape: `(height, width, channels)` of the images, which are floats, normalised as you like.
+        input_shape: `(height, width, channels)` of the images, numbers that are normalised as you like.
         num_classes: Number of classes; labels are integers.
         init_channels: Channels of the first cells, even.
         num_cells: Number of cells, at least 3.
@@ -92,6 +92,8 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
     ):
         super().__init__()
         self.vocabulary_size = vocabulary_size
+        if not vocabulary_size and len(tuple(input_shape)) != 3:
+            raise UserError(f"input_shape must be (height, width, channels). Received: input_shape={input_shape}.")
         self.input_shape, self.num_classes, self.optimizer = tuple(input_shape), num_classes, optimizer
         self.settings = dict(
             zip(

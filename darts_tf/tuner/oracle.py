@@ -1,7 +1,7 @@
 """The oracle that proposes genotypes to any `keras_tuner.Tuner`."""
 
-import functools
 import json
+import numbers
 import os
 import pathlib
 import traceback
@@ -12,29 +12,31 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
-from darts_tf.tuner.prior import load_prior
+from darts_tf.tuner.locking import releasing
+from darts_tf.tuner.peers import ChiefWatch, is_chief, is_worker, say
+from darts_tf.tuner.prior import kind_of, load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import Space, genotype_from, values_from
 
+TEMPERATURES = 1e-6, 1e6  # beyond, logits overflow and add nothing: samples are the argmax, or uniform
+LARGEST = 1e6
 
-def _releasing(method):
-    """As `keras_tuner.synchronized`, which keeps the lock for ever when what it guards raises."""
 
-    @keras_tuner.synchronized
-    def held(*arguments, **named):
-        try:
-            return method(*arguments, **named), None
-        except BaseException as error:  # noqa: B036 (raised again, outside the lock)
-            return None, error
+def _number(name, value, low, high):
+    if isinstance(value, numbers.Real) and low <= value <= high:
+        return float(value)
+    raise UserError(f"{name} must be a number from {low:g} to {high:g}. Received: {name}={value!r}.")
 
-    @functools.wraps(method)
-    def guarded(*arguments, **named):
-        result, error = held(*arguments, **named)
-        if error is not None:
-            raise error
-        return result
 
-    return guarded
+def _integer(name, value, low):
+    if isinstance(value, numbers.Integral) and value >= low:
+        return int(value)  # NumPy's cannot be written as JSON
+    raise UserError(f"{name} must be an integer of at least {low}. Received: {name}={value!r}.")
+
+
+def _objective_text(objective):
+    each = getattr(objective, "objectives", [objective])
+    return ", ".join(f"{one.name} ({one.direction})" for one in each)
 
 
 class DartsOracle(keras_tuner.Oracle):
@@ -53,7 +55,7 @@ class DartsOracle(keras_tuner.Oracle):
         objective: As in `keras_tuner.oracles.RandomSearchOracle`, and so are those below but the last three.
         max_trials: Trials at most.
         seed: An integer from 0 on, 0 too; None for one at random.
-        temperature: What the alphas are divided by before the softmax, above 0.
+        temperature: What the alphas are divided by before the softmax, from 1e-6 to 1e6.
         hyperparameters: Your own.
         allow_new_entries: Whether `build` may ask for others.
         tune_new_entries: Whether those are sampled; else they keep their default.
@@ -63,6 +65,7 @@ class DartsOracle(keras_tuner.Oracle):
         refine: Logits that a choice gains for one standard deviation of its trial's score; 0 for samples of the prior.
         num_nodes: Nodes of a cell, where the prior does not say.
         primitives: Names of the operations, where the prior does not say.
+        kind: `"conv"` or `"recurrent"` cells, where the prior does not say; where it does, that it has to be these.
 
     Raises:
         UserError: A prior that is missing, damaged or of another space; a setting out of its range; on `reload` a
@@ -84,18 +87,22 @@ class DartsOracle(keras_tuner.Oracle):
         refine=0.3,
         num_nodes=None,
         primitives=None,
+        kind=None,
     ):
-        for name, value, low in (("temperature", temperature, 0), ("refine", refine, -1)):
-            if not low < value < float("inf") or (low and value < 0):
-                raise UserError(f"{name} must be {'at least' if low else 'above'} 0. Received: {name}={value}.")
-        if seed is not None and seed < 0:
-            raise UserError(f"seed must be at least 0. Received: seed={seed}.")
+        self.temperature = _number("temperature", temperature, TEMPERATURES[0], TEMPERATURES[1])
+        self.refine = _number("refine", refine, 0, LARGEST)
+        seed = None if seed is None else _integer("seed", seed, 0)
+        for name, value, low in (
+            ("max_retries_per_trial", max_retries_per_trial, 0),
+            ("max_consecutive_failed_trials", max_consecutive_failed_trials, 1),
+        ):
+            _integer(name, value, low)
         space = None
         if num_nodes is not None or primitives is not None:
-            space = Space.of("conv", num_nodes, primitives)
-        self.prior = load_prior(prior, space)
-        self.temperature, self.refine = float(temperature), float(refine)
+            space = Space.of(kind or kind_of(prior) or "conv", num_nodes, primitives)
+        self.prior = load_prior(prior, space, kind)
         hyperparameters = keras_tuner.HyperParameters() if hyperparameters is None else hyperparameters.copy()
+        self._own = {f"hyperparameter {hp.name}": json.dumps(hp.get_config()) for hp in hyperparameters.space}
         self.prior.space.declare(hyperparameters)
         super().__init__(
             objective=objective,
@@ -109,9 +116,11 @@ class DartsOracle(keras_tuner.Oracle):
         )
         if seed is not None:  # the base class takes 0 for none
             self.seed = self._seed_state = seed
-        self._given_seed = seed
+        self._given_seed, self._given_objective = seed, _objective_text(self.objective)
         self._counted_from = 0  # failures before a reload are forgiven
         self.stopped_because = None
+        self._awaited = ()
+        self.chief_watch = ChiefWatch().start() if is_worker() else None
 
     def populate_space(self, trial_id):
         """Proposes a trial; never raises, because the caller holds the lock.
@@ -165,26 +174,44 @@ class DartsOracle(keras_tuner.Oracle):
                 all_values.values[hp.name] = hp.random_sample(draw)
         return all_values.values
 
-    @_releasing
+    @releasing
     def create_trial(self, tuner_id):
         """See the base class; the lock is free afterwards whatever happens."""
-        return super().create_trial(tuner_id)
+        trial = super().create_trial(tuner_id)
+        if trial.status == TrialStatus.STOPPED and is_chief():
+            self._tell_who_is_awaited()
+        return trial
 
-    @_releasing
+    def _tell_who_is_awaited(self):
+        awaited = tuple(f"trial {t.trial_id} of {name}" for name, t in sorted(self.ongoing_trials.items()))
+        if awaited and awaited != self._awaited:
+            say(
+                f"no further trials; waiting for {', '.join(awaited)}. If that process has died, start it again with "
+                "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
+            )
+        self._awaited = awaited
+
+    @releasing
     def update_trial(self, trial_id, metrics, step=0):
         """See the base class; the lock is free afterwards whatever happens."""
         return super().update_trial(trial_id, metrics, step)
 
-    @_releasing
+    @releasing
     def end_trial(self, trial):
-        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever."""
+        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever.
+
+        A trial that has ended already counts once: a chief that was started again had given it to another worker, too.
+        """
+        name = trial.trial_id
         try:
-            super().end_trial(trial)
-        except BaseException:
-            self._save_trial(self.trials[trial.trial_id])
-            self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != trial.trial_id}
-            self.save()
-            raise
+            if name not in self.end_order:
+                super().end_trial(trial)
+        finally:
+            self._save_trial(self.trials[name])
+            if name in self.end_order:
+                self._retry_queue = [each for each in self._retry_queue if each != name]
+            self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != name}
+            self.save()  # the base class saves before it is no longer ongoing
 
     def _failures(self):
         count = 0
@@ -206,7 +233,8 @@ class DartsOracle(keras_tuner.Oracle):
             raise RuntimeError(self.stopped_because)
 
     def _settings(self):
-        return {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
+        settings = {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
+        return {**settings, "objective": self._given_objective, **self._own}
 
     def get_state(self):
         """The base class's state, and the settings that a reload must find again."""
@@ -223,7 +251,8 @@ class DartsOracle(keras_tuner.Oracle):
         own, saved = self._settings(), state["darts"]
         if self._given_seed is not None:
             own, saved = {**own, "seed": self._given_seed}, {**saved, "seed": state["seed"]}
-        other = [f"{name}: {saved.get(name)} -> {own[name]}" for name in own if own[name] != saved.get(name)]
+        names = dict.fromkeys((*own, *saved))
+        other = [f"{name}: {saved.get(name)} -> {own.get(name)}" for name in names if own.get(name) != saved.get(name)]
         if other:
             raise UserError(
                 f"{self._project_dir} holds a tuning with other settings. Expected the same. Received (there -> now): "
@@ -258,6 +287,8 @@ class DartsOracle(keras_tuner.Oracle):
         """
         try:
             super().reload()
+            # What had ended when its last state was written is not begun again.
+            self._retry_queue = [name for name in self._retry_queue if name not in self.end_order]
             for name in {*self.trials} - {*self.start_order}:  # written just before a kill, and not begun
                 del self.trials[name]
         except UserError:
@@ -265,5 +296,6 @@ class DartsOracle(keras_tuner.Oracle):
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(
                 f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
-                "trial_*/trial.json from a copy, or begin anew: another project_name, or overwrite=True."
+                "trial_*/trial.json from a copy, or begin anew: another project_name, overwrite=True, or "
+                "for darts-tune another --workdir."
             ) from error

@@ -16,7 +16,7 @@ from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.genotype import Genotype
 from darts_tf.tuner.searched import found_alphas
-from darts_tf.tuner.space import Space, space_of
+from darts_tf.tuner.space import TYPES, Space, space_of
 
 # A genotype as a prior: its operation gets 0.95 of the probability of its edge, its edges are preferred by a factor of
 # e^2 beside that. A sample of the paper's space then differs from the genotype in two or three of its 32 choices.
@@ -56,6 +56,15 @@ class Prior:
         write_atomically(path, buffer.getvalue())
 
 
+def kind_of(source) -> str | None:
+    """The kind of cells that a prior has, where that can be told without reading a file; else None."""
+    if isinstance(source, Prior):
+        return source.space.kind
+    if isinstance(source, Genotype):
+        return source.kind
+    return ("recurrent" if "recurrent" in source else "conv") if isinstance(source, Mapping) else None
+
+
 def load_prior(
     source=None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = print
 ) -> Prior:
@@ -74,6 +83,8 @@ def load_prior(
     Raises:
         UserError: There is no such thing, it is damaged, or it does not fit the space; one line.
     """
+    if kind not in (None, *TYPES):
+        raise UserError(f"kind must be {' or '.join(TYPES)}. Received: kind={kind!r}.")
     if isinstance(source, Prior):
         found = source
     elif source is None or (isinstance(source, str) and source == "uniform"):
@@ -123,8 +134,7 @@ def _of_genotype(genotype, space):
 
 
 def _of_alphas(alphas, space, where):
-    kind = "recurrent" if "recurrent" in alphas else "conv"
-    space = space or Space.of(kind)
+    space = space or Space.of(kind_of(alphas))
     if set(alphas) != set(space.cells):
         raise UserError(
             f"{where} holds alphas of other cells. Expected {', '.join(space.cells)}. "

@@ -10,7 +10,7 @@ from darts_tf.tuner.prior import Prior
 from darts_tf.tuner.space import TYPES
 
 ATTEMPTS = 200  # samples between two rises of the temperature, where all that is probable has been tried
-RISES = 12
+FLAT = 0.01  # a spread of logits that is as good as none
 
 
 def refined(prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float):
@@ -93,11 +93,12 @@ def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, 
     if not tried and prior.first is not None:
         return prior.first
     operations, edges = refined(prior, temperature, scored, rate)
-    for _ in range(RISES):
+    while True:
         for _ in range(ATTEMPTS):
             found = sample(prior.space, operations, edges, random)
             if canonical(found) not in tried:
                 return found
+        if max(np.ptp(table) for table in (*operations.values(), *edges.values())) < FLAT:
+            return None
         operations = {cell: _log_softmax(table / 2) for cell, table in operations.items()}
         edges = {cell: table / 2 for cell, table in edges.items()}
-    return None

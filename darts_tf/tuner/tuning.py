@@ -197,7 +197,11 @@ def tune(config, workdir, out=None):
             genotypes.save(best, directory.path / "genotype.json")
             draw(best, directory.plots, say)
     if failure is not None:
-        raise UserError(f"{failure}. The same command goes on when it is mended.") from failure
+        say(table(summary))
+        raise UserError(
+            f"{str(failure).rstrip('.')}. Mended outside of the settings (a file, memory), the same command begins "
+            "these trials again; other settings take another work directory."
+        ) from failure
     return summary
 
 
