@@ -181,6 +181,7 @@ def test_three_bad_trainings_in_a_row_stop(tmp_path, trainings, capsys):
     trainings(fails={1, 2, 3})
     with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad. Mended") as caught:
         tuning.tune(config("recurrent", trials=9), tmp_path, out := io.StringIO())
+    assert "\ntrial 3 failed: training 2 is bad\n" in out.getvalue()
     assert "    3  failed: training 2 is bad" in out.getvalue()
     assert "\n" not in str(caught.value) and "Traceback" not in capsys.readouterr().err
     assert len(json.loads((tmp_path / "summary.json").read_text())["trials"]) == 4

@@ -98,6 +98,7 @@ class _Tuner(keras_tuner.Tuner):
             super()._try_run_and_update_trial(trial, *args, **kwargs)
         except _Failed as failed:
             trial.status, trial.message = TrialStatus.INVALID, str(failed)
+            print(f"trial {int(trial.trial_id) + 1} failed: {failed}", file=self.out, flush=True)
 
     def run_trial(self, trial, *args, **kwargs):
         """Trains the trial's genotype, or goes on with its training."""
