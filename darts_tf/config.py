@@ -197,6 +197,7 @@ class SearchConfig(ImageRun, Search):
 
     kind = "search"
     binary = "darts-search"
+    cell = "conv"
 
     learning_rate_min: float = changed(ImageRun, "learning_rate_min", 0.001)
     seed: int = changed(Run, "seed", 2)

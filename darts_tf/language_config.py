@@ -47,6 +47,7 @@ class LanguageSearchConfig(LanguageRun, Search):
 
     kind = "language_search"
     binary = "darts-search"
+    cell = "recurrent"
 
     batch_size: int = changed(Run, "batch_size", 256)
     seed: int = changed(Run, "seed", 3)

@@ -22,7 +22,7 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
 from darts_tf.protocol import protocol, results, workers
 from darts_tf.protocol.overrides import changed
-from darts_tf.protocol.runs import Plan
+from darts_tf.protocol.runs import EXAMPLES, Plan
 from darts_tf.protocol_config import ProtocolConfig
 from darts_tf.tuner.canonical import canonical
 from darts_tf.workdir import WorkDir, write_json
@@ -265,6 +265,9 @@ def test_what_cannot_select_is_refused(tmp_path, summary, message):
     [
         ({"search_preset": "smok"}, "no such preset.*Did you mean smoke"),
         ({"train_preset": "smoke"}, "train_preset must be a preset of darts-train.*which is of darts-search"),
+        ({"search_preset": "text_search"}, "one kind of cell. Expected .* of recurrent cells, such as ptb_train.*conv"),
+        ({"train_preset": "text_train"}, "Expected a train_preset of conv cells, such as cifar10_train.*=text_train"),
+        ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be of one kind of cell"),
         ({"train_preset": "cifar10_train"}, "retrain_overrides must keep images apart.*train_portion=1.0"),
         ({"overrides": ("seed=3",)}, "overrides cannot set seed, which comes from seed"),
         ({"retrain_overrides": ("epochs=3",)}, "retrain_overrides cannot set epochs, which comes from retrain_epochs"),
@@ -332,6 +335,9 @@ def test_help_is_instant_and_a_mistake_one_line(capsys):
 def test_the_defaults_are_those_of_the_paper():
     c = ProtocolConfig()
     assert (c.num_searches, c.retrain_epochs, c.eval_seeds, c.num_random) == (4, 100, 10, 24)
+    for cell, name in EXAMPLES.items():
+        example = presets.get(name).config
+        assert (example.binary, example.cell) == ("darts-train", cell)
     plan = Plan(c)
     assert plan.searches[3].config == presets.get("cifar10_search").config.replace(seed=3)
     evaluation = plan.evaluations("search", genotypes.load("DARTS_V2"))[9].config

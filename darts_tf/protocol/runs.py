@@ -14,6 +14,7 @@ from darts_tf.workdir import WorkDir
 
 # What no override may set -> where it comes from.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
+EXAMPLES = {"conv": "cifar10_train", "recurrent": "ptb_train"}  # a train_preset for each kind of cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +70,23 @@ class Plan:
         config: The protocol's settings.
 
     Raises:
-        UserError: A preset that is missing or of another binary, a change that no run can have, or short trainings
-            that would keep no images apart; one line.
+        UserError: A preset that is missing or of another binary, searches for one kind of cell and trainings of the
+            other, a change that no run can have, or short trainings that would keep no images apart; one line.
     """
 
     def __init__(self, config: ProtocolConfig):
         self.config = config
-        self._search = self._settings("search_preset", "darts-search", "search_overrides")
-        self._retrain = self._settings("train_preset", "darts-train", "retrain_overrides")
-        self._retrain = self._retrain.replace(epochs=config.retrain_epochs)
-        self._evaluation = self._settings("train_preset", "darts-train", "evaluation_overrides")
+        search = self._preset("search_preset", "darts-search")
+        train = self._preset("train_preset", "darts-train")
+        if search.cell != train.cell:  # told now, and not after all searches
+            raise UserError(
+                f"search_preset and train_preset must be of one kind of cell. Expected a train_preset of {search.cell} "
+                f"cells, such as {EXAMPLES[search.cell]}. Received: search_preset={config.search_preset}, "
+                f"train_preset={config.train_preset}, which is of {train.cell} cells"
+            )
+        self._search = self._changed(search, "search_overrides")
+        self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)
+        self._evaluation = self._changed(train, "evaluation_overrides")
         if getattr(self._retrain, "train_portion", 0.5) == 1:
             raise UserError(
                 "retrain_overrides must keep images apart, since cells are selected on them and never on test images. "
@@ -87,13 +95,16 @@ class Plan:
             )
         self.searches = [self.search(i) for i in range(config.num_searches)]
 
-    def _settings(self, preset, binary, overrides):
+    def _preset(self, preset, binary):
         name = getattr(self.config, preset)
         base = presets.get(name).config
         if base.binary != binary:
             raise UserError(
                 f"{preset} must be a preset of {binary}. Received: {preset}={name}, which is of {base.binary}"
             )
+        return base
+
+    def _changed(self, base, overrides):
         reserved = RESERVED | ({"epochs": "retrain_epochs"} if overrides == "retrain_overrides" else {})
         for field in ("overrides", overrides):
             base = changed(base, field, getattr(self.config, field), reserved)
