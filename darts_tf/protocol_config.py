@@ -6,7 +6,8 @@ import functools
 from darts_tf.config_fields import Config, at_least, between
 from darts_tf.config_fields import field as any_field
 
-# All may change when a protocol goes on, since each run refuses other settings than it was begun with.
+# May change when a protocol goes on, since each run refuses other settings than it was begun with. The seed may not:
+# runs of another would lie beside those of the first, and short trainings are named by numbers, not by seeds.
 field = functools.partial(any_field, resumable=True)
 
 _SEED = between(0, 2**31 - 1)
@@ -32,7 +33,7 @@ class ProtocolConfig(Config):
     num_random: int = field(24, "random cells; 0 = as many as cost what the searches cost", at_least(0))
     retrain_epochs: int = field(100, "epochs of the short trainings by which cells are selected", at_least(1))
     eval_seeds: int = field(10, "full trainings of each selected cell, each with a seed of its own", at_least(1))
-    seed: int = field(0, "first seed of searches and full trainings; seed of the random cells", _SEED)
+    seed: int = any_field(0, "first seed of searches and full trainings; seed of the random cells", _SEED)
     retrain_seed: int = field(1000, "seed that all short trainings share", _SEED)
     overrides: tuple = field((), _OVERRIDES.format("every run"))
     search_overrides: tuple = field((), _OVERRIDES.format("the searches"))

@@ -11,7 +11,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from darts_tf.config_fields import Config
@@ -77,12 +77,18 @@ class WorkDir:
         self.resumed = False
         self._lock: int | None = None
 
-    def open_for(self, config: Config, folders: Sequence[str] = ("checkpoints", "genotypes", "plots")) -> list[str]:
+    def open_for(
+        self,
+        config: Config,
+        folders: Sequence[str] = ("checkpoints", "genotypes", "plots"),
+        check: Callable[[], object] = lambda: None,
+    ) -> list[str]:
         """Creates the directory, or opens an existing run that has the same settings, and locks it.
 
         Args:
             config: The run's settings; written to `config.json`.
             folders: Which of these three are created in it.
+            check: Is called once the settings are known to fit, before anything is written; raises what else refuses.
 
         Returns:
             The fields that differ from the earlier start and may, each as `"field: earlier -> now"`.
@@ -97,6 +103,7 @@ class WorkDir:
             self._take_lock()
             try:
                 changes = self._compare(config)
+                check()
                 remove_temporaries(self.path)
                 for folder in folders:
                     (self.path / folder).mkdir(exist_ok=True)

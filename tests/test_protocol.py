@@ -173,8 +173,40 @@ def test_a_stopped_protocol_goes_on(tmp_path, binaries):
     more = binaries()
     found = protocol.run(config(eval_seeds=3), tmp_path / "run", lambda line: None)
     assert more.started == ["evaluate/search/seed_2", "evaluate/random/seed_2"] and found["table"][0]["n"] == 3
-    with pytest.raises(UserError, match="retrain/search_0 holds a run with other settings.*: epochs: 1 -> 2"):
-        protocol.run(config(retrain_epochs=2), tmp_path / "run", lambda line: None)
+
+
+@pytest.mark.parametrize(
+    ("stops_at", "settings", "message"),
+    [
+        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Give the settings of"),
+        ("searches/seed_1", {"search_overrides": ("order=first",)}, "seed_0 holds .*: order: second -> first. Give"),
+        ("searches/seed_1", {"search_preset": "digits_search"}, "searches/seed_0 holds a run with other settings"),
+        ("retrain/search_1", {"num_searches": 3, "retrain_epochs": 2}, "retrain/search_0 holds .*: epochs: 1 -> 2"),
+        ("retrain/random_1", {"retrain_seed": 5}, "retrain/search_0 holds .*: seed: 1000 -> 5"),
+        ("", {"num_searches": 3, "num_random": 0, "evaluation_overrides": ("epochs=7",)}, "evaluate/search/seed_0 ho"),
+    ],
+)
+def test_other_settings_are_refused_before_anything_is_run_or_written(tmp_path, binaries, stops_at, settings, message):
+    binaries(signals={stops_at})
+    assert bool(protocol.run(config(), tmp_path / "run", lambda line: None)) == (not stops_at)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")}
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    ran = binaries()
+    with pytest.raises(UserError, match=message) as caught:
+        protocol.run(config(**settings), tmp_path / "run", lambda line: None)
+    assert "\n" not in str(caught.value) and not ran.started
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+    assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.json")}
+
+
+def test_a_short_training_of_another_cell_is_refused_before_other_searches_run(tmp_path, binaries):
+    binaries(signals={"retrain/random_0"})
+    protocol.run(config(), tmp_path / "run", lambda line: None)
+    genotypes.save(genotypes.load("DARTS_V1"), tmp_path / "run" / "searches" / "seed_0" / "genotype.json")
+    ran = binaries()
+    with pytest.raises(UserError, match="retrain/search_0 holds a run with other settings.*: genotype: "):
+        protocol.run(config(num_searches=3), tmp_path / "run", lambda line: None)
+    assert not ran.started
 
 
 def test_a_run_that_fails_ends_it_and_is_named(tmp_path, binaries):

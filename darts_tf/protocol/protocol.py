@@ -38,11 +38,12 @@ def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = print) -> 
         What `protocol.json` holds; None when it was interrupted: the same call goes on.
 
     Raises:
-        UserError: Bad settings, a directory of another protocol, or a run that failed; one line.
+        UserError: Bad settings, a directory of another protocol or with runs of other settings, or a run that failed;
+            one line.
     """
     plan = Plan(config)
     with WorkDir(workdir) as directory:
-        for change in directory.open_for(config, folders=()):
+        for change in directory.open_for(config, (), lambda: plan.check(directory.path)):
             say(f"changed since the last start: {change}")
         try:
             result = _Protocol(plan, directory.path, say).run()

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import sys
 
+from darts_tf import genotype as genotypes
 from darts_tf import presets
 from darts_tf.config import Config
 from darts_tf.errors import UserError
@@ -41,20 +42,31 @@ class Run:
         flags = [_flag(each.name, getattr(self.config, each.name)) for each in different]
         return [sys.executable, "-m", module, f"--preset={self.preset}", *flags, f"--workdir={directory / self.name}"]
 
-    def done(self, directory: pathlib.Path) -> bool:
-        """Whether it has ended.
+    def begun(self, directory: pathlib.Path, any_cell: bool = False) -> bool:
+        """Whether there is a run in its directory.
+
+        Args:
+            directory: The protocol's.
+            any_cell: Compare all settings but the genotype, which is not known yet.
 
         Raises:
-            UserError: There is a run in its directory that has other settings, as after a change of a preset.
+            UserError: That run has other settings, as after a change of a preset.
         """
         path = directory / self.name
         earlier = WorkDir(path).read_config(type(self.config))
-        if earlier is not None and (other := earlier.differences(self.config, include_resumable=False)):
+        if earlier is None:
+            return False
+        planned = self.config.replace(genotype=earlier.genotype) if any_cell else self.config
+        if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
                 f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
-                f"{'; '.join(other)}. Remove that directory, or choose another --workdir"
+                f"{'; '.join(other)}. Give its settings, remove that directory, or choose another --workdir"
             )
-        return earlier is not None and (path / self.result).exists()
+        return True
+
+    def done(self, directory: pathlib.Path) -> bool:
+        """Whether it has ended; raises as `begun` does."""
+        return self.begun(directory) and (directory / self.name / self.result).exists()
 
 
 def _flag(name, value):
@@ -116,18 +128,37 @@ class Plan:
         config = self._search.replace(seed=seed)
         return Run(f"searches/seed_{seed}", self.config.search_preset, config, "genotype.json")
 
-    def retrain(self, name: str, genotype: Genotype) -> Run:
-        """The short training of a cell; `name` is that of its directory in `retrain/`."""
-        config = self._retrain.replace(seed=self.config.retrain_seed, genotype=genotype.to_text())
-        return Run(f"retrain/{name}", self.config.train_preset, config, "summary.json")
+    def retrain(self, name: str, genotype: Genotype | None) -> Run:
+        """The short training of a cell, None for one to come; `name` is that of its directory in `retrain/`."""
+        return self._training(f"retrain/{name}", self._retrain, self.config.retrain_seed, genotype)
 
-    def evaluations(self, method: str, genotype: Genotype) -> list[Run]:
-        """The full trainings of the cell that a method's selection has chosen."""
-        runs = []
-        for seed in range(self.config.seed, self.config.seed + self.config.eval_seeds):
-            config = self._evaluation.replace(seed=seed, genotype=genotype.to_text())
-            runs.append(Run(f"evaluate/{method}/seed_{seed}", self.config.train_preset, config, "summary.json"))
-        return runs
+    def evaluations(self, method: str, genotype: Genotype | None) -> list[Run]:
+        """The full trainings of the cell that a method's selection has chosen, None for one to come."""
+        return [
+            self._training(f"evaluate/{method}/seed_{seed}", self._evaluation, seed, genotype)
+            for seed in range(self.config.seed, self.config.seed + self.config.eval_seeds)
+        ]
+
+    def _training(self, name, settings, seed, genotype):
+        cell = {"genotype": genotype.to_text()} if genotype else {}
+        return Run(name, self.config.train_preset, settings.replace(seed=seed, **cell), "summary.json")
+
+    def check(self, directory: pathlib.Path) -> None:
+        """Compares all runs that were begun with their plans, so that none is refused only after hours of others.
+
+        What depends on runs to come cannot be told: which cells are selected, and the cells of searches that go on.
+
+        Raises:
+            UserError: A run has other settings; it is named.
+        """
+        for index, search in enumerate(self.searches):
+            cell = genotypes.load(directory / search.name) if search.done(directory) else None
+            self.retrain(f"search_{index}", cell).begun(directory, any_cell=cell is None)
+        count = self.config.num_random or sum(1 for _ in directory.glob("retrain/random_*"))
+        randoms = [self.retrain(f"random_{index}", None) for index in range(count)]
+        full = [run for method in ("search", "random") for run in self.evaluations(method, None)]
+        for run in (*randoms, *full):
+            run.begun(directory, any_cell=True)
 
     @property
     def primitives(self) -> tuple[str, ...] | None:
