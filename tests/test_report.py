@@ -144,7 +144,7 @@ def protocol(path, metric="accuracy"):
     path.mkdir(parents=True)
     searches = [
         {"seed": n, "workdir": search(path / f"s{n}").name, "retrain": training(path / f"r{n}", metric).name}
-        | {"valid": 0.9 + n / 100, "seconds": 70.0, "genotype": {}}
+        | {"valid": 0.9 + n / 100, "seconds": 70.0, "retrain_seconds": 100.0, "genotype": {}}
         for n in (0, 1)
     ]
     chance = [{"seed": 0, "workdir": training(path / "x0", metric).name, "valid": 0.8, "seconds": 9.0, "genotype": {}}]
@@ -222,6 +222,10 @@ def test_a_protocol(tmp_path, metric):
     assert page.source.index("<table") < page.source.index("<svg")
     for name in ("s0", "r1", "x0", "nowhere"):
         assert f">{name}<" in page.source
+    search, short = (page.source.index(f">{name}<") for name in ("s1", "r1"))  # a row: the run, then what selects it
+    shown = ">91.00 %<" if metric == "accuracy" else ">0.91<"
+    assert search < short < page.source.index(shown, search) < page.source.index("</tr>", search)
+    assert 'data-label="short training">r1<' in page.source and 'data-label="time">1 min 40 s<' in page.source
     assert page.source.count('class="marked"') == 2 and "no such directory" in page
 
 

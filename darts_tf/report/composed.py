@@ -55,16 +55,28 @@ def protocol(found: Run) -> list[Html | None]:
     chosen = data.get("selected") or {}
     for method, key in (("search", "searches"), ("random", "random")):
         entries = data.get(key) or []
-        body = [
-            [entry.get("workdir"), show(metric, entry.get("valid")), show("seconds", entry.get("seconds"))]
-            for entry in entries
-        ]
-        if body:
+        if entries:
             parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
-            parts.append(table(["run", f"validation {metric}", "time"], body, [chosen.get(method)]))
+            parts.append(_candidates(entries, metric, chosen.get(method)))
     for method, entries in (data.get("evaluations") or {}).items():
         body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
         if body:
             parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
     return parts
+
+
+def _candidates(entries, metric, chosen):
+    """A table of cells and of the short trainings that select; a random cell has no run but that training."""
+    searched = any(entry.get("retrain") for entry in entries)
+    headings = ["short training", f"validation {metric} of the short training", "time"]
+    rows = [
+        [entry.get("retrain") or entry.get("workdir"), show(metric, entry.get("valid"))]
+        + [show("seconds", entry.get("retrain_seconds" if searched else "seconds"))]
+        for entry in entries
+    ]
+    if searched:
+        headings = ["search", "time of search", *headings]
+        searches = [[entry.get("workdir"), show("seconds", entry.get("seconds"))] for entry in entries]
+        rows = [search + row for search, row in zip(searches, rows, strict=True)]
+    return table(headings, rows, [chosen])
