@@ -16,6 +16,7 @@ from darts_tf import genotype, visualize
 from darts_tf.bin import report as binary
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.errors import UserError
+from darts_tf.protocol_config import ProtocolConfig
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.workdir import write_json
@@ -199,6 +200,26 @@ def test_runs_that_have_hardly_begun(tmp_path):
     (tmp_path / "plan").mkdir()
     write_json(tmp_path / "plan" / "protocol.json", {"metric": "accuracy"})
     assert "no table yet" in page_of(tmp_path, tmp_path / "plan")
+
+
+@pytest.mark.parametrize("begun", [0, 1, 12])
+def test_a_protocol_that_was_killed_in_a_search(tmp_path, begun):
+    path = tmp_path / "all"
+    write_json(path / "config.json", ProtocolConfig().to_json())
+    for n in range(begun):
+        search(path / "searches" / f"seed_{n}", 1)
+    if begun > 1:
+        training(path / "retrain" / "search_0")
+        training(path / "retrain" / "random_0")
+        training(path / "evaluate" / "random" / "seed_0")
+    (path / "searches" / "seed_99").mkdir(parents=True)  # killed before it wrote anything
+    page = page_of(tmp_path, path)
+    assert "all: protocol" in page and "no table yet; its runs so far are below." in page and "cifar10_search" in page
+    names = [f"searches/seed_{n}" for n in range(begun)]
+    names += ["retrain/search_0", "retrain/random_0", "evaluate/random/seed_0"] if begun > 1 else []
+    assert re.findall("<summary>([a-z]+/[^:<]+)", page.source) == [*names[:begun], "searches/seed_99", *names[begun:]]
+    assert re.findall('data-label="run">([^<]+)<', page.source) == names
+    assert page.source.count("<svg") >= begun and "neither config.json nor protocol.json" in page
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "perplexity"])

@@ -5,6 +5,8 @@ from darts_tf.report.markup import Html, tag
 from darts_tf.report.runs import Run
 from darts_tf.report.tables import facts, show, table
 
+_SETTINGS = ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed")
+
 
 def tuning(found: Run) -> list[Html | None]:
     """Returns the table of a tuning's trials and its best genotype."""
@@ -49,7 +51,11 @@ def protocol(found: Run) -> list[Html | None]:
     headings = ["method", f"validation {metric} of the chosen", f"test {metric}, mean ± deviation", "evaluations"]
     parts = [table([*headings, "time of search", "time of choice"], rows)]
     if not rows:
-        parts = [tag("p", "The protocol has not ended: it has no table yet.", class_="note")]
+        words = "The protocol has not ended: it has no table yet" + (
+            "; its runs so far are below." if found.parts else "."
+        )
+        parts = [tag("p", words, class_="note")]
+    parts.insert(0, facts([(key, found.config.get(key)) for key in _SETTINGS]))
     if data.get("better"):
         parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
     chosen = data.get("selected") or {}

@@ -14,6 +14,7 @@ from darts_tf.errors import UserError
 from darts_tf.training.reporting import read_metrics
 
 PROTOCOL, TUNINGS = "protocol", ("tune", "language_tune")
+STAGES = ("searches/*", "retrain/search_*", "retrain/random_*", "evaluate/search/*", "evaluate/random/*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +91,9 @@ def read(path: pathlib.Path, name: str) -> Run:
     for folder in sorted(path.glob("alphas/*")):
         if found := [(n, _json(file)) for n, file in _by_epoch(folder) if n in epochs]:
             run.weights[folder.name] = _weights(found, folder)
+    if run.kind == PROTOCOL:  # of which there is no table yet
+        found = [each for stage in STAGES for each in sorted(path.glob(stage), key=lambda each: (len(each.name), each))]
+        run.parts = [part(each, each.relative_to(path).as_posix()) for each in found if each.is_dir()]
     if run.kind in TUNINGS:
         run.parts = [part(each, f"trial {int(each.name) + 1}") for each in sorted(path.glob("trials/[0-9]*"))]
     return run
