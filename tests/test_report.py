@@ -264,6 +264,35 @@ def test_several_side_by_side(tmp_path):
     assert runs.names(["x/y", "x/y"]) == runs.names(["x/y", "x/y"])  # the same twice ends, too
 
 
+def rows_of(page):
+    """The first table of a page: for each row its cells by their headings."""
+    lines = page.source.split("</table>")[0].split("<tr>")[2:]
+    return [dict(re.findall('<td data-label="([^"]+)"[^>]*>([^<]*)<', line)) for line in lines]
+
+
+def test_tunings_and_protocols_side_by_side_with_what_they_found(tmp_path):
+    made = [training(tmp_path / "net"), tuning(tmp_path / "tune"), tuning(tmp_path / "going", ended=False)]
+    made += [protocol(tmp_path / "all"), search(tmp_path / "new", 0), tmp_path / "plan"]
+    write_json(tmp_path / "plan" / "config.json", ProtocolConfig().to_json())
+    page = page_of(tmp_path, *made)
+    found, chosen = rows_of(page), "validation accuracy of the chosen"
+    nothing = dict.fromkeys(("epochs", "last valid accuracy", chosen, "test accuracy", "parameters", "time"), "–")
+    assert [{k: v for k, v in row.items() if v != nothing.get(k)} for row in found] == [
+        {"run": "net", "kind": "train", "epochs": "2", "last valid accuracy": "85.00 %", "test accuracy": "89.00 %"}
+        | {"parameters": "50,362", "time": "4 s"},
+        {"run": "tune", "kind": "tune", chosen: "85.00 %", "parameters": "5", "time": "7 s"},
+        {"run": "going", "kind": "tune", "time": "4 s"},
+        {"run": "all, search", "kind": "protocol", chosen: "91.00 %", "test accuracy": "91.23 % ± 0.45 %"}
+        | {"time": "2 h 2 min"},
+        {"run": "new", "kind": "search", "epochs": "0"},
+        {"run": "plan", "kind": "protocol"},
+    ]
+    assert "without the full trainings" in page
+    table = {"table": [{"method": "search", "test_mean": 0.9, "test_std": None}], "metric": "accuracy"}
+    write_json(tmp_path / "plan" / "protocol.json", table)
+    assert rows_of(page_of(tmp_path, made[0], tmp_path / "plan"))[1]["test accuracy"] == "90.00 %"
+
+
 def test_everything_from_files_is_escaped(tmp_path):
     path = search(tmp_path / EVIL.replace("/", "_"), dataset=EVIL, kind=EVIL)
     for file in path.glob("alphas/*/*.json"):

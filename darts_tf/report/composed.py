@@ -2,8 +2,8 @@
 
 from darts_tf.report import drawings
 from darts_tf.report.markup import Html, tag
-from darts_tf.report.runs import Run
-from darts_tf.report.tables import facts, show, table
+from darts_tf.report.runs import PROTOCOL, Run
+from darts_tf.report.tables import facts, is_number, show, table
 
 _SETTINGS = ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed")
 
@@ -41,7 +41,7 @@ def protocol(found: Run) -> list[Html | None]:
         [
             row.get("method", "–"),
             show(metric, row.get("selected_valid")),
-            f"{show(metric, row.get('test_mean'))} ± {show(metric, row.get('test_std'))}",
+            _spread(row, metric),
             show("", row.get("n")),
             show("seconds", row.get("search_seconds")),
             show("seconds", row.get("select_seconds")),
@@ -70,6 +70,37 @@ def protocol(found: Run) -> list[Html | None]:
             parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
     return parts
+
+
+def compared(found: Run) -> list[dict[str, str]]:
+    """Returns its rows in a table of several runs, by their headings: a tuning's best trial, a protocol's methods."""
+    metric, name = str(found.summary.get("metric", "accuracy")), {"run": found.name, "kind": found.kind}
+    chosen = f"validation {metric} of the chosen"
+    if found.kind == PROTOCOL and (rows := found.summary.get("table")):
+        return [
+            name
+            | {"run": f"{found.name}, {row.get('method', '–')}", chosen: show(metric, row.get("selected_valid"))}
+            | {f"test {metric}": _spread(row, metric)}
+            | {"time": show("seconds", _total([row.get("search_seconds"), row.get("select_seconds")]))}
+            for row in rows
+        ]
+    taken = _total(trial.get("seconds") for trial in found.summary.get("trials") or [])
+    row = name | {"time": show("seconds", found.seconds if taken is None else taken)}
+    if best := found.summary.get("best"):
+        row |= {chosen: show(metric, best.get(f"valid_{metric}")), "parameters": show("", best.get("parameters"))}
+    return [row]
+
+
+def _total(values):
+    """The sum of those that are known, None where none is."""
+    known = [each for each in values if is_number(each)]
+    return sum(known) if known else None
+
+
+def _spread(row, metric):
+    """Mean and standard deviation of a method's tests; of a single one there is no deviation."""
+    mean, deviation = (show(metric, row.get(key)) for key in ("test_mean", "test_std"))
+    return mean if row.get("test_std") is None else f"{mean} ± {deviation}"
 
 
 def _candidates(entries, metric, chosen):

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
+from darts_tf.report.tables import is_number
 from darts_tf.training.reporting import read_metrics
 
 PROTOCOL, TUNINGS = "protocol", ("tune", "language_tune")
@@ -63,6 +65,13 @@ class Run:
     summary: dict = dataclasses.field(default_factory=dict)
     parts: list["Run"] = dataclasses.field(default_factory=list)
     problem: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the epochs that are done, its parts' too; None where there are none."""
+        known = [record.get("seconds") for record in self.history] + [each.seconds for each in self.parts]
+        known = [each for each in known if is_number(each)]
+        return math.fsum(known) if known else None
 
 
 def read(path: pathlib.Path, name: str) -> Run:

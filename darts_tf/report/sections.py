@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from darts_tf.report import charts, composed, drawings, runs
 from darts_tf.report.markup import Html, join, tag
-from darts_tf.report.tables import facts, show, table, words
+from darts_tf.report.tables import facts, is_number, show, table, words
 from darts_tf.training.monitor import verdict as verdict_of
 
 _SETTINGS = (
@@ -30,7 +30,7 @@ def run(found: runs.Run, heading: bool = True) -> Html:
     parts = [tag("h2", f"{found.name}: {found.kind}") if heading else None]
     if found.problem:
         return join(*parts, tag("p", found.problem, class_="note"))
-    special = {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
+    special = _special(found)
     parts += special(found) if special else _single(found)
     if found.parts:
         parts += [tag("h3", "Every run"), comparison(found.parts)]
@@ -40,18 +40,20 @@ def run(found: runs.Run, heading: bool = True) -> Html:
     return join(*parts)
 
 
+def _special(found):
+    """What tells of a run that is made of others; None for the other kinds."""
+    return {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
+
+
 def comparison(found: Sequence[runs.Run]) -> Html:
     """Returns one table of several runs, and the curves that runs of one kind have in common."""
     found = [each for each in found if not each.problem]
-    keys = [key for key in _numbers(found) if key.startswith("valid_") and key.endswith(_COMPARED)]
-    results = [key for key in _RESULTS if any(_is_number(each.summary.get(key)) for each in found)]
-    rows = [
-        [each.name, each.kind, show("", len(each.history))]
-        + [show(key, _last(each, key)) for key in keys]
-        + [show(key, each.summary.get(key)) for key in results]
-        + [show("seconds", sum(seconds for _, seconds in _points(each, "seconds")))]
-        for each in found
-    ]
+    rows = [row for each in found for row in (composed.compared(each) if _special(each) else [_compared(each)])]
+    known = {heading for row in rows for heading, value in row.items() if value != "–"}
+    last = [f"last {words(key)}" for key in _numbers(found)]
+    chosen = [f"validation {metric} of the chosen" for metric in _MEASURES]
+    measured = [each for each in (*last, *chosen, *map(words, _RESULTS)) if each in known]
+    headings = ["run", "kind", "epochs", *measured, "time"]
     figures = []
     for kind in dict.fromkeys(each.kind for each in found):
         alike = [each for each in found if each.kind == kind]
@@ -59,8 +61,26 @@ def comparison(found: Sequence[runs.Run]) -> Html:
             curves = [(each.name, points) for each in alike if (points := _points(each, key))]
             if len(curves) > 1:
                 figures.append(charts.chart(f"{words(key)} ({kind})", curves, key))
-    headings = ["run", "kind", "epochs", *[f"last {words(key)}" for key in keys], *map(words, results), "time"]
-    return join(table(headings, rows), charts.grid(figures))
+    if not rows:
+        return Html("")
+    note = "The time of a protocol's method is that of its searches and short trainings, without the full trainings."
+    methods = any(each.kind == runs.PROTOCOL and each.summary.get("table") for each in found)
+    return join(
+        table(headings, [[row.get(heading, "–") for heading in headings] for row in rows]),
+        tag("p", note, class_="note") if methods else None,
+        charts.grid(figures),
+    )
+
+
+def _compared(found):
+    """The row of a search or a training in a table of several runs, by its headings."""
+    keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(_COMPARED)]
+    return (
+        {"run": found.name, "kind": found.kind, "epochs": show("", len(found.history))}
+        | {f"last {words(key)}": show(key, _last(found, key)) for key in keys}
+        | {words(key): show(key, found.summary.get(key)) for key in _RESULTS}
+        | {"time": show("seconds", found.seconds)}
+    )
 
 
 def _single(found):
@@ -133,16 +153,12 @@ def _numbers(found):
     keys = {}
     for each in found:
         for record in each.history:
-            keys |= {k: None for k, v in record.items() if _is_number(v) and k not in _ALONE}
+            keys |= {k: None for k, v in record.items() if is_number(v) and k not in _ALONE}
     return list(keys)
 
 
-def _is_number(value):
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _points(found, key):
-    return [(r["epoch"], r[key]) for r in found.history if _is_number(r.get("epoch")) and _is_number(r.get(key))]
+    return [(r["epoch"], r[key]) for r in found.history if is_number(r.get("epoch")) and is_number(r.get(key))]
 
 
 def _last(found, key):

@@ -11,6 +11,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def is_number(value) -> bool:
+    """Whether a value is one; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def show(name: str, value, step: float | None = None) -> str:
     """Returns a value in words; its name says what it is.
 
@@ -19,7 +24,7 @@ def show(name: str, value, step: float | None = None) -> str:
         value: None and what is not finite is a dash.
         step: On the axis of a chart: to the next value, which has to read differently.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         return "–" if value is None else str(value)
     if not math.isfinite(value):
         return "–"
