@@ -29,8 +29,10 @@ def write_atomically(path, data):
             os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say what it was full for
-        raise
+        if error.errno is None:  # no error of the system's
+            raise
+        # By the name that was given: nobody knows the temporary one, and a full disk does not say what it was full for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -450,3 +450,9 @@ def test_write_json_keeps_the_old_file_when_it_fails(tmp_path, monkeypatch):
         write_json(path, {"a": 2})
     assert caught.value.filename == str(path)
     assert json.loads(path.read_text()) == {"a": 1} and os.listdir(tmp_path) == ["a.json"]
+    monkeypatch.undo()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        write_json(tmp_path / "folder", {"a": 2})
+    assert str(caught.value) == f"[Errno {errno.EISDIR}] Is a directory: '{tmp_path / 'folder'}'"  # not the temporary
+    assert sorted(os.listdir(tmp_path)) == ["a.json", "folder"]

@@ -345,6 +345,12 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys):
         assert stopped.value.code == 1 and line.count("\n") == 1 and line.startswith("darts-report: error: ")
         assert what in line and str(path) in line
     assert not (tmp_path / "page.html").exists()
+    mine = search(tmp_path / "mine")
+    with pytest.raises(SystemExit) as stopped:
+        binary.main([str(mine), f"--output={mine}"])
+    line = capsys.readouterr().err
+    assert stopped.value.code == 1 and line.startswith("darts-report: error: The output must be a file. Expected ")
+    assert line.endswith(f"Received: the directory {mine}\n") and line.count("\n") == 1
     with pytest.raises(UserError, match="No work directory"):
         write_report([], tmp_path / "page.html")
 

@@ -22,12 +22,14 @@ def write_report(workdirs: Sequence, path) -> pathlib.Path:
         The path.
 
     Raises:
-        UserError: No directory, one that no run has written, or a damaged file; one line.
+        UserError: No directory, one that no run has written, a damaged file, or `path` is a directory; one line.
         OSError: The file cannot be written.
     """
     workdirs = [pathlib.Path(each) for each in workdirs]
     if not workdirs:
         raise UserError("No work directory. Expected one or more, such as runs/digits. Received: none")
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {path}")
     found = [runs.read(each, name) for each, name in zip(workdirs, runs.names(workdirs), strict=True)]
     return write_atomically(path, page(found))
 
