@@ -246,7 +246,7 @@ def test_a_protocol(tmp_path, metric):
     search, short = (page.source.index(f">{name}<") for name in ("s1", "r1"))  # a row: the run, then what selects it
     shown = ">91.00 %<" if metric == "accuracy" else ">0.91<"
     assert search < short < page.source.index(shown, search) < page.source.index("</tr>", search)
-    assert 'data-label="short training">r1<' in page.source and 'data-label="time">1 min 40 s<' in page.source
+    assert 'data-label="short training">r1<' in page.source and 'data-label="time of short training">1 min 40 s<' in page.source
     assert page.source.count('class="marked"') == 2 and "no such directory" in page
 
 
@@ -395,6 +395,19 @@ def test_curves_stay_inside_their_chart(values):
     assert all(0 <= x <= charts.WIDTH and 0 <= y <= charts.HEIGHT for x, y in points)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [(2.07938, 2.07944), (2.0794412, 2.0794415), (0.1, 0.9), (1.5e-7, 1.7e-7), (123456.5, 123457.5), (-2, 3e9)],
+)
+@pytest.mark.parametrize("kind", ["entropy", "accuracy"])
+def test_labels_differ_and_have_room(values, kind):
+    found = charts.chart("x", [("x", list(enumerate(values, 1)))], kind)
+    labels = re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="end">([^<]+)<', found)
+    assert len({text for _, text in labels}) == len(labels) >= 2
+    assert all(6.5 * len(text) < float(right) < charts.WIDTH / 2 for right, text in labels)
+    assert all(float(x) > float(labels[0][0]) for x in re.findall(r'points="([\d.]+),', found))
+
+
 def test_heat_maps_are_pictures_of_the_weights():
     shares = np.array([[0.0, 0.5], [1.0, 0.25], [0.0, 1.0]])
     data, chunks, at = charts._png(shares), {}, 8
@@ -425,6 +438,7 @@ def test_values_in_words():
         "2e-07",
         "0",
     ]
+    assert [tables.show("x", value, 5e-7) for value in (2.079441, 2.0794415)] == ["2.079441", "2.0794415"]
     assert [tables.show("seconds", value) for value in (3.25, 125.0)] == ["3.25 s", "2 min 5 s"]
 
 

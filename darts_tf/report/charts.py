@@ -12,6 +12,7 @@ from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import show
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
+CHARACTER = 7  # at most, of a digit at the size that the style gives labels; the page's font is the reader's
 COLOURS = 8  # as the style has
 
 Curve = tuple[str, Sequence[tuple[float, float]]]
@@ -47,17 +48,20 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
     if x0 == x1:
         x0, x1 = x0 - 1, x1 + 1
 
+    levels = ticks(y0, y1, whole=all(float(y).is_integer() for y in ys))
+    step = levels[1] - levels[0] if len(levels) > 1 else 0
+    labels = [show(kind, y, step) for y in levels]
+    left = max(LEFT, 8 + CHARACTER * max(map(len, labels)))  # an entropy that hardly moves needs many digits
+
     def at(x, y):
-        across = LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT)
+        across = left + (x - x0) / (x1 - x0) * (WIDTH - left - RIGHT)
         return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
 
     parts = []
-    levels = ticks(y0, y1, whole=all(float(y).is_integer() for y in ys))
-    step = levels[1] - levels[0] if len(levels) > 1 else 0
-    for y in levels:
+    for y, label in zip(levels, labels, strict=True):
         _, height = at(x0, y)
-        parts.append(tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
-        parts.append(tag("text", show(kind, y, step), x=LEFT - 5, y=height, dy="0.35em", text_anchor="end"))
+        parts.append(tag("line", x1=left, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
+        parts.append(tag("text", label, x=left - 5, y=height, dy="0.35em", text_anchor="end"))
     for x in ticks(x0, x1, whole=True):
         parts.append(tag("text", int(x), x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle"))
     for x, what in marks:

@@ -106,7 +106,7 @@ def _spread(row, metric):
 def _candidates(entries, metric, chosen):
     """A table of cells and of the short trainings that select; a random cell has no run but that training."""
     searched = any(entry.get("retrain") for entry in entries)
-    headings = ["short training", f"validation {metric} of the short training", "time"]
+    headings = ["short training", f"validation {metric} of the short training", "time of short training"]
     rows = [
         [entry.get("retrain") or entry.get("workdir"), show(metric, entry.get("valid"))]
         + [show("seconds", entry.get("retrain_seconds" if searched else "seconds"))]

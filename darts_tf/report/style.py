@@ -44,6 +44,7 @@ dt { color: var(--soft); font-size: .8rem; } dd { margin: 0; font-variant-numeri
 table { border-collapse: collapse; min-width: min(100%, 32rem); margin: .75rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
+td { overflow-wrap: normal; } td:first-child, td:last-child { overflow-wrap: anywhere; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } .marked td { font-weight: 700; }
 details { border-bottom: 1px solid var(--line); padding: .35rem 0; } summary { cursor: pointer; padding: .2rem 0; }
 summary small { color: var(--soft); font-weight: 400; } details[open] > summary { font-weight: 700; }
@@ -51,7 +52,8 @@ summary small { color: var(--soft); font-weight: 400; } details[open] > summary 
 @media (max-width: 40rem) {
   table, tbody { display: block; } thead { display: none; }
   tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
-  td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0; }
+  td { display: flex; justify-content: space-between; gap: 1rem; border: 0; padding: .1rem 0;
+    overflow-wrap: anywhere; }
   td::before { content: attr(data-label); color: var(--soft); font-weight: 400; text-align: left; }
   td:first-child { font-weight: 700; } td:first-child::before { content: none; }
   td.nothing { display: none; }

@@ -43,8 +43,11 @@ def _tick(value, step, percent):
     if percent:
         value, step = 100 * value, 100 * step
     places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
-    small_or_large = places > 5 or abs(value) >= 1e5
-    return (f"{value:.3g}" if small_or_large else f"{value:.{places}f}") + (" %" if percent else "")
+    text = f"{value:.{places}f}"
+    if places > 5 or abs(value) >= 1e5:  # small or large, as is its neighbour unless they differ in a late digit
+        digits = math.floor(math.log10(abs(value) / step) + 1e-9) + 2 if value and step > 0 else 3
+        text = f"{value:.{max(3, digits)}g}"
+    return text + (" %" if percent else "")
 
 
 def _time(seconds):
