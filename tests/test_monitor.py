@@ -318,3 +318,6 @@ def test_a_search_that_is_measured(tmp_path):
     assert kept["edges"] == ["c_{k-2}->0", "c_{k-1}->0"] and kept["primitives"] == list(QUICK["primitives"])
     weights = np.array(kept["mixing_weights"])
     assert monitor.entropies(weights).mean() == pytest.approx(with_it[-1]["entropy_normal"])
+    assert kept["entropy"] == monitor.entropies(weights).tolist()
+    assert kept["gap"] == monitor.gaps(weights, kept["primitives"]).tolist()
+    assert np.mean(kept["gap"]) == pytest.approx(with_it[-1]["gap_normal"], rel=1e-4, abs=1e-7)

@@ -19,6 +19,7 @@ from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.training import console
 from darts_tf.training.console import Console
+from darts_tf.training.monitor import entropies, gaps
 from darts_tf.workdir import WorkDir, remove_temporaries, write_json
 
 _LABELS = {f"train_{what}": f"training {what}" for what in ("accuracy", "loss", "perplexity")}
@@ -184,12 +185,14 @@ class Reporter:
     ) -> None:
         """Writes a cell's mixing weights as `alphas/NAME/epoch_NNN.json`, and to TensorBoard as a heat map.
 
+        The file has each edge's entropy and gap, too, see `monitor`; records have their means.
+
         Args:
             epoch: From 1.
             name: Such as "normal".
             mixing_weights: `(num_edges, num_primitives)`, each from 0 to 1.
             row_labels: One for each edge.
-            column_labels: One for each primitive.
+            column_labels: One for each primitive, its name.
 
         Raises:
             ValueError: The labels do not fit the weights.
@@ -216,7 +219,9 @@ class Reporter:
         if not self._keeps_weights:
             return
         try:
-            write_json(path, {"edges": list(rows), "primitives": list(columns), "mixing_weights": weights.tolist()})
+            content = {"edges": list(rows), "primitives": list(columns), "mixing_weights": weights.tolist()}
+            each_edge = {"entropy": entropies(weights).tolist(), "gap": gaps(weights, columns).tolist()}
+            write_json(path, content | each_edge)
         except OSError as error:  # no search needs them
             self._keeps_weights = False
             self.message(f"Going on without {self._workdir.alphas}: {error.strerror or error}")
