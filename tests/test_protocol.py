@@ -301,6 +301,7 @@ def test_what_cannot_select_is_refused(tmp_path, summary, message):
         ({"train_preset": "text_train"}, "Expected a train_preset of conv cells, such as cifar10_train.*=text_train"),
         ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be of one kind of cell"),
         ({"train_preset": "cifar10_train"}, "retrain_overrides must keep images apart.*train_portion=1.0"),
+        ({"overrides": ("strategy=multi_worker",)}, "strategy must be none or mirrored in a protocol"),
         ({"overrides": ("seed=3",)}, "overrides cannot set seed, which comes from seed"),
         ({"retrain_overrides": ("epochs=3",)}, "retrain_overrides cannot set epochs, which comes from retrain_epochs"),
         ({"search_overrides": ("epoch=3",)}, "search_overrides: epoch is not a field.*Did you mean epochs"),

@@ -99,6 +99,11 @@ class Plan:
         self._search = self._changed(search, "search_overrides")
         self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)
         self._evaluation = self._changed(train, "evaluation_overrides")
+        if "multi_worker" in (self._search.strategy, self._retrain.strategy, self._evaluation.strategy):
+            raise UserError(
+                "strategy must be none or mirrored in a protocol, whose runs are processes of one machine. "
+                "Received: strategy=multi_worker"
+            )
         if getattr(self._retrain, "train_portion", 0.5) == 1:
             raise UserError(
                 "retrain_overrides must keep images apart, since cells are selected on them and never on test images. "
