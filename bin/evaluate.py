@@ -14,6 +14,7 @@ FLAGS = {
     "model": "a .keras file, or the folder of a SavedModel that darts-export wrote",
     "dataset": "of images: cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
     "data_dir": "where the images or the text lie; that of the work directory if not given",
+    "operations_file": "of images: a Python file that adds operations of your own; it is executed",
 }
 
 _say = _main.sayer("darts-evaluate")
@@ -59,6 +60,8 @@ def evaluate(flag_values):
     if is_language:
         if asked.pop("dataset"):
             raise UserError("--dataset is of images. A text is named by --data_dir, or is that of the run.")
+        if asked.pop("operations_file"):
+            raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
         result = language_evaluation.evaluate(**asked, max_words=limit, with_bits=bits, say=_say)
     else:
         if bits:

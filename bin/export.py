@@ -19,6 +19,9 @@ def define_flags(to):
     flags.DEFINE_list("format", "saved_model", "saved_model,tflite: a SavedModel is always written", flag_values=to)
     flags.DEFINE_enum("weights", None, ["best", "last"], "else what the run advises", flag_values=to)
     flags.DEFINE_string("data_dir", "", "where the images lie; that of the run if not given", flag_values=to)
+    flags.DEFINE_string(
+        "operations_file", "", "a Python file that adds operations of your own; it is executed", flag_values=to
+    )
     flags.DEFINE_integer("threads", 0, "CPU threads; 0 = all cores", lower_bound=0, flag_values=to)
 
 
@@ -26,7 +29,7 @@ def export(flag_values):
     """Writes EXPORT_DIR/NAME/VERSION for TensorFlow Serving, checked in a new process, and with it TFLite files."""
     asked = {
         name: flag_values[name].value
-        for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir")
+        for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir", "operations_file")
     }
     if asked["workdir"] is None:
         raise flags.ValidationError("expected a training's work directory in --workdir")

@@ -29,6 +29,7 @@ def export(
     formats: Sequence[str] = ("saved_model",),
     weights: str | None = None,
     data_dir: str = "",
+    operations_file: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> pathlib.Path:
     """Exports the trained network of a work directory as `EXPORT_DIR/NAME/<version>`.
@@ -42,6 +43,7 @@ def export(
         formats: `saved_model`, which is always written, and `tflite`.
         weights: `best` or `last`; None for those that the run recommends.
         data_dir: Where the data lie; empty for where they were when it was trained.
+        operations_file: A Python file with operations of the user's own, see `load_trained`.
         say: Is told what is going on.
 
     Returns:
@@ -57,11 +59,13 @@ def export(
     is_language = kind_of(workdir) == LanguageTrainConfig.kind
     if is_language and "tflite" in formats:
         raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
+    if is_language and operations_file:
+        raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
     with publication.building() as folder:
         if is_language:
             language.build(load_language_model(workdir, weights), folder, name, data_dir, say)
         else:
-            trained = load_trained(workdir, weights)
+            trained = load_trained(workdir, weights, operations_file)
             weights = weights or trained.summary.get("recommended_weights", "best")
             say(f"reading images of {trained.dataset} ...")
             real = samples.load(trained, data_dir, 512 if "tflite" in formats else samples.CHECKED)

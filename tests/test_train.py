@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import signal
 
 import keras
@@ -14,6 +15,7 @@ from test_search import LINE, Console, archive, as_the_binaries_do, folder, metr
 from darts_tf import genotype, presets, runtime
 from darts_tf.architect import cross_entropy
 from darts_tf.bin import evaluate as evaluate_binary
+from darts_tf.bin import export as export_binary
 from darts_tf.bin import train as train_binary
 from darts_tf.config import TrainConfig
 from darts_tf.conv.derived import CifarNetwork
@@ -248,6 +250,24 @@ def test_a_checkpoint_with_other_classes_is_refused(whole, tmp_path):
     (path / "data.json").write_text("{")
     with pytest.raises(UserError, match="data.json cannot be read"):
         load_trained(path)
+
+
+def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch):
+    """What its `config.json` names is run neither by an evaluation nor an export nor a resume, unless asked for."""
+    monkeypatch.setattr(runtime, "configure", lambda *args: None)
+    path, own = tmp_path / "copy", tmp_path / "own.py"
+    shutil.copytree(whole[0], path)
+    own.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'executed')!r}).touch()\n")
+    settings = json.loads((path / "config.json").read_text()) | {"operations_file": str(own)}
+    (path / "config.json").write_text(json.dumps(settings))
+    words = ["operations of its own", str(own), "--operations_file=PATH"]
+    one_line(lambda: evaluate_binary.main([str(path)]), capfd, words)
+    one_line(lambda: export_binary.main([str(path), f"--export_dir={tmp_path / 'exports'}"]), capfd, words)
+    with pytest.raises(UserError, match="other settings.*operations_file: .*own.py -> ''"):
+        run(path)
+    assert not (tmp_path / "executed").exists()
+    assert evaluate_binary.main([str(path), f"--operations_file={own}", "--max_examples=9"]) == 0
+    assert (tmp_path / "executed").exists()
 
 
 def test_images_without_anything_to_watch_are_refused(tmp_path):

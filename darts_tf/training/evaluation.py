@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.training.own_operations import add_operations
 from darts_tf.training.step import count_correct
 from darts_tf.training.trained import load_data_facts, load_network, load_trained
 
@@ -65,6 +66,7 @@ def evaluate(
     split: str = "test",
     max_examples: int = 0,
     batch_size: int = 96,
+    operations_file: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Evaluates a trained network on labelled images.
@@ -78,6 +80,7 @@ def evaluate(
         split: `test`; `train`; or `valid`, the part of the training images that a run held out.
         max_examples: The first so many; 0 for all.
         batch_size: Images at a time.
+        operations_file: A Python file with operations of the user's own, see `load_trained`.
         say: Is told what is going on.
 
     Returns:
@@ -91,7 +94,7 @@ def evaluate(
     say(f"loading {workdir or model} ...")
     config, indices = {}, None
     if workdir:
-        trained = load_trained(workdir, weights or None)
+        trained = load_trained(workdir, weights or None, operations_file)
         config, shape = trained.config, trained.image_shape
         forward, classes = _inference(trained.network), len(trained.class_names)
         mean, std = trained.mean, trained.std
@@ -101,6 +104,7 @@ def evaluate(
         forward, shape, classes = _saved_model(model)
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it normalises by itself
     else:
+        add_operations(operations_file)
         network = load_network(model)
         forward, shape, classes = _inference(network), network.image_shape, network.num_classes
         facts = load_data_facts(pathlib.Path(model).parent, missing_ok=True)

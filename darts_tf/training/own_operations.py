@@ -23,3 +23,22 @@ def add_operations(path: str) -> None:
     except Exception as error:
         raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
     _executed.add(path)
+
+
+def add_operations_of(workdir, stored: str, named: str) -> None:
+    """Adds the operations that a finished run's network is made of.
+
+    Args:
+        workdir: The run's work directory, for the message.
+        stored: The file that its `config.json` names. It is not run for that: work directories are handed around.
+        named: The file that the user names; empty where none is.
+
+    Raises:
+        UserError: The run has operations of its own and no file is named, or as `add_operations`.
+    """
+    if stored and not named and stored not in _executed:
+        raise UserError(
+            f"The run in {workdir} has operations of its own, from the Python file {stored!r}. It is not run unless "
+            "you ask for it: expected --operations_file=PATH on this command line, of a file that you trust."
+        )
+    add_operations(named)

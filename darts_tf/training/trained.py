@@ -13,7 +13,7 @@ from darts_tf.config import TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.errors import UserError
 from darts_tf.files import temporaries_in
-from darts_tf.training.own_operations import add_operations
+from darts_tf.training.own_operations import add_operations_of
 from darts_tf.workdir import sync_directory, write_json
 
 WEIGHTS = ("best", "last")
@@ -176,22 +176,25 @@ def find(workdir: str | os.PathLike, kind: str, weights: str | None = None) -> F
     return Found(path, config, summary, file)
 
 
-def load_trained(workdir: str | os.PathLike, weights: str | None = None) -> Trained:
+def load_trained(workdir: str | os.PathLike, weights: str | None = None, operations_file: str = "") -> Trained:
     """Finds the trained network of a work directory.
 
     Args:
         workdir: Of a training run, which may still go on.
         weights: `best` or `last`; None for those that the run's summary recommends (`best` while there is none).
+        operations_file: A Python file with operations of the user's own, which is run; the one that the run's settings
+            name is not.
 
     Returns:
         The network with what is known of it.
 
     Raises:
-        UserError: There is no trained network, a file is damaged, or its classes are not those of the data.
+        UserError: There is no trained network, a file is damaged, its classes are not those of the data, or it has
+            operations of its own and no file of them is named.
     """
     found = find(workdir, TrainConfig.kind, weights)
     path, config, file, facts = found.path, found.config, found.file, load_data_facts(found.path)
-    add_operations(config.get("operations_file", ""))
+    add_operations_of(path, config.get("operations_file", ""), operations_file)
     network = load_network(file)
     if network.num_classes != len(facts["class_names"]) or list(network.image_shape) != facts["image_shape"]:
         raise UserError(
