@@ -32,13 +32,13 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
             there = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
             wanted = there if names is None else [name for name in names if name in there]
             for name in wanted:
-                _check_header(path, name, archive, size)
+                check_header(path, name, archive, size)
             return {name: _array(archive, name) for name in wanted}
     except UserError:
         raise
     except (OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError) as error:
         raise UserError(_unreadable(path, error)) from error
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, OverflowError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, OverflowError, TypeError) as error:
         raise UserError(_unreadable(path, error)) from error
 
 
@@ -53,8 +53,18 @@ def _unreadable(path: str, error: Exception) -> str:
     return f"{path} cannot be read: expected an archive that numpy.savez wrote. Received: {one_line(error)}."
 
 
-def _check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Refuses an array before memory is allocated for it: objects, and claims that the file cannot hold."""
+def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> None:
+    """Refuses an array before memory is allocated for it: objects, and claims that the file cannot hold.
+
+    Args:
+        path: The file, for messages.
+        name: The array's, without `.npy`.
+        archive: The file, open.
+        size: Its size, bytes.
+
+    Raises:
+        UserError: The array is not to be read; one line.
+    """
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
         try:
@@ -70,6 +80,12 @@ def _check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> 
         raise UserError(
             f"Array {name!r} of {path} holds Python objects, which are not read for safety: expected numbers "
             f"of one shape. Received: dtype {dtype}."
+        )
+    if not all(type(n) is int and n >= 0 for n in shape) or (shape and not dtype.itemsize):
+        # What takes no bytes could come any number of times.
+        raise UserError(
+            f"Array {name!r} of {path} is damaged: expected whole numbers as its shape, and elements of some size. "
+            f"Received: shape {shape}, dtype {dtype}."
         )
     claim = math.prod(shape) * dtype.itemsize
     possible = min(member.compress_size, size) * (1 if member.compress_type == zipfile.ZIP_STORED else DEFLATE_RATIO)

@@ -104,6 +104,12 @@ def archive(**named):
     return file.getvalue()
 
 
+def archive_member(array):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
 IMAGES = archive(x=np.zeros((4, 5, 5), np.uint8), y=np.arange(4) % 2)
 ALPHAS = archive(normal=np.zeros((14, 8)), reduce=np.zeros((14, 8)))
 
@@ -135,6 +141,20 @@ def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
     with pytest.raises(UserError, match="claims|cannot be read"):
         call(tmp_path / "big.npz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # in kilobytes
+
+
+@pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])
+@pytest.mark.parametrize("descr, shape", [("<U0", "(3000000000,)"), ("|V0", "(9,)"), ("|u1", "(True,)")])
+def test_a_shape_of_nothing_is_refused(tmp_path, call, descr, shape):
+    """Three billion strings without characters take no byte in the file, and eight each in a list."""
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    content = b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + header.encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "big.npz", "w") as file:
+        for name in ("x", "y"):
+            file.writestr(f"{name}.npy", archive_member(np.arange(4) % 2))
+        file.writestr("class_names.npy", content + b"\x01" * (descr == "|u1"))
+    with pytest.raises(UserError, match="class_names.*whole numbers as its shape"):
+        call(tmp_path / "big.npz")
 
 
 def test_pickles_are_never_read(tmp_path):
