@@ -153,6 +153,28 @@ def test_a_large_file(tmp_path):
     assert time.perf_counter() - start < 10
 
 
+@pytest.mark.parametrize("before", ["a b\n", "\ufeffa ", ""])
+def test_a_word_without_end_is_refused(tmp_path, before):
+    """A gzipped file of kilobytes that unpacks to 60 MB without a blank is not unpacked to its end."""
+    for split in ("valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a\n")
+    with gzip.open(tmp_path / "train.txt.gz", "wb", 1) as file:
+        file.write(before.encode() + b"a" * (60 * 2**20))
+    message = refused(load_folder, tmp_path)
+    assert "train.txt.gz is no text" in message and f"at offset {len(before.encode())}." in message
+    (tmp_path / "train.txt.gz").write_bytes(gzip.compress(f"{before}{'é' * 4097} b\n".encode()))
+    assert f"at offset {len(before.encode())}." in refused(load_folder, tmp_path)
+    (tmp_path / "train.txt.gz").write_bytes(gzip.compress(f"{before}{'é' * 4096}\tb".encode()))
+    assert "é" * 4096 in load_folder(tmp_path).vocabulary.index
+
+
+def test_a_line_of_any_length_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK", 1000)
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("ein Wörtchen\t" * 50_000, encoding="utf-8")
+    assert len(load_folder(tmp_path).train) == 100_001
+
+
 # Windows
 
 

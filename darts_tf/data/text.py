@@ -17,6 +17,7 @@ EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
 NAMES = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")  # ours, and the original names of both corpora; also with .gz
 BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the room of its numbers
+MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,8 @@ def load_folder(data_dir, vocabulary_size: int = 0) -> Corpus:
             them; the others are `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
 
     Raises:
-        UserError: A split is missing, empty, or not UTF-8; names the file.
+        UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
+            the file.
     """
     root = pathlib.Path(data_dir)
     if not root.is_dir():
@@ -207,13 +209,19 @@ def _encoded(blocks, numbers, source):
 
 def _words(path: pathlib.Path) -> Iterator[list[str]]:
     """Yields a file's words block by block, with `<eos>` for the end of each line."""
-    start, ended = 0, True
+    start, rest, ended = 0, b"", True
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            while block := file.read(BLOCK) + file.readline():
-                text = block.decode()
-                yield text.removeprefix("\ufeff" if not start else "").replace("\n", f" {EOS} ").split()
-                start, ended = start + len(block), block.endswith(b"\n")
+            while block := file.read(BLOCK):
+                block, rest = _whole_words(rest + block)
+                if len(rest) > 4 * MAX_WORD:  # a character has four bytes at most
+                    raise _too_long(path, start + len(block))
+                if block:
+                    yield _split(path, block, start)
+                    start, ended = start + len(block), block.endswith(b"\n")
+            if rest:
+                yield _split(path, rest, start)
+                ended = False
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8: expected a text file. Received: byte 0x{error.object[error.start]:02x} at offset "
@@ -224,3 +232,25 @@ def _words(path: pathlib.Path) -> Iterator[list[str]]:
         raise UserError(f"Cannot read {path}: {reason}. Expected a text file, or a gzipped one with .gz.") from None
     if not ended:
         yield [EOS]
+
+
+def _whole_words(block: bytes) -> tuple[bytes, bytes]:
+    """Returns a block up to its last blank, and what follows: the beginning of a word."""
+    end = 1 + max(block.rfind(blank) for blank in (b"\n", b" ", b"\t", b"\r"))
+    return block[:end], block[end:]
+
+
+def _split(path: pathlib.Path, block: bytes, start: int) -> list[str]:
+    """Returns the words of a block that begins at an offset of its file."""
+    text = block.decode()
+    words = text.removeprefix("\ufeff" if not start else "").replace("\n", f" {EOS} ").split()
+    if max(map(len, words), default=0) > MAX_WORD:
+        raise _too_long(path, start + block.find(max(words, key=len).encode()))
+    return words
+
+
+def _too_long(path: pathlib.Path, offset: int) -> UserError:
+    return UserError(
+        f"{path} is no text: expected words of at most {MAX_WORD} characters between blanks. Received: a longer one at "
+        f"offset {offset}."
+    )
