@@ -1,9 +1,12 @@
-"""Files that are whole or not there, so that a killed process never leaves half of one."""
+"""Files that are whole or not there, so that a killed process never leaves half of one; and JSON from anywhere."""
 
 import contextlib
+import json
 import os
 import pathlib
 import tempfile
+
+MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
 
 
 def write_atomically(path, data):
@@ -36,6 +39,32 @@ def write_atomically(path, data):
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def parse_json(text):
+    """Reads JSON that comes from anywhere.
+
+    Args:
+        text: `bytes` or `str`.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply.
+    """
+    try:
+        found = json.loads(text)
+        level = [found]
+        for _ in range(MAX_DEPTH):
+            level = [each for part in level for each in _inner(part)]
+            if not level:
+                return found
+    except RecursionError:
+        pass
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _inner(part):
+    values = part.values() if isinstance(part, dict) else part
+    return (each for each in values if isinstance(each, dict | list)) if isinstance(part, dict | list) else ()
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ Nothing heavy is imported before `configure` is called, and it must be called be
 """
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
 
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 
 
 @contextlib.contextmanager
@@ -51,7 +51,7 @@ def cluster() -> tuple[int, list[str]]:
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
-        found = json.loads(text)
+        found = parse_json(text)
         tasks = {kind: list(found["cluster"].get(kind, ())) for kind in ("chief", "worker")}
         task, index = found["task"]["type"], int(found["task"]["index"])
         if not 0 <= index < len(tasks[task]):

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from darts_tf.config_fields import Config
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import parse_json, write_atomically
 
 _LOCK = ".lock"
 
@@ -190,7 +190,7 @@ class WorkDir:
         except FileNotFoundError:
             return None
         try:
-            fields = json.loads(data)
+            fields = parse_json(data)
             self._refuse_other_kind(fields, config_class)
             return config_class.from_json(fields)
         except _OtherKind:
@@ -204,6 +204,7 @@ class WorkDir:
         # Files from before there were two kinds do not say theirs; those were searches.
         kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
         if kind != config_class.kind:
+            kind = kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]
             raise _OtherKind(
                 f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
                 f"Received: {kind}; choose another --workdir"

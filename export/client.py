@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 
 SIGNATURE = "serving_bytes"
 Inputs = dict[str, np.ndarray | list[bytes]]
@@ -155,12 +156,12 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
         request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
-                rows = json.load(response)["predictions"]
+                rows = parse_json(response.read())["predictions"]
                 return {key: np.asarray([row[key] for row in rows]) for key in rows[0]}
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
             try:
-                text = json.loads(text)["error"]
+                text = parse_json(text)["error"]
             except (ValueError, KeyError, TypeError):
                 text = text or error.reason
             bad = error.code == 400

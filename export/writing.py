@@ -1,6 +1,5 @@
 """Continues a prompt with a language model that is served or exported: one step at a time, its state kept here."""
 
-import json
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -9,6 +8,7 @@ import numpy as np
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError
 from darts_tf.export.client import Ask, Refused
+from darts_tf.files import parse_json
 
 
 def units_of(version_folder: pathlib.Path) -> int:
@@ -19,7 +19,7 @@ def units_of(version_folder: pathlib.Path) -> int:
     """
     path = version_folder / "assets" / "model_card.json"
     try:
-        return int(json.loads(path.read_bytes())["units"])
+        return int(parse_json(path.read_bytes())["units"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{version_folder} is no exported language model: expected assets/model_card.json that tells its units, as "

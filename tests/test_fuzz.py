@@ -17,10 +17,16 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.data import arrays, text
 from darts_tf.data.text import Vocabulary
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.training.language_data import load_vocabulary
+from darts_tf.protocol.results import read_summary
+from darts_tf.report import runs
+from darts_tf.report.page import page
+from darts_tf.training.language_data import load_facts, load_vocabulary
 from darts_tf.training.reporting import read_metrics
+from darts_tf.training.trained import find, kind_of, load_data_facts
 from darts_tf.tuner.prior import load_prior
+from darts_tf.workdir import WorkDir
 
 fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 JSON = st.recursive(
@@ -193,3 +199,82 @@ def test_vocabularies(data):
 @given(mutated(b'{"epoch": 1, "loss": 0.5}\n{"epoch": 2, "loss": 0.25}\n'))
 def test_metrics(data):
     in_file(data, "metrics.jsonl", read_metrics)
+
+
+DEEP = [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 950 + b"]" * 950, b'{"epochs":' + b"[" * 150 + b"]" * 150 + b"}"]
+SHAPES = [b"[1]", b"5", b"null", b'"a"', b"{}", b"\xff", b'{"kind": [1]}', b'{"epochs": "x", "kind": "train"}']
+
+
+@pytest.mark.parametrize("data", DEEP)
+def test_json_without_end(data, tmp_path):
+    with pytest.raises(ValueError, match="nested more than 100 deep") as caught:
+        parse_json(data)
+    assert not isinstance(caught.value, UserError)  # it is for the reader to say which file
+    assert parse_json(b"[" * 90 + b"]" * 90)
+    for name in ("config.json", "summary.json", "data.json"):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "metrics.jsonl").write_bytes(data + b"\n\n")
+    np.savez(tmp_path / "prior.npz", about=np.array(data.decode()))
+    for call in (
+        *READERS,
+        lambda _: read_metrics(tmp_path / "metrics.jsonl"),
+        lambda _: load_prior(tmp_path / "prior.npz"),
+    ):
+        with pytest.raises(UserError) as caught:
+            call(tmp_path)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 1200
+
+
+READERS = [
+    lambda path: WorkDir(path).read_config(TrainConfig),
+    kind_of,
+    load_data_facts,
+    load_facts,
+    read_summary,
+    lambda path: find(path, TrainConfig),
+    lambda path: find(path, LanguageTrainConfig),
+    lambda path: page([runs.read(path, "a")]),
+]
+RUN = {  # the files of a run that the readers read, and their fields
+    "config.json": {"kind": "train", "epochs": 2, "data_dir": "", "genotype": "DARTS_V2", "operations_file": ""},
+    "data.json": {"dataset": "a", "class_names": ["a", "b"], "image_shape": [8, 8, 1], "mean": [0.5], "std": [0.1]},
+    "summary.json": {"recommended_weights": "best", "best": {"epoch": 1}, "metric": "accuracy", "trials": [{}]},
+    "metrics.jsonl": {"epoch": 1, "valid_accuracy": 0.5, "eigenvalue_normal": 0.1, "seconds": 2.0},
+    "protocol.json": {
+        "metric": "accuracy",
+        "searches": [{"workdir": "search_1", "valid": 0.5}],
+        "random": [],
+        "selected": {"search": 0},
+        "evaluations": {"search": [{"workdir": "evaluation_1", "test": 0.5}]},
+        "table": [{"method": "search", "test_mean": 0.5, "n": 1}],
+    },
+}
+
+
+@settings(fuzzed, max_examples=100)
+@given(st.data())
+def test_work_directories(data):
+    """One field of one file has any value, or one file any content; all functions that read the directory."""
+    name = data.draw(st.sampled_from(sorted(RUN)))
+    content = RUN[name]
+    if data.draw(st.booleans()):
+        content = content | {data.draw(st.sampled_from(sorted(content))): data.draw(JSON)}
+    else:
+        content = data.draw(JSON)
+    content = data.draw(st.just(json.dumps(content).encode()) | mutated(json.dumps(content).encode()))
+    read_all({name: content})
+
+
+@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("content", SHAPES)
+def test_json_of_another_shape(name, content):
+    read_all({name: content})
+
+
+def read_all(changed):
+    with tempfile.TemporaryDirectory() as folder:
+        for name in RUN.keys() - ({"protocol.json"} - changed.keys()):
+            pathlib.Path(folder, name).write_bytes(changed.get(name, json.dumps(RUN[name]).encode()) + b"\n")
+        pathlib.Path(folder, "best.keras").touch()
+        for call in READERS:
+            told(call, pathlib.Path(folder))

@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import parse_json, write_atomically
 
 METHODS = ("index", "stratified")
 
@@ -104,7 +104,7 @@ def load_split(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         UserError: The file is missing or is not a split.
     """
     try:
-        content = json.loads(pathlib.Path(path).read_text())
+        content = parse_json(pathlib.Path(path).read_text())
         halves = [np.asarray(content[key]) for key in ("train_indices", "valid_indices")]
         valid = all(half.ndim == 1 and half.size and half.dtype.kind == "i" and half.min() >= 0 for half in halves)
         valid = valid and np.unique(np.concatenate(halves)).size == sum(half.size for half in halves)

@@ -1,12 +1,12 @@
 """What the runs of a protocol have found, read from their files: seconds, validation, and at the very end the test."""
 
-import json
 import math
 import pathlib
 import statistics
 from typing import Any, NamedTuple
 
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 from darts_tf.protocol.runs import Run
 from darts_tf.scores import shown
 from darts_tf.training.reporting import read_metrics
@@ -22,7 +22,7 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
         UserError: It cannot be read.
     """
     try:
-        summary = json.loads((path / "summary.json").read_bytes())
+        summary = parse_json((path / "summary.json").read_bytes())
         missing = {"metric", "better", "seconds", f"valid_{summary.get('metric')}"} - summary.keys()
         if not missing:
             return summary

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import json
 import math
 import pathlib
 from collections.abc import Sequence
@@ -12,8 +11,20 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 from darts_tf.report.tables import is_number
 from darts_tf.training.reporting import read_metrics
+
+# What is read of JSON files, in words and as a check.
+_OBJECT = "an object", lambda value: isinstance(value, dict)
+_OBJECTS = "a list of objects", lambda value: isinstance(value, list) and all(isinstance(x, dict) for x in value)
+_COUNT = "a whole number", lambda value: type(value) is int and 0 <= value < 2**31
+_FINITE = "a finite number", lambda value: abs(value) < 1e300
+_PROTOCOL = {"searches": _OBJECTS, "random": _OBJECTS, "table": _OBJECTS, "selected": _OBJECT}
+_PROTOCOL["evaluations"] = (
+    "an object with lists of objects",
+    lambda value: isinstance(value, dict) and all(_OBJECTS[1](entries or []) for entries in value.values()),
+)
 
 PROTOCOL, TUNINGS = "protocol", ("tune", "language_tune")
 STAGES = ("searches/*", "retrain/search_*", "retrain/random_*", "evaluate/search/*", "evaluate/random/*")
@@ -90,9 +101,11 @@ def read(path: pathlib.Path, name: str) -> Run:
             f"{path} is no work directory: {what}. Expected what darts-search, darts-train, darts-tune or a protocol "
             "has written"
         )
+    _check(path / "config.json", config, {"epochs": _COUNT})
     run = Run(name, path, str(config.get("kind", "search")), config)  # older ones do not say it; those were searches
-    run.history = read_metrics(path / "metrics.jsonl")
+    run.history = _history(path / "metrics.jsonl")
     run.summary = _json(path / "summary.json") or {}
+    _check(path / "summary.json", run.summary, {"trials": _OBJECTS, "best": _OBJECT})
     if (path / "genotype.json").is_file():
         run.genotype = genotypes.load(path / "genotype.json")
     epochs = {record.get("epoch") for record in run.history}  # a resumed run may have files of later ones
@@ -131,19 +144,37 @@ def names(paths: Sequence[pathlib.Path]) -> list[str]:
 
 
 def _protocol(path, name):
-    found = _json(path / "protocol.json")
+    found = _json(path / "protocol.json") or {}
+    _check(path / "protocol.json", found, _PROTOCOL)
     run = Run(name, path, PROTOCOL, _json(path / "config.json") or {}, summary=found)
     stages = [found.get("searches"), found.get("random"), *(found.get("evaluations") or {}).values()]
     for entry in itertools.chain.from_iterable(entries or [] for entries in stages):
-        folders = [entry[key] for key in ("workdir", "retrain") if entry.get(key)]
+        folders = [entry[key] for key in ("workdir", "retrain") if isinstance(entry.get(key), str)]
         run.parts += [part(path / folder, folder) for folder in folders]
     return run
+
+
+def _history(path):
+    """The records of the epochs, whose numbers a chart can show."""
+    history = read_metrics(path)
+    for record in history:
+        _check(path, record, {"epoch": _COUNT} | {k: _FINITE for k, v in record.items() if isinstance(v, int | float)})
+    return history
+
+
+def _check(path, found, shapes):
+    """Refuses what the page could not show: a file that is JSON, and not what a run writes."""
+    for key, (words, holds) in shapes.items():
+        if found.get(key) is not None and not holds(found[key]):
+            raise UserError(
+                f"{path} is damaged. Expected {words} as {key!r}. Received: {repr(found[key])[:80]}. Mend or restore it"
+            )
 
 
 def _json(path):
     """The object in a file, or None where there is no file."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__}")
     except (FileNotFoundError, NotADirectoryError):

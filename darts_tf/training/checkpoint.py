@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import parse_json, write_atomically
 from darts_tf.workdir import remove_temporaries, sync_directory
 
 _METADATA = "metadata.json"
@@ -219,7 +219,7 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
         raise _Damaged("its SHA-256 is wrong")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            header = json.loads(archive.read(_METADATA))
+            header = parse_json(archive.read(_METADATA))
             if header["format"] != _FORMAT:
                 raise UserError(
                     f"The checkpoint {path} is of another version of this package. Expected format {_FORMAT}. "

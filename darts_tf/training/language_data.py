@@ -128,7 +128,7 @@ def load_facts(directory: pathlib.Path) -> dict:
         UserError: There is none, or it is damaged.
     """
     found = read_json(directory / "data.json")
-    if not isinstance(found, dict):
+    if not isinstance(found.get("dataset", ""), str):
         raise UserError(f"{directory / 'data.json'} is damaged: expected what darts-train writes. Restore the file.")
     return found
 

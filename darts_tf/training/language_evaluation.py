@@ -1,6 +1,5 @@
 """How good a language model is on a text: loss, perplexity, bits per character, throughput."""
 
-import json
 import math
 import pathlib
 import time
@@ -13,6 +12,7 @@ from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
@@ -168,7 +168,7 @@ def is_language_model(folder: str) -> bool:
 
 def _saved_model(folder):
     try:
-        card = json.loads((folder / "assets" / "model_card.json").read_bytes())
+        card = parse_json((folder / "assets" / "model_card.json").read_bytes())
         loaded = tf.saved_model.load(str(folder))
         step, config, units = loaded.signatures["step"], card["training_config"], card["units"]
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:

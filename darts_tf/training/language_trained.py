@@ -43,7 +43,7 @@ def load_language_model(workdir: str | os.PathLike, weights: str | None = None) 
     Raises:
         UserError: There is no trained network, a file is damaged, or its vocabulary is another.
     """
-    found = find(workdir, LanguageTrainConfig.kind, weights)
+    found = find(workdir, LanguageTrainConfig, weights)
     network, vocabulary = load_network(found.file, RecurrentNetwork), load_vocabulary(found.path)
     if network.vocabulary_size != len(vocabulary):
         raise UserError(

@@ -16,7 +16,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import parse_json, write_atomically
 from darts_tf.training import console
 from darts_tf.training.console import Console
 from darts_tf.training.monitor import entropies, gaps
@@ -323,7 +323,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     records = []
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = parse_json(line)
         except ValueError:
             record = None
         if isinstance(record, dict) and number < len(lines):  # the last of the parts has no newline: half written

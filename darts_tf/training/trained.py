@@ -1,6 +1,5 @@
 """A trained network in its work directory: how it is written, and how it is found again."""
 
-import json
 import os
 import pathlib
 import shutil
@@ -9,12 +8,12 @@ from typing import Any, NamedTuple
 import keras
 
 from darts_tf import genotype as genotypes
-from darts_tf.config import TrainConfig
+from darts_tf.config import Config, TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.errors import UserError
-from darts_tf.files import temporaries_in
+from darts_tf.files import parse_json, temporaries_in
 from darts_tf.training.own_operations import add_operations_of
-from darts_tf.workdir import sync_directory, write_json
+from darts_tf.workdir import WorkDir, sync_directory, write_json
 
 WEIGHTS = ("best", "last")
 
@@ -110,15 +109,36 @@ def load_data_facts(directory, missing_ok: bool = False) -> dict:
     if missing_ok and not path.exists():
         return {}
     facts = read_json(path)
-    if not isinstance(facts, dict) or not {"dataset", "class_names", "image_shape", "mean", "std"} <= facts.keys():
-        raise UserError(f"{path} is damaged: expected what darts-train writes. Train again, or restore the file.")
+    channels = facts["image_shape"][-1] if _is_list(facts.get("image_shape"), int, 3) else 0
+    sound = {
+        "dataset": isinstance(facts.get("dataset"), str),
+        "class_names": _is_list(facts.get("class_names"), str),
+        "image_shape": channels > 0 and min(facts["image_shape"]) > 0,
+        "mean": _is_list(facts.get("mean"), int | float, channels),
+        "std": _is_list(facts.get("std"), int | float, channels),
+    }
+    if wrong := [name for name, is_sound in sound.items() if not is_sound]:
+        raise UserError(
+            f"{path} is damaged: {wrong[0]} is missing or wrong. Expected what darts-train writes. Train again, or "
+            "restore the file."
+        )
     return facts
 
 
-def read_json(path: pathlib.Path):
-    """Reads one of a training run's JSON files. Raises UserError where it is missing or damaged."""
+def _is_list(value, kind, length: int | None = None) -> bool:
+    """Whether it is a list of values of a kind; a bool is no number here, and a number is finite."""
+    if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
+        return False
+    return all(isinstance(x, kind) and (isinstance(x, str) or type(x) is not bool and abs(x) < 1e9) for x in value)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the object in one of a training run's JSON files. Raises UserError where it is missing or damaged."""
     try:
-        return json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__}, not an object")
+        return found
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} holds no training run: {path.name} is missing. Expected the work directory of darts-train."
@@ -152,23 +172,25 @@ def kind_of(workdir: str | os.PathLike) -> str:
     path = pathlib.Path(workdir).expanduser()
     if not path.is_dir():
         raise UserError(f"There is no work directory {path}. Expected one that darts-train made.")
-    config = read_json(path / "config.json")
-    return str(config.get("kind", "search")) if isinstance(config, dict) else "unknown"
+    return str(read_json(path / "config.json").get("kind", "search"))
 
 
-def find(workdir: str | os.PathLike, kind: str, weights: str | None = None) -> Found:
-    """Finds the files of a training run; arguments and errors as in `load_trained`, `kind` as in `kind_of`."""
-    if (other := kind_of(workdir)) != kind:
+def find(workdir: str | os.PathLike, config_class: type[Config], weights: str | None = None) -> Found:
+    """Finds the files of a training run of one kind; arguments and errors as in `load_trained`."""
+    if (other := kind_of(workdir)) != config_class.kind:
         raise UserError(
-            f"{workdir} holds a run of another kind. Expected one of darts-train ({kind}). Received: {other}."
+            f"{workdir} holds a run of another kind. Expected one of darts-train ({config_class.kind}). "
+            f"Received: {other if other.isidentifier() else repr(other)[:80]}."
         )
     path = pathlib.Path(workdir).expanduser()
-    config = read_json(path / "config.json")
+    config = WorkDir(path).read_config(config_class).to_json()
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
+    if wrong := [name for name in WEIGHTS if not isinstance(summary.get(name, {}), dict)]:
+        raise UserError(f"{path / 'summary.json'} is damaged: {wrong[0]} is no object. Restore the file.")
     if weights is None:
         weights = summary.get("recommended_weights", "best")
     if weights not in WEIGHTS:
-        raise UserError(f"weights must be one of {', '.join(WEIGHTS)}. Received: weights={weights}.")
+        raise UserError(f"weights must be one of {', '.join(WEIGHTS)}. Received: weights={str(weights)[:80]!r}.")
     file = path / f"{weights}.keras"
     if not file.exists():
         other = "last epoch has not ended" if weights == "last" else "first epoch has not ended"
@@ -192,7 +214,7 @@ def load_trained(workdir: str | os.PathLike, weights: str | None = None, operati
         UserError: There is no trained network, a file is damaged, its classes are not those of the data, or it has
             operations of its own and no file of them is named.
     """
-    found = find(workdir, TrainConfig.kind, weights)
+    found = find(workdir, TrainConfig, weights)
     path, config, file, facts = found.path, found.config, found.file, load_data_facts(found.path)
     add_operations_of(path, config.get("operations_file", ""), operations_file)
     network = load_network(file)

@@ -13,7 +13,7 @@ import numpy as np
 from darts_tf import genotype as genotypes
 from darts_tf import npz
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import parse_json, write_atomically
 from darts_tf.genotype import Genotype
 from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import TYPES, Space, space_of
@@ -168,7 +168,7 @@ def _of_archive(path, space):
     if "about" not in arrays:
         return _of_alphas(arrays, space, str(path))
     try:
-        about = json.loads(str(arrays["about"]))
+        about = parse_json(str(arrays["about"]))
         first = about.pop("first")
         own = Space.of(**about)
         alphas = {cell: arrays[cell] for cell in own.cells}

@@ -1,12 +1,12 @@
 """The alphas that a search has found, read from its work directory."""
 
-import json
 import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
 from darts_tf.errors import UserError
+from darts_tf.files import parse_json
 from darts_tf.training.checkpoint import Checkpoints
 from darts_tf.training.monitor import verdict
 from darts_tf.training.reporting import read_metrics
@@ -53,7 +53,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
 
 def _config(path):
     try:
-        config = json.loads((path / "config.json").read_bytes())
+        config = parse_json((path / "config.json").read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -74,7 +74,7 @@ def _of_epoch(path, epoch):
     tables = []
     for file in sorted(path.glob(f"alphas/*/epoch_{epoch:03d}.json")):
         try:
-            weights = np.array(json.loads(file.read_bytes())["mixing_weights"], np.float64)
+            weights = np.array(parse_json(file.read_bytes())["mixing_weights"], np.float64)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} cannot be read: {error}. Expected what darts-search writes.") from error
         tables.append(np.log(np.maximum(weights, np.finfo(np.float32).tiny)))  # a float32 softmax may have zeros
