@@ -1,5 +1,6 @@
 """Files that users hand in, damaged in every way: an answer or one line, nothing else; no memory for mere claims."""
 
+import hashlib
 import io
 import json
 import pathlib
@@ -22,6 +23,7 @@ from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.protocol.results import read_summary
 from darts_tf.report import runs
 from darts_tf.report.page import page
+from darts_tf.training.checkpoint import Checkpoints
 from darts_tf.training.language_data import load_facts, load_vocabulary
 from darts_tf.training.reporting import read_metrics
 from darts_tf.training.trained import find, kind_of, load_data_facts
@@ -147,6 +149,52 @@ def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
     with pytest.raises(UserError, match="claims|cannot be read"):
         call(tmp_path / "big.npz")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # in kilobytes
+
+
+def prior_file(tmp_path, **changes):
+    load_prior("DARTS_V2").save(tmp_path / "prior.npz")
+    named = npz.read(tmp_path / "prior.npz") | changes
+    np.savez(tmp_path / "prior.npz", **named)
+    return tmp_path / "prior.npz"
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("normal", np.full((14, 8), np.nan)),
+        ("normal", np.zeros((2, 2))),
+        ("reduce", np.zeros((14, 8), complex)),
+        ("edges/normal", np.array(["a"] * 14)),
+        ("edges/reduce", np.full(14, np.inf)),
+        ("about", np.array("[1]")),
+        ("about", np.array('"a"')),
+        ("about", np.zeros(3)),
+        ("about", np.array('{"first": null, "kind": "conv", "num_nodes": "x"}')),
+        ("about", np.array('{"first": null, "kind": "conv", "num_nodes": -3}')),
+    ],
+)
+def test_priors_with_something_else_in_them(tmp_path, name, value):
+    assert load_prior(prior_file(tmp_path)).first == genotype.load("DARTS_V2")
+    with pytest.raises(UserError) as caught:
+        load_prior(prior_file(tmp_path, **{name: value}))
+    assert "prior.npz is damaged" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000000,)", "(2000000000,)", "(True,)"])
+def test_a_checkpoint_with_a_claim_is_passed_over(tmp_path, shape):
+    """Its sum is right: somebody has written it on purpose. The one before it is read."""
+    told_of = []
+    checkpoints = Checkpoints(tmp_path, warn=told_of.append)
+    checkpoints.save(1, {"w": np.arange(3.0)}, {})
+    data = io.BytesIO()
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(data, "w") as file:
+        file.writestr("metadata.json", json.dumps({"format": 1, "step": 2, "metadata": {}}))
+        file.writestr("w.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        file.comment = b"0" * 64
+    body = data.getvalue()[:-64]
+    checkpoints.path(2).write_bytes(body + hashlib.sha256(body).hexdigest().encode())
+    assert checkpoints.restore().step == 1 and len(told_of) == 1 and "'w'" in told_of[0]
 
 
 @pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])

@@ -14,11 +14,13 @@ import re
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from darts_tf import npz
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json, write_atomically
 from darts_tf.workdir import remove_temporaries, sync_directory
@@ -228,10 +230,21 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
             arrays = {}
             for name in archive.namelist():
                 if name != _METADATA:
+                    _check_header(path, name.removesuffix(".npy"), archive, len(data))
                     with archive.open(name) as file:
                         arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise _Damaged(f"{type(error).__name__}: {error}") from error
+    except (zipfile.BadZipFile, zlib.error) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
     return Checkpoint(header["step"], arrays, header["metadata"])
+
+
+def _check_header(path: pathlib.Path, name: str, archive: zipfile.ZipFile, size: int) -> None:
+    """A sum of the bytes says that they are as written, not by whom."""
+    try:
+        npz.check_header(str(path), name, archive, size)
+    except UserError as error:
+        raise _Damaged(str(error)) from error

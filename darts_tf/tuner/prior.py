@@ -169,10 +169,19 @@ def _of_archive(path, space):
         return _of_alphas(arrays, space, str(path))
     try:
         about = parse_json(str(arrays["about"]))
+        if not isinstance(about, dict):
+            raise ValueError(f"'about' is a {type(about).__name__}, not an object")
         first = about.pop("first")
         own = Space.of(**about)
-        alphas = {cell: arrays[cell] for cell in own.cells}
-        edges = {cell: arrays[f"edges/{cell}"] for cell in own.cells}
+        alphas = {cell: _finite(arrays, cell, own.shape) for cell in own.cells}
+        edges = {cell: _finite(arrays, f"edges/{cell}", own.shape[:1]) for cell in own.cells}
         return Prior(own, alphas, edges, first and genotypes.from_json(first))
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}. Expected a prior that darts-tune wrote.") from error
+
+
+def _finite(arrays, name, shape):
+    found = arrays[name]
+    if found.shape != tuple(shape) or found.dtype.kind not in "iuf" or not np.isfinite(found).all():
+        raise ValueError(f"{name!r} must be finite numbers of shape {tuple(shape)}, not {found.dtype} of {found.shape}")
+    return found
