@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from darts_tf import genotype, interop, npz
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.data import arrays, text
+from darts_tf.data import arrays, headers, images, text
 from darts_tf.data.text import Vocabulary
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json
@@ -220,6 +221,58 @@ def test_pickles_are_never_read(tmp_path):
     for call in (npz.read, interop.read_state_dict, load_prior, lambda path: arrays.load_npz(str(path))):
         with pytest.raises(UserError, match="Python objects"):
             call(tmp_path / "evil.npz")
+    assert not (tmp_path / "executed").exists()
+
+
+def image(kind):
+    file = io.BytesIO()
+    Image.fromarray(np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)).save(file, kind)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp"])
+@settings(fuzzed, max_examples=25)
+@given(data=st.data())
+def test_image_folders(kind, data):
+    content = data.draw(mutated(image(kind)) | st.binary(max_size=40).map(lambda end: image(kind)[:4] + end))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, each in (("a", image(kind)), ("b", content)):
+            pathlib.Path(folder, name).mkdir()
+            pathlib.Path(folder, name, f"0.{kind}").write_bytes(each)
+        told(lambda: images.load("folder", folder, image_size=data.draw(st.sampled_from((0, 4)))))
+
+
+@fuzzed
+@given(st.sampled_from(("png", "jpeg", "gif", "bmp")).flatmap(lambda kind: mutated(image(kind))) | st.binary())
+def test_headers_of_images(data):
+    try:
+        height, width = headers.size(io.BytesIO(data))
+    except ValueError:
+        return
+    assert height >= 0 and width >= 0
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"PK\x03\x04" + bytes(60), b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00trueq\x85R."]
+)
+def test_weights_of_torch(tmp_path, content):
+    """A `.pt` is read only where one is named, and never by its content; no pickle of it is run."""
+    for name in ("weights.pt", "weights.npz"):
+        (tmp_path / name).write_bytes(content)
+        assert told(interop.read_state_dict, tmp_path / name) is None
+    pytest.importorskip("torch")
+
+    class Evil:
+        def __reduce__(self):
+            return (pathlib.Path.touch, (tmp_path / "executed",))
+
+    import torch
+
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"w": 5}, tmp_path / "number.pt")
+    for path in tmp_path.glob("*.pt"):
+        assert told(interop.read_state_dict, path) is None
     assert not (tmp_path / "executed").exists()
 
 

@@ -4,14 +4,18 @@ import io
 import itertools
 import os
 import pathlib
+import resource
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from darts_tf.data import augment, folder, images, stream
+from darts_tf.data import augment, folder, headers, images, stream
 from darts_tf.errors import UserError
 
 DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
@@ -377,6 +381,51 @@ def test_unreadable_image_is_named(tmp_path, position, image_size, monkeypatch):
     (tmp_path / position).write_bytes(b"<html>")
     with raises(f"An image cannot be read.*{position}"):
         images.load("folder", str(tmp_path), image_size=4)
+
+
+def png_of_zeros(height, width):
+    """A PNG of one bit a pixel, as small as its decoder is told it is large."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes(height * (1 + (width + 7) // 8)), 9)
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("position", ["ant/0.png", "bee/1.png"])
+@pytest.mark.parametrize("image_size", [0, 4])
+def test_an_image_of_a_few_kilobytes_and_gigabytes_of_pixels(tmp_path, position, image_size, monkeypatch):
+    make_folder(tmp_path)
+    (tmp_path / position).write_bytes(png_of_zeros(12000, 11000))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for limit in (folder.MEMORY_LIMIT, 0):
+        monkeypatch.setattr(folder, "MEMORY_LIMIT", limit)
+        if limit or image_size:
+            with raises(f"too large: expected at most 67 million pixels. Received: 12000x11000 in .*{position}"):
+                images.load("folder", str(tmp_path), image_size=image_size)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kilobytes
+
+
+def test_why_an_image_cannot_be_read(tmp_path):
+    make_folder(tmp_path)
+    whole = (tmp_path / "bee/1.png").read_bytes()
+    (tmp_path / "bee/1.png").write_bytes(whole[:-30])
+    with raises(r"bee/1.png \(ValueError: (Invalid|Corrupt) PNG"):
+        images.load("folder", str(tmp_path), image_size=4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "gif"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True, "exif": b"Exif\0\0" + bytes(50_000)}])
+def test_sizes_are_read_from_headers(suffix, options):
+    file = io.BytesIO()
+    kind = {"jpg": "jpeg"}.get(suffix, suffix)
+    Image.new("RGB", (83, 61)).save(file, kind, **(options if suffix == "jpg" else {}))
+    assert headers.size(io.BytesIO(file.getvalue())) == (61, 83)
+    for end in (0, 1, 3, 9):
+        with pytest.raises(ValueError):
+            headers.size(io.BytesIO(file.getvalue()[:end]))
 
 
 def test_unknown_held_out_class(tmp_path):

@@ -3,10 +3,12 @@
 import dataclasses
 import os
 import pathlib
+import re
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.data import headers
 from darts_tf.data.dataset import Split
 from darts_tf.data.encoded import decode, decode_crop, encoded_split
 from darts_tf.data.resize import crop_reader, fit
@@ -15,8 +17,8 @@ from darts_tf.errors import UserError, one_line
 from darts_tf.graph import unconverted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")
 HELD_OUT = ("val", "valid", "test")
+_WHERE = re.compile(r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: ")
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
 
 
@@ -33,6 +35,7 @@ def load_folder(
     Of several held-out folders the first of that order is the test split. A split of at most `MEMORY_LIMIT` bytes is
     decoded once, here, and each image is checked by that. A larger one is decoded whenever it is read; here only the
     first bytes of each file are checked. Random windows are always read from the files.
+    No image is decoded that claims more than `headers.MAX_PIXELS`.
 
     Args:
         data_dir: The folder.
@@ -125,6 +128,7 @@ def _split(
     if shape is None and image_size:
         shape = (image_size, image_size, channels)
     if shape is None:
+        _check(paths[0])
         try:
             shape = tuple(fitted(paths[0]).shape)
         except tf.errors.OpError as error:
@@ -138,18 +142,24 @@ def _split(
             f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
         )
     for path in paths:
-        try:
-            with open(path, "rb") as file:
-                known = file.read(8).startswith(SIGNATURES)
-        except OSError as error:
-            raise UserError(_unreadable(path, error)) from error
-        if not known:
-            raise UserError(_unreadable(path, ValueError("unknown format")))
+        _check(path)
     return encoded_split(labels, fetch, image_size, channels, center_fraction), shape
+
+
+def _check(path: str) -> None:
+    """Refuses what is no image, or too large, by the first bytes of its file."""
+    try:
+        headers.check(path)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        raise UserError(_unreadable(path, error)) from error
 
 
 def _decode_all(paths: list[str], fitted, shape: tuple[int, int, int]) -> np.ndarray:
     """Returns `(N, *shape)` uint8, or names the first image that cannot be read or has another size."""
+    for path in paths:
+        _check(path)
     images = np.empty((len(paths), *shape), np.uint8)
     decoded = tf.data.Dataset.from_tensor_slices(paths).map(unconverted(fitted), tf.data.AUTOTUNE, deterministic=True)
     iterator = decoded.prefetch(16).as_numpy_iterator()
@@ -168,6 +178,8 @@ def _decode_all(paths: list[str], fitted, shape: tuple[int, int, int]) -> np.nda
 
 
 def _unreadable(path: str, error: Exception) -> str:
+    if isinstance(error, tf.errors.OpError):  # a pipeline says at length where, and then why
+        error = ValueError(_WHERE.sub("", error.message))
     return (
         f"An image cannot be read: expected JPEG, PNG, GIF or 24-bit BMP. Received: {path} ({one_line(error)}). "
         "Replace or remove it."
