@@ -246,6 +246,7 @@ def test_image_folders(kind, data):
 @given(st.sampled_from(("png", "jpeg", "gif", "bmp")).flatmap(lambda kind: mutated(image(kind))) | st.binary())
 def test_headers_of_images(data):
     try:
+        assert headers.in_all_frames(io.BytesIO(data)) >= 0
         height, width = headers.size(io.BytesIO(data))
     except ValueError:
         return

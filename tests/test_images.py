@@ -408,6 +408,19 @@ def test_an_image_of_a_few_kilobytes_and_gigabytes_of_pixels(tmp_path, position,
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # in kilobytes
 
 
+def test_a_gif_of_many_large_frames(tmp_path):
+    """Its first frame is all that is used, and all of them are decoded: 64 MB each, of 50 kB in the file."""
+    make_folder(tmp_path)
+    file = io.BytesIO()
+    Image.new("P", (8000, 8000)).save(file, "GIF")
+    content = file.getvalue()
+    start = content.index(b",\0\0\0\0")
+    assert headers.in_all_frames(file) == 64_000_000
+    (tmp_path / "bee/1.gif").write_bytes(content[:start] + content[start:-1] * 5 + content[-1:])
+    with raises("too large: .* 4 times that in all frames. Received: 8000x8000 with 320 million .*bee/1.gif"):
+        images.load("folder", str(tmp_path), image_size=4)
+
+
 def test_why_an_image_cannot_be_read(tmp_path):
     make_folder(tmp_path)
     whole = (tmp_path / "bee/1.png").read_bytes()

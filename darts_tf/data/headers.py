@@ -6,6 +6,7 @@ from typing import BinaryIO
 from darts_tf.errors import UserError
 
 MAX_PIXELS = 2**26  # of one image, 8192 x 8192; decoded it takes 200 MB, and four times that while it is resized
+FRAMES = 4  # times as many may be in all frames of a GIF: its decoder reads them all, a byte for each pixel
 _SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp", b"GIF8": "gif"}
 _MAX_STRAY = 2**16  # bytes between the segments of a JPEG, which decoders pass over
 
@@ -14,16 +15,19 @@ def check(path: str) -> None:
     """Checks that a file begins as an image does, and is not too large to decode.
 
     Raises:
-        UserError: The image has more than `MAX_PIXELS` pixels.
+        UserError: The image has more than `MAX_PIXELS` pixels, or a GIF `FRAMES` times as many in all its frames.
         ValueError: It is no JPEG, PNG, GIF or BMP, or is cut off in its header.
         OSError: The file cannot be read.
     """
     with open(path, "rb") as file:
         height, width = size(file)
-    if height * width > MAX_PIXELS:
+        frames = in_all_frames(file)
+    if height * width > MAX_PIXELS or frames > FRAMES * MAX_PIXELS:
+        times = f", and {FRAMES} times that in all frames" if frames else ""
+        of_those = f" with {frames / 1e6:.0f} million in its frames" if frames else ""
         raise UserError(
-            f"An image is too large: expected at most {MAX_PIXELS / 1e6:.0f} million pixels. "
-            f"Received: {height}x{width} in {path}. Make it smaller, or remove it."
+            f"An image is too large: expected at most {MAX_PIXELS / 1e6:.0f} million pixels{times}. "
+            f"Received: {height}x{width}{of_those} in {path}. Make it smaller, or remove it."
         )
 
 
@@ -67,3 +71,30 @@ def _frame(file):
             return struct.unpack(">xHH", file.read(5))
         file.seek(max(length - 2, 0), 1)
     raise ValueError("it has no frame header")
+
+
+def in_all_frames(file: BinaryIO) -> int:
+    """Returns how many pixels all frames of a GIF claim, up to where it is cut off; 0 for other images."""
+    file.seek(0)
+    head = file.read(13)
+    if not head.startswith(b"GIF8") or len(head) < 13:
+        return 0
+    file.seek(_colours(head[10]), 1)
+    found = 0
+    try:
+        while (kind := file.read(1)) in (b"!", b","):  # an extension with its label, or a frame
+            if kind == b",":
+                width, height, flags = struct.unpack("<4xHHB", file.read(9))
+                found += height * width
+                file.seek(_colours(flags), 1)
+            file.read(1)
+            while length := file.read(1)[0]:
+                file.seek(length, 1)
+    except (struct.error, IndexError):
+        pass
+    return found
+
+
+def _colours(flags):
+    """Returns the bytes of a colour table."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
