@@ -52,7 +52,10 @@ def cluster() -> tuple[int, list[str]]:
     text = os.environ.get("TF_CONFIG", "")
     try:
         found = parse_json(text)
-        tasks = {kind: list(found["cluster"].get(kind, ())) for kind in ("chief", "worker")}
+        tasks = {kind: found["cluster"].get(kind, []) for kind in ("chief", "worker")}
+        for kind, named in tasks.items():
+            if not (isinstance(named, list) and all(isinstance(address, str) for address in named)):
+                raise ValueError(f"{kind} is no list of strings")
         task, index = found["task"]["type"], int(found["task"]["index"])
         if not 0 <= index < len(tasks[task]):
             raise ValueError(f"there is no {task} {index}")

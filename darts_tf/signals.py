@@ -39,3 +39,21 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Lets Ctrl-C and SIGTERM end the process while inside, if this is the main thread.
+
+    For C++ code that holds Python's lock: no handler of Python would run. Afterwards handlers are as before, whatever
+    that code has put in their place.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

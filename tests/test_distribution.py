@@ -1,5 +1,7 @@
 """Several replicas: the numbers of one device, whatever holds the replicas, and what a lost process is told."""
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import pathlib
@@ -7,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,6 +18,7 @@ import pytest
 from darts_tf import runtime
 from darts_tf.config import SearchConfig
 from darts_tf.errors import UserError
+from darts_tf.training import rendezvous
 from darts_tf.training.checkpoint import Checkpoints
 
 HERE = pathlib.Path(__file__).parent
@@ -22,6 +26,7 @@ SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none
 EPOCHS = "--epochs=8"  # so many that a signal comes before the end
 SETTINGS += ["--steps_per_loop=1", "--notensorboard", "--arch_learning_rate=0.01", "--order=first"]
 MIRRORED = ["--strategy=mirrored", "--replicas=2"]
+ONLY = {"type": "worker", "index": 0}
 CHEAP = ["first", "finite difference", "training", "texts, first", "training on texts"]
 
 
@@ -158,6 +163,10 @@ def test_what_a_user_may_get_wrong(monkeypatch):
         SearchConfig(strategy="mirrored", jit_compile=True)
     with pytest.raises(UserError, match="replicas is for strategy=mirrored; none has one. Received: replicas=2"):
         SearchConfig(replicas=2)
+    for workers in ("127.0.0.1:2222", ["a:1", 5], {"a:1": 0}, None):
+        monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": workers}, "task": ONLY}))
+        with pytest.raises(UserError, match="TF_CONFIG must name .* worker is no list of strings"):
+            runtime.cluster()
     for text in ("", "{", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "[]", "3"):
         monkeypatch.setenv("TF_CONFIG", text)
         with pytest.raises(UserError, match="TF_CONFIG must name this cluster's processes"):
@@ -172,3 +181,85 @@ def test_a_batch_that_cannot_be_split_is_refused(tmp_path):
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 1 and not (tmp_path / "run").exists()
     assert "expected batch_size to be a multiple of 3 replicas. Received: batch_size=" in output.splitlines()[-1]
+
+
+def test_processes_with_other_settings_are_refused(tmp_path):
+    """All end in one line, and the one that differs says in what; other data and numbers of steps are found too."""
+    ports = free_ports(2)
+    flags = ["--learning_rate=0.5", "--seed=7", "--max_train_examples=80", "--threads=2"]
+    processes = [
+        start(tmp_path / "run", "--strategy=multi_worker", *more, worker=i, ports=ports)
+        for i, more in enumerate(([], flags))
+    ]
+    told = [each.communicate(timeout=120)[0].strip().splitlines()[-1] for each in processes]
+    assert [each.returncode for each in processes] == [1, 1], told
+    assert "Another process has other settings or data than the chief" in told[0]
+    assert "Worker 1 of 2 has other settings or data than the chief" in told[1]
+    for words in ("learning_rate: 0.025 -> 0.5", "seed: 2 -> 7", "max_train_examples: ", "steps: ", "labels: "):
+        assert words in told[1], told[1]
+    assert "threads" not in told[1]
+
+
+def meet(addresses, seconds=20.0):
+    """Lets as many threads as there are addresses wait for one another; returns what each was told or refused with."""
+
+    def one(worker):
+        try:
+            rendezvous.wait(worker, addresses, lines.append, seconds)
+        except UserError as error:
+            return str(error)
+        return None
+
+    lines = []
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        return list(pool.map(one, range(len(addresses)))), lines
+
+
+def test_processes_meet_before_tensorflow_joins_them():
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(3)]
+    found, lines = meet(addresses)
+    assert found == [None] * 3
+    assert f"waiting for the other processes: {addresses[1]}, {addresses[2]}" in lines
+    rendezvous.wait(0, ["a:1"], lines.append)  # a cluster of one waits for nobody
+    with pytest.raises(UserError, match="TF_CONFIG must name addresses as host:port. Received: 'localhost'"):
+        rendezvous.wait(0, ["localhost", "a:1"], lines.append)
+    for worker, other in ((0, 1), (1, 0)):
+        with pytest.raises(UserError, match=f"have not come within 0 s: {addresses[other]}. Expected one"):
+            rendezvous.wait(worker, addresses[:2], lines.append, 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"cannot listen at its port in TF_CONFIG: .* Received: {port}"):
+            rendezvous.wait(0, [f"a:{port}", "b:1"], lines.append)
+
+
+def test_strangers_and_processes_that_leave_are_not_counted():
+    port, other = free_ports(2)
+    addresses, left = [f"127.0.0.1:{port}", f"127.0.0.1:{other}"], threading.Event()
+
+    def disturb():
+        for said in (b"GET / HTTP/1.1", b"darts_tf 7", b"darts_tf 1"):
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)) as connection:
+                    connection.sendall(said)
+                    if said == b"darts_tf 1":
+                        time.sleep(0.2)
+                    break
+        left.set()
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        chief = pool.submit(rendezvous.wait, 0, [*addresses, "c:1"], lambda line: None, 3.0)
+        pool.submit(disturb)
+        assert left.wait(10)
+        with pytest.raises(UserError, match=f"within 3 s: {addresses[1]}, c:1"):
+            chief.result()
+
+
+@pytest.mark.parametrize("number, worker, status", [(signal.SIGINT, 0, 130), (signal.SIGTERM, 1, -signal.SIGTERM)])
+def test_who_waits_for_the_others_can_be_stopped(tmp_path, number, worker, status):
+    process = start(tmp_path / "run", "--strategy=multi_worker", worker=worker, ports=free_ports(2))
+    assert any(line.startswith("waiting for the other processes: 127.0.0.1:") for line in process.stdout)
+    time.sleep(0.5)
+    process.send_signal(number)
+    output = process.communicate(timeout=20)[0]
+    assert process.returncode == status and "Traceback" not in output, output

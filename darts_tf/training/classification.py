@@ -14,7 +14,7 @@ from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
-from darts_tf.training import distribution, memory
+from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
@@ -118,6 +118,10 @@ class TrainTask:
     def drop_probability(self, epoch: int) -> float:
         """Returns the probability of drop path in an epoch (from 0): it rises linearly, as in `cnn/train.py`."""
         return self.config.drop_path * epoch / self.config.epochs
+
+    def describe_data(self) -> dict:
+        """See `agreement.of_images`."""
+        return agreement.of_images(self.data.dataset, self.data.train_indices, *self.data.watched[1:])
 
     def start(self, step: int) -> None:
         """Opens the stream of batches and that of step numbers, which seed drop path."""

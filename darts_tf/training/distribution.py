@@ -18,6 +18,8 @@ import tensorflow as tf
 from darts_tf import replicas, runtime
 from darts_tf.accumulation import split
 from darts_tf.errors import UserError
+from darts_tf.signals import at_once
+from darts_tf.training import rendezvous
 
 GROUP = 1806_0905  # of our collectives, apart from those that a strategy makes itself
 
@@ -116,7 +118,8 @@ def of(config) -> Distribution | None:
 def _opened(kind, count):
     if kind == "multi_worker":
         worker, addresses = runtime.cluster()
-        with runtime.quiet_stderr():
+        rendezvous.wait(worker, addresses, lambda line: print(line, flush=True))
+        with runtime.quiet_stderr(), at_once():
             try:
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()
             except (RuntimeError, ValueError, tf.errors.OpError) as error:

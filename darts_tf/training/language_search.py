@@ -12,7 +12,7 @@ from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
-from darts_tf.training import distribution, memory
+from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
@@ -65,6 +65,10 @@ class LanguageSearchTask(Searching):
     def rate(self, epoch: int) -> float:
         """Returns the learning rate of a window of the nominal length: always the same."""
         return self.config.learning_rate
+
+    def describe_data(self) -> dict:
+        """See `agreement.of_text`."""
+        return agreement.of_text(self.data.corpus, self.data.train, self.data.watched)
 
     def start(self, step: int) -> None:
         """Opens the two texts and the stream of step numbers, which seed the masks.

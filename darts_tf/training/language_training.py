@@ -13,7 +13,7 @@ from darts_tf.data import windows
 from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import distribution, memory
+from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
@@ -104,6 +104,10 @@ class LanguageTrainTask:
         self.losses = losses = [record["valid_loss"] for record in history]
         counts = range(min(len(losses), self.config.epochs - 1) + 1)  # after the last epoch there is nothing to average
         self.averaging = any(triggers(losses[:count], self.config.nonmono) for count in counts)
+
+    def describe_data(self) -> dict:
+        """See `agreement.of_text`."""
+        return agreement.of_text(self.data.corpus, self.data.train, self.data.watched)
 
     def start(self, step: int) -> None:
         """Opens the text and the stream of step numbers, which seed the masks."""

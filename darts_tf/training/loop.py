@@ -16,6 +16,7 @@ import tensorflow as tf
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import HOPELESS, SKIPPED
 from darts_tf.signals import stopping
+from darts_tf.training import agreement
 from darts_tf.training.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
 from darts_tf.training.distribution import peers
 
@@ -40,6 +41,9 @@ class Task(Protocol):
     max_rollbacks: int
     rollbacks: int
     finished: bool
+
+    def describe_data(self) -> dict:
+        """Returns numbers and words that tell these data from others; the processes of a cluster compare them."""
 
     def start(self, step: int) -> None:
         """Opens the data at a global step."""
@@ -128,8 +132,11 @@ class Loop:
         """Runs until the end, or until it is told to stop; returns whether it reached the end.
 
         Raises:
-            UserError: The loss is not finite, or a checkpoint cannot be written.
+            UserError: The loss is not finite, a checkpoint cannot be written, or processes differ in their settings.
         """
+        if self.peers is not None:
+            with self._together():
+                agreement.check(self.peers, self.config, self.task)
         self._resume()
         with stopping(NOTICE, self.stopped.append):
             while not self._over:

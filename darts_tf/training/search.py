@@ -11,7 +11,7 @@ from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
-from darts_tf.training import distribution, memory
+from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -85,6 +85,10 @@ class SearchTask(Searching):
         """Returns the learning rate of the weights in an epoch (from 0)."""
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+
+    def describe_data(self) -> dict:
+        """See `agreement.of_images`."""
+        return agreement.of_images(self.dataset, self.train_indices, self.dataset.train, self.valid_indices)
 
     def start(self, step: int) -> None:
         """Opens the two streams, each a pure function of (seed, step)."""
