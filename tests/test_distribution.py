@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -20,6 +21,7 @@ from darts_tf.config import SearchConfig
 from darts_tf.errors import UserError
 from darts_tf.training import rendezvous
 from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.training.scratch import PREFIX, scratch
 
 HERE = pathlib.Path(__file__).parent
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]
@@ -187,6 +189,7 @@ def test_processes_with_other_settings_are_refused(tmp_path):
     """All end in one line, and the one that differs says in what; other data and numbers of steps are found too."""
     ports = free_ports(2)
     flags = ["--learning_rate=0.5", "--seed=7", "--max_train_examples=80", "--threads=2"]
+    flags += ["--steps_per_loop=2", "--eigenvalue"]
     processes = [
         start(tmp_path / "run", "--strategy=multi_worker", *more, worker=i, ports=ports)
         for i, more in enumerate(([], flags))
@@ -195,7 +198,15 @@ def test_processes_with_other_settings_are_refused(tmp_path):
     assert [each.returncode for each in processes] == [1, 1], told
     assert "Another process has other settings or data than the chief" in told[0]
     assert "Worker 1 of 2 has other settings or data than the chief" in told[1]
-    for words in ("learning_rate: 0.025 -> 0.5", "seed: 2 -> 7", "max_train_examples: ", "steps: ", "labels: "):
+    for words in (
+        "steps_per_loop: 1 -> 2",
+        "eigenvalue: False -> True",
+        "learning_rate: 0.025 -> 0.5",
+        "seed: 2 -> 7",
+        "max_train_examples: ",
+        "steps: ",
+        "labels: ",
+    ):
         assert words in told[1], told[1]
     assert "threads" not in told[1]
 
@@ -263,3 +274,31 @@ def test_who_waits_for_the_others_can_be_stopped(tmp_path, number, worker, statu
     process.send_signal(number)
     output = process.communicate(timeout=20)[0]
     assert process.returncode == status and "Traceback" not in output, output
+
+
+HOLDER = """
+import time
+from darts_tf.training.scratch import scratch
+with scratch() as folder:
+    (folder / "file").write_text("")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_folders_of_killed_workers_are_removed_and_others_are_not(tmp_path, monkeypatch):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command, pipes = [sys.executable, "-c", HOLDER], {"stdout": subprocess.PIPE, "text": True, "env": environment}
+    killed, alive = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    dead, used = [pathlib.Path(each.stdout.readline().strip()) for each in (killed, alive)]
+    killed.kill()
+    killed.communicate()
+    (tmp_path / "darts_tf_other").mkdir()
+    (tmp_path / f"{PREFIX}file").write_text("")
+    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path / "darts_tf_other")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with scratch() as folder:
+        assert folder.exists() and not dead.exists() and used.exists()
+    assert not folder.exists() and len(list(tmp_path.iterdir())) == 4
+    alive.kill()
+    alive.communicate()

@@ -113,6 +113,14 @@ def test_free_memory_is_that_of_the_control_group(tmp_path):
     (groups / "memory.max").write_text(f"{3 * MB}\n")
     (groups / "memory.current").write_text(f"{MB}\n")
     assert memory.free_memory(tmp_path) == 2 * MB
+    (groups / "memory.stat").write_text(f"anon 5\nfile {MB}\ninactive_file {MB // 2}\n")  # pages of files
+    assert memory.free_memory(tmp_path) == 2.5 * MB
+    (groups / "memory.max").unlink()
+    (groups / "memory").mkdir()  # the older interface
+    (groups / "memory/memory.limit_in_bytes").write_text(f"{3 * MB}\n")
+    (groups / "memory/memory.usage_in_bytes").write_text(f"{2 * MB}\n")
+    (groups / "memory/memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {MB}\n")
+    assert memory.free_memory(tmp_path) == 2 * MB
     assert memory.resident_memory() > 50 * MB and memory.free_memory() > 0
 
 

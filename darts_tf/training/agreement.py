@@ -8,6 +8,10 @@ import numpy as np
 
 from darts_tf.errors import UserError
 
+# A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
+# done between two looks decides which collective operations there are, and a process with others would wait for ever.
+_OWN = {"data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"}
+
 
 def checksum(*arrays) -> str:
     """Returns a fingerprint of arrays, in their order."""
@@ -53,13 +57,13 @@ def of_text(corpus, train, watched) -> dict:
 
 
 def described(config, task) -> dict:
-    """Returns what decides a run's numbers: settings that no resumed run may change, steps, data.
+    """Returns what decides a run's numbers and operations: settings, steps, data.
 
     Args:
         config: A `config.Run`. Of a file with operations its content counts, which may lie elsewhere on each machine.
         task: See `loop.Task`.
     """
-    found = {name: value for name, value in config.to_json().items() if name not in config.resumable_fields()}
+    found = {name: value for name, value in config.to_json().items() if name not in _OWN}
     if path := found.get("operations_file"):
         found["operations_file"] = f"checksum {zlib.crc32(pathlib.Path(path).read_bytes()):08x}"
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()

@@ -119,15 +119,25 @@ def free_memory(root: str = "/") -> int | None:
     except (OSError, ValueError):
         pass
     groups = root / "sys/fs/cgroup"
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    for limit, used, facts, cached in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (*(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")), "total_inactive_file"),
     ):
         try:
-            found.append(int((groups / limit).read_text()) - int((groups / used).read_text()))
+            taken = int((groups / used).read_text()) - _counted(groups / facts, cached)
+            found.append(int((groups / limit).read_text()) - max(0, taken))
         except (OSError, ValueError):  # no such group, or no limit: "max"
             continue
     return max(0, min(found)) if found else None
+
+
+def _counted(path: pathlib.Path, name: str) -> int:
+    """Returns one number of a `memory.stat`; 0 where there is none. Files' pages are given up where memory lacks."""
+    try:
+        pairs = [line.split() for line in path.read_text().splitlines()]
+        return next((int(pair[1]) for pair in pairs if pair[0] == name), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def device_limit() -> int | None:

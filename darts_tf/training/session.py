@@ -3,11 +3,11 @@
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 
 from darts_tf.training.loop import Loop
 from darts_tf.training.reporting import Reporter
+from darts_tf.training.scratch import scratch
 from darts_tf.workdir import WorkDir
 
 
@@ -48,7 +48,7 @@ def session(
     with contextlib.ExitStack() as stack:
         if distribution is not None and distribution.worker:
             print(f"worker {distribution.worker}: the chief reports and keeps the files", file=out, flush=True)
-            workdir, events = stack.enter_context(tempfile.TemporaryDirectory(prefix="darts_tf_")), False
+            workdir, events = stack.enter_context(scratch()), False
             out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         directory = stack.enter_context(WorkDir(workdir))
         reporter = stack.enter_context(Reporter(directory, total, events, out, held_out=held_out))
