@@ -42,7 +42,10 @@ class Run(Config):
         at_least(1),
     )
     recompute: bool = field(
-        False, "compute each cell, or time step, again in the backward pass instead of keeping it, for want of memory"
+        False,
+        "compute each cell, or time step, again in the backward pass, for want of memory; may change on resume",
+        None,
+        True,
     )
     precision: str = field(
         "float32",

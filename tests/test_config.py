@@ -183,6 +183,7 @@ def test_resumable_fields_are_those_that_change_no_number():
         "eigenvalue",
         "strategy",
         "replicas",  # but for rounding
+        "recompute",  # but for rounding, see `test_a_step_is_the_same` in test_recomputation.py
         "early_stop",  # which epoch is the result, and no number of an epoch
     }
 

@@ -159,7 +159,7 @@ class TrainTask:
         run = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             built = run.get_concrete_function(self.iterators, tf.constant(1), now)
-        memory.tell(self.reporter.message, built, self.variables, self.config)
+        memory.tell(self.reporter.message, built, self.variables, self.config, distribution=self.distribution)
         return run
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

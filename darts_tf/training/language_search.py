@@ -104,7 +104,9 @@ class LanguageSearchTask(Searching):
         loop = steps_in_graph(step, names, self.config.jit_compile)
         with self.reporter.working("building the graph", "graph built"):
             built = loop.get_concrete_function(iterators, tf.constant(1), rate)
-        memory.tell(self.reporter.message, built, self.variables, self.config, self.config.bptt)
+        memory.tell(
+            self.reporter.message, built, self.variables, self.config, self.config.bptt, distribution=self.distribution
+        )
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

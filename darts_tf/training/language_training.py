@@ -134,7 +134,7 @@ class LanguageTrainTask:
         with self.reporter.working("building the graph", "graph built"):
             built = loop.get_concrete_function(iterators, tf.constant(1), now)
         longest = round(self.config.bptt + 2 * self.config.bptt_deviation)  # nearly: some windows are longer
-        memory.tell(self.reporter.message, built, self.variables, self.config, longest)
+        memory.tell(self.reporter.message, built, self.variables, self.config, longest, distribution=self.distribution)
         return loop
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:

@@ -12,6 +12,10 @@ from darts_tf.training.liveness import Liveness
 MB = 2**20
 NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
+# The eigenvalue's measurement beside a step: its tensors, and the nodes of its graph, as multiples; whether the step is
+# `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
+# twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
+EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
 
 
 class Estimate(NamedTuple):
@@ -45,7 +49,7 @@ def _bytes(variable):
     return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
 
 
-def tell(say, concrete, variables, config, length: int = 1) -> None:
+def tell(say, concrete, variables, config, length: int = 1, distribution=None) -> None:
     """Says in a line what a run will take, and in another, where that is too much, what would help.
 
     Args:
@@ -54,48 +58,81 @@ def tell(say, concrete, variables, config, length: int = 1) -> None:
         variables: See `estimate`.
         config: A `config.Run`.
         length: See `estimate`.
+        distribution: A `Distribution` over whose devices batches must split evenly; None for one device.
     """
     found = estimate(concrete, variables, length)
+    later = with_eigenvalue(found, config)
     parts = f"tensors {found.tensors / MB:,.0f} MB, weights and optimisers {found.variables / MB:,.0f} MB"
     if tf.config.list_physical_devices("GPU"):
-        needed, free = found.tensors + found.variables, device_limit()
-        say(f"memory: about {needed / MB:,.0f} MB on the device ({parts})")
+        known, kept, where, free = 0, found.variables, "on the device", device_limit()
+        graph = later_graph = 0
     else:
-        resident, needed, free = resident_memory(), found.tensors + found.graph, free_memory()
-        say(
-            f"memory: about {(resident + needed) / MB:,.0f} MB at the peak ({parts}, graph {found.graph / MB:,.0f} MB, "
-            f"program and data {max(0, resident - found.variables) / MB:,.0f} MB)"
-        )
-    if free is not None and needed > free:
-        say(too_little(found, needed, free, config))
+        known, kept, where, free = resident_memory(), 0, "at the peak", free_memory()
+        graph, later_graph = found.graph, later.graph
+        parts += f", graph {graph / MB:,.0f} MB, program and data {max(0, known - found.variables) / MB:,.0f} MB"
+    needed, most = kept + found.tensors + graph, kept + later.tensors + later_graph
+    measured = "" if later is found else f"; with the eigenvalue's measurement about {(known + most) / MB:,.0f} MB"
+    say(f"memory: about {(known + needed) / MB:,.0f} MB {where} ({parts}){measured}")
+    if free is not None and most > free:
+        replicas = 1 if distribution is None else distribution.replicas
+        say(too_little(found, needed, free, config, replicas, most))
 
 
-def too_little(found: Estimate, needed: int, free: int, config) -> str:
+def with_eigenvalue(found: Estimate, config) -> Estimate:
+    """Returns what a search will take once it measures the eigenvalue; the same where it does not.
+
+    Not counted but measured on a search on images, see `EIGENVALUE`.
+    """
+    if not getattr(config, "eigenvalue", False):
+        return found
+    exact = config.order == "second" and config.hvp == "exact"
+    tensors, graph = EIGENVALUE[exact]
+    return Estimate(max(found.tensors, int(tensors * found.tensors)), found.variables, int((1 + graph) * found.graph))
+
+
+def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
     """Returns the warning: which settings would make a run fit, as far as that can be told without trying.
 
     Args:
-        found: The estimate.
-        needed: Bytes that the run will still take.
+        found: The estimate of a step.
+        needed: Bytes that the run will still take for it.
         free: Bytes that there are.
         config: A `config.Run`: its batch size, `accumulate`, `recompute` and `precision`.
+        replicas: Devices that share a batch; each of them gets equal parts.
+        most: Bytes that the run will still take with the eigenvalue's measurement, if more.
     """
-    fixed = min(COPIES * found.variables, found.tensors)
-    examples, rest = found.tensors - fixed, needed - found.tensors + fixed
+    eigenvalue, most = most > needed, max(most, needed)
+    less, also = _parts(found, most, with_eigenvalue(found, config).tensors, free, config, replicas), ""
+    if eigenvalue and not less and needed > free:
+        less, also = _parts(found, needed, found.tensors, free, config, replicas), " and --noeigenvalue"
+    alone = ["--noeigenvalue"] if eigenvalue and needed <= free else []
+    ways = []
+    if alone or less:
+        words = [*alone, *([f"{' or '.join(less)} in another work directory{also}"] if less else [])]
+        ways.append(f"less is taken with {', or '.join(words)}")
+    may = ["--noeigenvalue"] if eigenvalue and not alone and not also else []
+    may += [] if config.recompute else ["--recompute"]
+    if config.precision == "float32" and tf.config.list_physical_devices("GPU"):
+        may.append("--precision=bfloat16")
+    if may:
+        ways.append(f"{' and '.join(may)} may help")
+    advice = "; ".join(ways) or "use a smaller network"
+    return f"warning: about {most / MB:,.0f} MB more will be needed, and {free / MB:,.0f} MB are free; {advice}"
+
+
+def _parts(found, needed, tensors, free, config, replicas):
+    """Returns flags with which the examples' tensors would fit; only batches that split evenly."""
+    fixed = min(COPIES * found.variables, tensors)
+    size, parts = config.batch_size, config.accumulate
 
     def fits(share):
-        return rest + examples * share <= free
+        return needed - tensors + fixed + (tensors - fixed) * share <= free
 
-    size, parts = config.batch_size, config.accumulate
-    ways = [
-        f"--accumulate={n}" for n in range(parts + 1, size + 1) if size % n == 0 and fits(parts / n)
-    ][:1]  # fmt: skip
-    ways += [f"--batch_size={n}" for n in range(size - parts, 0, -parts) if fits(n / size)][:1]
-    if not config.recompute:
-        ways.append("--recompute")
-    if config.precision == "float32":
-        ways.append("--precision=bfloat16")
-    advice = f"less is taken with {', '.join(ways)}" if ways else "use a smaller network"
-    return f"warning: about {needed / MB:,.0f} MB more will be needed, and {free / MB:,.0f} MB are free; {advice}"
+    accumulate = (n for n in range(parts + 1, size + 1) if size % (n * replicas) == 0 and fits(parts / n))
+    step = parts * replicas
+    batch = (n for n in range((size - 1) // step * step, 0, -step) if fits(n / size))
+    ways = ("accumulate", next(accumulate, None)), ("batch_size", next(batch, None))
+    return [f"--{name}={n}" for name, n in ways if n]
 
 
 def resident_memory() -> int:
