@@ -6,7 +6,7 @@ import textwrap
 
 from absl import flags
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, one_line
 
 
 def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
@@ -28,8 +28,8 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         The exit status of `main`, or 0.
 
     Raises:
-        SystemExit: 1 with one line on stderr for a `UserError` or an `OSError`, 2 with one line for wrong flags, 130
-            after Ctrl-C. Every other exception is a defect and passes through with its traceback.
+        SystemExit: 1 with one line on stderr for a `UserError`, a `MemoryError` or an `OSError`, 2 with one line for
+            wrong flags, 130 after Ctrl-C. Every other exception is a defect and passes through with its traceback.
     """
     flag_values = flags.FlagValues()
     flag_values.set_gnu_getopt(True)  # flags may follow a bare argument
@@ -67,6 +67,8 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         raise SystemExit(1) from None
     except UserError as error:
         _exit(name, error, 1)
+    except MemoryError as error:  # outside a run, which says what may help
+        _exit(name, f"memory has run out ({one_line(error)})", 1)
     except OSError as error:
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
 

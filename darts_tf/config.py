@@ -18,6 +18,7 @@ from darts_tf.genotype import CONV_PRIMITIVES
 
 __all__ = ["Config", "SearchConfig", "TrainConfig", "suggest"]
 
+# Upper bounds of sizes are far beyond what anybody has trained, and low enough that lists as long as that are no harm.
 _MAX_SEED = 2**31 - 1
 _STRENGTH = Check("at least 0 and at most 1", lambda value: 0 <= value <= 1)
 
@@ -33,8 +34,8 @@ def _distinct_names() -> Check:
 class Run(Config):
     """What every run has."""
 
-    epochs: int = field(50, "passes over the training examples", at_least(1))
-    batch_size: int = field(64, "examples in a batch", at_least(1))
+    epochs: int = field(50, "passes over the training examples", between(1, 100_000))
+    batch_size: int = field(64, "examples in a batch", between(1, 1_000_000))
     learning_rate: float = field(0.025, "learning rate of the weights in epoch 0", above(0))
     accumulate: int = field(
         1,
@@ -60,12 +61,15 @@ class Run(Config):
         True,
     )
     replicas: int = field(
-        0, "how many devices mirrored takes; 0 = all GPUs; without a GPU so many pieces of the CPU", at_least(0), True
+        0,
+        "how many devices mirrored takes; 0 = all GPUs; without a GPU so many pieces of the CPU",
+        between(0, 1024),
+        True,
     )
     weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
     seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
-    threads: int = field(0, "CPU threads that TensorFlow may use; 0 = all cores", at_least(0), True)
+    threads: int = field(0, "CPU threads that TensorFlow may use; 0 = all cores", between(0, 4096), True)
     steps_per_loop: int = field(
         0, "steps between two looks at the metrics; 0 = chosen to take about a second", at_least(0), True
     )
@@ -99,7 +103,7 @@ class Run(Config):
 class Search(Run):
     """What every search has: its cell, and how the alphas are trained."""
 
-    num_nodes: int = field(4, "intermediate nodes of a cell", at_least(1))
+    num_nodes: int = field(4, "intermediate nodes of a cell", between(1, 100))
     concat: int = field(0, "how many of the last nodes form the cell's output; 0 = all", at_least(0))
     primitives: tuple = field(CONV_PRIMITIVES, "names of the candidate operations, comma separated", _distinct_names())
     order: str = field(
@@ -162,7 +166,7 @@ class ImageRun(Run):
         "cifar10", "the images; digits is embedded", one_of("cifar10", "digits", "folder", "npz", "imagenet2012")
     )
     data_dir: str = field("", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True)
-    image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", at_least(0))
+    image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", between(0, 10_000))
     max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
     split: str = field(
         "index",
@@ -170,11 +174,13 @@ class ImageRun(Run):
         one_of("index", "stratified"),
     )
     valid_examples: int = field(0, "how many held-out examples are evaluated after each epoch; 0 = all", at_least(0))
-    crop_padding: int = field(4, "pixels of zero padding before the random crop; 0 = no crop", at_least(0))
+    crop_padding: int = field(4, "pixels of zero padding before the random crop; 0 = no crop", between(0, 10_000))
     flip: bool = field(True, "mirror half of the training images left to right")
-    cutout: int = field(0, "side in pixels of the square that is cut out of training images; 0 = off", at_least(0))
-    init_channels: int = field(16, "channels of the first cells; doubled at each reduction", at_least(1))
-    num_cells: int = field(8, "cells of the network, two of them reduction cells", at_least(3))
+    cutout: int = field(
+        0, "side in pixels of the square that is cut out of training images; 0 = off", between(0, 10_000)
+    )
+    init_channels: int = field(16, "channels of the first cells; doubled at each reduction", between(1, 10_000))
+    num_cells: int = field(8, "cells of the network, two of them reduction cells", between(3, 1000))
     operations_file: str = field("", "a Python file that adds operations of your own; it is executed")
 
     def _check_together(self) -> None:
@@ -213,7 +219,7 @@ class SearchConfig(ImageRun, Search):
     )
 
     # The supernet.
-    stem_multiplier: int = field(3, "channels of the stem as a multiple of init_channels", at_least(1))
+    stem_multiplier: int = field(3, "channels of the stem as a multiple of init_channels", between(1, 1000))
     bn_eval: str = field(
         "running",
         "statistics that batch norm uses in the supernet's validation: running averages or those of the batch",

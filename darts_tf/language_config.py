@@ -3,7 +3,7 @@
 import dataclasses
 
 from darts_tf.config import Run, Search
-from darts_tf.config_fields import Check, at_least, changed, field, fraction, one_of
+from darts_tf.config_fields import Check, at_least, between, changed, field, fraction, one_of
 from darts_tf.genotype import RECURRENT_PRIMITIVES
 
 DEFECTS = ("clip_coefficient", "redrawn_masks", "still_embedding", "shared_norm", "plain_virtual_step")
@@ -23,11 +23,11 @@ class LanguageRun(Run):
     vocabulary_size: int = field(0, "keep only that many words, the most frequent; 0 = all", at_least(0))
     max_train_words: int = field(0, "use only so many words of the training text; 0 = all", at_least(0))
     valid_words: int = field(0, "how many words of the validation text are evaluated; 0 = all", at_least(0))
-    valid_batch_size: int = field(10, "rows that the validation text is read in", at_least(1))
-    bptt: int = field(35, "words that a gradient goes back; some windows have half", at_least(2))
+    valid_batch_size: int = field(10, "rows that the validation text is read in", between(1, 1_000_000))
+    bptt: int = field(35, "words that a gradient goes back; some windows have half", between(2, 100_000))
 
     # The network.
-    num_units: int = field(300, "width of words and states", at_least(1))
+    num_units: int = field(300, "width of words and states", between(1, 100_000))
     dropout: float = field(0.75, "of the states that the decoder sees", fraction())
     dropout_hidden: float = field(0.25, "of the states that go round", fraction())
     dropout_x: float = field(0.75, "of the words inside the cell", fraction())
@@ -82,7 +82,7 @@ class LanguageTrainConfig(LanguageRun):
     dropout_embedding: float = changed(LanguageRun, "dropout_embedding", 0.1)
     genotype: str = field("DARTS_V2", "the cell: a published name, a file, a search's work directory, or the text")
     bptt_deviation: float = field(5.0, "standard deviation of the windows' lengths; 0 = none", at_least(0))
-    test_batch_size: int = field(1, "rows that the test text is read in", at_least(1))
+    test_batch_size: int = field(1, "rows that the test text is read in", between(1, 1_000_000))
     nonmono: int = field(
         5,
         "weights are averaged from when the validation loss is above the least of all but the last so many; 0 = never",

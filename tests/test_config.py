@@ -91,12 +91,12 @@ def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
 @pytest.mark.parametrize(
     ("field", "value", "expected"),
     [
-        ("epochs", 0, "epochs must be at least 1. Received: epochs=0"),
+        ("epochs", 0, "epochs must be at least 1 and at most 100000. Received: epochs=0"),
         ("epochs", 2.0, "epochs must be an int. Received: epochs=2.0"),
         ("epochs", True, "epochs must be an int. Received: epochs=True (bool)"),
         ("epochs", "5", "epochs must be an int. Received: epochs='5' (str)"),
         ("flip", 1, "flip must be a bool. Received: flip=1 (int)"),
-        ("num_cells", 2, "num_cells must be at least 3. Received: num_cells=2"),
+        ("num_cells", 2, "num_cells must be at least 3 and at most 1000. Received: num_cells=2"),
         ("learning_rate", math.nan, "learning_rate must be a finite number. Received: learning_rate=nan"),
         ("learning_rate", math.inf, "learning_rate must be a finite number. Received: learning_rate=inf"),
         ("learning_rate", 10**400, "learning_rate must be a finite number. Received: learning_rate=1000"),

@@ -13,8 +13,12 @@ from PIL import Image
 from darts_tf import runtime
 from darts_tf.bin import benchmark, visualize
 from darts_tf.bin import search as search_binary
+from darts_tf.config import SearchConfig
 from darts_tf.conv.operations import FactorizedReduce
 from darts_tf.errors import UserError
+from darts_tf.training import memory
+from darts_tf.training import search as image_search
+from darts_tf.training.loop import Loop
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +63,10 @@ def smoke(tmp_path, *flags):
         (["--order=third"], 2, ["order", "third", "first", "second"]),
         (["--learning_rate=nan"], 2, ["learning_rate", "finite"]),
         (["--num_cells=2"], 2, ["num_cells", "at least 3", "2"]),
+        (["--epochs=100000000000"], 2, ["epochs", "at most 100000", "Received: epochs=100000000000"]),
+        (["--init_channels=1000000000000"], 2, ["init_channels", "at most 10000"]),
+        (["--num_nodes=1000000"], 2, ["num_nodes", "at most 100"]),
+        (["--threads=10000000000"], 2, ["threads", "at most 4096"]),
         (["--concat=5"], 2, ["concat", "num_nodes", "5"]),
         (["--batch_size=64"], 1, ["batch", "32 examples", "64"]),
         (["--max_train_examples=1"], 1, ["half", "1 examples"]),
@@ -75,6 +83,41 @@ def test_flags(refused, tmp_path, flags, status, words):
     message = refused([*base, *flags], status)
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("where", ["supernet", "step", "data"])
+def test_memory_that_runs_out(monkeypatch, capfd, tmp_path, where):
+    def steps(*arguments):
+        tf.zeros((2**30, 2**30))  # TensorFlow's own refusal
+
+    def building(*arguments):
+        return np.zeros(2**50)
+
+    name, function = {
+        "supernet": ("build_supernet", building), "step": ("steps_in_graph", steps), "data": ("load_data", building)
+    }[where]  # fmt: skip
+    monkeypatch.setattr(image_search, name, function)
+    with pytest.raises(SystemExit) as caught:
+        search_binary.main(smoke(tmp_path, "--eigenvalue"))
+    error = capfd.readouterr().err
+    assert caught.value.code == 1 and len(error.splitlines()) == 1, error
+    assert error.lower().startswith("darts-search: error: memory has run out ("), error
+    if where != "data":
+        assert "Received: batch_size=8, accumulate=1" in error
+        assert "--accumulate, --recompute, --noeigenvalue or a smaller network may help" in error
+
+
+def test_a_process_of_a_cluster_says_that_its_own_memory_has_run_out():
+    class Peers:
+        def lost(self, error, kept):
+            return UserError("lost")
+
+    loop = Loop.__new__(Loop)
+    loop.peers, loop._kept = Peers(), lambda: ""
+    exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+    for error, expected in ((exhausted, "Memory has run out"), (tf.errors.UnavailableError(None, None, ""), "lost")):
+        with pytest.raises(UserError, match=expected), memory.told(SearchConfig()), loop._together():
+            raise error
 
 
 def test_odd_channels_where_halves_are_needed():

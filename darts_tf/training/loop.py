@@ -175,7 +175,7 @@ class Loop:
         try:
             yield
         except tf.errors.OpError as error:
-            if self.peers is None:
+            if self.peers is None or isinstance(error, tf.errors.ResourceExhaustedError):  # its own memory ran out
                 raise
             raise self.peers.lost(error, self._kept()) from error
 

@@ -1,12 +1,15 @@
 """What a run will take of the memory, said before its first step, and what to do where that is too much."""
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.errors import UserError, one_line
 from darts_tf.training.liveness import Liveness
 
 MB = 2**20
@@ -76,6 +79,29 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
     if free is not None and most > free:
         replicas = 1 if distribution is None else distribution.replicas
         say(too_little(found, needed, free, config, replicas, most))
+
+
+@contextlib.contextmanager
+def told(config) -> Iterator[None]:
+    """Turns running out of memory into one line with the settings that may help.
+
+    Args:
+        config: A `config.Run`.
+
+    Raises:
+        UserError: What is inside ran out of memory.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        ways = ["a smaller --batch_size", "--accumulate"]
+        ways += [] if config.recompute else ["--recompute"]
+        ways += ["--noeigenvalue"] if getattr(config, "eigenvalue", False) else []
+        said = one_line(error).split(" [Op:")[0]
+        raise UserError(
+            f"Memory has run out ({said}). Expected a run that fits. Received: batch_size={config.batch_size}, "
+            f"accumulate={config.accumulate}. {', '.join(ways)} or a smaller network may help."
+        ) from error
 
 
 def with_eigenvalue(found: Estimate, config) -> Estimate:

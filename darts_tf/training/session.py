@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from darts_tf.training import memory
 from darts_tf.training.loop import Loop
 from darts_tf.training.reporting import Reporter
 from darts_tf.training.scratch import scratch
@@ -41,11 +42,13 @@ def session(
         `(task, directory, reporter)`.
 
     Raises:
-        UserError: The settings make no network, or the directory cannot be used; nothing has been changed then.
+        UserError: The settings make no network, or the directory cannot be used; nothing has been changed then. Or
+            memory has run out, also in what the caller does inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = out or sys.stdout
     with contextlib.ExitStack() as stack:
+        stack.enter_context(memory.told(config))
         if distribution is not None and distribution.worker:
             print(f"worker {distribution.worker}: the chief reports and keeps the files", file=out, flush=True)
             workdir, events = stack.enter_context(scratch()), False
