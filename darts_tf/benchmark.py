@@ -15,6 +15,7 @@ import tensorflow as tf
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.conv.folding import fold
 from darts_tf.language_config import LanguageSearchConfig
+from darts_tf.loss_scale import SKIPPED, reported
 from darts_tf.training import language_search, memory
 from darts_tf.training.classification import build_network
 from darts_tf.training.language_step import LanguageSearchStep
@@ -53,7 +54,8 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         process, and `estimated_memory_MB`, what `memory.estimate` makes of it before the first run;
         `estimated_tensors_MB`, the part of it that is tensors;
         `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
-        a GPU; `outputs` of the last run.
+        a GPU; `outputs` of the last run, and `skipped`: of the timed ones, how many a loss scale has undone (their
+        losses are zeros), None without one.
     """
     begin = time.perf_counter()
     function, inputs = build()
@@ -72,11 +74,12 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     outputs = run()
     first_run, before = time.perf_counter() - start, ready - begin
     say(f"the first step took {before + first_run:.1f} s with all that goes before it")
-    times = []
+    times, skipped = [], []
     for index in range(steps):
         start = time.perf_counter()
         outputs = run()
         times.append(time.perf_counter() - start)
+        skipped += [bool(outputs.pop(SKIPPED))] if SKIPPED in outputs else []
         say(f"step {index + 1} of {steps}: {times[-1]:.3f} s")
     resident, on_device = _peak_memory(), _device_memory()
     say("counting operations ...")
@@ -102,6 +105,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
         "steps": steps,
         "tensorflow": tf.__version__,
         "device": device(),
+        "skipped": sum(skipped) if skipped else None,
         "outputs": outputs,
     }
 
@@ -128,7 +132,7 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
 
         def one_step(train, valid, rate):
             report = step(train, valid, rate)
-            return {name: report[name] for name in ("loss", "valid_loss")}
+            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
 
         return one_step, (train, valid, tf.constant(config.learning_rate, keras.config.floatx()))
 
@@ -165,7 +169,7 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
 
         def one_step(train, valid, number, rate):
             report = step(train, valid, number, rate)
-            return {name: report[name] for name in ("loss", "valid_loss")}
+            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
 
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         return one_step, (train, valid, tf.constant(0, tf.int64), rate)
@@ -199,7 +203,8 @@ def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = sile
         seed = tf.constant([config.seed, 0], tf.int64)
 
         def one_step(batch, rate, drop, seed):
-            return {"loss": step(batch, rate, drop, seed)["loss"]}
+            report = step(batch, rate, drop, seed)
+            return {name: report[name] for name in ("loss", *reported(config.precision))}
 
         dtype = keras.config.floatx()
         return one_step, (batch, tf.constant(config.learning_rate, dtype), tf.constant(config.drop_path, dtype), seed)

@@ -13,6 +13,7 @@ COLUMNS = {
     "peak_memory_MB": "process memory, MB",
     "kernels": "kernels a step",
     "executed_ops": "operations a step",
+    "skipped": "timed steps undone by the loss scale",
 }
 
 

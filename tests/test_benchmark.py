@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from darts_tf import benchmark, gpu_suite, gradient_comparison
+from darts_tf import benchmark, gpu_suite, gradient_comparison, loss_scale
 from darts_tf.bin import benchmark as binary
-from darts_tf.config import SearchConfig
+from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.language_config import LanguageSearchConfig
 
 TINY = {
@@ -36,7 +36,7 @@ def test_search_reports_times_sizes_and_what_it_does():
     assert (result["order"], result["hvp"], result["image_size"]) == ("second", "finite_difference", 8)
     assert said[0].startswith("building the supernet") and "step 2 of 2" in said[-2]
     # Each derivative is a node of the outer graph and traced once, but executed as often as it is called.
-    assert "executed" in result["executed_ops_is"]
+    assert "executed" in result["executed_ops_is"] and result["skipped"] is None
     assert 0.5 * result["graph_nodes"] < result["executed_ops"] < 3 * result["graph_nodes"]
     assert len(benchmark.text(result).splitlines()) == sum(value is not None for value in result.values())
 
@@ -49,14 +49,22 @@ def test_a_recurrent_search_reports_the_same():
     assert {name: result[name] for name in sizes} == sizes
 
 
+@pytest.mark.parametrize("scale, skipped", [(2.0**40, 2), (1.0, 0)])
+def test_steps_that_the_loss_scale_has_undone_are_counted(monkeypatch, scale, skipped):
+    monkeypatch.setattr(loss_scale, "START", scale)
+    config = TrainConfig(init_channels=4, num_cells=3, batch_size=2, image_size=8, auxiliary=False, precision="float16")
+    result = benchmark.train(config, steps=2)
+    assert result["skipped"] == skipped and (result["loss"] == 0) == (skipped == 2)
+
+
 def test_the_gpu_suite_tells_what_fails_and_goes_on():
     result = gpu_suite.run(["--no_such_flag=1"], lambda line: None)
     names = [name for name, _ in gpu_suite.variants()]
     assert [row["name"] for row in result["rows"]] == names and len(set(names)) == 32
     assert all("no_such_flag" in row["error"] for row in result["rows"])
-    result["rows"].append({"name": "one that works", "step_s": 0.25, "kernels": 1234, "device_memory_MB": None})
+    result["rows"].append({"name": "one that works", "step_s": 0.25, "kernels": 1234, "skipped": 2})
     lines = gpu_suite.table(result).splitlines()
-    assert lines[-1] == "| one that works | 0.25 |  |  |  | 1,234 |  |" and len(lines) == 37
+    assert lines[-1] == "| one that works | 0.25 |  |  |  | 1,234 |  | 2 |" and len(lines) == 37
 
 
 def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():
