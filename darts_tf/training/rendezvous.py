@@ -5,6 +5,7 @@ process waits in Python, for so long as is said, and TensorFlow is asked once al
 """
 
 import contextlib
+import errno
 import select
 import socket
 import time
@@ -57,9 +58,7 @@ def _gather(port, count, until):
     """Waits for all others; returns the numbers of those that did not come."""
     with contextlib.ExitStack() as stack:
         try:
-            # At every address of this machine, as TensorFlow's server does afterwards.
-            both = {"family": socket.AF_INET6, "dualstack_ipv6": True} if socket.has_dualstack_ipv6() else {}
-            server = stack.enter_context(socket.create_server(("", port), **both))
+            server = stack.enter_context(_server(port))
         except OSError as error:
             raise UserError(
                 f"This process cannot listen at its port in TF_CONFIG: {error.strerror or error}. Expected a free one. "
@@ -86,6 +85,17 @@ def _gather(port, count, until):
                 with contextlib.suppress(OSError):
                     each.sendall(GO)
         return [i for i in range(1, count) if i not in here]
+
+
+def _server(port):
+    """Listens at every address of this machine, as TensorFlow's server does afterwards."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise
+    return socket.create_server(("", port))  # also where IPv6 is known but switched off, as in containers
 
 
 def _number(connection, count):
