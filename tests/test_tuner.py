@@ -186,6 +186,13 @@ def test_the_prior_of_a_search_is_its_newest_alphas(tmp_path):
     assert load_prior(str(tmp_path / "done")).first == TARGET
 
 
+@pytest.mark.parametrize("damage", [{"num_nodes": "4"}, {"num_nodes": 10**12}, {"primitives": 5}, {"concat": -1}])
+def test_the_prior_of_a_damaged_search(tmp_path, damage):
+    write_search(tmp_path, alphas(), **damage)
+    with pytest.raises(UserError, match=f"config.json is damaged at '{next(iter(damage))}'"):
+        load_prior(tmp_path)
+
+
 def test_the_prior_of_a_search_that_was_stopped_early(tmp_path, capsys):
     """It belongs to the epoch whose genotype is the result; see `test_monitor.TRACE` for the eigenvalues."""
     last, earlier = alphas(1), alphas(2)

@@ -60,7 +60,24 @@ def _config(path):
         raise UserError(
             f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
         ) from error
-    return config if isinstance(config, dict) else {}
+    if not isinstance(config, dict):
+        return {}
+    for name, holds in _FIELDS.items():
+        if name in config and not holds(config[name]):
+            raise UserError(
+                f"{path / 'config.json'} is damaged at {name!r}. Expected what darts-search writes. "
+                f"Received: {str(config[name])[:80]}."
+            )
+    return config
+
+
+def _count(value):
+    return type(value) is int and 0 <= value < 10**6
+
+
+# What is read of a search's settings, of either kind.
+_FIELDS = {"num_nodes": lambda value: _count(value) and 1 <= value <= 100, "concat": _count, "epochs": _count}
+_FIELDS["primitives"] = lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _newest(path):
