@@ -30,6 +30,7 @@ SETTINGS += ["--steps_per_loop=1", "--notensorboard", "--arch_learning_rate=0.01
 MIRRORED = ["--strategy=mirrored", "--replicas=2"]
 ONLY = {"type": "worker", "index": 0}
 CHEAP = ["first", "finite difference", "training", "texts, first", "training on texts"]
+DEAR = ["exact", "in parts too", "texts, finite difference", "texts, exact"]
 
 
 def compared(floats, *cases):
@@ -53,9 +54,9 @@ def test_two_replicas_give_the_numbers_of_one():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("floats, tolerance", [("float64", 1e-9), ("float32", 1e-5)])
-def test_two_replicas_give_the_numbers_of_one_in_every_order(floats, tolerance):
-    check(compared(floats), tolerance)
+@pytest.mark.parametrize("floats, tolerance, cases", [("float64", 1e-9, DEAR), ("float32", 1e-5, [])])
+def test_two_replicas_give_the_numbers_of_one_in_every_order(floats, tolerance, cases):
+    check(compared(floats, *cases), tolerance)
 
 
 def free_ports(count):
