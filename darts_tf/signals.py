@@ -19,9 +19,6 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
     Raises:
         KeyboardInterrupt: A second signal came.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came = []
 
     def note(number, frame):
@@ -33,12 +30,8 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
         os.write(2, f"{notice}\n".encode())
         first(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handled_by(note):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -48,12 +41,18 @@ def at_once() -> Iterator[None]:
     For C++ code that holds Python's lock: no handler of Python would run. Afterwards handlers are as before, whatever
     that code has put in their place.
     """
-    if threading.current_thread() is not threading.main_thread():
+    with _handled_by(signal.SIG_DFL):
+        yield
+
+
+@contextlib.contextmanager
+def _handled_by(handler):
+    if threading.current_thread() is not threading.main_thread():  # no other thread may set handlers
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -26,6 +26,8 @@ from darts_tf.files import parse_json, write_atomically
 from darts_tf.workdir import remove_temporaries, sync_directory
 
 _METADATA = "metadata.json"
+# What reading an archive's members raises where its bytes are not what was written (RuntimeError: it is encrypted).
+_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _FORMAT = 1
 _DIGEST_SIZE = 64  # hexadecimal digits
 _NAME = re.compile(r"step_(\d{8,})\.npz")
@@ -235,9 +237,7 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
                         arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
     except UserError:
         raise
-    except (ValueError, KeyError, TypeError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise _Damaged(f"{type(error).__name__}: {error}") from error
-    except (zipfile.BadZipFile, zlib.error) as error:
+    except _UNREADABLE as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from error
     return Checkpoint(header["step"], arrays, header["metadata"])
 

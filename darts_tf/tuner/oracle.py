@@ -120,7 +120,8 @@ class DartsOracle(keras_tuner.Oracle):
         self._counted_from = 0  # failures before a reload are forgiven
         self.stopped_because = None
         self._awaited = ()
-        self.chief_watch = ChiefWatch().start() if is_worker() else None
+        if is_worker():
+            ChiefWatch().start()
 
     def populate_space(self, trial_id):
         """Proposes a trial; never raises, because the caller holds the lock.

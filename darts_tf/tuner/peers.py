@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import threading
+import time
 
 SECONDS = 10.0  # between two looks at the chief
 PATIENCE = 5.0  # of one look
@@ -33,16 +34,11 @@ class ChiefWatch:
 
     def __init__(self, say=say):
         self.address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
-        self.say, self._there, self._ended = say, True, threading.Event()
+        self.say, self._there = say, True
 
     def start(self):
         """Looks from now on, in a thread that ends with the process."""
         threading.Thread(target=self._watch, name="chief watch", daemon=True).start()
-        return self
-
-    def stop(self):
-        """Ends the looking."""
-        self._ended.set()
 
     def look(self):
         """Looks once."""
@@ -61,5 +57,6 @@ class ChiefWatch:
         self._there = there
 
     def _watch(self):
-        while not self._ended.wait(SECONDS):
+        while True:
+            time.sleep(SECONDS)
             self.look()
