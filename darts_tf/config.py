@@ -194,6 +194,11 @@ class ImageRun(Run):
             self.dataset in ("folder", "npz") and not self.data_dir,
             f"data_dir must say where the data lies when dataset={self.dataset}. Received: data_dir=''",
         )
+        self._refuse(
+            self.dataset == "digits" and self.data_dir != "",
+            "data_dir must be empty when dataset=digits, which is embedded; dataset=folder, npz or cifar10 read it, "
+            f"and for a text there are presets such as text_search. Received: data_dir={self.data_dir}",
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

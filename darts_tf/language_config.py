@@ -1,6 +1,7 @@
 """The experiments on texts as data; see `config` for those on images."""
 
 import dataclasses
+from typing import Any, Self
 
 from darts_tf.config import Run, Search
 from darts_tf.config_fields import Check, at_least, between, changed, field, fraction, one_of
@@ -18,7 +19,9 @@ class LanguageRun(Run):
     weight_decay: float = changed(Run, "weight_decay", 5e-7)
 
     # The text.
-    dataset: str = field("folder", "the text; english is embedded", one_of("english", "folder"))
+    dataset: str = field(
+        "folder", "the text; english is embedded; folder = data_dir, and implied by it", one_of("english", "folder")
+    )
     data_dir: str = field("", "a folder with train.txt, valid.txt and test.txt, or the original names", None, True)
     vocabulary_size: int = field(0, "keep only that many words, the most frequent; 0 = all", at_least(0))
     max_train_words: int = field(0, "use only so many words of the training text; 0 = all", at_least(0))
@@ -35,6 +38,19 @@ class LanguageRun(Run):
     dropout_embedding: float = field(0.0, "of whole words of the vocabulary", fraction())
     activation_penalty: float = field(0.0, "weight of the mean square of the states", at_least(0))
     slowness_penalty: float = field(1e-3, "weight of the mean square of the states' changes", at_least(0))
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.dataset == "english" and self.data_dir != "",
+            f"data_dir must be empty when dataset=english, which is embedded; dataset=folder reads it. "
+            f"Received: data_dir={self.data_dir}",
+        )
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; a `data_dir` is read, so `dataset` is `folder` unless it is named, too."""
+        implied = {"dataset": "folder"} if changes.get("data_dir") else {}
+        return super().replace(**(implied | changes))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -203,6 +203,19 @@ def test_flags_of_two_kinds_of_run():
         _flags.config_from(values, "digits_search", both)
 
 
+def test_a_folder_of_texts_is_read_whatever_the_preset_reads():
+    """`--preset=text_search --data_dir=texts` once trained on the embedded text, and said nothing."""
+    for preset in ("text_search", "text_train", "ptb_search", "wikitext2_train"):
+        config = presets.get(preset).config.replace(data_dir="texts", epochs=2)
+        assert (config.dataset, config.data_dir, config.replace(seed=1).dataset) == ("folder", "texts", "folder")
+    config = presets.get("text_search").config
+    assert config.replace(data_dir="").dataset == "english"
+    with pytest.raises(UserError, match="data_dir must be empty when dataset=english.*Received: data_dir=texts"):
+        config.replace(data_dir="texts", dataset="english")
+    with pytest.raises(flags.IllegalFlagValueError, match="--data_dir must be empty when dataset=digits"):
+        parse("--data_dir=photos", default_preset="digits_search")
+
+
 def test_presets_are_complete_and_their_commands_parse():
     for name, preset in presets.PRESETS.items():
         assert preset.name == name

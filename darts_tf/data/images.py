@@ -72,6 +72,8 @@ def load(
     data_dir = os.path.expanduser(data_dir)  # a shell does not expand --data_dir=~/data
     if dataset not in DATASETS:
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
+    if dataset == "digits" and data_dir:
+        raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
     if channels not in (0, 1, 3):
         raise UserError(f"channels must be 1, 3, or 0 to keep those of the data. Received: {channels}.")
     for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
