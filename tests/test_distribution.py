@@ -31,6 +31,7 @@ MIRRORED = ["--strategy=mirrored", "--replicas=2"]
 ONLY = {"type": "worker", "index": 0}
 CHEAP = ["first", "finite difference", "training", "texts, first", "training on texts"]
 DEAR = ["exact", "in parts too", "texts, finite difference", "texts, exact"]
+COARSE = ["finite difference", "training", "texts, finite difference", "training on texts"]  # each kind of pass, once
 
 
 def compared(floats, *cases):
@@ -54,7 +55,7 @@ def test_two_replicas_give_the_numbers_of_one():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("floats, tolerance, cases", [("float64", 1e-9, DEAR), ("float32", 1e-5, [])])
+@pytest.mark.parametrize("floats, tolerance, cases", [("float64", 1e-9, DEAR), ("float32", 1e-5, COARSE)])
 def test_two_replicas_give_the_numbers_of_one_in_every_order(floats, tolerance, cases):
     check(compared(floats, *cases), tolerance)
 

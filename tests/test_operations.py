@@ -439,14 +439,3 @@ def test_operations_compile(stride):
         compiled = tf.function(gradients, jit_compile=True, autograph=False)
         for mine, theirs in zip(compiled(x), gradients(x), strict=True):
             assert difference(mine, theirs) < 1e-4, name
-
-
-@pytest.mark.slow
-def test_supernet_compiles():
-    net, x, labels = small(), images(4, 8, 8, 3, dtype="float32"), tf.constant([0, 1, 2, 1])
-    functions = SupernetLoss(net)
-    gradients = functions.gradients(("weights", "alphas"), True)
-    args = functions.weights.pack(net.weight_variables), values(net.arch_variables), tf.constant(x), labels
-    compiled = tf.function(gradients, jit_compile=True, autograph=False)
-    for mine, theirs in zip(tf.nest.flatten(compiled(*args)), tf.nest.flatten(gradients(*args)), strict=True):
-        assert difference(mine, theirs) < 1e-4
