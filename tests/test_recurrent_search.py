@@ -8,11 +8,13 @@ from test_recurrent import BATCH, UNITS, VOCABULARY, inputs, randomised, some_ma
 from darts_tf import bilevel
 from darts_tf.architect import Architect, SupernetLoss, VirtualStep, values
 from darts_tf.bilevel import ALPHAS, WEIGHTS, Objective
+from darts_tf.language_config import LanguageSearchConfig
 from darts_tf.optimizers import ASGD, SGD, clip_by_global_norm, global_norm
 from darts_tf.recurrent import masks
 from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.masks import Masks
-from darts_tf.recurrent.networks import RecurrentSupernet
+from darts_tf.recurrent.networks import Inputs, RecurrentSupernet
+from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.step import traced
 
 
@@ -198,3 +200,107 @@ def test_asgd_starts_its_average_late(float64):
         asgd.apply([tf.ones(1, "float64")], 1.0)
         seen.append(w.numpy())
     np.testing.assert_allclose(asgd.averages[0], np.mean(seen[3:], 0), rtol=1e-14)
+
+
+class ByHand:
+    """A whole step as the paper and our deviations have it, on tapes: what `LanguageSearchStep` must do.
+
+    The same masks in all passes over a window, penalties on the training text only, a rate in proportion to the
+    window's length, every weight moved ahead, and clipping that scales the implicit term by at most one.
+    """
+
+    number, rate = 3, 2.0
+
+    def __init__(self, clip, hvp):
+        primitives = ("none", "tanh", "sigmoid", "identity")
+        self.config = LanguageSearchConfig(
+            num_units=5,
+            num_nodes=2,
+            batch_size=3,
+            bptt=10,
+            primitives=primitives,
+            hvp=hvp,
+            grad_clip=clip,
+            weight_decay=0.1,
+            activation_penalty=0.3,
+            slowness_penalty=0.5,
+        )
+        random = np.random.default_rng(1)
+        self.net = RecurrentSupernet(9, 5, 2, primitives=primitives)
+        for variable in [*self.net.weight_variables, *self.net.arch_variables]:
+            variable.assign(0.5 * random.normal(size=variable.shape))
+        self.states = random.normal(size=(2, 3, 5))
+        tokens = random.integers(9, size=(2, 6, 3))
+        self.pieces = [
+            [tf.constant(words[:-1], tf.int32), tf.constant(words[1:], tf.int32), tf.constant([4, 5, 8], tf.int64)]
+            for words in tokens
+        ]
+
+    def loss(self, stream, weights, alphas):
+        """Of the training (0) or the validation text (1)."""
+        c, (tokens, following, _) = self.config, self.pieces[stream]
+        rates = masks.Masks(c.dropout_embedding, c.dropout_input, c.dropout_x, c.dropout_hidden, c.dropout)
+        drawn = masks.draw(tf.constant([2 * c.seed + stream, self.number], tf.int64), rates, 3, 5, 9, "float64")
+        state = tf.constant(self.states[stream])
+        outputs, _ = self.net.stateless(weights, [alphas], Inputs(tokens, state, drawn))
+        penalty = 0.0 if stream else SequenceLoss(0.3, 0.5).penalty(outputs)
+        entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(following, outputs.logits)
+        return tf.reduce_mean(entropy) + penalty, outputs.state
+
+    def gradients(self, stream, weights, alphas):
+        with tf.GradientTape() as tape:
+            tape.watch([weights, alphas])
+            loss, state = self.loss(stream, weights, alphas)
+        of_weights, of_alphas = tape.gradient(loss, [weights, alphas])
+        return [tf.convert_to_tensor(g) for g in of_weights], of_alphas, state
+
+    def clipped(self, tensors):
+        factor = tf.minimum(self.config.grad_clip / (tf.linalg.global_norm(tensors) + 1e-6), 1)
+        return [factor * t for t in tensors], factor
+
+    def implicit(self, weights, alphas, vector):
+        if self.config.hvp == "exact":
+            with tf.GradientTape() as tape:
+                tape.watch(alphas)
+                of_weights = self.gradients(0, weights, alphas)[0]
+                product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(of_weights, vector, strict=True)])
+            return tape.gradient(product, alphas)
+        radius = 0.01 / tf.linalg.global_norm(vector)
+        probes = [[w + sign * radius * v for w, v in zip(weights, vector, strict=True)] for sign in (1, -1)]
+        above, below = (self.gradients(0, probe, alphas)[1] for probe in probes)
+        return (above - below) / (2 * radius)
+
+    def moved(self, weights, gradients):
+        rate = self.rate * 8 / 10  # a window of eight words was drawn, of ten
+        return [w - rate * (g + 0.1 * w) for w, g in zip(weights, gradients, strict=True)], rate
+
+
+@pytest.mark.parametrize("hvp", ["finite_difference", "exact"])
+@pytest.mark.parametrize("clip", [0.25, 50.0])
+def test_a_step_by_hand(float64, clip, hvp):
+    hand = ByHand(clip, hvp)
+    weights, (alphas,) = values(hand.net.weight_variables), values(hand.net.arch_variables)
+    gradients, factor = hand.clipped(hand.gradients(0, weights, alphas)[0])
+    assert (factor < 1) == (clip < 1)
+    ahead, rate = hand.moved(weights, gradients)
+    vector, direct, valid_state = hand.gradients(1, ahead, alphas)
+    implicit = rate * factor * hand.implicit(weights, alphas, hand.clipped(vector)[0])
+    assert tf.norm(implicit) > 1e-3 * tf.norm(direct)
+
+    step, seen = LanguageSearchStep(hand.net, hand.config), []
+    for text, state in zip((step.train, step.valid), hand.states, strict=True):
+        text.state.assign(state)
+    gradient = step.architect.gradient
+    step.architect.gradient = lambda *arguments: seen.append(gradient(*arguments)) or seen[-1]
+    step(*hand.pieces, tf.constant(hand.number, tf.int64), tf.constant(hand.rate, tf.float64))
+    (_, (found,), _), expected = seen[0], direct - implicit
+    np.testing.assert_allclose(found, expected, atol=1e-11 * np.abs(expected).max())
+
+    (now,) = values(hand.net.arch_variables)
+    assert np.abs(now - alphas).max() > 1e-3
+    gradients, _, train_state = hand.gradients(0, weights, now)
+    moved, _ = hand.moved(weights, hand.clipped(gradients)[0])
+    for variable, right in zip(hand.net.weight_variables, moved, strict=True):
+        np.testing.assert_allclose(variable, right, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(step.train.state, train_state, rtol=1e-10)
+    np.testing.assert_allclose(step.valid.state, valid_state, rtol=1e-10)
