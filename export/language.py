@@ -27,8 +27,9 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
     Returns:
         Concrete functions by the name of their signature. `step` takes `tokens`, `(batch, length)` int32, and `state`,
         `(batch, units)` float32 (zeros at the start), and gives `logits`, `(batch, vocabulary)`, of the word that
-        follows, and the new `state`. `score` takes `tokens`, filled up with -1, and gives `log_probabilities`, `(batch,
-        length)`, of each word after `<eos>` and the words before it (0 where filled up), and `perplexity`, `(batch,)`.
+        follows, and the new `state`. `score` takes `tokens`, rows that are filled up with -1 at their ends, and gives
+        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 where filled up),
+        and `perplexity`, `(batch,)`.
         `serving_default` is `score`.
     """
     words = network.vocabulary_size
@@ -51,7 +52,10 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
     def score(tokens):
         tokens = checked(tokens, PADDING)
         there = tf.not_equal(tokens, PADDING)
-        following = tf.where(there, tokens, 0)
+        late = tf.reduce_any(there[:, 1:] & ~there[:, :-1])
+        at_end = tf.debugging.assert_equal(late, False, f"rows must be filled up with {PADDING} at their ends only")
+        with tf.control_dependencies([at_end]):
+            following = tf.where(there, tokens, 0)
         before = tf.pad(following, [[0, 0], [1, 0]], constant_values=start)[:, :-1]
         outputs = network(tf.transpose(before), network.initial_state(tf.shape(tokens)[0]))
         logits = tf.transpose(tf.cast(outputs.logits, tf.float32), (1, 0, 2))

@@ -9,6 +9,7 @@ from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError
 from darts_tf.export.client import Ask, Refused
 from darts_tf.files import parse_json
+from darts_tf.language_config import LanguageTrainConfig
 
 
 def units_of(version_folder: pathlib.Path) -> int:
@@ -19,7 +20,8 @@ def units_of(version_folder: pathlib.Path) -> int:
     """
     path = version_folder / "assets" / "model_card.json"
     try:
-        return int(parse_json(path.read_bytes())["units"])
+        units = parse_json(path.read_bytes())["units"]
+        return LanguageTrainConfig(num_units=units).num_units  # which checks it
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{version_folder} is no exported language model: expected assets/model_card.json that tells its units, as "
@@ -44,7 +46,8 @@ def continued(
         ask: From `client`.
         vocabulary: Of the model.
         units: Width of its state.
-        prompt: Words between blanks; those that the model does not know are read as `<unk>`, and that is said.
+        prompt: Words between blanks; those that the model does not know are read as `<unk>`, and that is said. A new
+            line is `<eos>`, as in the text that the model was trained on.
         count: How many words.
         top_k: Chooses among the so many likeliest; 0 for all.
         temperature: By which logits are divided; 0 takes the likeliest word.
@@ -54,7 +57,7 @@ def continued(
     Raises:
         UserError: The model cannot answer.
     """
-    words = prompt.split()
+    words = prompt.replace("\n", f" {EOS} ").split()
     if unknown := vocabulary.unknown(words):
         say(f"read as {UNKNOWN}: {', '.join(unknown)}")
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
@@ -87,5 +90,6 @@ def choose(logits: np.ndarray, top_k: int, temperature: float, random: np.random
         return int(np.argmax(logits))
     if 0 < top_k < len(logits):
         logits = np.where(logits >= np.partition(logits, -top_k)[-top_k], logits, -np.inf)
-    chances = np.exp((logits - logits.max()) / temperature)
+    with np.errstate(over="ignore"):  # minus infinity, at the lowest temperatures, is a chance of zero
+        chances = np.exp((logits - logits.max()) / temperature)
     return int(random.choice(len(logits), p=chances / chances.sum()))

@@ -16,6 +16,7 @@ from darts_tf.bin import export as export_binary
 from darts_tf.bin import predict as predict_binary
 from darts_tf.errors import UserError
 from darts_tf.export import client, exporting, warmup, writing
+from darts_tf.training.language_evaluation import evaluate
 from darts_tf.training.language_trained import load_language_model
 
 
@@ -75,10 +76,34 @@ def test_scores(exported):
         np.testing.assert_allclose(found["log_probabilities"][1], [*expected[:2], 0, 0, 0, 0], atol=1e-5)
         perplexities = [np.exp(-expected.mean()), np.exp(-expected[:2].mean()), 1]
         np.testing.assert_allclose(found["perplexity"], perplexities, rtol=1e-5)
+    for late in ([-1, -1, 3, 4], [3, -1, 4, -1]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="filled up with -1 at their ends only"):
+            exported.signatures["score"](tokens=tf.constant([[3, 4, 5, 6], late]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="tokens must be word numbers from 0 to 13"):
         exported.signatures["step"](tokens=tf.constant([[14]]), state=tf.zeros((1, 6)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="state must have a row for each row of tokens"):
         exported.signatures["step"](tokens=tf.constant([[1], [2]]), state=tf.zeros((1, 6)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"training_config": value} for value in ([], None, "x", {}, {"data_dir": 5}, {"vocabulary_size": "a"})]
+    + [{"units": value} for value in (None, "x", "6", -1, 6.5, 10**12)],
+    ids=str,
+)
+def test_a_damaged_card_is_one_line(exported, tmp_path, damage):
+    for path in exported.path.rglob("*"):
+        target = tmp_path / path.relative_to(exported.path)
+        target.mkdir(parents=True) if path.is_dir() else shutil.copy(path, target)
+    card = tmp_path / "assets" / "model_card.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | damage))
+    if "units" in damage:
+        with pytest.raises(UserError, match="is no exported language model"):
+            writing.units_of(tmp_path)
+        assert evaluate(model=str(tmp_path))["perplexity"] > 1  # which the signature's shape is enough for
+    else:
+        with pytest.raises(UserError):
+            evaluate(model=str(tmp_path))
 
 
 def test_a_damaged_export_fails_its_check(exported, tmp_path, monkeypatch):
@@ -119,6 +144,7 @@ def test_a_prompt_is_continued_the_same_wherever_the_model_is(exported, server):
     assert said == ["read as <unk>: zebra, yak"] and "<unk>" not in words
     known = follow(asks[2], exported, "w1 <unk> w3 <unk>", count=40)
     assert known == (words, [])
+    assert follow(asks[2], exported, "w1\nw3") == follow(asks[2], exported, "w1 <eos> w3")
     with pytest.raises(UserError, match="The model does not answer: .*NOT_FOUND"):
         follow(client.connect(server[0], "other"), exported)
 
@@ -129,7 +155,7 @@ def test_words_are_drawn_by_their_chances():
     np.testing.assert_allclose(drawn, [0.5, 0.3, 0.2], atol=0.03)
     drawn = np.bincount([writing.choose(logits, 2, 0.5, random) for _ in range(4000)]) / 4000
     np.testing.assert_allclose(drawn, [25 / 34, 9 / 34], atol=0.03)
-    assert writing.choose(logits, 0, 0.0, random) == 0
+    assert writing.choose(logits, 0, 0.0, random) == writing.choose(logits, 0, 1e-320, random) == 0
 
 
 # The binaries

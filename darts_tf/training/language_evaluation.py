@@ -13,6 +13,7 @@ from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json
+from darts_tf.language_config import LanguageTrainConfig
 from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
@@ -169,8 +170,10 @@ def is_language_model(folder: str) -> bool:
 def _saved_model(folder):
     try:
         card = parse_json((folder / "assets" / "model_card.json").read_bytes())
+        config = LanguageTrainConfig.from_json(card["training_config"]).to_json()
         loaded = tf.saved_model.load(str(folder))
-        step, config, units = loaded.signatures["step"], card["training_config"], card["units"]
+        step = loaded.signatures["step"]
+        units = step.structured_input_signature[1]["state"].shape[1]
     except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
         raise UserError(
             f"{folder} is no exported language model: expected a version's folder that darts-export wrote. "
