@@ -77,6 +77,14 @@ class LanguageSearchConfig(LanguageRun, Search):
         Check(f"some of {', '.join(DEFECTS)}", lambda value: set(value) <= set(DEFECTS)),
     )
 
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.batch_size < 2 * self.accumulate,
+            "batch_size must leave two rows to each part, since batch norm makes zeros of a single one. "
+            f"Received: batch_size={self.batch_size}, accumulate={self.accumulate}",
+        )
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LanguageTrainConfig(LanguageRun):

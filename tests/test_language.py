@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from test_search import LINE, Console, as_the_binaries_do, metrics, newest  # noqa: F401
 
+from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.data.text import Vocabulary
 from darts_tf.errors import UserError
@@ -23,6 +24,7 @@ from darts_tf.training.language_data import load_vocabulary
 from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
 from darts_tf.training.language_training import triggers
+from darts_tf.training.loop import Diverged
 from darts_tf.training.trained import load_network
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 0)], concat=range(1, 4))"
@@ -269,6 +271,29 @@ def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
     assert newest(tmp_path / "helped").metadata["rollbacks"] == 1
 
 
+def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
+    """A step that goes wrong after averaging has begun: the run ends as one that took no such step."""
+    config = settings(texts, nonmono=1, epochs=5, learning_rate=60.0, rollback_rate=1.0, max_rollbacks=1)
+    monkeypatch.setattr(language_training, "ROLLBACK_SEED", 0)  # the same masks again
+    right, _ = train(tmp_path / "right", config)
+    assert right["averaged_from"] and right["averaged_from"] < 5
+    ended, whole = [], language_training.LanguageTrainTask.run
+
+    def once_wrong(task, epoch, count):
+        report = whole(task, epoch, count)
+        if epoch == 4 and not task.rollbacks:
+            ended.append(task.averaging)
+            report["loss"][-1] = math.nan
+        return report
+
+    monkeypatch.setattr(language_training.LanguageTrainTask, "run", once_wrong)
+    found, printed = train(tmp_path / "wrong", config)
+    assert ended == [True] and "roll-back 1 of at most 1: going on from step" in printed
+    assert {**found, "seconds": 0} == {**right, "seconds": 0}
+    for name, array in newest(tmp_path / "right").arrays.items():
+        np.testing.assert_array_equal(newest(tmp_path / "wrong").arrays[name], array, err_msg=name, strict=True)
+
+
 def search_settings(texts, **changes):
     return LanguageSearchConfig(
         data_dir=str(texts), num_nodes=2, **{**SMALL, **STRONG, "learning_rate": 5.0, **changes}
@@ -309,6 +334,23 @@ def test_first_order_frozen_alphas_and_the_monitor(texts, tmp_path):
     assert 0 < second["entropy_recurrent"] <= math.log(5) and "pool_recurrent" not in second
 
 
+def test_a_supernet_that_cannot_be_evaluated_goes_on(texts, tmp_path, monkeypatch):
+    def broken(*arguments):
+        raise Diverged("The loss on held-out text is not finite (nan). Expected a number.")
+
+    monkeypatch.setattr(language_search.LanguageEvaluator, "__call__", broken)
+    found, printed = search(tmp_path, search_settings(texts, epochs=1, order="first"))
+    assert found and printed.count("the supernet has no validation perplexity: ") == 1
+    assert metrics(tmp_path)[0]["valid_perplexity"] is None
+
+
+def test_batch_norm_of_a_single_row_is_refused():
+    for sizes in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
+        with pytest.raises(UserError, match="batch_size must leave two rows to each part"):
+            LanguageSearchConfig(**sizes)
+    assert LanguageTrainConfig(batch_size=1).batch_size == 1  # no batch norm
+
+
 def test_another_vocabulary_is_refused(texts, tmp_path):
     config = settings(texts, epochs=1)
     train(tmp_path / "run", config)
@@ -322,6 +364,12 @@ def test_another_vocabulary_is_refused(texts, tmp_path):
     for path in texts.iterdir():
         (other / path.name).write_text(path.read_text() * 2)
     with pytest.raises(UserError, match="The train text is not that of the run .*: expected 540 words. Received: 1080"):
+        train(tmp_path / "run", config.replace(data_dir=str(other)))
+    for path in texts.iterdir():
+        (other / path.name).write_text(path.read_text())
+    lines = (texts / "valid.txt").read_text().splitlines(keepends=True)
+    (other / "valid.txt").write_text("".join(reversed(lines)))
+    with pytest.raises(UserError, match="The text is not that of the run .*, though of the same length"):
         train(tmp_path / "run", config.replace(data_dir=str(other)))
     assert before == {path: path.read_bytes() for path in before}
 
@@ -347,6 +395,10 @@ def test_bad_texts_are_one_line(texts, tmp_path):
         train(tmp_path / "c", settings(texts, test_batch_size=150))
     with pytest.raises(UserError, match="expected a recurrent genotype"):
         train(tmp_path / "d", settings(texts, genotype="PDARTS"))
+    genotypes.save(genotypes.load("PDARTS"), tmp_path / "cell.json")
+    with pytest.raises(UserError, match="expected a recurrent genotype"):
+        train(tmp_path / "d", settings(texts, genotype=str(tmp_path / "cell.json")))
+    (tmp_path / "cell.json").unlink()
     with pytest.raises(UserError, match="Unknown primitive"):
         search(tmp_path / "e", search_settings(texts, primitives=("none", "sine")))
     assert not list(tmp_path.iterdir())

@@ -80,6 +80,11 @@ def test_a_byte_order_mark_is_no_word(folder):
     assert load_folder(folder).vocabulary.words == (EOS, "a", "b", "c", UNKNOWN)
 
 
+def test_a_folder_in_the_users_home(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert words(load_folder(f"~/{folder.name}"), "valid") == "a <unk> c <eos>"
+
+
 def test_bad_folders(folder, tmp_path, monkeypatch):
     assert "There is no folder" in refused(load_folder, tmp_path / "none")
     (folder / "valid.txt").write_text("\n \n")

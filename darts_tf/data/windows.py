@@ -66,10 +66,13 @@ def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, de
     return _cut(np.cumsum(drawn) - drawn, drawn, steps, 2)
 
 
-def even_plan(steps: int, bptt: int) -> np.ndarray:
-    """Returns the windows of an evaluation, see `plan`: equal ones, then a shorter one; they miss nothing."""
+def even_plan(steps: int, bptt: int, shortest: int = 1) -> np.ndarray:
+    """Returns the windows of an evaluation, see `plan`: equal ones, then a shorter one; they miss nothing.
+
+    With `shortest` a last one of fewer steps is left out.
+    """
     starts = np.arange(0, steps, bptt)
-    return _cut(starts, np.full_like(starts, bptt), steps, 1)
+    return _cut(starts, np.full_like(starts, bptt), steps, shortest)
 
 
 def _cut(starts, drawn, steps, shortest):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from darts_tf.data import text, windows
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
+from darts_tf.training.agreement import checksum
 from darts_tf.training.trained import read_json
 from darts_tf.workdir import write_json
 
@@ -101,7 +102,7 @@ def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
     """Checks that a text is that of the run in a directory, if there is one.
 
     Raises:
-        UserError: It has other words, or other lengths, so that the run would not go on where it was.
+        UserError: It has another vocabulary, length or order of words, so that the run would not go on where it was.
     """
     if not (directory / VOCABULARY).exists() or not (directory / "data.json").exists():
         return
@@ -113,6 +114,11 @@ def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
                 f"The {split} text is not that of the run in {directory}: expected {known.get(split)} words. "
                 f"Received: {now[split]}. Give the same text, or choose another --workdir."
             )
+    if known.get("checksum", now["checksum"]) != now["checksum"]:
+        raise UserError(
+            f"The text is not that of the run in {directory}, though of the same length: expected the checksum "
+            f"{known['checksum']}. Received: {now['checksum']}. Give the same text, or choose another --workdir."
+        )
 
 
 def save_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
@@ -135,7 +141,8 @@ def load_facts(directory: pathlib.Path) -> dict:
 
 def _facts(corpus):
     facts = {"dataset": corpus.name, "vocabulary_size": len(corpus.vocabulary)}
-    return facts | {split: len(getattr(corpus, split)) for split in text.SPLITS}
+    splits = {split: getattr(corpus, split) for split in text.SPLITS}
+    return facts | {split: len(words) for split, words in splits.items()} | {"checksum": checksum(*splits.values())}
 
 
 def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:

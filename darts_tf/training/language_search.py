@@ -78,7 +78,7 @@ class LanguageSearchTask(Searching):
         the end, and the state goes on across it.
         """
         self._text.start(step)
-        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt)
+        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)
         rest = windows.batches(self.alpha_rows, plan[step % len(plan) :])
         self._others = [
             iter(rest.concatenate(windows.batches(self.alpha_rows, plan).repeat())),
@@ -122,6 +122,10 @@ class LanguageSearchTask(Searching):
             found = self._evaluator(self.data.watched, self.config.bptt)
         except Diverged:
             found = {"loss": math.nan, "perplexity": math.nan}
+            self.reporter.message(
+                "the supernet has no validation perplexity: the batch norms' moving statistics do not suit its weights "
+                "yet; the search itself does not use them"
+            )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
 
     def curvature_batch(self):

@@ -69,7 +69,8 @@ class LanguageTrainTask:
 
     Deviation: the original catches whatever goes wrong, Ctrl-C too, goes back to its best weights and carries on, for
     ever. Here only a number that is not finite sends it back, to the last checkpoint, `config.max_rollbacks` times,
-    with a lower rate and other masks, and that is said.
+    with a lower rate (from the second step on where weights are averaged, see `asgd_update`) and other masks, and that
+    is said.
 
     Args:
         config: A `LanguageTrainConfig`.
