@@ -82,8 +82,13 @@ def test_exact_is_the_limit_of_a_small_radius_and_not_the_papers():
     assert lines[-1].startswith("exact") and "against radius 0.01" in "\n".join(lines)
 
 
-def test_binary_prints_one_json_object_last_and_progress_aside():
-    flags = "search --init_channels=2 --num_cells=3 --num_nodes=1 --batch_size=2 --image_size=8 --order=first --steps=1"
+IMAGES = "--init_channels=2 --num_cells=3 --num_nodes=1 --image_size=8 --order=first"
+TEXT = "--num_units=4 --bptt=4 --vocabulary_size=20 --order=second"
+
+
+@pytest.mark.parametrize("suite, sizes", [("search", IMAGES), ("search_recurrent", TEXT)])
+def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
+    flags = f"{suite} {sizes} --batch_size=2 --steps=1"
     done = subprocess.run(
         [sys.executable, "-m", "darts_tf.bin.benchmark", *flags.split(), "--threads=1", "--format=json"],
         capture_output=True,
@@ -92,7 +97,11 @@ def test_binary_prints_one_json_object_last_and_progress_aside():
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
-    assert result.keys() >= FIELDS and result["order"] == "first" and result["hvp"] is None and result["threads"] == 1
+    images, texts = {"init_channels", "num_cells", "image_size"}, {"num_units", "bptt", "vocabulary_size"}
+    own = images if suite == "search" else texts
+    assert result.keys() >= FIELDS - images | own and result["threads"] == 1
+    second = suite == "search_recurrent"
+    assert (result["order"], result["hvp"]) == (("second", "finite_difference") if second else ("first", None))
     lines = done.stderr.splitlines()
     assert "loading TensorFlow" in lines[0] and "first run" in done.stderr
     assert all(line.startswith("darts-benchmark: ") for line in lines), "TensorFlow's own noise reached the terminal"

@@ -1,6 +1,9 @@
 """The whole way, as a user goes it: search, train, evaluate, export, predict, one binary after the other."""
 
 import json
+import math
+import os
+import pathlib
 import subprocess
 import sys
 
@@ -8,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn import datasets
+
+DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 
 
 def binary(name, *flags, folder):
@@ -47,3 +52,45 @@ def test_from_a_search_to_an_answer(tmp_path):
     assert [path for path, _ in answers] == paths
     right = sum(label == str(digits.target[int(path.removesuffix(".png"))]) for path, label in answers)
     assert right > len(paths) / 2
+
+
+@pytest.mark.slow
+def test_from_a_text_to_its_continuation(tmp_path):
+    small = ["--num_units=16", "--max_train_words=12000", "--valid_words=3000", "--threads=1"]
+    searching = ["--preset=text_search", "--num_nodes=3", "--epochs=1", "--workdir=searched"]
+    binary("search", *searching, *small, folder=tmp_path)
+    training = ["--preset=text_train", "--genotype=searched", "--epochs=3", "--workdir=trained"]
+    assert "test perplexity" in binary("train", *training, *small, folder=tmp_path)
+    summary = json.loads((tmp_path / "trained" / "summary.json").read_text())
+    assert summary["test_perplexity"] < summary["vocabulary"] / 4  # chance is the vocabulary, 2,000 words
+    assert summary["genotype"] == json.loads((tmp_path / "searched" / "genotype.json").read_text())
+
+    binary("export", "--workdir=trained", "--export_dir=exports", "--name=manual", folder=tmp_path)
+    for source in ("--workdir=trained", "--model=exports/manual"):
+        printed = binary("evaluate", source, "--format=json", folder=tmp_path)
+        evaluated = json.loads(printed.splitlines()[-1])
+        assert evaluated["perplexity"] == pytest.approx(summary["test_perplexity"], rel=1e-4)
+
+    asked = ["--export_dir=exports", "--name=manual", "--text=the class of", "--words=8", "--seed=1"]
+    printed = binary("predict", *asked, "--top_k=10", folder=tmp_path)
+    assert printed.startswith("the class of ") and printed == binary("predict", *asked, "--top_k=10", folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "preset, corpus, words", [("ptb_search", "penn", 10_000), ("wikitext2_train", "wikitext-2", 33_278)]
+)
+def test_presets_read_the_published_corpora(tmp_path, preset, corpus, words):
+    """Through the command that the lab book names, with every setting but the sizes."""
+    if not (DATA / corpus).is_dir():
+        pytest.skip(f"{corpus} is not at {DATA}; DARTS_TF_DATA names the folder")
+    sizes = ["--num_units=4", "--batch_size=8", "--epochs=1", "--max_train_words=2000", "--valid_words=2000"]
+    search = ["--num_nodes=2", "--noeigenvalue"]
+    command = ["search", *search] if "search" in preset else ["train", "--test_batch_size=50"]
+    printed = binary(
+        *command, f"--preset={preset}", f"--data_dir={DATA / corpus}", *sizes, "--workdir=run", folder=tmp_path
+    )
+    assert f"vocabulary of {words:,}" in printed
+    (record,) = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert math.log(record["train_perplexity"]) == pytest.approx(record["train_loss"])
+    assert 100 < record["valid_perplexity"] < 2 * words
