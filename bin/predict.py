@@ -7,7 +7,6 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
-from darts_tf.data.text import EOS
 from darts_tf.errors import UserError
 
 
@@ -75,10 +74,8 @@ def write(flag_values, ask, folder):
     if flag_values["format"].value == "json":
         print(json.dumps({"prompt": prompt, "words": list(words)}))
         return
-    for number, word in enumerate(words):
-        if not number:  # now that the model has answered
-            print(prompt, end="")
-        print("\n" if word == EOS else f" {word}", end="", flush=True)
+    for piece in writing.spaced(prompt, words):
+        print(piece, end="", flush=True)
     print()
 
 

@@ -1,5 +1,6 @@
 """Trains a derived network: `darts-train --preset=digits_train --genotype=runs/digits_search`."""
 
+import itertools
 import sys
 
 from darts_tf import scores
@@ -27,11 +28,10 @@ def train(flag_values):
     summary = run.train(config, workdir)
     if summary is None:
         return 130
-    for which in ("valid", "test"):
-        if (value := summary[f"{which}_{summary['metric']}"]) is not None:
-            name = "validation" if which == "valid" else which
-            shown = scores.shown(value, summary["metric"])
-            print(f"{name} {summary['metric']} {shown} ({summary['recommended_weights']} weights)")
+    for metric, which in itertools.product((summary["metric"], "bits_per_character"), ("valid", "test")):
+        if (value := summary.get(f"{which}_{metric}")) is not None:
+            what = f"{'validation' if which == 'valid' else which} {metric.replace('_', ' ')}"
+            print(f"{what} {scores.shown(value, metric)} ({summary['recommended_weights']} weights)")
     if _flags.keeps_files(config):
         print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
     return 0

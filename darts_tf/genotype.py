@@ -83,7 +83,10 @@ def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genoty
         found = next((parse(_KINDS[key][1][spec]) for key in order if spec in _KINDS[key][1]), None)
         found = found or _load_text(spec, kind)
     if found.kind not in kinds:
-        raise UserError(f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}")
+        raise UserError(
+            f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}; published {kind} ones "
+            f"are {', '.join(names(kind))}"
+        )
     return found
 
 

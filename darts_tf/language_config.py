@@ -120,4 +120,4 @@ class LanguageTrainConfig(LanguageRun):
         "factor of the learning rate at each of these",
         Check("above 0 and at most 1", lambda value: 0 < value <= 1),
     )
-    bits_per_character: bool = field(False, "tell bits per character, too")
+    bits_per_character: bool = field(False, "tell bits per character, too", None, True)

@@ -86,7 +86,9 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
     # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
     with quiet_stderr():
         import tensorflow as tf
+        from absl import logging
 
+        logging.set_verbosity(logging.ERROR)  # models that are loaded warn of gradients that nobody asks for
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
         # On a CPU the graph optimiser doubles the time of the first run, and the steps are no faster for it; XLA has

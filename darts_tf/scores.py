@@ -9,5 +9,7 @@ def best(values: Sequence[float], better: str) -> int:
 
 
 def shown(value: float, metric: str) -> str:
-    """A value for people; `metric` is `accuracy`, a share, or `perplexity`."""
-    return f"{100 * value:.2f} %" if metric == "accuracy" else f"{value:.2f}"
+    """A value for people; `metric` is `accuracy`, a share, `perplexity` or `bits_per_character`."""
+    if metric == "accuracy":
+        return f"{100 * value:.2f} %"
+    return f"{value:.4f}" if metric == "bits_per_character" else f"{value:.2f}"

@@ -201,7 +201,7 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     path = version_folder(export_dir, name, version)
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+    except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
         line = (str(error).strip().splitlines() or [""])[0][:200]
         raise UserError(
             f"{path} cannot be loaded: {line}. Expected what darts-export wrote; export it again."

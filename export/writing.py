@@ -1,7 +1,7 @@
 """Continues a prompt with a language model that is served or exported: one step at a time, its state kept here."""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def units_of(version_folder: pathlib.Path) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{version_folder} is no exported language model: expected assets/model_card.json that tells its units, as "
-            "darts-export writes it."
+            "darts-export writes it. A model of images is asked with image files, without --text."
         ) from None
 
 
@@ -59,7 +59,7 @@ def continued(
     """
     words = prompt.replace("\n", f" {EOS} ").split()
     if unknown := vocabulary.unknown(words):
-        say(f"read as {UNKNOWN}: {', '.join(unknown)}")
+        say(f"read as {UNKNOWN}: {', '.join(word if len(word) <= 60 else f'{word[:60]}...' for word in unknown)}")
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
     state, random = np.zeros((1, units), np.float32), np.random.default_rng(seed)
     for _ in range(count):
@@ -82,6 +82,16 @@ def continued(
         word = choose(logits, top_k, temperature, random)
         tokens = np.array([word], np.int32)
         yield vocabulary.words[word]
+
+
+def spaced(prompt: str, words: Iterable[str]) -> Iterator[str]:
+    """Yields a prompt and the words that follow it as a text to print: blanks between words, a new line for `<eos>`."""
+    blank = "" if not prompt or prompt.endswith("\n") else " "
+    for number, word in enumerate(words):
+        if not number:  # now that the model has answered
+            yield prompt
+        yield "\n" if word == EOS else f"{blank}{word}"
+        blank = "" if word == EOS else " "
 
 
 def choose(logits: np.ndarray, top_k: int, temperature: float, random: np.random.Generator) -> int:

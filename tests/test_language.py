@@ -21,7 +21,13 @@ from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.training import language_search, language_training
 from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, language_forward
+from darts_tf.training.language_evaluation import (
+    LanguageEvaluator,
+    bits_per_character,
+    language_forward,
+    means,
+    perplexity,
+)
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
 from darts_tf.training.language_training import triggers
 from darts_tf.training.loop import Diverged
@@ -219,7 +225,8 @@ def test_what_a_run_leaves(whole, texts):
     assert history[0]["train_perplexity"] == pytest.approx(math.exp(history[0]["train_loss"]))
     best = min(history, key=lambda record: record["valid_loss"])
     assert summary["valid_perplexity"] == best["valid_perplexity"]
-    assert 0 < summary["best"]["test_bits_per_character"] < 2
+    assert 0 < summary["test_bits_per_character"] == summary["best"]["test_bits_per_character"] < 2
+    assert summary["rollbacks"] == 0
     assert "validation perplexity" in printed and "from epoch" in printed
     vocabulary = load_vocabulary(workdir)
     assert len(vocabulary) == 14 and summary["vocabulary"] == 14
@@ -265,10 +272,26 @@ def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
     # One that helps: with rates below 1e-3 it converges.
     config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=1, rollback_rate=1e-38)
     found, printed = train(tmp_path / "helped", config)
-    assert found["best"]["perplexity"] < 20 and printed.count("roll-back") == 1
+    assert found["best"]["perplexity"] < 20 and printed.count("roll-back 1 of at most 1") == 1
+    assert "learning rate 1 after 1 of 1 roll-backs" in printed and found["rollbacks"] == 1
     for record in metrics(tmp_path / "helped"):
         assert record["learning_rate"] == pytest.approx(1.0)
     assert newest(tmp_path / "helped").metadata["rollbacks"] == 1
+
+
+def test_a_loss_without_a_perplexity_is_a_divergence(texts, tmp_path):
+    """Finite, but its exponential is no number: a roll-back of a training, one line of an evaluation, else a gap."""
+    assert perplexity(88) < 2e38 and perplexity(1e9) == math.inf
+    assert means({"nats": 900.0, "length": 9, "gradient_norm": 1.0, "steps": 1})["train_perplexity"] == math.inf
+    net = RecurrentNetwork(CELL, 9, 5)
+    net.bias.assign(1e9 * np.arange(9))
+    with pytest.raises(
+        Diverged, match=r"The perplexity on held-out text is not finite \(a loss of .*e\+09 nats per word"
+    ):
+        LanguageEvaluator(language_forward(net), net.initial_state)(np.zeros((9, 2), np.int32), 4)
+    config = settings(texts, learning_rate=1e5, grad_clip=1e9, max_rollbacks=1, rollback_rate=1e-5, tensorboard=True)
+    found, printed = train(tmp_path, config)
+    assert found["rollbacks"] == 1 and found["best"]["perplexity"] < 20 and "roll-back 1 of at most 1" in printed
 
 
 def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
@@ -289,7 +312,7 @@ def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
     monkeypatch.setattr(language_training.LanguageTrainTask, "run", once_wrong)
     found, printed = train(tmp_path / "wrong", config)
     assert ended == [True] and "roll-back 1 of at most 1: going on from step" in printed
-    assert {**found, "seconds": 0} == {**right, "seconds": 0}
+    assert {**found, "seconds": 0} == {**right, "seconds": 0, "rollbacks": 1}
     for name, array in newest(tmp_path / "right").arrays.items():
         np.testing.assert_array_equal(newest(tmp_path / "wrong").arrays[name], array, err_msg=name, strict=True)
 

@@ -16,6 +16,7 @@ from darts_tf.bin import export as export_binary
 from darts_tf.bin import predict as predict_binary
 from darts_tf.errors import UserError
 from darts_tf.export import client, exporting, warmup, writing
+from darts_tf.training import evaluation as image_evaluation
 from darts_tf.training.language_evaluation import evaluate
 from darts_tf.training.language_trained import load_language_model
 
@@ -92,9 +93,7 @@ def test_scores(exported):
     ids=str,
 )
 def test_a_damaged_card_is_one_line(exported, tmp_path, damage):
-    for path in exported.path.rglob("*"):
-        target = tmp_path / path.relative_to(exported.path)
-        target.mkdir(parents=True) if path.is_dir() else shutil.copy(path, target)
+    shutil.copytree(exported.path, tmp_path, dirs_exist_ok=True)
     card = tmp_path / "assets" / "model_card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | damage))
     if "units" in damage:
@@ -104,6 +103,18 @@ def test_a_damaged_card_is_one_line(exported, tmp_path, damage):
     else:
         with pytest.raises(UserError):
             evaluate(model=str(tmp_path))
+
+
+def test_cut_weights_are_one_line(exported, tmp_path):
+    shutil.copytree(exported.path, tmp_path / "words")
+    weights = tmp_path / "words" / "variables" / "variables.data-00000-of-00001"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(UserError, match="cannot be loaded"):
+        client.in_process(tmp_path / "words", "words")
+    with pytest.raises(UserError, match="is no exported language model"):
+        evaluate(model=str(tmp_path / "words"))
+    with pytest.raises(UserError, match="is no exported model"):
+        image_evaluation.evaluate(model=str(tmp_path / "words"), dataset="digits")
 
 
 def test_a_damaged_export_fails_its_check(exported, tmp_path, monkeypatch):
@@ -156,6 +167,12 @@ def test_words_are_drawn_by_their_chances():
     drawn = np.bincount([writing.choose(logits, 2, 0.5, random) for _ in range(4000)]) / 4000
     np.testing.assert_allclose(drawn, [25 / 34, 9 / 34], atol=0.03)
     assert writing.choose(logits, 0, 0.0, random) == writing.choose(logits, 0, 1e-320, random) == 0
+
+
+def test_a_text_is_printed_with_blanks_between_its_words():
+    assert "".join(writing.spaced("a b", ["c", "<eos>", "d", "e", "<eos>"])) == "a b c\nd e\n"
+    assert "".join(writing.spaced("", ["c", "d"])) == "c d"
+    assert "".join(writing.spaced("a\n", ["b"])) == "a\nb"
 
 
 # The binaries

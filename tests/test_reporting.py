@@ -101,6 +101,17 @@ def test_an_epoch_is_a_line_to_read_and_a_line_of_json(tmp_path):
     assert read_metrics(tmp_path / "metrics.jsonl") == [json.loads(line)]
 
 
+def test_a_number_that_is_no_float32_does_not_stop_the_run(tmp_path):
+    report, _, _ = reporter(tmp_path, tensorboard=True)
+    with report:
+        report.epoch({"epoch": 1, "valid_perplexity": 1e304, "train_perplexity": float("inf")})
+        report.epoch({"epoch": 2, "valid_perplexity": 7.0, "train_perplexity": 8.0})
+    found = events(tmp_path).Tensors("supernet validation perplexity")
+    assert [float(tf.make_ndarray(event.tensor_proto)) for event in found] == [float("inf"), 7.0]
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert first == {"epoch": 1, "valid_perplexity": 1e304, "train_perplexity": None}
+
+
 def test_resume_forgets_what_is_past_the_checkpoint_and_what_is_damaged(tmp_path):
     report, _, _ = reporter(tmp_path)
     path = tmp_path / "metrics.jsonl"

@@ -11,7 +11,9 @@ LONGEST = 20  # steps by which a drawn window may exceed the nominal length
 SHORTEST = 5
 
 
-def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text") -> np.ndarray:
+def rows(
+    tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text", setting: str = "batch_size"
+) -> np.ndarray:
     """Cuts a text into equal rows; the remainder is dropped.
 
     Args:
@@ -19,6 +21,7 @@ def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text")
         batch_size: Number of rows.
         bptt: Steps of a window: so many a row must have, and the word that follows.
         what: Names the text in messages.
+        setting: The number of rows, by the name that a user knows it by.
 
     Returns:
         `(steps, batch_size)`: each column is a piece of the text.
@@ -29,8 +32,8 @@ def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text")
     steps = len(tokens) // batch_size
     if steps < bptt + 1:
         raise UserError(
-            f"{what} is too short: expected at least batch size x (bptt + 1) = {batch_size} x {bptt + 1} = "
-            f"{batch_size * (bptt + 1)} words. Received: {len(tokens)}. Use a smaller batch or bptt, or more text."
+            f"{what} is too short: expected at least {setting} x (bptt + 1) = {batch_size} x {bptt + 1} = "
+            f"{batch_size * (bptt + 1)} words. Received: {len(tokens)}. Use a smaller {setting} or bptt, or more words."
         )
     return np.ascontiguousarray(tokens[: steps * batch_size].reshape(batch_size, steps).T)
 

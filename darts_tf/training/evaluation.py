@@ -162,7 +162,7 @@ def _saved_model(folder):
         signature = loaded.signatures["serving_default"]
         shape = tuple(signature.structured_input_signature[1]["image"].shape[1:])
         classes = signature.structured_outputs["logits"].shape[-1]
-    except (OSError, KeyError, ValueError, tf.errors.OpError) as error:
+    except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"{folder} is no exported model: expected a folder that darts-export wrote, with saved_model.pb. "
             f"Received: {type(error).__name__}."
@@ -177,5 +177,8 @@ def text(result: dict) -> str:
         if name in shown:
             shown[name] = f"{100 * shown[name]:.2f} %"
     width = max(map(len, shown))
+    for name in ("images_per_second", "words_per_second"):
+        if name in shown:
+            shown[name] = f"{shown[name]:,.0f}" if shown[name] >= 100 else f"{shown[name]:.3g}"
     plain = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in shown.items()}
     return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in plain.items())

@@ -38,7 +38,9 @@ class TextData:
         words = self.corpus.train[: config.max_train_words or None]
         self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
         words = self.corpus.valid[: config.valid_words or None]
-        self.watched = windows.rows(words, config.valid_batch_size, config.bptt, "the validation text")
+        self.watched = windows.rows(
+            words, config.valid_batch_size, config.bptt, "the validation text", "valid_batch_size"
+        )
         self.epoch_steps = [len(self.plan(epoch)) for epoch in range(config.epochs)]
 
     def plan(self, epoch: int) -> np.ndarray:
@@ -156,7 +158,8 @@ def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:
         return text.Vocabulary.from_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected what darts-train writes."
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected what darts-train or "
+            "darts-export writes."
         ) from error
     except UserError as error:
         raise UserError(f"{path} is damaged: {error} Restore the file.") from error

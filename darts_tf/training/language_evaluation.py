@@ -18,12 +18,12 @@ from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabul
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
 
-LARGEST = 700.0  # nats of which the exponential is still a number
+LARGEST = 88.0  # nats of which the exponential is still a float32; a guess among all words has 7 to 11
 
 
 def perplexity(loss: float) -> float:
-    """Returns exp(loss) of nats per word."""
-    return math.exp(min(loss, LARGEST))
+    """Returns exp(loss) of nats per word; infinity above `LARGEST`."""
+    return math.exp(loss) if loss <= LARGEST else math.inf
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
@@ -61,7 +61,7 @@ class LanguageEvaluator:
             up (None if there is one only).
 
         Raises:
-            Diverged: The loss is not finite.
+            Diverged: The perplexity is not finite.
 
         Deviation: the mean is over the words that are predicted; the original divides by one word more in each row.
         """
@@ -76,11 +76,12 @@ class LanguageEvaluator:
                 start = time.monotonic()
             else:
                 timed += length
-        if not math.isfinite(nats):
-            raise Diverged(
-                f"The loss on held-out text is not finite ({nats}). Expected a number; the weights are ruined."
-            )
         steps = len(rows) - 1
+        if not nats / steps <= LARGEST:
+            raise Diverged(
+                f"The perplexity on held-out text is not finite (a loss of {nats / steps:.4g} nats per word). Expected "
+                "a number; the weights are ruined."
+            )
         rate = timed * rows.shape[1] / max(time.monotonic() - start, 1e-9) if timed else None
         found = {"loss": nats / steps, "perplexity": perplexity(nats / steps)}
         return found | {"words": steps * rows.shape[1], "words_per_second": rate}
@@ -174,7 +175,7 @@ def _saved_model(folder):
         loaded = tf.saved_model.load(str(folder))
         step = loaded.signatures["step"]
         units = step.structured_input_signature[1]["state"].shape[1]
-    except (OSError, KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+    except (OSError, LookupError, ValueError, TypeError, tf.errors.OpError) as error:
         raise UserError(
             f"{folder} is no exported language model: expected a version's folder that darts-export wrote. "
             f"Received: {type(error).__name__}."

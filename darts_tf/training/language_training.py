@@ -61,7 +61,9 @@ class Data(TextData):
 
     def __init__(self, config):
         super().__init__(config, config.bptt_deviation)
-        self.test = windows.rows(self.corpus.test, config.test_batch_size, config.bptt, "the test text")
+        self.test = windows.rows(
+            self.corpus.test, config.test_batch_size, config.bptt, "the test text", "test_batch_size"
+        )
 
 
 class LanguageTrainTask:
@@ -112,6 +114,10 @@ class LanguageTrainTask:
 
     def start(self, step: int) -> None:
         """Opens the text and the stream of step numbers, which seed the masks."""
+        if self.rollbacks:
+            self.reporter.message(
+                f"learning rate {self.rate:g} after {self.rollbacks} of {self.max_rollbacks} roll-backs"
+            )
         self._text.start(step)
         self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
 
@@ -248,9 +254,10 @@ def summary_of(task, history) -> dict:
 
     Returns:
         `metric` and `better`: which way it is compared; `parameters`, `vocabulary`, `epochs`, `seconds` of all epochs,
-        `averaged_from` (an epoch, or None), `genotype`, `recommended_weights`. `best` and `last` hold `epoch`, `loss`,
-        `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per character where asked;
-        `valid_perplexity` and `test_perplexity` are those of the recommended weights.
+        `rollbacks`, `averaged_from` (an epoch, or None), `genotype`, `recommended_weights`. `best` and `last` hold
+        `epoch`, `loss`, `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per
+        character where asked; `valid_perplexity` and `test_perplexity`, and bits per character, are those of the
+        recommended weights.
     """
     test = task.data.test
     tested = {"last": task.evaluate(test)}
@@ -266,6 +273,7 @@ def summary_of(task, history) -> dict:
         | {"epoch": record["epoch"]}
         for which, record in records.items()
     }
+    measures = ["perplexity"] + ["bits_per_character"] * task.config.bits_per_character
     return {
         "metric": task.config.metric,
         "better": task.config.better,
@@ -273,11 +281,12 @@ def summary_of(task, history) -> dict:
         "vocabulary": task.network.vocabulary_size,
         "epochs": task.config.epochs,
         "seconds": round(math.fsum(record["seconds"] for record in history), 1),
+        "rollbacks": task.rollbacks,
         "averaged_from": next((record["epoch"] for record in history if record["averaged"]), None),
         "selected_on": "validation",
         "recommended_weights": "best",
-        "valid_perplexity": found["best"]["perplexity"],
-        "test_perplexity": found["best"]["test_perplexity"],
+        **{f"valid_{name}": found["best"][name] for name in measures},
+        **{f"test_{name}": found["best"][f"test_{name}"] for name in measures},
         **found,
         "genotype": task.network.genotype.to_json(),
     }

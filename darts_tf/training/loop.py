@@ -261,8 +261,7 @@ class Loop:
             bad = np.flatnonzero(~np.isfinite(numbers))
             if bad.size:
                 raise Diverged(
-                    f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}, in steps "
-                    f"{first + 1} to {first + len(numbers)}. {self._advice()}"
+                    f"{name} is not finite ({numbers[bad[0]]}) at step {first + int(bad[0]) + 1}. {self._advice()}"
                 )
         hopeless = np.flatnonzero(values.get(SKIPPED, np.zeros(0)) == HOPELESS)
         if hopeless.size:

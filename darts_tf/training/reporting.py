@@ -154,7 +154,8 @@ class Reporter:
 
         def write(summary: Any) -> None:
             for name, value in numbers.items():
-                summary.scalar(self._labels.get(name, name), float(value))
+                with np.errstate(over="ignore"):  # TensorBoard's numbers are float32, and larger ones an error
+                    summary.scalar(self._labels.get(name, name), np.float32(value))
 
         # Before the record: whoever resumes writes both again where there is no record.
         self._summarise(int(record["epoch"]), write)

@@ -86,7 +86,7 @@ def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
     except Exception as error:  # Keras lets through whatever its archive, its JSON or our constructors raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
-            f"Cannot read {path}: {reason[:200]}. Expected a .keras file that darts-train wrote."
+            f"Cannot read {path}: {reason[:200].rstrip('.')}. Expected a whole .keras file that darts-train wrote."
         ) from error
     if not isinstance(network, kind):
         raise UserError(
