@@ -80,7 +80,7 @@ class LanguageEvaluator:
         if not nats / steps <= LARGEST:
             raise Diverged(
                 f"The perplexity on held-out text is not finite (a loss of {nats / steps:.4g} nats per word). Expected "
-                "a number; the weights are ruined."
+                "a number; the weights are ruined. Train with a lower learning rate."
             )
         rate = timed * rows.shape[1] / max(time.monotonic() - start, 1e-9) if timed else None
         found = {"loss": nats / steps, "perplexity": perplexity(nats / steps)}
