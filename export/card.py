@@ -46,7 +46,7 @@ def language_card(trained: LanguageModel, name: str, numbers: int, checks: dict)
         **_head(trained, name),
         "vocabulary": len(trained.vocabulary),
         "units": trained.network.units,
-        "input": "step: tokens (batch, length), state (batch, units); score: tokens, filled up with -1",
+        "input": "step: tokens (batch, length), state (batch, units); score: tokens, with -1 after the last",
         "weights": trained.weights,
         "perplexity": trained.summary.get(trained.weights, {}),
         "parameters": trained.network.parameters,
