@@ -350,6 +350,9 @@ def test_a_stall_in_the_last_epoch_averages_nothing(texts, tmp_path, monkeypatch
     assert np.abs(last.embedding.numpy()).max() > 0
     again, _ = train(tmp_path / "run", config)
     assert again == summary
+    with_bits, _ = train(tmp_path / "run", config.replace(bits_per_character=True))
+    assert with_bits["test_bits_per_character"] > 0 and with_bits["valid_bits_per_character"] is None
+    assert with_bits["test_perplexity"] == summary["test_perplexity"]
 
 
 def test_bad_texts_are_one_line(texts, tmp_path):

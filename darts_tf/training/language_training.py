@@ -285,7 +285,7 @@ def summary_of(task, history) -> dict:
         "averaged_from": next((record["epoch"] for record in history if record["averaged"]), None),
         "selected_on": "validation",
         "recommended_weights": "best",
-        **{f"valid_{name}": found["best"][name] for name in measures},
+        **{f"valid_{name}": found["best"].get(name) for name in measures},  # bits may have been asked for later
         **{f"test_{name}": found["best"][f"test_{name}"] for name in measures},
         **found,
         "genotype": task.network.genotype.to_json(),
