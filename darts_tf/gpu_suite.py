@@ -2,8 +2,9 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
+
+from darts_tf.runtime import module_command
 
 ORDERS, COMPILED, PRECISIONS = ("first", "second"), (False, True), ("float32", "bfloat16", "float16")
 COLUMNS = {
@@ -45,7 +46,7 @@ def run(arguments: Sequence[str], say: Callable[[str], None], seconds: float = 1
     rows = []
     for name, own in variants():
         say(f"{name} ...")
-        command = [sys.executable, "-m", "darts_tf.bin.benchmark", *own, *arguments, "--format=json"]
+        command = [*module_command("darts_tf.bin.benchmark"), *own, *arguments, "--format=json"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
             rows.append({"name": name} | json.loads((done.stdout.strip().splitlines() or [""])[-1]))

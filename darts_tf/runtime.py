@@ -68,6 +68,15 @@ def cluster() -> tuple[int, list[str]]:
     return index + (len(tasks["chief"]) if task == "worker" else 0), tasks["chief"] + tasks["worker"]
 
 
+def module_command(module: str) -> list[str]:
+    """Returns the beginning of a command line that runs a module of this package in a process of its own.
+
+    Without `-P` the folder that it is run in would come first on the path, and in a checkout that holds a `darts_tf`
+    without what is installed as `darts_tf.bin` and `darts_tf.export`.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
 def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
     """Imports TensorFlow and sets it up for this process; does it once, before anything runs.
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from darts_tf.errors import UserError
+from darts_tf.runtime import module_command
 
 TOLERANCE = 1e-5  # of probabilities; of logits times the largest, where that is above 1
 BATCHES = (1, 7)
@@ -109,7 +110,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
         done = subprocess.run(
-            [sys.executable, "-m", module, os.fspath(folder), str(file)],
+            [*module_command(module), os.fspath(folder), str(file)],
             capture_output=True,
             text=True,
             env=environment,

@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from sklearn import datasets
 
+from darts_tf.runtime import module_command
+
 DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 
 
@@ -21,6 +23,19 @@ def binary(name, *flags, folder):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout
+
+
+def test_processes_of_our_own_start_in_a_checkout(tmp_path):
+    """There `darts_tf/` lacks what is installed as `darts_tf.bin` and `darts_tf.export`; it must not be found first."""
+    (tmp_path / "darts_tf").mkdir()
+    (tmp_path / "darts_tf" / "__init__.py").write_text("raise ImportError('the one of the folder')\n")
+    for module in ("darts_tf.bin.search", "darts_tf.bin.train", "darts_tf.bin.benchmark"):
+        command = [*module_command(module), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+        assert done.returncode == 0 and done.stdout.startswith("usage: darts-"), done.stderr
+    command = [*module_command("darts_tf.export.verify_language"), str(tmp_path), "none.npz"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
+    assert "none.npz" in done.stdout + done.stderr and "the one of the folder" not in done.stderr
 
 
 @pytest.mark.slow

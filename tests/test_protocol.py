@@ -46,11 +46,11 @@ class Binaries:
         self.started, self.configs = [], {}
 
     def __call__(self, command, log):
-        module, *arguments = command[2:]
+        module, *arguments = command[3:]
         kinds = {"darts_tf.bin.search": search.CONFIGS, "darts_tf.bin.train": train.CONFIGS}[module]
         values = flags.FlagValues()
         _flags.define(values, kinds)
-        values(command[2:])
+        values(command[3:])
         path = pathlib.Path(values["workdir"].value)
         name = path.relative_to(self.directory).as_posix()
         self.started.append(name)

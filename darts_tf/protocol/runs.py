@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import sys
 
 from darts_tf import genotype as genotypes
 from darts_tf import presets
@@ -11,6 +10,7 @@ from darts_tf.errors import UserError
 from darts_tf.genotype import Genotype
 from darts_tf.protocol.overrides import changed
 from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.runtime import module_command
 from darts_tf.workdir import WorkDir
 
 # What no override may set -> where it comes from.
@@ -40,7 +40,8 @@ class Run:
         base = presets.get(self.preset).config
         different = [f for f in dataclasses.fields(base) if getattr(base, f.name) != getattr(self.config, f.name)]
         flags = [_flag(each.name, getattr(self.config, each.name)) for each in different]
-        return [sys.executable, "-m", module, f"--preset={self.preset}", *flags, f"--workdir={directory / self.name}"]
+        settings = [f"--preset={self.preset}", *flags, f"--workdir={directory / self.name}"]
+        return module_command(module) + settings
 
     def begun(self, directory: pathlib.Path, any_cell: bool = False) -> bool:
         """Whether there is a run in its directory.
