@@ -238,8 +238,8 @@ _PRESETS = (
         config=_TEXT,
         source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
         command="darts-search --preset=text_search --workdir=runs/text",
-        cost="304 s of CPU time; 14 min on 2 CPU cores under a load of 6 (2026-11-24), not measured on idle ones",
-        expected="supernet validation perplexity 153; a cell of rectifiers and identities (seed 3)",
+        cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
+        expected="supernet validation perplexity 134 to 153; a cell of rectifiers and identities (seed 3)",
     ),
     Preset(
         name="ptb_train",
@@ -265,8 +265,8 @@ _PRESETS = (
         config=_TEXT_TRAIN,
         source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
         command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
-        cost="about 200 s of CPU time; 4 min 40 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
-        expected="65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
+        cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
+        expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
     ),
     Preset(
         name="cifar10_protocol",
