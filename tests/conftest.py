@@ -4,11 +4,15 @@ import contextlib
 import gc
 import os
 import pathlib
+import signal
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the binaries do
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
+
+# A shell that runs tests in the background has them ignore Ctrl-C, and so would the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", ROOT.parent / "shared" / "golden"))

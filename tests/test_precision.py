@@ -24,8 +24,9 @@ from darts_tf.training.step import SearchStep, TrainStep
 from darts_tf.training.trained import load_network, save_network
 
 NARROW = ("bfloat16", "float16")
-# Norm's relative error, and one less the cosine: bfloat16 has 8 bits, float16 11.
-NEAR = {"bfloat16": (0.1, 0.1), "float16": (0.03, 0.02)}
+# Norm's relative error, and one less the cosine: bfloat16 has 8 bits, float16 11. Processors with narrow arithmetic of
+# their own round at other places: with AMX norms were seen to be off by 0.12 and 0.037, cosines by 0.014 and 0.004.
+NEAR = {"bfloat16": (0.2, 0.1), "float16": (0.06, 0.02)}
 PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
 ORDERS = [("first", "exact"), ("second", "finite_difference"), ("second", "exact")]
 
