@@ -20,7 +20,7 @@ import os, pathlib, sys, time
 import keras_tuner
 from darts_tf.tuner import DartsOracle, genotype_from, peers
 
-peers.SECONDS = 0.5
+peers.SECONDS = 0.05  # the chief must be seen to be back before the last trial has been told to it
 
 class Scored(keras_tuner.Tuner):
     def run_trial(self, trial, *args, **kwargs):
