@@ -16,6 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", ROOT.parent / "shared" / "golden"))
+DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", ROOT.parent / "shared" / "data"))
 
 
 @pytest.fixture(scope="session")

@@ -151,7 +151,10 @@ def test_a_run_goes_on_with_more_devices_and_with_fewer(tmp_path, alone):
     finished(start(workdir, EPOCHS))
     # What 32 steps in float32 can make of rounding, which the processor decides: two replicas all along were off by
     # 0.07 in the momentum with AVX-512, by less than 1e-4 with AVX2.
-    close(arrays(workdir), alone, 0.1)
+    found = arrays(workdir)
+    close(found, alone, 0.1)
+    networks = [{k: v for k, v in each.items() if k.startswith(("weights/", "state/"))} for each in (found, alone)]
+    close(*networks, 0.02)  # these by 0.001
 
 
 @pytest.mark.slow

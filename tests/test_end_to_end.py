@@ -2,19 +2,16 @@
 
 import json
 import math
-import os
-import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from conftest import DATA
 from PIL import Image
 from sklearn import datasets
 
 from darts_tf.runtime import module_command
-
-DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 
 
 def binary(name, *flags, folder):

@@ -3,7 +3,6 @@
 import io
 import itertools
 import os
-import pathlib
 import resource
 import struct
 import tarfile
@@ -13,12 +12,12 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import DATA
 from PIL import Image
 
 from darts_tf.data import augment, folder, headers, images, stream
 from darts_tf.errors import UserError
 
-DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 MOMENTS = {"mean": (0.5,), "std": (0.25,)}
 
 

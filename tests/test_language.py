@@ -21,11 +21,7 @@ from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.training import language_search, language_training
 from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.language_evaluation import (
-    LanguageEvaluator,
-    bits_per_character,
-    language_forward,
-)
+from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
 from darts_tf.training.language_training import triggers
 from darts_tf.training.loop import Diverged

@@ -1,16 +1,15 @@
 """The image side of ImageNet on real photographs in class folders."""
 
-import os
 import pathlib
 import tarfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import DATA
 
 from darts_tf.data import encoded, folder, images, resize
 
-DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 BYTES = dict(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # a stream of bytes again
 IMAGENET = dict(resized_crop=True, flip=True, color_jitter=0.4, **BYTES)
 SEED = tf.constant([3, 5], tf.int64)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import trained_runs
+from conftest import DATA
 from tensorflow_serving.apis import prediction_log_pb2
 
 from darts_tf import runtime
@@ -391,10 +392,9 @@ def test_photographs(tmp_path):
     """Files of another size than the network's, cropped as in evaluation, through the network for photographs."""
     import tarfile
 
-    data = pathlib.Path(os.environ.get("DARTS_TF_DATA", HERE.parents[1] / "shared" / "data"))
-    archive = data / "images" / "imagenette224-small.tar"
+    archive = DATA / "images" / "imagenette224-small.tar"
     if not archive.exists():
-        pytest.skip(f"no photographs in {data}: set DARTS_TF_DATA")
+        pytest.skip(f"no photographs in {DATA}: set DARTS_TF_DATA")
     files = []
     with tarfile.open(archive) as tar:
         for member in [member for member in tar if member.isfile()][::20]:

@@ -1,18 +1,16 @@
 """Texts, vocabularies and windows."""
 
 import gzip
-import os
-import pathlib
 import time
 
 import numpy as np
 import pytest
+from conftest import DATA
 
 from darts_tf.data import english, text, windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, load_english, load_folder
 from darts_tf.errors import UserError
 
-DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", pathlib.Path(__file__).parents[2] / "shared" / "data"))
 TEXTS = {
     "train.txt": "b a a \n\n c a\tb\n",
     "valid.txt": "a d c",
