@@ -30,6 +30,19 @@ def _distinct_names() -> Check:
     )
 
 
+def _value_range() -> Check:
+    def holds(value):
+        if value == "auto":
+            return True
+        try:
+            low, high = map(float, value.split(","))
+        except ValueError:
+            return False
+        return low < high < float("inf") and low > -float("inf")
+
+    return Check("auto, or two numbers LOW,HIGH with LOW below HIGH", holds)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(Config):
     """What every run has."""
@@ -168,10 +181,22 @@ class ImageRun(Run):
     data_dir: str = field("", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True)
     image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", between(0, 10_000))
     max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
+    value_range: str = field(
+        "auto",
+        "npz: the values that are black and white, as LOW,HIGH such as 0,1 or -1,1 or 0,65535; auto = where it is sure",
+        _value_range(),
+    )
+    validation: str = field(
+        "auto",
+        "the images that validate, or train the alphas: auto = those that the data bring, else a part of the training "
+        "images, see train_portion; train = always such a part",
+        one_of("auto", "train"),
+    )
     split: str = field(
-        "index",
-        "how the examples are split: index = first against last, stratified = shuffled within each class",
-        one_of("index", "stratified"),
+        "auto",
+        "how the training examples are split: stratified = drawn within each class, index = the first against the "
+        "last; auto = index for cifar10, as the original, else stratified",
+        one_of("auto", "stratified", "index"),
     )
     valid_examples: int = field(0, "how many held-out examples are evaluated after each epoch; 0 = all", at_least(0))
     crop_padding: int = field(4, "pixels of zero padding before the random crop; 0 = no crop", between(0, 10_000))

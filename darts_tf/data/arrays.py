@@ -3,12 +3,13 @@
 import numpy as np
 
 from darts_tf import npz
+from darts_tf.data.dataset import Parts
 from darts_tf.errors import UserError
 
 NAMES = ("x", "x_train", "y", "y_train", "x_test", "y_test", "class_names")
 
 
-def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray] | None, tuple[str, ...]]:
+def load_npz(path: str, value_range: str = "auto") -> Parts:
     """Reads an image data set from an `.npz` archive.
 
     The arrays are `x` and `y`, and optionally `x_test` and `y_test`, and `class_names`. `x_train` and `y_train` are
@@ -20,9 +21,10 @@ def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray
 
     Args:
         path: The archive; it is read without unpickling.
+        value_range: Which values are black and white; "auto" for what is certain.
 
     Returns:
-        `((images, labels), (test_images, test_labels) or None, class_names)`; images are `(N, H, W, C)` uint8.
+        The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
 
     Raises:
         UserError: The file or one of its arrays cannot be used; names the array.
@@ -57,7 +59,7 @@ def load_npz(path: str) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray
                 f"Received: {test_labels.max()}."
             )
         test = test_images, test_labels
-    return (images, labels), test, names
+    return Parts((images, labels), None, test, names)
 
 
 def _images(path: str, name: str, values: np.ndarray, scale: int | None) -> tuple[np.ndarray, int]:

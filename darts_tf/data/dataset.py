@@ -1,7 +1,9 @@
 """What an image data set is to the rest of the package, and the helpers that its readers share."""
 
 import dataclasses
+import zlib
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,11 +23,16 @@ class Split:
         read: `(indices (B,) int32 or int64) -> (B, H, W, C) uint8`; runs eagerly and inside `tf.data.Dataset.map`.
         read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image as it was before
             it was cropped and resized for `read`; see `resize.crop_reader`. None where there is none.
+        checksum: Fingerprint of what is read: of the pixels where they are in memory, else of the files' names and
+            sizes. Empty where there is none.
+        unreadable: Returns one line that names an image that can no longer be read, or None; asked after an error.
     """
 
     labels: np.ndarray
     read: Callable[[tf.Tensor], tf.Tensor]
     read_crops: CropReader | None = None
+    checksum: str = ""
+    unreadable: Callable[[], str | None] = lambda: None
 
     def __len__(self) -> int:
         """Returns the number of images."""
@@ -57,7 +64,26 @@ class Split:
             np.asarray(labels, np.int32),
             lambda indices: tf.gather(held, indices),
             crop_reader(lambda indices: indices, crop, images.shape[1:]),
+            f"{zlib.crc32(np.ascontiguousarray(images)):08x}",
         )
+
+
+class Parts(NamedTuple):
+    """What a reader of images returns.
+
+    Attributes:
+        train: The training images: a `Split`, or arrays `(images (N, H, W, C) uint8, labels (N,) int32)`.
+        valid: The validation images that the data bring, of the same type, or None.
+        test: The test images, or None.
+        class_names: One name per class.
+        notes: Lines for the user: which folder or array serves as what, with counts; what was left out, and why.
+    """
+
+    train: Any
+    valid: Any
+    test: Any
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,8 +96,10 @@ class ImageDataset:
         image_shape: (height, width, channels) of every image.
         mean: Mean of `x / 255` per channel.
         std: Standard deviation of `x / 255` per channel, > 0.
-        train: The training images, which the search splits further.
-        test: The held-out images, or None where there are none.
+        train: The training images.
+        valid: The validation images that the data bring, or None where there are none.
+        test: The test images, or None where there are none.
+        notes: Lines for the user, see `Parts`.
     """
 
     name: str
@@ -80,7 +108,9 @@ class ImageDataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     train: Split
+    valid: Split | None
     test: Split | None
+    notes: tuple[str, ...] = ()
 
 
 def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

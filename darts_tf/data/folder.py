@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data import headers
-from darts_tf.data.dataset import Split
+from darts_tf.data.dataset import Parts, Split
 from darts_tf.data.encoded import decode, decode_crop, encoded_split
 from darts_tf.data.resize import crop_reader, fit
 from darts_tf.data.split import stratified
@@ -29,7 +29,7 @@ def load_folder(
     max_train_examples: int,
     seed: int,
     center_fraction: float = 1.0,
-) -> tuple[Split, Split | None, tuple[str, ...]]:
+) -> Parts:
     """Reads class folders: `train/CLASS/*` with `val/`, `valid/` or `test/` beside it, or just `CLASS/*`.
 
     Of several held-out folders the first of that order is the test split. A split of at most `MEMORY_LIMIT` bytes is
@@ -46,7 +46,7 @@ def load_folder(
         center_fraction: See `resize.fit`.
 
     Returns:
-        `(train, test or None, class_names)`; classes are the folders' names in alphabetical order.
+        The parts; classes are the folders' names in alphabetical order.
 
     Raises:
         UserError: A folder or an image cannot be used; names it.
@@ -69,7 +69,7 @@ def load_folder(
     train, shape = _split(paths, labels, image_size, channels, center_fraction, None)
     test_root = next((root / name for name in HELD_OUT if any(_subfolders(root / name))), None)
     if train_root == root or test_root is None:
-        return train, None, classes
+        return Parts(train, None, None, classes)
     test_classes, paths, labels = _list(test_root)
     unknown = sorted(set(test_classes) - set(classes))
     if unknown:
@@ -79,7 +79,7 @@ def load_folder(
         )
     labels = np.asarray([classes.index(name) for name in test_classes], np.int32)[labels]
     test, _ = _split(paths, labels, image_size, channels, center_fraction, shape)
-    return train, test, classes
+    return Parts(train, None, test, classes)
 
 
 def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.dataset import Split
+from darts_tf.data.dataset import Parts, Split
 from darts_tf.data.encoded import encoded_split
 from darts_tf.errors import UserError, one_line
 from darts_tf.files import write_atomically
@@ -23,7 +23,7 @@ LABELS_PER_BATCH = 512
 
 def load_imagenet(
     data_dir: str, image_size: int, channels: int, max_train_examples: int, center_fraction: float
-) -> tuple[Split, Split | None, tuple[str, ...]]:
+) -> Parts:
     """Reads ImageNet through TensorFlow Datasets; images stay in their records, encoded, until a batch needs them.
 
     The batch at a step is a function of (seed, step), so records are read by number, in any order: TFDS can do so in
@@ -40,7 +40,7 @@ def load_imagenet(
         center_fraction: See `resize.fit`.
 
     Returns:
-        `(train, validation or None, class_names)`; classes are WordNet numbers such as n01440764, in TFDS' order.
+        The parts; classes are WordNet numbers such as n01440764, in TFDS' order.
 
     Raises:
         UserError: ImageNet is not there, or not in the format array_record.
@@ -65,7 +65,7 @@ def load_imagenet(
             f"ImageNet cannot be read: expected records with a split train in {builder.data_dir}. "
             f"Received: {one_line(error)}. Delete that folder to have it prepared again."
         ) from error
-    return train, test, tuple(builder.info.features["label"].names)
+    return Parts(train, None, test, tuple(builder.info.features["label"].names))
 
 
 def _prepared(data_dir: str):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.arrays import load_npz
-from darts_tf.data.dataset import ImageDataset, Split, moments
+from darts_tf.data.dataset import ImageDataset, Parts, Split, moments
 from darts_tf.data.folder import load_folder
 from darts_tf.data.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.imagenet import STD as IMAGENET_STD
@@ -44,6 +44,7 @@ def load(
     channels: int = 0,
     seed: int = 0,
     center_fraction: float = 1.0,
+    value_range: str = "auto",
 ) -> ImageDataset:
     """Loads an image data set.
 
@@ -61,6 +62,7 @@ def load(
         center_fraction: Side of the centre square that images are cropped to before they are resized, over their
             shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
             random windows of a stream are cut from the whole image.
+        value_range: Of npz: which values are black and white, see `arrays.load_npz`.
 
     Returns:
         The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
@@ -87,29 +89,36 @@ def load(
             f"Received: center_fraction={center_fraction}, image_size=0. Pass --image_size."
         )
     if dataset == "folder":
-        train, test, names = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+        parts = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
     elif dataset == "imagenet2012":
-        train, test, names = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
+        parts = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
     else:
         if dataset == "cifar10":
-            kept, test, names = _load_cifar10(data_dir, max_train_examples)
+            parts = _load_cifar10(data_dir, max_train_examples)
         elif dataset == "digits":
-            kept, test, names = _load_digits()
+            parts = _load_digits()
         else:
-            kept, test, names = load_npz(data_dir)
-        images, labels = (values[: max_train_examples or None] for values in kept)
-        fitted = fit_array(images, image_size, channels, center_fraction)
-        train = Split.from_arrays(fitted, labels, images)
-        test = test and Split.from_arrays(fit_array(test[0], image_size, channels, center_fraction), test[1], test[0])
+            parts = load_npz(data_dir, value_range)
+
+        def split(arrays):
+            fitted = fit_array(arrays[0], image_size, channels, center_fraction)
+            return Split.from_arrays(fitted, arrays[1], arrays[0])
+
+        kept = tuple(values[: max_train_examples or None] for values in parts.train)
+        parts = parts._replace(
+            train=split(kept), valid=parts.valid and split(parts.valid), test=parts.test and split(parts.test)
+        )
     with tf.device("CPU:0"):
-        shape = tuple(train.read(tf.constant([0])).shape[1:])
+        shape = tuple(parts.train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):
         mean, std = CIFAR10_MEAN, CIFAR10_STD
     elif dataset == "imagenet2012" and shape[-1] == 3:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
-        mean, std = moments(train, seed)
-    return ImageDataset(dataset, names, shape, mean, std, train, test)
+        mean, std = moments(parts.train, seed)
+    return ImageDataset(
+        dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, parts.notes
+    )
 
 
 def _load_digits():
@@ -121,7 +130,7 @@ def _load_digits():
     labels = digits.target.astype(np.int32)
     train = stratified(labels, DIGITS_TRAIN)
     test = np.setdiff1d(np.arange(len(labels)), train)
-    return (images[train], labels[train]), (images[test], labels[test]), tuple("0123456789")
+    return Parts((images[train], labels[train]), None, (images[test], labels[test]), tuple("0123456789"))
 
 
 def _load_cifar10(data_dir: str, max_train_examples: int):
@@ -153,7 +162,7 @@ def _load_cifar10(data_dir: str, max_train_examples: int):
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-    return train, test, names
+    return Parts(train, None, test, names)
 
 
 def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
