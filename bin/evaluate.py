@@ -14,6 +14,7 @@ FLAGS = {
     "model": "a .keras file, or the folder of a SavedModel that darts-export wrote",
     "dataset": "of images: cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
     "data_dir": "where the images or the text lie; that of the work directory if not given",
+    "value_range": "of npz: the values that are black and white, LOW,HIGH; those of the work directory if not given",
     "operations_file": "of images: a Python file that adds operations of your own; it is executed",
 }
 
@@ -27,8 +28,12 @@ def define_flags(to):
     flags.DEFINE_enum(
         "weights", None, ["best", "last"], "of a work directory; else what its run advises", flag_values=to
     )
-    flags.DEFINE_enum("split", "test", ["test", "valid", "train"], "which part of the data", flag_values=to)
-    flags.DEFINE_integer("max_examples", 0, "the first so many images or words; 0 = all", lower_bound=0, flag_values=to)
+    flags.DEFINE_enum(
+        "split", None, ["test", "valid", "train"], "which part of the data; test if there is one", flag_values=to
+    )
+    flags.DEFINE_integer(
+        "max_examples", 0, "at most so many images, or the first so many words; 0 = all", lower_bound=0, flag_values=to
+    )
     flags.DEFINE_integer(
         "batch_size", None, "images at a time (96), or rows of a text (those of the run)", lower_bound=1, flag_values=to
     )
@@ -60,13 +65,16 @@ def evaluate(flag_values):
     if is_language:
         if asked.pop("dataset"):
             raise UserError("--dataset is of images. A text is named by --data_dir, or is that of the run.")
+        if asked.pop("value_range"):
+            raise UserError("--value_range is of images. Leave it out.")
         if asked.pop("operations_file"):
             raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
+        asked["split"] = asked["split"] or "test"
         result = language_evaluation.evaluate(**asked, max_words=limit, with_bits=bits, say=_say)
     else:
         if bits:
             raise UserError("--bits_per_character is of a text, and this is a network on images. Leave it out.")
-        asked["batch_size"] = asked["batch_size"] or 96
+        asked |= {"batch_size": asked["batch_size"] or 96, "split": asked["split"] or ""}
         result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
     print(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
 

@@ -183,19 +183,18 @@ class ImageRun(Run):
     max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
     value_range: str = field(
         "auto",
-        "npz: the values that are black and white, as LOW,HIGH such as 0,1 or -1,1 or 0,65535; auto = where it is sure",
+        "npz: the values that are black and white, LOW,HIGH such as -1,1 or 0,65535; auto = 0,1 or 0,255 if certain",
         _value_range(),
     )
     validation: str = field(
         "auto",
-        "the images that validate, or train the alphas: auto = those that the data bring, else a part of the training "
-        "images, see train_portion; train = always such a part",
+        "what validates or trains the alphas: auto = the validation images of the data, else, as train, training ones",
         one_of("auto", "train"),
     )
     split: str = field(
         "auto",
-        "how the training examples are split: stratified = drawn within each class, index = the first against the "
-        "last; auto = index for cifar10, as the original, else stratified",
+        "stratified = drawn within each class; index = the first against the last; auto = index for cifar10, else "
+        "stratified",
         one_of("auto", "stratified", "index"),
     )
     valid_examples: int = field(0, "how many held-out examples are evaluated after each epoch; 0 = all", at_least(0))

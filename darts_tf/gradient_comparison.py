@@ -90,12 +90,12 @@ def _batches(config, dataset):
     if dataset == "random":
         image_shape = (config.image_size or 32, config.image_size or 32, 3)
         return random_batches(config, image_shape, 10), image_shape, 10
-    data = images.load(config.dataset, config.data_dir, config.image_size, config.max_train_examples, seed=config.seed)
-    halves = images.search_split(data.train.labels, config.train_portion, config.split, config.seed)
+    data = images.load_for(config)
+    found = images.divide(data, config, ("train the weights", "train the alphas"))
     batches = []
-    for number, half in enumerate(halves):
+    for number, (split, indices) in enumerate(((data.train, found.train), (found.split, found.held_out))):
         seed = config.seed + number
-        batch = images.stream(data.train, half, config.batch_size, seed, mean=data.mean, std=data.std)
+        batch = images.stream(split, indices, config.batch_size, seed, mean=data.mean, std=data.std)
         pixels, labels = next(iter(batch))
         batches.append((tf.cast(pixels, keras.config.floatx()), labels))
     return batches, data.image_shape, len(data.class_names)

@@ -50,6 +50,7 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         height if height == width else 0,
         channels=channels,
         center_fraction=config.get("eval_crop", 1.0),
+        value_range=config.get("value_range", "auto"),
     )
     if data.image_shape != tuple(trained.image_shape) or len(data.class_names) != len(trained.class_names):
         shapes = ["x".join(map(str, shape)) for shape in (trained.image_shape, data.image_shape)]
@@ -57,7 +58,7 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
             f"The data are not those that the network was trained on: expected {len(trained.class_names)} classes of "
             f"{shapes[0]} images. Received: {len(data.class_names)} classes of {shapes[1]}. Pass --data_dir."
         )
-    held_out = data.train if data.test is None else data.test
+    held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))
     pixels = _read(held_out, chosen)
     return Samples(

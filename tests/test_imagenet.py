@@ -70,9 +70,9 @@ def records(root, split):
 def test_images_and_labels_are_those_of_tfds(prepared, dataset):
     assert dataset.image_shape == (24, 24, 3) and len(dataset.class_names) == 1000
     assert dataset.mean == (0.485, 0.456, 0.406) and dataset.std == (0.229, 0.224, 0.225)
-    assert (len(dataset.train), len(dataset.test)) == (24, 6)
+    assert (len(dataset.train), len(dataset.valid), dataset.test) == (24, 6, None)
     expected = {"train": records(prepared, "train"), "validation": records(prepared, "validation")}
-    for split, name in ((dataset.train, "train"), (dataset.test, "validation")):
+    for split, name in ((dataset.train, "train"), (dataset.valid, "validation")):
         np.testing.assert_array_equal(split.labels, [record["label"] for record in expected[name]])
     assert {dataset.class_names[label] for label in dataset.train.labels} == set(WORDNET)
     numbers = [7, 0, 23, 7]

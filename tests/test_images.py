@@ -2,7 +2,6 @@
 
 import io
 import itertools
-import os
 import resource
 import struct
 import tarfile
@@ -85,7 +84,8 @@ def test_digits_are_all_there_once():
 
 
 def test_first_examples_size_and_channels():
-    full, data = images.load("digits"), images.load("digits", image_size=13, max_train_examples=20, channels=3)
+    asked = dict(image_size=13, max_train_examples=20, channels=3, split="index")
+    full, data = images.load("digits"), images.load("digits", **asked)
     assert data.image_shape == (13, 13, 3) and len(data.mean) == len(data.std) == 3
     np.testing.assert_array_equal(data.train.labels, full.train.labels[:20])
     pixels = data.train.read(tf.range(20)).numpy()
@@ -494,71 +494,6 @@ def test_cifar10_errors(tmp_path, monkeypatch):
 
 
 # --- the search split
-
-
-@pytest.mark.parametrize("portion", [0.5, 0.3, 0.29, 0.9])
-@pytest.mark.parametrize("method", ["index", "stratified"])
-def test_search_split(portion, method):
-    labels = np.repeat(np.arange(4), [10, 20, 30, 40])
-    train, valid = images.search_split(labels, portion, method, 5)
-    assert train.dtype == valid.dtype == np.int64
-    assert len(train) == int(np.floor(portion * 100))
-    assert sorted([*train, *valid]) == list(range(100))
-    if method == "index":
-        np.testing.assert_array_equal(train, np.arange(len(train)))
-    else:
-        counts = np.bincount(labels[train], minlength=4)
-        assert np.all(np.abs(counts - portion * np.array([10, 20, 30, 40])) < 1)
-        np.testing.assert_array_equal(train, images.search_split(labels, portion, method, 5)[0])
-        assert not np.array_equal(train, images.search_split(labels, portion, method, 6)[0])
-
-
-def test_search_split_errors():
-    labels = np.arange(10) % 2
-    with raises("expected one of index, stratified. Received: random"):
-        images.search_split(labels, 0.5, "random", 0)
-    for portion in (0, 1, -0.5, float("nan")):
-        with raises(f"train_portion must lie between 0 and 1.*Received: {portion}"):
-            images.search_split(labels, portion, "index", 0)
-    with raises("half empty.*Received: 10 examples and train_portion=0.05"):
-        images.search_split(labels, 0.05, "stratified", 0)
-    with raises("half empty"):
-        images.search_split(labels[:1], 0.5, "index", 0)
-    with raises("seed of the split must be >= 0. Received: -1"):
-        images.search_split(labels, 0.5, "stratified", -1)
-
-
-def test_saved_split(tmp_path):
-    path = tmp_path / "split.json"
-    halves = images.search_split(np.arange(20) % 4, 0.4, "stratified", 0)
-    images.save_split(path, *halves[::-1])
-    images.save_split(path, *halves)
-    for saved, half in zip(images.load_split(path), halves, strict=True):
-        assert saved.dtype == np.int64
-        np.testing.assert_array_equal(saved, half)
-    assert os.listdir(tmp_path) == ["split.json"]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        "{}",
-        '{"train_indices": [1], "valid_indices": []}',
-        '{"train_indices": [1, 2], "valid_indices": [2]}',
-        '{"train_indices": [1.5], "valid_indices": [2]}',
-        '{"train_indices": [-1], "valid_indices": [2]}',
-        '{"train_indices": [[1], [1, 2]], "valid_indices": [2]}',
-    ],
-)
-def test_damaged_split(tmp_path, content):
-    path = tmp_path / "split.json"
-    with raises("cannot be read: .*split.json"):
-        images.load_split(path)
-    path.write_text(content)
-    with raises("split.json is not a search split"):
-        images.load_split(path)
 
 
 # --- streams

@@ -17,7 +17,6 @@ from darts_tf.errors import UserError, one_line
 from darts_tf.graph import unconverted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-HELD_OUT = ("val", "valid", "test")
 _WHERE = re.compile(r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: ")
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
 
@@ -67,19 +66,22 @@ def load_folder(
         paths, labels = [paths[i] for i in kept], labels[kept]
     channels = channels or 3
     train, shape = _split(paths, labels, image_size, channels, center_fraction, None)
-    test_root = next((root / name for name in HELD_OUT if any(_subfolders(root / name))), None)
-    if train_root == root or test_root is None:
-        return Parts(train, None, None, classes)
-    test_classes, paths, labels = _list(test_root)
-    unknown = sorted(set(test_classes) - set(classes))
-    if unknown:
-        raise UserError(
-            f"{test_root} holds a class that {train_root} does not: expected the same class folders in both. "
-            f"Received: {unknown[0]}."
-        )
-    labels = np.asarray([classes.index(name) for name in test_classes], np.int32)[labels]
-    test, _ = _split(paths, labels, image_size, channels, center_fraction, shape)
-    return Parts(train, None, test, classes)
+
+    def held_out(*names):
+        found = next((root / name for name in names if any(_subfolders(root / name))), None)
+        if train_root == root or found is None:
+            return None
+        own_classes, paths, labels = _list(found)
+        unknown = sorted(set(own_classes) - set(classes))
+        if unknown:
+            raise UserError(
+                f"{found} holds a class that {train_root} does not: expected the same class folders in both. "
+                f"Received: {unknown[0]}."
+            )
+        labels = np.asarray([classes.index(name) for name in own_classes], np.int32)[labels]
+        return _split(paths, labels, image_size, channels, center_fraction, shape)[0]
+
+    return Parts(train, held_out("val", "valid", "validation"), held_out("test"), classes)
 
 
 def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:

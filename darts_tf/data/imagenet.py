@@ -59,13 +59,13 @@ def load_imagenet(
 
     try:
         train = split("train", max_train_examples)
-        test = split("validation", 0) if "validation" in builder.info.splits else None
+        valid = split("validation", 0) if "validation" in builder.info.splits else None
     except Exception as error:  # TFDS lets through whatever the disk or the records raise
         raise UserError(
             f"ImageNet cannot be read: expected records with a split train in {builder.data_dir}. "
             f"Received: {one_line(error)}. Delete that folder to have it prepared again."
         ) from error
-    return Parts(train, None, test, tuple(builder.info.features["label"].names))
+    return Parts(train, valid, None, tuple(builder.info.features["label"].names))
 
 
 def _prepared(data_dir: str):

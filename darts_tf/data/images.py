@@ -13,20 +13,38 @@ from darts_tf.data.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.imagenet import STD as IMAGENET_STD
 from darts_tf.data.imagenet import load_imagenet
 from darts_tf.data.resize import fit_array
-from darts_tf.data.split import load_split, save_split, search_split, stratified
+from darts_tf.data.split import (
+    Division,
+    SavedSplit,
+    chosen_method,
+    divide,
+    load_split,
+    named,
+    sample,
+    save_split,
+    search_split,
+    stratified,
+)
 from darts_tf.data.stream import evaluation_batches, stream
 from darts_tf.errors import UserError, one_line
 from darts_tf.graph import unconverted
 
 __all__ = [
     "DATASETS",
+    "Division",
     "ImageDataset",
+    "SavedSplit",
     "Split",
+    "divide",
     "evaluation_batches",
     "load",
+    "load_for",
     "load_split",
+    "sample",
     "save_split",
+    "chosen_method",
     "search_split",
+    "stratified",
     "stream",
 ]
 
@@ -45,6 +63,7 @@ def load(
     seed: int = 0,
     center_fraction: float = 1.0,
     value_range: str = "auto",
+    split: str = "auto",
 ) -> ImageDataset:
     """Loads an image data set.
 
@@ -55,14 +74,15 @@ def load(
         data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its usual place), used without
             the network where it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
-        max_train_examples: Keeps only the first training examples, or of a folder a sample with the classes in
-            proportion; 0 keeps all.
+        max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
+            proportion, except where the order is known to be random: the first ones of cifar10 and imagenet2012.
         channels: 1 or 3; 0 keeps the channels, and means 3 for a folder.
         seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
         center_fraction: Side of the centre square that images are cropped to before they are resized, over their
             shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
             random windows of a stream are cut from the whole image.
         value_range: Of npz: which values are black and white, see `arrays.load_npz`.
+        split: "index" keeps the first of npz, digits and cifar10, "stratified" a sample; see `split.chosen_method`.
 
     Returns:
         The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
@@ -94,20 +114,24 @@ def load(
         parts = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
     else:
         if dataset == "cifar10":
-            parts = _load_cifar10(data_dir, max_train_examples)
+            first = max_train_examples if chosen_method(split, dataset) == "index" else 0  # no others are decoded
+            parts = _load_cifar10(data_dir, first)
         elif dataset == "digits":
             parts = _load_digits()
         else:
             parts = load_npz(data_dir, value_range)
 
-        def split(arrays):
-            fitted = fit_array(arrays[0], image_size, channels, center_fraction)
-            return Split.from_arrays(fitted, arrays[1], arrays[0])
+        pixels, labels = parts.train
+        if 0 < max_train_examples < len(labels):
+            kept = np.arange(max_train_examples)
+            if chosen_method(split, dataset) == "stratified":
+                kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
+            parts = parts._replace(train=(pixels[kept], labels[kept]))
 
-        kept = tuple(values[: max_train_examples or None] for values in parts.train)
-        parts = parts._replace(
-            train=split(kept), valid=parts.valid and split(parts.valid), test=parts.test and split(parts.test)
-        )
+        def fitted(arrays):
+            return Split.from_arrays(fit_array(arrays[0], image_size, channels, center_fraction), arrays[1], arrays[0])
+
+        parts = Parts(*[part and fitted(part) for part in parts[:3]], *parts[3:])
     with tf.device("CPU:0"):
         shape = tuple(parts.train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):
@@ -116,7 +140,33 @@ def load(
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = moments(parts.train, seed)
-    return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, parts.notes)
+    notes = parts.notes + _absent(parts)
+    return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
+
+
+def load_for(config) -> ImageDataset:
+    """Loads the images of a `config.ImageRun`; errors as `load`."""
+    return load(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.max_train_examples,
+        seed=config.seed,
+        center_fraction=getattr(config, "eval_crop", 1.0),  # a search has none
+        value_range=config.value_range,
+        split=config.split,
+    )
+
+
+def _absent(parts: Parts) -> tuple[str, ...]:
+    """Returns a warning for each part that has no example of some classes."""
+    notes = []
+    for name, part in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
+        if part is not None:
+            absent = np.flatnonzero(np.bincount(part.labels, minlength=len(parts.class_names)) == 0)
+            if absent.size:
+                notes.append(f"warning: none of the {name} images is of {named(absent, parts.class_names)}")
+    return tuple(notes)
 
 
 def _load_digits():
@@ -131,7 +181,7 @@ def _load_digits():
     return Parts((images[train], labels[train]), None, (images[test], labels[test]), tuple("0123456789"))
 
 
-def _load_cifar10(data_dir: str, max_train_examples: int):
+def _load_cifar10(data_dir: str, count: int):
     """Returns CIFAR-10 in the order of the original files."""
     if data_dir and not os.path.isdir(data_dir):
         raise UserError(
@@ -148,7 +198,7 @@ def _load_cifar10(data_dir: str, max_train_examples: int):
     try:
         builder = tfds.builder("cifar10", data_dir=data_dir or None, try_gcs=False)
         builder.download_and_prepare()  # returns at once where the data are prepared
-        train = _read_cifar10(builder, "train", max_train_examples)
+        train = _read_cifar10(builder, "train", count)
         test = _read_cifar10(builder, "test", 0)
         names = tuple(builder.info.features["label"].names)
     except Exception as error:  # TFDS lets through whatever the network, the disk or the records raise

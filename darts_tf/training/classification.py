@@ -22,7 +22,7 @@ from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.session import run, session
 from darts_tf.training.step import TrainStep
-from darts_tf.training.trained import load_network, save_data_facts, save_network
+from darts_tf.training.trained import check_data_facts, load_network, save_data_facts, save_network
 from darts_tf.workdir import write_json
 
 NETWORKS = {"cifar": CifarNetwork, "imagenet": ImageNetNetwork}
@@ -44,37 +44,40 @@ class Data:
         config: A `TrainConfig`.
 
     Attributes:
+        dataset: An `ImageDataset`.
         train_indices: Into `dataset.train`.
-        watched: `(name, split, indices)`: "validation" images, kept apart from the training images; or the "test"
-            images where none are kept apart, as in the original.
+        division: A `split.Division`, or None where no images validate.
+        watched: `(name, split, indices)`: "validation" images, which the data bring or which are kept apart from the
+            training images; or the "test" images where there are none, as in the original.
+        notes: Lines for the user.
 
     Raises:
         UserError: The data are missing or bad, or there is nothing to watch.
     """
 
     def __init__(self, config):
-        self.dataset = d = images.load(
-            config.dataset,
-            config.data_dir,
-            config.image_size,
-            config.max_train_examples,
-            seed=config.seed,
-            center_fraction=config.eval_crop,
-        )
-        self.valid_indices = None
-        if config.train_portion < 1:
-            self.train_indices, self.valid_indices = images.search_split(
-                d.train.labels, config.train_portion, config.split, config.seed
-            )
-            self.watched = "validation", d.train, self.valid_indices[: config.valid_examples or None]
+        self.dataset = d = images.load_for(config)
+        self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
+        if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
+            self.division = found = images.divide(d, config, ("train", "validate"))
+            self.train_indices = found.train
+            self.watched = "validation", found.split, found.held_out
+            self.notes += found.warnings
+            if found.of == "valid" and config.train_portion < 1:
+                self.notes.append(
+                    f"train_portion={config.train_portion:g} has no effect, since the data bring validation images; "
+                    "--validation=train takes a part of the training images instead"
+                )
         elif d.test is None:
             raise UserError(
-                f"{d.name} has no test images, so that nothing would tell how good the network is. Expected "
-                "--train_portion below 1, which keeps some training images apart. Received: train_portion=1.0."
+                f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so that nothing would tell "
+                "how good the network is. Expected --train_portion below 1, which keeps some training images apart"
+                f"{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
             )
         else:
-            self.train_indices = np.arange(len(d.train))
-            self.watched = "test", d.test, np.arange(len(d.test))[: config.valid_examples or None]
+            self.watched = "test", d.test, np.arange(len(d.test))
+        name, split, indices = self.watched
+        self.watched = name, split, images.sample(split.labels, indices, config.valid_examples, config.seed)
         if len(self.train_indices) < config.batch_size:
             raise UserError(
                 f"The batch is larger than the training part of the data, {len(self.train_indices)} examples. "
@@ -229,13 +232,16 @@ def train(config, workdir, out=None, tensorboard=None):
     def build(directory, reporter):
         return TrainTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "network", build, watched, out, tensorboard, shared)
+    def check(directory):
+        check_data_facts(directory.path, data.dataset, data.division)
+
+    opened = session(config, workdir, total, "network", build, watched, out, tensorboard, shared, check)
     with opened as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
-        save_data_facts(directory.path, data.dataset)
-        if data.valid_indices is not None:
-            images.save_split(directory.path / "split.json", data.train_indices, data.valid_indices)
+        save_data_facts(directory.path, data.dataset, data.division)
+        for line in data.notes:
+            reporter.message(line)
         reporter.message(_introduction(task, data, total))
         if watched == "test":
             reporter.message("the test images are watched, as in the original; --train_portion=0.9 keeps some apart")
@@ -243,11 +249,16 @@ def train(config, workdir, out=None, tensorboard=None):
         if loop is None:
             return None
         save_network(task.network, directory.path / "last.keras")
-        tests = watched == "validation" and data.dataset.test is not None
-        with reporter.working("testing", "tested") if tests else contextlib.nullcontext():
+        with reporter.working("testing", "tested") if _tests_at_the_end(data) else contextlib.nullcontext():
             summary = summary_of(task, loop.history)
         write_json(directory.path / "summary.json", summary)
     return summary
+
+
+def _tests_at_the_end(data) -> bool:
+    """Whether there are test images that were not all watched."""
+    watched, _, indices = data.watched
+    return data.dataset.test is not None and (watched == "validation" or len(indices) < len(data.dataset.test))
 
 
 def _introduction(task, data, total):
@@ -268,8 +279,8 @@ def summary_of(task, history) -> dict:
         `metric` and `better`: which way it is compared; `parameters` and `macs` (without the auxiliary head; at
         `image_shape`), `seconds` of all epochs, `genotype`, `selected_on` and `recommended_weights`: the best epoch
         where validation images told which it is, else the last, because the best one on test images is chosen too
-        well. `best` and `last` hold `epoch`, `accuracy` (of the watched images) and, where a validation part was
-        watched and there are test images, `test_accuracy`;
+        well. `best` and `last` hold `epoch`, `accuracy` (of the watched images) and, where there are test images that
+        were not all watched, `test_accuracy`;
         `valid_accuracy` and `test_accuracy` are those of the recommended weights, None where nothing measured them.
     """
     data, dataset = task.data, task.data.dataset
@@ -281,7 +292,7 @@ def summary_of(task, history) -> dict:
         for which, record in found.items()
     }
     recommended = "best" if watched == "validation" else "last"
-    if watched == "validation" and dataset.test is not None:
+    if _tests_at_the_end(data):
         everything = np.arange(len(dataset.test))
         last = best = task.evaluate(dataset.test, everything)
         if found["best"]["epoch"] != found["last"]["epoch"]:
@@ -290,7 +301,7 @@ def summary_of(task, history) -> dict:
         for which, tested in (("best", best), ("last", last)):
             found[which] |= {f"test_{name}": value for name, value in tested.items()}
     chosen = found[recommended]
-    test = chosen.get("test_accuracy") if watched == "validation" else chosen["accuracy"]
+    test = chosen.get("test_accuracy", chosen["accuracy"] if watched == "test" else None)
     return {
         "metric": task.config.metric,
         "better": task.config.better,

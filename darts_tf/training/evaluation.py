@@ -4,6 +4,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from darts_tf.architect import cross_entropy
@@ -11,7 +12,7 @@ from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.step import count_correct
-from darts_tf.training.trained import load_data_facts, load_network, load_trained
+from darts_tf.training.trained import PARTS, check_same_part, load_data_facts, load_network, load_trained
 
 TOP = 5
 
@@ -63,10 +64,11 @@ def evaluate(
     weights: str = "",
     dataset: str = "",
     data_dir: str = "",
-    split: str = "test",
+    split: str = "",
     max_examples: int = 0,
     batch_size: int = 96,
     operations_file: str = "",
+    value_range: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> dict:
     """Evaluates a trained network on labelled images.
@@ -77,10 +79,13 @@ def evaluate(
         weights: Of a work directory: `best` or `last`; empty for those that its summary recommends.
         dataset: See `images.load`; empty for that of the work directory.
         data_dir: See `images.load`; empty for that of the work directory.
-        split: `test`; `train`; or `valid`, the part of the training images that a run held out.
-        max_examples: The first so many; 0 for all.
+        split: `test`; `valid`, the validation images that the data bring or that the run of a work directory held out;
+            `train`, those that the run trained on, or all training images of other data; empty for the test images,
+            or where there are none the validation images that the data bring.
+        max_examples: At most so many, with the classes in proportion; 0 for all.
         batch_size: Images at a time.
         operations_file: A Python file with operations of the user's own, see `load_trained`.
+        value_range: See `images.load`; empty for that of the work directory.
         say: Is told what is going on.
 
     Returns:
@@ -92,45 +97,50 @@ def evaluate(
     if bool(workdir) == bool(model):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
     say(f"loading {workdir or model} ...")
-    config, indices = {}, None
+    config, facts, names = {}, {}, None
     if workdir:
         trained = load_trained(workdir, weights or None, operations_file)
         config, shape = trained.config, trained.image_shape
-        forward, classes = _inference(trained.network), len(trained.class_names)
-        mean, std = trained.mean, trained.std
-        same = not dataset or dataset == config["dataset"]
-        dataset, data_dir = dataset or config["dataset"], data_dir or (config["data_dir"] if same else "")
+        forward, names = _inference(trained.network), trained.class_names
+        classes, mean, std = len(names), trained.mean, trained.std
+        if not dataset or dataset == config["dataset"]:
+            # What the run's split.json counts: the images as the run had them.
+            facts = load_data_facts(trained.path) if not data_dir or split == "valid" else {}
+            dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
     elif pathlib.Path(model).is_dir():
-        forward, shape, classes = _saved_model(model)
+        forward, shape, classes, names = _saved_model(model)
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it normalises by itself
     else:
         add_operations(operations_file)
         network = load_network(model)
         forward, shape, classes = _inference(network), network.image_shape, network.num_classes
-        facts = load_data_facts(pathlib.Path(model).parent, missing_ok=True)
-        mean, std = (facts["mean"], facts["std"]) if facts else (None, None)
+        beside = load_data_facts(pathlib.Path(model).parent, missing_ok=True)
+        mean, std, names = (beside["mean"], beside["std"], beside["class_names"]) if beside else (None, None, None)
     if not dataset:
         raise UserError("Say on which images: expected --dataset beside --model. Received: none.")
     say(f"reading {dataset} ...")
-    size = shape[0] if shape[0] == shape[1] else 0
-    fraction = config.get("eval_crop", 1.0)
-    # The indices of a validation part count what the run had kept of the training images.
-    limit = config.get("max_train_examples", 0) if split == "valid" else 0
-    data = images.load(dataset, data_dir, size, limit, shape[-1], config.get("seed", 0), center_fraction=fraction)
+    saved = pathlib.Path(workdir) / "split.json" if facts and split in ("train", "valid") else None
+    data = images.load(
+        dataset,
+        data_dir,
+        shape[0] if shape[0] == shape[1] else 0,
+        config.get("max_train_examples", 0) if saved else 0,
+        shape[-1],
+        config.get("seed", 0),
+        config.get("eval_crop", 1.0),
+        value_range or config.get("value_range", "auto"),
+        config.get("split", "auto"),
+    )
     if data.image_shape != tuple(shape) or len(data.class_names) != classes:
         raise UserError(
             f"The data do not fit the network: expected {classes} classes of {'x'.join(map(str, shape))} images. "
             f"Received: {len(data.class_names)} classes of {'x'.join(map(str, data.image_shape))} in {dataset}."
         )
-    if split == "valid":
-        if not workdir or not (pathlib.Path(workdir) / "split.json").exists() or dataset != config["dataset"]:
-            raise UserError("Only a work directory whose run held images out has a validation split. Use --split=test.")
-        indices = images.load_split(pathlib.Path(workdir) / "split.json")[1]
-    part = data.test if split == "test" else data.train
-    if part is None:
-        raise UserError(f"{dataset} has no test images. Use --split=train, or add a folder test/ or x_test, y_test.")
-    indices = range(len(part)) if indices is None else indices
-    indices = tf.constant(list(indices)[: max_examples or None]).numpy()
+    _check_classes(names, data.class_names, dataset, say)
+    for line in data.notes:
+        say(line)
+    split, part, indices = _part(data, split, saved, workdir, facts, config.get("max_train_examples", 0))
+    indices = images.sample(part.labels, indices, max_examples, config.get("seed", 0))
     if mean is None:
         say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
@@ -139,6 +149,46 @@ def evaluate(
     if classes <= TOP:
         del result["top5_accuracy"]
     return {"dataset": dataset, "split": split, "source": workdir or model} | result
+
+
+def _part(data, split, saved, workdir, facts, limited):
+    """Returns `(name, Split, indices)` of the images that are asked for; `saved` is where a run's `split.json` is."""
+    if not split:
+        split = "test" if data.test is not None or data.valid is None else "valid"
+    if saved is not None and saved.exists():
+        if "parts" not in facts and limited:
+            raise UserError(
+                f"{workdir} was made by version 0.1, which kept other images for its max_train_examples: expected a "
+                f"run of this version for --split={split}. Train again, or use --split=test."
+            )
+        found = images.load_split(saved)
+        check_same_part(workdir, facts, data, "train", "valid")
+        of, indices = ("train", found.train_indices) if split == "train" else (found.valid_of, found.valid_indices)
+        return split, getattr(data, of), indices
+    part = getattr(data, split)
+    if part is None:
+        raise UserError(
+            f"{data.name} has no {PARTS[split]} images. Expected another --split, or data with a folder {split}/, or "
+            f"with arrays x_{split} and y_{split}."
+        )
+    return split, part, np.arange(len(part))
+
+
+def _check_classes(names, found, dataset, say) -> None:
+    """Refuses data whose classes have other names than the network's; numbers may stand for names."""
+    if names is None or list(names) == list(found):
+        return
+    numbers = [str(label) for label in range(len(found))]
+    if numbers in (list(names), list(found)):
+        say(
+            f"the classes are matched by their numbers, since one side has no names: 0 is {names[0]!r} and {found[0]!r}"
+        )
+        return
+    place = next(i for i, (a, b) in enumerate(zip(names, found, strict=True)) if a != b)
+    raise UserError(
+        f"The classes of {dataset} are not those of the network: expected {names[place]!r} as class {place}. "
+        f"Received: {found[place]!r}. Name the class folders as in the training data."
+    )
 
 
 def _inference(network):
@@ -155,19 +205,22 @@ def newest_version(folder: str) -> pathlib.Path:
 
 
 def _saved_model(folder):
-    """Returns `(forward, image shape, number of classes)` of an exported model; of several versions the newest."""
+    """Returns `(forward, image shape, classes, their names or None)` of an exported model; of several the newest."""
     path = newest_version(folder)
     try:
         loaded = tf.saved_model.load(str(path))
         signature = loaded.signatures["serving_default"]
         shape = tuple(signature.structured_input_signature[1]["image"].shape[1:])
         classes = signature.structured_outputs["logits"].shape[-1]
+        labels = path / "assets" / "labels.txt"
+        names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
     except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
         raise UserError(
             f"{folder} is no exported model: expected a folder that darts-export wrote, with saved_model.pb. "
             f"Received: {type(error).__name__}."
         ) from error
-    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes
+    names = names if names and len(names) == classes else None
+    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes, names
 
 
 def text(result: dict) -> str:

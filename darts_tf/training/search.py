@@ -18,6 +18,7 @@ from darts_tf.training.own_operations import add_operations
 from darts_tf.training.searching import Searching, order_of
 from darts_tf.training.session import run, session
 from darts_tf.training.step import SearchStep
+from darts_tf.training.trained import check_data_facts, save_data_facts
 
 TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
 
@@ -41,22 +42,22 @@ def build_supernet(config, image_shape, num_classes: int) -> ConvSupernet:
 
 
 def load_data(config):
-    """Loads a config's images; returns `(dataset, train_indices, valid_indices)`, the two disjoint.
+    """Loads a config's images; returns `(dataset, division)`, an `ImageDataset` and a `split.Division`.
 
     Raises:
-        UserError: The data are missing or bad, or a half has fewer examples than a batch.
+        UserError: The data are missing or bad, or a part has fewer examples than a batch.
     """
-    dataset = images.load(
-        config.dataset, config.data_dir, config.image_size, config.max_train_examples, seed=config.seed
-    )
-    halves = images.search_split(dataset.train.labels, config.train_portion, config.split, config.seed)
-    for half, name in zip(halves, ("weights", "alphas"), strict=True):
-        if len(half) < config.batch_size:
+    dataset = images.load_for(config)
+    division = images.divide(dataset, config, ("train the weights", "train the alphas"))
+    for part, name in ((division.train, "weights"), (division.held_out, "alphas")):
+        if len(part) < config.batch_size:
+            own = name == "alphas" and division.of == "valid"
             raise UserError(
-                f"The batch is larger than the part of the data that trains the {name}, {len(half)} examples. "
-                f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples."
+                f"The batch is larger than the part of the data that trains the {name}, {len(part)} examples. "
+                f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples"
+                + (", or --validation=train, which takes a part of the training images instead." if own else ".")
             )
-    return dataset, *halves
+    return dataset, division
 
 
 class SearchTask(Searching):
@@ -74,8 +75,11 @@ class SearchTask(Searching):
 
     def __init__(self, config, data, workdir, reporter, distribution=None):
         super().__init__(config, workdir, reporter, distribution)
-        self.dataset, self.train_indices, self.valid_indices = data
-        self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
+        self.dataset, self.division = data
+        self.epoch_steps = [len(self.division.train) // config.batch_size] * config.epochs
+        # In random order: batch norm may take the statistics of the batches, which must not be those of single classes.
+        held_out = np.random.default_rng(config.seed).permutation(self.division.held_out)
+        self._watched = images.sample(self.division.split.labels, held_out, config.valid_examples, config.seed)
         self.supernet = build_supernet(config, self.dataset.image_shape, len(self.dataset.class_names))
         self.step = SearchStep(self.supernet, config, distribution=distribution)
         self.variables = self.step.variables
@@ -88,7 +92,7 @@ class SearchTask(Searching):
 
     def describe_data(self) -> dict:
         """See `agreement.of_images`."""
-        return agreement.of_images(self.dataset, self.train_indices, self.dataset.train, self.valid_indices)
+        return agreement.of_images(self.dataset, self.division.train, self.division.split, self.division.held_out)
 
     def start(self, step: int) -> None:
         """Opens the two streams, each a pure function of (seed, step)."""
@@ -96,7 +100,7 @@ class SearchTask(Searching):
         self.iterators = [
             iter(
                 images.stream(
-                    d.train,
+                    split,
                     indices,
                     c.batch_size,
                     2 * c.seed + stream,
@@ -108,7 +112,10 @@ class SearchTask(Searching):
                     cutout=c.cutout,
                 )
             )
-            for indices, stream in ((self.train_indices, TRAIN_SEED), (self.valid_indices, VALID_SEED))
+            for split, indices, stream in (
+                (d.train, self.division.train, TRAIN_SEED),
+                (self.division.split, self.division.held_out, VALID_SEED),
+            )
         ]
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
@@ -151,20 +158,20 @@ class SearchTask(Searching):
         return net(batch, training=False)
 
     def evaluate(self) -> dict[str, float]:
-        """Returns loss and accuracy of the supernet on the half that trains the alphas, without augmentation.
+        """Returns loss and accuracy of the supernet on the part that trains the alphas, without augmentation.
 
         Deviation: the original augments here too. It is no estimate of what a derived network reaches.
         """
         c, d = self.config, self.dataset
-        indices = self.valid_indices[: c.valid_examples or None]
-        found = self._evaluator(images.evaluation_batches(d.train, indices, c.batch_size, mean=d.mean, std=d.std))
+        batches = images.evaluation_batches(self.division.split, self._watched, c.batch_size, mean=d.mean, std=d.std)
+        found = self._evaluator(batches)
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
     def curvature_batch(self):
-        """Returns a batch from all over the half, whose order may be that of the classes."""
-        c, d = self.config, self.dataset
-        chosen = self.valid_indices[np.arange(c.batch_size) * len(self.valid_indices) // c.batch_size]
-        (batch,) = images.evaluation_batches(d.train, chosen, c.batch_size, mean=d.mean, std=d.std)
+        """Returns a batch from all over the part, whose order may be that of the classes."""
+        c, d, indices = self.config, self.dataset, self.division.held_out
+        chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
+        (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
         return batch
 
     def derive(self):
@@ -193,18 +200,23 @@ def search(config, workdir, out=None, tensorboard=None):
         if name not in OPERATIONS:
             raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
     data = load_data(config)
-    dataset, train_indices, valid_indices = data
-    total = config.epochs * (len(train_indices) // config.batch_size)
+    dataset, division = data
+    total = config.epochs * (len(division.train) // config.batch_size)
 
     def build(directory, reporter):
         return SearchTask(config, data, directory, reporter, shared)
 
-    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard, shared)
+    def check(directory):
+        check_data_facts(directory.path, dataset, division)
+
+    opened = session(config, workdir, total, "supernet", build, "supernet validation", out, tensorboard, shared, check)
     with opened as (task, directory, reporter):
-        images.save_split(directory.path / "split.json", train_indices, valid_indices)
+        save_data_facts(directory.path, dataset, division)
+        for line in dataset.notes + division.warnings:
+            reporter.message(line)
         size = sum(int(np.prod(v.shape)) for v in task.supernet.weight_variables)
         reporter.message(
-            f"{dataset.name}: {len(train_indices)} examples train the weights, {len(valid_indices)} the alphas; "
+            f"{dataset.name}: {len(division.train)} examples train the weights, {len(division.held_out)} the alphas; "
             f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
             f"{size:,} weights; {total} steps, {order_of(config)}"
         )

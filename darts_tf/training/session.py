@@ -23,6 +23,7 @@ def session(
     out=None,
     tensorboard: bool | None = None,
     distribution=None,
+    check: Callable = lambda directory: None,
 ) -> Iterator[tuple]:
     """Opens a run's work directory for as long as the run lasts.
 
@@ -37,6 +38,7 @@ def session(
         tensorboard: Overrides `config.tensorboard`.
         distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others have one
             of their own, for as long as they run, and report to nobody.
+        check: `(directory) -> None`, called before anything is written there: refuses what the run in it does not fit.
 
     Yields:
         `(task, directory, reporter)`.
@@ -58,7 +60,7 @@ def session(
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
         # Only now that the settings are known to make a network: a directory keeps those it was made with.
-        for change in directory.open_for(config):
+        for change in directory.open_for(config, check=lambda: check(directory)):
             reporter.message(f"changed since the last start: {change}")
         yield task, directory, reporter
 

@@ -6,16 +6,20 @@ import shutil
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.config import Config, TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
+from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json, temporaries_in
+from darts_tf.training.agreement import checksum
 from darts_tf.training.own_operations import add_operations_of
 from darts_tf.workdir import WorkDir, sync_directory, write_json
 
 WEIGHTS = ("best", "last")
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 class Trained(NamedTuple):
@@ -96,11 +100,77 @@ def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
     return network
 
 
-def save_data_facts(directory, dataset) -> None:
-    """Writes `data.json`: what inference has to know of an `ImageDataset`."""
+def save_data_facts(directory, dataset, division=None) -> None:
+    """Writes `data.json`, what inference and a resumed run have to know of an `ImageDataset`, and `split.json`.
+
+    Args:
+        directory: Of the run.
+        dataset: The images.
+        division: A `split.Division`, or None where nothing is held out.
+    """
     facts = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
-    write_json(pathlib.Path(directory) / "data.json", facts)
+    write_json(
+        pathlib.Path(directory) / "data.json",
+        facts | {"parts": {part: _described(getattr(dataset, part)) for part in PARTS}},
+    )
+    if division is not None:
+        path = pathlib.Path(directory) / "split.json"
+        images.save_split(path, division.train, division.held_out, division.of)
+
+
+def check_data_facts(directory, dataset, division=None) -> None:
+    """Checks that images, and their division, are those of the run in a directory, if there is one.
+
+    Raises:
+        UserError: Others would take their place in the middle of a run; says in what they differ.
+    """
+    directory = pathlib.Path(directory)
+    known = load_data_facts(directory, missing_ok=True)
+    if known:
+        check_same_part(directory, known, dataset, *PARTS)
+    if division is not None and (directory / "split.json").exists():
+        saved = images.load_split(directory / "split.json")
+        now = images.SavedSplit(division.train, division.held_out, division.of)
+        if not all(np.array_equal(a, b) for a, b in zip(saved, now, strict=True)):
+            raise UserError(
+                f"The images are not divided as in the run in {directory}: expected {len(saved.train_indices)} and "
+                f"{len(saved.valid_indices)}, as its split.json has them. Received: {len(now.train_indices)} and "
+                f"{len(now.valid_indices)}, or others. Restore the images, or choose another --workdir."
+            )
+
+
+def check_same_part(directory, known: dict, dataset, *parts: str) -> None:
+    """Checks that parts of a data set are those that a run's `data.json` describes; errors as `check_data_facts`.
+
+    Args:
+        directory: Of the run.
+        known: What `load_data_facts` returns. A file of version 0.1 does not describe the images themselves.
+        dataset: An `ImageDataset`.
+        *parts: Some of `PARTS`.
+    """
+    was, now = known["class_names"], list(dataset.class_names)
+    if was != now:
+        lost, new = ([name for name in some if name not in others] for some, others in ((was, now), (now, was)))
+        other = ", ".join([f"no {name!r}" for name in lost[:3]] + [f"also {name!r}" for name in new[:3]])
+        raise UserError(
+            f"The classes are not those of the run in {directory}: expected {len(was)}. Received: {len(now)}, "
+            f"{other or 'in another order'}. Restore the images, or choose another --workdir."
+        )
+    for part in parts:
+        was, now = known.get("parts", {}).get(part, missing := object()), _described(getattr(dataset, part))
+        if was is not missing and was != now:
+            raise UserError(
+                f"The {PARTS[part]} images are not those of the run in {directory}: expected {was or 'none'}. "
+                f"Received: {now or 'none'}. Restore the images, or choose another --workdir."
+            )
+
+
+def _described(split) -> str | None:
+    """Returns what tells a part from others: its number of images, their labels in order, what they show."""
+    if split is None:
+        return None
+    return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"
 
 
 def load_data_facts(directory, missing_ok: bool = False) -> dict:
@@ -116,6 +186,7 @@ def load_data_facts(directory, missing_ok: bool = False) -> dict:
         "image_shape": channels > 0 and min(facts["image_shape"]) > 0,
         "mean": _is_list(facts.get("mean"), int | float, channels),
         "std": _is_list(facts.get("std"), int | float, channels),
+        "parts": isinstance(facts.get("parts", {}), dict),
     }
     if wrong := [name for name, is_sound in sound.items() if not is_sound]:
         raise UserError(
