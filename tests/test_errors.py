@@ -69,7 +69,7 @@ def smoke(tmp_path, *flags):
         (["--threads=10000000000"], 2, ["threads", "at most 4096"]),
         (["--concat=5"], 2, ["concat", "num_nodes", "5"]),
         (["--batch_size=64"], 1, ["batch", "32 examples", "64"]),
-        (["--max_train_examples=1"], 1, ["half", "1 examples"]),
+        (["--max_train_examples=1"], 1, ["part empty", "1 examples"]),
         (["--operations_file=none.py"], 1, ["none.py"]),
         (["--dataset=npz"], 2, ["data_dir"]),
         (["--dataset=npz", "--data_dir=none.npz"], 1, ["none.npz"]),
