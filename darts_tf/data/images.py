@@ -116,9 +116,7 @@ def load(
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = moments(parts.train, seed)
-    return ImageDataset(
-        dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, parts.notes
-    )
+    return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, parts.notes)
 
 
 def _load_digits():
