@@ -31,7 +31,8 @@ setup(
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
     install_requires=[
         "absl-py>=2.1,<3",
-        "graphviz>=0.20,<1",
+        "graphviz>=0.20,<1",  # writes the language of Graphviz; it brings no program that draws
+        "graphviz-pure>=0.2.1,<1",  # draws where there is no `dot`; a wheel with a port of Graphviz and its fonts
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
         "keras>=3.15,<3.16",
         "keras-tuner>=1.4.7,<2",
@@ -45,7 +46,7 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("build", "graphviz-pure", "hypothesis", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "setuptools>=77"),
+            *("build", "hypothesis", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "setuptools>=77"),
             "wheel",
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],

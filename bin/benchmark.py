@@ -6,25 +6,40 @@ import sys
 
 from absl import flags
 
+from darts_tf import gpu_suite
 from darts_tf.bin import _main
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.language_config import LanguageSearchConfig
 
 IMAGES = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
 SEARCH = {**IMAGES, "num_nodes": 4}
-# Suite -> its config and the defaults that differ from the config's. Flags that a suite has no field for are left out.
+# Suite -> its config and the defaults that differ from the config's.
 SUITES = {
     "search": (SearchConfig, {**SEARCH, "init_channels": 16, "num_cells": 8}),
     "search_recurrent": (LanguageSearchConfig, {"batch_size": 64, "learning_rate": 20.0, "num_nodes": 8}),
     "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
     "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
-    "inference": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
+    "inference": (TrainConfig, {"batch_size": 16, "init_channels": 36, "num_cells": 20}),
 }
 COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_size": None, "image_size": 0, "seed": 2}
 COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
 COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False, "accumulate": 1}
 COMMON |= {"precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
+ALWAYS = {"suite", "format", "threads"}
+RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
+SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
+DERIVED = {"genotype", "network", "init_channels", "num_cells", "image_size"}
+# Suite -> the flags that it reads; any other is refused, since it would change nothing.
+READS = {
+    "search": RUN | SUPERNET | {"order", "hvp"},
+    "search_recurrent": RUN | {"num_nodes", "num_units", "bptt", "vocabulary_size", "order", "hvp"},
+    "gradients": SUPERNET | {"batch_size", "seed", "learning_rate", "dataset", "data_dir", "radii", "float64"},
+    "train": RUN | DERIVED,
+    "inference": RUN - {"learning_rate", "accumulate", "precision", "recompute"} | DERIVED,
+}
+# It chooses these by itself.
+READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
 KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
 _say = _main.sayer("darts-benchmark")
@@ -37,7 +52,7 @@ def define_flags(to):
     )
     flags.DEFINE_enum("suite", "search", [*SUITES, "gpu"], help_text, flag_values=to)
     flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line.", flag_values=to)
-    flags.DEFINE_integer("steps", 3, "steps to time after the first.", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("steps", 3, "all but gradients: steps to time after the first.", lower_bound=1, flag_values=to)
     datasets = ["digits", "cifar10", "npz", "folder", "random"]
     flags.DEFINE_enum("dataset", "digits", datasets, "gradients: the images.", flag_values=to)
     flags.DEFINE_string("data_dir", "", "gradients: where the images lie.", flag_values=to)
@@ -47,7 +62,8 @@ def define_flags(to):
     fields = {field.name: field for config, _ in SUITES.values() for field in dataclasses.fields(config)}
     for name, default in COMMON.items():
         sizes = ", ".join(f"{defaults[name]} in {suite}" for suite, (_, defaults) in SUITES.items() if name in defaults)
-        help_text = fields[name].metadata["help"] + (f" (default: {sizes})" if sizes else "")
+        readers = ", ".join(suite for suite in SUITES if name in READS[suite] | ALWAYS)
+        help_text = f"{readers}: {fields[name].metadata['help']}" + (f" (default: {sizes})" if sizes else "")
         KINDS[fields[name].type](name, default, help_text, flag_values=to)
         if check := fields[name].metadata["check"]:
             holds = lambda value, check=check: value is None or check.holds(value)  # noqa: E731
@@ -64,6 +80,7 @@ def _are_radii(texts):
 def benchmark(flag_values):
     """Times whole steps on noise, or compares first-order, finite-difference and exact gradients of alphas."""
     suite, dataset, steps = (flag_values[name].value for name in ("suite", "dataset", "steps"))
+    _refuse_unread(flag_values, suite)
     if suite == "gpu":
         return everything(flag_values)
     config_class, defaults = SUITES[suite]
@@ -88,16 +105,31 @@ def benchmark(flag_values):
     print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
 
 
+def _refuse_unread(flag_values, suite):
+    """Refuses flags that are given and that the suite does not read."""
+    given = [
+        name for name in ("steps", "dataset", "data_dir", "radii", "float64", *COMMON) if flag_values[name].present
+    ]
+    wrong = [name for name in given if name not in READS[suite] | ALWAYS]
+    if wrong:
+        others = {name: ", ".join(other for other in READS if name in READS[other]) for name in wrong}
+        raise flags.IllegalFlagValueError(
+            f"the suite {suite} does not read "
+            + "; nor ".join(f"--{name}, which is of {others[name]}" for name in wrong)
+            + ". Leave out what it does not read, or choose another suite"
+        )
+    if flag_values["data_dir"].value and flag_values["dataset"].value == "random":
+        raise flags.IllegalFlagValueError("--dataset=random reads no --data_dir. Leave one of them out")
+
+
 def everything(flag_values):
     """Times all that is worth timing on a GPU; prints a table for BUILD.md."""
-    from darts_tf import gpu_suite
-
-    passed_on = [
-        name
-        for name in ("steps", *COMMON)
-        if name not in ("order", "jit_compile", "precision") and flag_values[name].present
-    ]
-    result = gpu_suite.run([f"--{name}={flag_values[name].value}" for name in passed_on], _say)
+    given = [name for name in ("steps", *COMMON) if flag_values[name].present]
+    arguments = {
+        suite: [f"--{name}={flag_values[name].value}" for name in given if name in READS[suite] | ALWAYS]
+        for suite in gpu_suite.SUITES
+    }
+    result = gpu_suite.run(arguments, _say)
     print(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
 
 

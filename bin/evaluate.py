@@ -58,7 +58,10 @@ def evaluate(flag_values):
     asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
     limit, bits = flag_values["max_examples"].value, flag_values["bits_per_character"].value
     if asked["model"]:
-        asked["model"] = str(evaluation.newest_version(asked["model"]))
+        path = evaluation.newest_version(asked["model"])
+        if path.is_file() and path.suffix != ".keras":  # a TFLite file, a saved_model.pb
+            raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {path}.")
+        asked["model"] = str(path)
         is_language = language_evaluation.is_language_model(asked["model"])
     else:
         is_language = trained.kind_of(asked["workdir"]) == LanguageTrainConfig.kind

@@ -26,7 +26,10 @@ def define_flags(flag_values):
     )
     flags.DEFINE_string("output_dir", ".", "Where the drawings go; made if missing.", flag_values=flag_values)
     flags.DEFINE_list(
-        "formats", ["svg", "png"], "Out of svg, png, pdf; the source is written anyway.", flag_values=flag_values
+        "formats",
+        ["svg", "png"],
+        "Out of svg, png, pdf (needs Graphviz' own dot); the source is written anyway.",
+        flag_values=flag_values,
     )
 
 

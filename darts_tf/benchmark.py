@@ -19,6 +19,7 @@ from darts_tf.loss_scale import SKIPPED, reported
 from darts_tf.training import language_search, memory
 from darts_tf.training.classification import build_network
 from darts_tf.training.language_step import LanguageSearchStep
+from darts_tf.training.saved_model import load_saved_model
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import SearchStep, TrainStep
 
@@ -228,7 +229,7 @@ def inference(config: TrainConfig, steps: int = 10, say: Callable[[str], None] =
         (images, _), _ = random_batches(config, net.image_shape, net.num_classes)
 
         def build():
-            loaded = tf.saved_model.load(folder)
+            loaded = load_saved_model(folder)
             return lambda image: loaded.signatures["serving_default"](image=image), (images,)
 
         measured = _timed(build, steps, say, config.jit_compile)

@@ -2,10 +2,11 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from darts_tf.runtime import module_command
 
+SUITES = ("search", "search_recurrent", "train", "inference")
 ORDERS, COMPILED, PRECISIONS = ("first", "second"), (False, True), ("float32", "bfloat16", "float16")
 COLUMNS = {
     "step_s": "step, s",
@@ -31,11 +32,11 @@ def variants() -> Iterator[tuple[str, list[str]]]:
         yield f"inference{words}", ["inference", *flag]
 
 
-def run(arguments: Sequence[str], say: Callable[[str], None], seconds: float = 1800.0) -> dict:
+def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seconds: float = 1800.0) -> dict:
     """Times every variant.
 
     Args:
-        arguments: Further ones for each, such as `--steps=10`; what a suite has no use for it leaves out.
+        arguments: For each of `SUITES` further ones, such as `--steps=10`.
         say: Is told what is going on.
         seconds: After which a variant is given up.
 
@@ -46,7 +47,7 @@ def run(arguments: Sequence[str], say: Callable[[str], None], seconds: float = 1
     rows = []
     for name, own in variants():
         say(f"{name} ...")
-        command = [*module_command("darts_tf.bin.benchmark"), *own, *arguments, "--format=json"]
+        command = [*module_command("darts_tf.bin.benchmark"), *own, *arguments[own[0]], "--format=json"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
             rows.append({"name": name} | json.loads((done.stdout.strip().splitlines() or [""])[-1]))

@@ -1,5 +1,7 @@
 """Draws a genotype: a cell's inputs on the left, its nodes, its output on the right, an operation on every edge."""
 
+import functools
+import importlib.metadata
 import pathlib
 import shutil
 import subprocess
@@ -17,7 +19,10 @@ FORMATS = ("svg", "png", "pdf")
 _FILES = {"normal": "normal", "reduce": "reduction", "recurrent": "recurrent"}
 _FONT = "Helvetica"
 _GREEN, _BLUE, _YELLOW = "#cfe8c6", "#c9dff2", "#f6e3ae"
-_SECONDS = 60  # a cell takes milliseconds
+_SECONDS = 30  # a cell takes milliseconds
+_MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}  # of a picture, in its first 1,000 bytes
+_PACKAGE = "graphviz-pure"
+_hanging: set[str] = set()  # programs that have been ended once in this process: a run does not wait for each picture
 
 
 def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
@@ -82,8 +87,10 @@ def draw(
 ) -> list[pathlib.Path]:
     """Writes `normal.*` and `reduction.*`, or `recurrent.*`: the Graphviz source as `.gv` and its pictures.
 
-    Pictures are made by Graphviz' own `dot` where it is installed, else by `graphviz-pure` from the Python package of
-    that name. Without either there is one warning, and the source.
+    Pictures are made by Graphviz' own `dot` where it is installed and works, else by the Python package
+    `graphviz-pure`, a port of it that brings its own fonts and is one of our dependencies; it makes no PDF. What
+    neither can draw is named in one warning, its source is written all the same, and an older picture of that name,
+    which may show another cell, is removed.
 
     Args:
         genotype: What to draw.
@@ -108,24 +115,46 @@ def draw(
         written.append(write_atomically(directory / f"{_FILES[cell]}.gv", source))
         for name in formats:
             picture = render(source, name, reasons)
+            path = directory / f"{_FILES[cell]}.{name}"
             if picture is None:
-                missing.append(f"{_FILES[cell]}.{name}")
+                missing.append(path.name)
+                path.unlink(missing_ok=True)
             else:
-                written.append(write_atomically(directory / f"{_FILES[cell]}.{name}", picture))
+                written.append(write_atomically(path, picture))
     if missing:
-        reason = reasons[0] if reasons else "neither `dot` nor `graphviz-pure` was found"
+        ways = "install Graphviz (`apt install graphviz`)"
+        if any(not name.endswith(".pdf") for name in missing):
+            ways = f"`pip install {_PACKAGE}`, or {ways}"
         warnings.warn(
-            f"{', '.join(missing)} not drawn: {reason}; `pip install graphviz-pure` or install Graphviz. "
-            f"The drawings' source is in {directory} as .gv files.",
+            f"{', '.join(missing)} not drawn: {_one_line(reasons)}; {ways}. The drawings' source is in {directory} as "
+            ".gv files.",
             stacklevel=2,
         )
     return written
 
 
-def _programs():
+def _one_line(reasons):
+    """What failed, each program once; cells and formats mostly fail alike."""
+    found = {reason.split(" ", 1)[0]: reason for reason in reversed(reasons)}
+    return ", ".join(list(found.values())[::-1]) or f"neither `dot` nor `{_PACKAGE}` was found"
+
+
+def _programs() -> list[str]:
+    """Returns what can draw, the best first: `dot`, and the program of the Python package."""
     beside = str(pathlib.Path(sys.executable).parent)  # a virtual environment that was not activated
-    found = [shutil.which("dot"), shutil.which("graphviz-pure"), shutil.which("graphviz-pure", path=beside)]
+    found = [shutil.which("dot"), _of_package(), shutil.which(_PACKAGE), shutil.which(_PACKAGE, path=beside)]
     return list(dict.fromkeys(program for program in found if program))
+
+
+@functools.cache
+def _of_package() -> str | None:
+    """Returns the program that came with the Python package, wherever that was installed to."""
+    try:
+        files = importlib.metadata.files(_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    paths = [pathlib.Path(file.locate()).resolve() for file in files if file.stem == _PACKAGE]
+    return next((str(path) for path in paths if path.is_file()), None)
 
 
 def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | None:
@@ -140,14 +169,25 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
     if name == "png":  # not in the source: Graphviz 2.43 cuts three quarters off an SVG of twice its usual resolution
         source = source.replace("{", "{\n\tdpi=144", 1)
     for program in _programs():
+        if program in _hanging:
+            reasons.append(f"{program} did not end within {_SECONDS} s")
+            continue
         try:
             done = subprocess.run(
-                [program, f"-T{name}"], input=source.encode(), capture_output=True, timeout=_SECONDS, check=True
+                [program, f"-T{name}"],
+                input=source.encode(),
+                capture_output=True,
+                timeout=_SECONDS,
+                start_new_session=True,  # Ctrl-C stops a run after its step, and not the drawing
             )
-        except (OSError, subprocess.SubprocessError) as error:
-            reasons.append(f"{program} failed: {error}")
-            continue
-        if done.stdout:
-            return done.stdout
-        reasons.append(f"{program} made no {name}")
+        except subprocess.TimeoutExpired:
+            _hanging.add(program)
+            reasons.append(f"{program} did not end within {_SECONDS} s")
+        except OSError as error:
+            reasons.append(f"{program} cannot be run: {error.strerror or error}")
+        else:
+            if not done.returncode and _MAGIC[name] in done.stdout[:1000]:
+                return done.stdout
+            said = (done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"])[0]
+            reasons.append(f"{program} made no {name} ({said[:200]})")
     return None

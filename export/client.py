@@ -198,24 +198,16 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     """
     import tensorflow as tf
 
+    from darts_tf.training.saved_model import load_saved_model, signature_of
+
     path = version_folder(export_dir, name, version)
-    try:
-        loaded = tf.saved_model.load(str(path))
-    except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise UserError(
-            f"{path} cannot be loaded: {line}. Expected what darts-export wrote; export it again."
-        ) from error
+    loaded = load_saved_model(path)
 
     def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
-        if signature not in loaded.signatures:
-            raise UserError(
-                f"{path} has no signature {signature}. Expected a model of the kind that is asked for: images for "
-                f"--image, a language model for --text. Received: {', '.join(loaded.signatures)}."
-            )
+        function = signature_of(loaded, path, signature, inputs)
         try:
             given = {key: tf.constant(value) for key, value in inputs.items()}
-            return {key: value.numpy() for key, value in loaded.signatures[signature](**given).items()}
+            return {key: value.numpy() for key, value in function(**given).items()}
         except tf.errors.InvalidArgumentError as error:
             raise Refused(error.message, True) from error
 

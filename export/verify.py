@@ -71,10 +71,12 @@ def check(folder: str, expected: str) -> dict:
     import tensorflow as tf
 
     from darts_tf.export import tflite, warmup
+    from darts_tf.training.saved_model import load_saved_model
 
     with np.load(expected, allow_pickle=True) as file:
         known = dict(file)
-    signatures = tf.saved_model.load(folder).signatures
+    loaded = load_saved_model(folder)
+    signatures = loaded.signatures
     found = {"logits": 0.0, "probabilities": 0.0}
     for size in BATCHES:
         for signature, key, values, logits in (

@@ -22,10 +22,12 @@ def check(folder: str, expected: str) -> dict:
     import tensorflow as tf
 
     from darts_tf.export import warmup
+    from darts_tf.training.saved_model import load_saved_model
 
     with np.load(expected) as file:
         known = dict(file)
-    signatures = tf.saved_model.load(folder).signatures
+    loaded = load_saved_model(folder)
+    signatures = loaded.signatures
     found = {"logits": 0.0, "state": 0.0, "log_probabilities": 0.0}
     for size in verify.BATCHES:
         tokens, state = tf.constant(known["tokens"][:size]), tf.constant(known["state"][:size])

@@ -1,10 +1,12 @@
 """darts-benchmark: what it reports, and that the exact gradient is the limit of the finite differences."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
+from absl import flags
 
 from darts_tf import benchmark, gpu_suite, gradient_comparison, loss_scale
 from darts_tf.bin import benchmark as binary
@@ -58,7 +60,7 @@ def test_steps_that_the_loss_scale_has_undone_are_counted(monkeypatch, scale, sk
 
 
 def test_the_gpu_suite_tells_what_fails_and_goes_on():
-    result = gpu_suite.run(["--no_such_flag=1"], lambda line: None)
+    result = gpu_suite.run(dict.fromkeys(gpu_suite.SUITES, ["--no_such_flag=1"]), lambda line: None)
     names = [name for name, _ in gpu_suite.variants()]
     assert [row["name"] for row in result["rows"]] == names and len(set(names)) == 32
     assert all("no_such_flag" in row["error"] for row in result["rows"])
@@ -119,6 +121,23 @@ def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
         (["gradients", "--radii=0.1,0"], "above 0"),
         (["gradients", "--radii=0.1,x"], "above 0"),
         (["gradients", "--dataset=mnist"], "dataset"),
+        (["search", "--num_units=8"], "does not read --num_units, which is of search_recurrent, gpu"),
+        (["--genotype=ENAS"], "the suite search does not read --genotype, which is of train, inference, gpu"),
+        (["search_recurrent", "--image_size=8", "--seed=1"], "search_recurrent does not read --image_size, which"),
+        (["train", "--order=first"], "does not read --order, which is of search, search_recurrent"),
+        (["train", "--num_nodes=4", "--radii=0.1"], "--radii, which is of gradients; nor --num_nodes, which is of sea"),
+        (["inference", "--learning_rate=0.1"], "does not read --learning_rate, which is of search, search_rec"),
+        (["inference", "--recompute"], "does not read --recompute"),
+        (
+            ["gradients", "--steps=2"],
+            "does not read --steps, which is of search, search_recurrent, train, inference, gpu",
+        ),
+        (["gradients", "--hvp=exact"], "does not read --hvp"),
+        (["gradients", "--precision=float16"], "does not read --precision"),
+        (["gradients", "--dataset=random", "--data_dir=x"], "--dataset=random reads no --data_dir"),
+        (["search", "--dataset=digits"], "does not read --dataset, which is of gradients"),
+        (["gpu", "--nojit_compile"], "does not read --jit_compile, which is of search, search_recurrent, train, inf"),
+        (["gpu", "--float64"], "does not read --float64, which is of gradients"),
     ],
 )
 def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
@@ -126,6 +145,32 @@ def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
         binary.main(arguments)
     out, err = capsys.readouterr()
     assert exit.value.code == 2 and out == "" and message in err and len(err.splitlines()) == 1
+
+
+def test_every_flag_is_read_by_a_suite():
+    """And all that a suite hands to its config is among what it reads."""
+    read = set.union(*binary.READS.values()) | binary.ALWAYS
+    flag_values = flags.FlagValues()
+    binary.define_flags(flag_values)
+    assert read == {name for name in flag_values}
+    for suite, (config, defaults) in binary.SUITES.items():
+        fields = {field.name for field in dataclasses.fields(config)}
+        own = {"steps", "dataset", "data_dir", "radii", "float64"}
+        assert binary.READS[suite] - own <= fields
+        assert defaults.keys() <= binary.READS[suite] | {"learning_rate_min"}
+
+
+def test_the_gpu_suite_passes_on_what_each_suite_reads(monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr(gpu_suite, "run", lambda arguments, say: seen.update(arguments) or {"rows": []})
+    monkeypatch.setattr(gpu_suite, "table", lambda result: "")
+    assert binary.main("gpu --steps=7 --num_units=4 --genotype=DARTS_V1 --accumulate=2 --threads=1".split()) == 0
+    assert {suite: sorted(arguments) for suite, arguments in seen.items()} == {
+        "search": ["--accumulate=2", "--steps=7", "--threads=1"],
+        "search_recurrent": ["--accumulate=2", "--num_units=4", "--steps=7", "--threads=1"],
+        "train": ["--accumulate=2", "--genotype=DARTS_V1", "--steps=7", "--threads=1"],
+        "inference": ["--genotype=DARTS_V1", "--steps=7", "--threads=1"],
+    }
 
 
 def test_help_names_the_suites(capsys):

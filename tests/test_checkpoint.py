@@ -145,7 +145,7 @@ def test_a_damaged_newest_falls_back_and_says_so_and_is_replaced(tmp_path):
     save(checkpoints, 2).write_bytes(b"")
     assert_is_state(checkpoints.restore(), 1)
     assert len(messages) == 1 and "\n" not in messages[0]
-    assert "step_00000002.npz (0 bytes); going on from step_00000001.npz" in messages[0]
+    assert "step_00000002.npz (0 bytes); resuming from step_00000001.npz" in messages[0]
     # A save before the damaged step must not push the good one out in favour of the damaged one.
     checkpoints.save(1, state(1), {"epoch": 1, "history": [0.5, None]})
     assert checkpoints.steps() == [1]

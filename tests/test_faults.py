@@ -104,7 +104,7 @@ def test_what_can_be_mended_is(place, siege):
     flip(events, start=100)
     life = place.live(RUN.command())
     assert life.status == 0 and "Traceback" not in life.err, life
-    assert "Damaged checkpoint" in life.out and "step_00000018.npz" in life.out
+    assert "damaged checkpoint" in life.out and "step_00000018.npz" in life.out
     assert equal(place, siege, "tensorboard")  # an event file is the only copy of what is in it
 
 

@@ -111,9 +111,9 @@ def test_cut_weights_are_one_line(exported, tmp_path):
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be loaded"):
         client.in_process(tmp_path / "words", "words")
-    with pytest.raises(UserError, match="is no exported language model"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         evaluate(model=str(tmp_path / "words"))
-    with pytest.raises(UserError, match="is no exported model"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         image_evaluation.evaluate(model=str(tmp_path / "words"), dataset="digits")
 
 

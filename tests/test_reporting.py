@@ -238,8 +238,9 @@ def test_a_disk_too_full_for_tensorboard_is_said_once_and_the_run_goes_on(tmp_pa
         with report:
             for epoch in range(1, 30):
                 report.alphas(epoch, "normal", weights, ["edge"] * 60, ["operation"] * 40)
-        assert out.getvalue().count("Going on without TensorBoard") == 1 and "No space left" in out.getvalue()
-        assert out.getvalue().count(f"Going on without {tmp_path / 'alphas'}") == 1 and out.getvalue().count("\n") == 2
+        said = out.getvalue()
+        assert said.count("warning: continuing without TensorBoard") == 1 and "No space left" in said
+        assert said.count(f"warning: continuing without {tmp_path / 'alphas'}") == 1 and said.count("\n") == 2
     finally:
         subprocess.run(["umount", "-l", tmp_path], check=True)
 

@@ -1,7 +1,7 @@
 """Drawings: the graph that is drawn, the files that are written, and the binary around them."""
 
 import io
-import pathlib
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from darts_tf.bin import _main
 from darts_tf.bin import visualize as binary
 from darts_tf.errors import UserError
 
-PURE = shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=str(pathlib.Path(sys.executable).parent))
+PURE = visualize._of_package()
 MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}
 
 
@@ -72,8 +72,8 @@ def test_no_such_cell():
 @pytest.mark.parametrize("program", ["dot", "graphviz-pure"])
 def test_both_programs_draw_both_kinds(program, tmp_path, monkeypatch):
     path = shutil.which("dot") if program == "dot" else PURE
-    if not path:
-        pytest.skip(f"{program} is not installed")
+    if not path and program == "dot":
+        pytest.skip("Graphviz is not installed")
     monkeypatch.setattr(visualize, "_programs", lambda: [path])
     for kind, cells in (("conv", ["normal", "reduction"]), ("recurrent", ["recurrent"])):
         written = visualize.draw(genotype.load("DARTS_V2", kind), tmp_path / kind)
@@ -83,11 +83,68 @@ def test_both_programs_draw_both_kinds(program, tmp_path, monkeypatch):
             assert MAGIC.get(file.suffix[1:], b"digraph") in file.read_bytes()
 
 
-def test_a_program_that_fails_is_followed_by_the_next(tmp_path, monkeypatch):
-    if not PURE:
-        pytest.skip("graphviz-pure is not installed")
-    monkeypatch.setattr(visualize, "_programs", lambda: [shutil.which("false"), PURE])
+def program(folder, script, name="dot"):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).chmod(0o755)
+    return str(folder / name)
+
+
+BROKEN = {
+    "fails": "echo 'no layout plugin' >&2; exit 1",
+    "draws nothing": "cat >/dev/null",
+    "is another program of that name": "echo usage: dot FILE",
+    "was killed": "kill -9 $$",
+}
+
+
+@pytest.mark.parametrize("script", BROKEN.values(), ids=BROKEN)
+def test_a_dot_that_does_not_work_is_followed_by_the_package(script, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    dot = program(tmp_path / "bin", script)
+    assert visualize._programs()[0] == dot and PURE in visualize._programs()
+    written = visualize.draw(genotype.load("ENAS"), tmp_path / "drawings")
+    assert [path.name for path in written] == ["recurrent.gv", "recurrent.svg", "recurrent.png"]
+    monkeypatch.setattr(visualize, "_programs", lambda: [dot])
+    with pytest.warns(UserWarning, match="recurrent.svg, recurrent.png not drawn: .*dot made no svg"):
+        assert visualize.draw(genotype.load("ENAS"), tmp_path / "drawings") == written[:1]
+    assert [path.name for path in (tmp_path / "drawings").iterdir()] == ["recurrent.gv"]  # no older picture stays
+
+
+def test_a_program_that_cannot_be_run_is_followed_by_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "_programs", lambda: [str(tmp_path / "gone"), PURE])
     assert (tmp_path / "normal.svg") in visualize.draw(genotype.load("DARTS_V2"), tmp_path, ["svg"])
+
+
+def test_a_dot_that_hangs_is_waited_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "_SECONDS", 0.5)
+    monkeypatch.setattr(visualize, "_hanging", set())
+    hanging = program(tmp_path / "bin", "echo asked >>$0.log; exec sleep 60")
+    monkeypatch.setattr(visualize, "_programs", lambda: [hanging, PURE])
+    visualize.draw(genotype.load("DARTS_V2"), tmp_path)
+    assert (tmp_path / "reduction.png").exists()
+    assert (tmp_path / "bin/dot.log").read_text() == "asked\n"
+
+
+def test_the_dot_of_the_system_is_preferred(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program(tmp_path, "cat >/dev/null; echo '<svg>mine</svg>'")
+    assert visualize.render("digraph {}", "svg") == b"<svg>mine</svg>\n"
+
+
+def test_the_package_draws_where_path_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    visualize.draw(genotype.load("DARTS_V2"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        f"{cell}.{form}" for cell in ("normal", "reduction") for form in ("gv", "svg", "png")
+    )
+
+
+def test_what_the_package_cannot_draw_says_what_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "_programs", lambda: [PURE])
+    with pytest.warns(UserWarning, match="^recurrent.pdf not drawn: .*graphviz-pure made no pdf .*; install Graphviz"):
+        written = visualize.draw(genotype.load("ENAS"), tmp_path, ["pdf", "png"])
+    assert written == [tmp_path / "recurrent.gv", tmp_path / "recurrent.png"]
 
 
 def test_without_a_program_one_warning_and_the_source(tmp_path, monkeypatch):
@@ -103,6 +160,7 @@ def test_the_program_beside_python_is_found(monkeypatch, tmp_path):
     (tmp_path / "graphviz-pure").chmod(0o755)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(visualize, "_of_package", lambda: None)
     assert visualize._programs() == [str(tmp_path / "graphviz-pure")]
 
 

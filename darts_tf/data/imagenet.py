@@ -19,6 +19,7 @@ from darts_tf.graph import unconverted
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")  # of image-net.org, which asks for an account
 LABELS_PER_BATCH = 512
+_said: set[pathlib.Path] = set()  # whose labels were announced in this process: a tuning loads the data for each trial
 
 
 def load_imagenet(
@@ -137,7 +138,8 @@ def _labels(builder, name: str, records, count: int) -> np.ndarray:
             return labels[:count]
     except (OSError, ValueError, EOFError):
         pass  # none yet, or damaged: it is written anew
-    if count > 10 * LABELS_PER_BATCH:
+    if count > 10 * LABELS_PER_BATCH and path not in _said:
+        _said.add(path)
         logging.getLogger(__name__).warning("Reading the labels of %d images of ImageNet, once: %s", count, path)
     numbers = tf.data.Dataset.range(count).batch(LABELS_PER_BATCH)
     read = unconverted(lambda indices: _feature(records(indices), "label"))

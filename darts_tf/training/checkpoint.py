@@ -53,7 +53,7 @@ class Checkpoints:
     Args:
         directory: Created if need be. What a killed process left half written in it is removed.
         keep: How many of the newest are kept, at least 1.
-        warn: Is told in one line of each damaged checkpoint; prints to stderr if not given.
+        warn: Is told in one line of damaged checkpoints; prints to stderr if not given.
         read_only: For a process that only looks: creates and removes nothing.
 
     Raises:
@@ -130,7 +130,7 @@ class Checkpoints:
             try:
                 self.path(other).unlink(missing_ok=True)
             except OSError as error:
-                self._warn(f"Cannot remove the old checkpoint {self.path(other)}: {error.strerror or error}")
+                self._warn(f"warning: cannot remove the old checkpoint {self.path(other)}: {error.strerror or error}")
 
     def _cannot_write(self, path: pathlib.Path, size: int, error: OSError, earlier: list[int]) -> str:
         cause = error.strerror or str(error)
@@ -165,8 +165,11 @@ class Checkpoints:
                     raise UserError(f"Cannot read the checkpoint {path}: {error.strerror or error}") from error
                 damaged.append(f"{path.name} ({error.strerror})")
             else:
-                for message in damaged:
-                    self._warn(f"Damaged checkpoint in {self.directory}: {message}; going on from {path.name} instead")
+                if damaged:
+                    self._warn(
+                        f"warning: damaged checkpoint in {self.directory}: {', '.join(damaged)}; resuming from "
+                        f"{path.name} instead"
+                    )
                 if not self._read_only:
                     self._remove(self._superseded(step))  # a kill after the last save has left them
                 return checkpoint

@@ -6,12 +6,12 @@ from darts_tf import visualize
 
 
 def draw(genotype, directory, message) -> None:
-    """Draws a genotype; a missing Graphviz is told in one line and stops nothing.
+    """Draws a genotype; what cannot be drawn is reported in one line and stops nothing.
 
     Args:
         genotype: What to draw.
         directory: Where to.
-        message: Is told a warning, as a line.
+        message: Is given a warning, as a line; see `repeats` for how often it is said.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

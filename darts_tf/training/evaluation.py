@@ -11,6 +11,7 @@ from darts_tf.architect import cross_entropy
 from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.training.own_operations import add_operations
+from darts_tf.training.saved_model import load_saved_model, signature_of
 from darts_tf.training.step import count_correct
 from darts_tf.training.trained import PARTS, check_same_part, load_data_facts, load_network, load_trained
 
@@ -207,18 +208,19 @@ def newest_version(folder: str) -> pathlib.Path:
 def _saved_model(folder):
     """Returns `(forward, image shape, classes, their names or None)` of an exported model; of several the newest."""
     path = newest_version(folder)
-    try:
-        loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
-        shape = tuple(signature.structured_input_signature[1]["image"].shape[1:])
-        classes = signature.structured_outputs["logits"].shape[-1]
-        labels = path / "assets" / "labels.txt"
-        names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
-    except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
+    loaded = load_saved_model(path)
+    signature = signature_of(loaded, path, "serving_default", ["image"], ["logits"])
+    images, logits = (
+        signature.structured_input_signature[1]["image"].shape,
+        signature.structured_outputs["logits"].shape,
+    )
+    if images.rank != 4 or not images[1:].is_fully_defined() or logits.rank != 2 or logits[1] is None:
         raise UserError(
-            f"{folder} is no exported model: expected a folder that darts-export wrote, with saved_model.pb. "
-            f"Received: {type(error).__name__}."
-        ) from error
+            f"{path} is no exported model: expected images of a known size and logits of a known number of classes, as "
+            f"darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
+        )
+    shape, classes, labels = tuple(images[1:]), logits[1], path / "assets" / "labels.txt"
+    names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
     names = names if names and len(names) == classes else None
     return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes, names
 

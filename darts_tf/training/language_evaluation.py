@@ -11,12 +11,13 @@ import tensorflow as tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, one_line
 from darts_tf.files import parse_json
 from darts_tf.language_config import LanguageTrainConfig
 from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
+from darts_tf.training.saved_model import load_saved_model, signature_of
 
 LARGEST = 88.0  # nats of which the exponential is still a float32; a guess among all words has 7 to 11
 
@@ -169,16 +170,16 @@ def is_language_model(folder: str) -> bool:
 
 
 def _saved_model(folder):
+    loaded = load_saved_model(folder)
+    step = signature_of(loaded, folder, "step", ["tokens", "state"], ["logits", "state"])
+    units = step.structured_input_signature[1]["state"].shape[-1]
+    path = folder / "assets" / "model_card.json"
     try:
-        card = parse_json((folder / "assets" / "model_card.json").read_bytes())
-        config = LanguageTrainConfig.from_json(card["training_config"]).to_json()
-        loaded = tf.saved_model.load(str(folder))
-        step = loaded.signatures["step"]
-        units = step.structured_input_signature[1]["state"].shape[1]
-    except (OSError, LookupError, ValueError, TypeError, tf.errors.OpError) as error:
+        config = LanguageTrainConfig.from_json(parse_json(path.read_bytes())["training_config"]).to_json()
+    except (OSError, LookupError, ValueError, TypeError) as error:
         raise UserError(
-            f"{folder} is no exported language model: expected a version's folder that darts-export wrote. "
-            f"Received: {type(error).__name__}."
+            f"{path} cannot be read: expected what darts-export writes; export the model again. "
+            f"Received: {one_line(error)}."
         ) from error
 
     def forward(tokens, state, keep=loaded):

@@ -123,8 +123,8 @@ class LanguageSearchTask(Searching):
         except Diverged:
             found = {"loss": math.nan, "perplexity": math.nan}
             self.reporter.message(
-                "the supernet has no validation perplexity: the batch norms' moving statistics do not suit its weights "
-                "yet; the search itself does not use them"
+                "warning: the supernet has no validation perplexity: the batch norms' moving statistics do not suit "
+                "its weights yet; the search itself does not use them"
             )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
 

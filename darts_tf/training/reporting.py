@@ -17,7 +17,7 @@ import numpy as np
 
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json, write_atomically
-from darts_tf.training import console
+from darts_tf.training import console, repeats
 from darts_tf.training.console import Console
 from darts_tf.training.monitor import entropies, gaps
 from darts_tf.workdir import WorkDir, remove_temporaries, write_json
@@ -62,6 +62,7 @@ class Reporter:
         self._workdir = workdir
         self._total_steps = total_steps
         self._console = Console(sys.stdout if out is None else out)
+        self._message = repeats.once(self._console.line)
         self._clock = clock
         self._start: tuple[float, int] | None = None  # time and step of the first progress
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
@@ -85,8 +86,8 @@ class Reporter:
             self._writer = None
 
     def message(self, text: str) -> None:
-        """One line for the user."""
-        self._console.line(text)
+        """One line for the user; a warning, which begins with "warning: ", is said once in a run, see `repeats`."""
+        self._message(text)
 
     @contextlib.contextmanager
     def working(self, text: str, done: str | None = None) -> Iterator[None]:
@@ -225,7 +226,7 @@ class Reporter:
             write_json(path, content | each_edge)
         except OSError as error:  # no search needs them
             self._keeps_weights = False
-            self.message(f"Going on without {self._workdir.alphas}: {error.strerror or error}")
+            self.message(f"warning: continuing without {self._workdir.alphas}: {error.strerror or error}")
 
     def drawing(self, epoch: int, name: str, png_path: str | os.PathLike | None) -> None:
         """Shows a drawing of a cell in TensorBoard; does nothing when there is none.
@@ -299,7 +300,7 @@ class Reporter:
         except (errors.ResourceExhaustedError, errors.PermissionDeniedError, errors.NotFoundError) as error:
             self._tensorboard, self._writer = False, None
             reason = str(error).split("\n")[0]
-            self.message(f"Going on without TensorBoard; its files cannot be written: {reason}")
+            self.message(f"warning: continuing without TensorBoard; its files cannot be written: {reason}")
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.training import run
 from darts_tf.training.drawing import draw
 from darts_tf.training.own_operations import add_operations
+from darts_tf.training.repeats import as_one_run, once
 from darts_tf.tuner.oracle import DartsOracle
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.space import genotype_from
@@ -147,10 +148,11 @@ def tune(config, workdir, out=None):
         OSError: As said there, where the operating system's words say it all.
     """
     out = out or sys.stdout
+    with as_one_run():
+        return _tune(config, workdir, out, once(lambda line: print(line, file=out, flush=True)))
 
-    def say(line):
-        print(line, file=out, flush=True)
 
+def _tune(config, workdir, out, say):
     directory = WorkDir(workdir)
     run.load_data(config)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
