@@ -90,7 +90,14 @@ def _batches(config, dataset):
     if dataset == "random":
         image_shape = (config.image_size or 32, config.image_size or 32, 3)
         return random_batches(config, image_shape, 10), image_shape, 10
-    data = images.load(config.dataset, config.data_dir, config.image_size, config.max_train_examples, seed=config.seed)
+    data = images.load(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.max_train_examples,
+        seed=config.seed,
+        value_range=config.value_range,
+    )
     halves = images.search_split(data.train.labels, config.train_portion, config.split, config.seed)
     batches = []
     for number, half in enumerate(halves):

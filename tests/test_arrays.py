@@ -420,7 +420,9 @@ def test_any_number_of_channels_is_loaded_resized_and_asked_for_again(tmp_path, 
 def test_images_to_predict(tmp_path):
     for name, x, expected in (("one", X[0], X[:1]), ("all", X / 255, X), ("grey", X[0, ..., 0], X[:1, ..., :1])):
         np.save(tmp_path / name, x)
-        np.testing.assert_array_equal(arrays.load_images(str(tmp_path / f"{name}.npy")), expected)
+        np.testing.assert_array_equal(arrays.load_images(str(tmp_path / f"{name}.npy"), "auto"), expected)
+    with pytest.raises(UserError, match="all.npy is on the scale of training.*--value_range=LOW,HIGH"):
+        arrays.load_images(str(tmp_path / "all.npy"))
     np.savez(tmp_path / "new", pictures=X)
     np.testing.assert_array_equal(arrays.load_images(str(tmp_path / "new.npz")), X)
     np.savez(tmp_path / "new", x=X, y=Y)
@@ -430,7 +432,7 @@ def test_images_to_predict(tmp_path):
         arrays.load_images(str(tmp_path / "new.npz"))
     np.save(tmp_path / "odd", X / 99)
     with pytest.raises(UserError, match="odd.npy has values in a range that is not certain.*value_range"):
-        arrays.load_images(str(tmp_path / "odd.npy"))
+        arrays.load_images(str(tmp_path / "odd.npy"), "auto")
     np.save(tmp_path / "odd", np.array([{}]), allow_pickle=True)
     os.truncate(tmp_path / "all.npy", 300)
     for name in ("odd", "all"):

@@ -122,12 +122,12 @@ def _check_shapes(
             )
 
 
-def load_images(path: str, value_range: str = "auto") -> np.ndarray:
+def load_images(path: str, value_range: str = "") -> np.ndarray:
     """Reads images to predict from an `.npy` file, or from an `.npz` archive with one array of images.
 
     Args:
         path: The file; it is read without unpickling.
-        value_range: As for `load_npz`.
+        value_range: As for `load_npz`, where it should be that of training; empty for uint8 only.
 
     Returns:
         `(N, H, W, C)` uint8; of an array of rank 3, `(H, W, C)`, and of rank 2, `(H, W)`, one image.
@@ -147,4 +147,10 @@ def load_images(path: str, value_range: str = "auto") -> np.ndarray:
         )
     values = values[..., np.newaxis] if values.ndim == 2 else values
     values = values[np.newaxis] if values.ndim == 3 else values
-    return pixels.to_bytes(values, *pixels.choose_range(where, pixels.measure(where, values), value_range))
+    found = pixels.measure(where, values)
+    if not value_range and found.dtype != np.uint8:
+        raise UserError(
+            f"{where} is on the scale of training, which is not known here: expected uint8, or --value_range=LOW,HIGH as "
+            f"in training (0,1 where its floating point was in 0..1). Received: {found}."
+        )
+    return pixels.to_bytes(values, *pixels.choose_range(where, found, value_range or "auto"))

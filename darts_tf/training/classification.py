@@ -11,7 +11,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.data import images
+from darts_tf.data import augment, images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
@@ -61,6 +61,7 @@ class Data:
             seed=config.seed,
             center_fraction=config.eval_crop,
         )
+        augment.check_jitter(d.image_shape[-1], config.color_jitter)
         self.valid_indices = None
         if config.train_portion < 1:
             self.train_indices, self.valid_indices = images.search_split(
