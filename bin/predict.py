@@ -12,7 +12,15 @@ from darts_tf.errors import UserError
 
 def define_flags(to):
     """Defines the flags of this binary on the flag values `to`."""
-    flags.DEFINE_multi_string("image", [], "an image file; may be given without the flag", flag_values=to)
+    flags.DEFINE_multi_string(
+        "image", [], "an image file, or an .npy or .npz file of images; may be given without the flag", flag_values=to
+    )
+    flags.DEFINE_string(
+        "value_range",
+        "",
+        "of arrays: the values that are black and white, as LOW,HIGH; else as in training, and of a server uint8",
+        flag_values=to,
+    )
     flags.DEFINE_string("server", "", "host:port for gRPC, http://host:port for REST", flag_values=to)
     flags.DEFINE_string("export_dir", "", "or without a server: where darts-export wrote", flag_values=to)
     flags.DEFINE_string("name", "darts", "the model's name", flag_values=to)
@@ -54,7 +62,9 @@ def predict(flag_values):
     if is_text:
         write(flag_values, ask, client.version_folder(flag_values["vocabulary_dir"].value or export_dir, *model))
         return
-    found = client.predict(ask, paths, flag_values["batch_size"].value)
+    value_range, names = client.facts(client.version_folder(export_dir, *model)) if export_dir else ("", ())
+    value_range = flag_values["value_range"].value or value_range
+    found = client.predict(ask, paths, flag_values["batch_size"].value, value_range, names)
     for prediction in found:
         if flag_values["format"].value == "json":
             print(json.dumps(prediction._asdict()))

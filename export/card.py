@@ -9,6 +9,7 @@ from importlib import metadata
 
 from darts_tf import __version__
 from darts_tf import genotype as genotypes
+from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.training.language_trained import LanguageModel
 from darts_tf.training.trained import Trained
 
@@ -28,7 +29,8 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
         **_head(trained, name),
         "classes": len(trained.class_names),
         "image_shape": list(trained.image_shape),
-        "input": "serving_default: image, float32 in 0..255; serving_bytes: image_bytes, JPEG or PNG files",
+        "input": "serving_default: image, float32 in 0..255"
+        + ("; serving_bytes: image_bytes, JPEG or PNG files" * (trained.image_shape[-1] in FILE_CHANNELS)),
         "normalisation": {"of": "x / 255, inside the graph", "mean": list(trained.mean), "std": list(trained.std)},
         "weights": weights,
         "accuracy": {"accuracy_on": summary.get("selected_on"), **summary.get(weights, {})},

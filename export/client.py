@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from darts_tf.errors import UserError
+from darts_tf.export import inputs
 from darts_tf.files import parse_json
 
-SIGNATURE = "serving_bytes"
 Inputs = dict[str, np.ndarray | list[bytes]]
 Ask = Callable[[str, Inputs], dict[str, np.ndarray]]  # (signature, inputs by name) -> outputs by name
 
@@ -25,7 +25,7 @@ class Prediction(NamedTuple):
     """What a model says of an image.
 
     Attributes:
-        path: The image file.
+        path: The image file; of several images in a file with the image's number, see `inputs.Input`.
         label: The class's name, or its number where the model does not tell names.
         number: The class's number, from 0.
         probability: Of that class.
@@ -37,60 +37,84 @@ class Prediction(NamedTuple):
     probability: float
 
 
-def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) -> list[Prediction]:
-    """Asks for the classes of image files.
+def predict(
+    ask: Ask,
+    paths: Sequence[str | os.PathLike],
+    batch_size: int = 32,
+    value_range: str = "",
+    class_names: Sequence[str] = (),
+) -> list[Prediction]:
+    """Asks for the classes of images.
 
     Args:
         ask: From `over_grpc`, `over_rest` or `in_process`.
-        paths: Image files.
+        paths: Image files, or `.npy` and `.npz` files of images, see `inputs.read`.
         batch_size: Images per request.
+        value_range: Of arrays, see `inputs.read`.
+        class_names: Of the model, for answers without names: those about arrays.
 
     Returns:
-        One prediction for each path.
+        One prediction for each image.
 
     Raises:
         UserError: A file cannot be read, or the model cannot answer.
     """
-    contents = []
-    for path in paths:
-        try:
-            contents.append(pathlib.Path(path).read_bytes())
-        except OSError as error:
-            raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
     found = []
-    for start in range(0, len(paths), batch_size):
-        batch = paths[start : start + batch_size], contents[start : start + batch_size]
-        outputs = _ask(ask, *batch)
+    for batch in inputs.batches(inputs.read(paths, value_range), batch_size):
+        outputs = _ask(ask, batch)
         try:
-            rows = zip(batch[0], outputs["classes"].tolist(), outputs["probabilities"].tolist(), strict=True)
+            rows = zip(batch, outputs["classes"].tolist(), outputs["probabilities"].tolist(), strict=True)
             names = [n.decode() if isinstance(n, bytes) else n for n in outputs.get("labels", np.array([])).tolist()]
-            for index, (path, number, probabilities) in enumerate(rows):
-                label = names[index] if names else str(number)
-                found.append(Prediction(str(path), label, number, probabilities[number]))
+            for index, (asked, number, probabilities) in enumerate(rows):
+                known = len(class_names) == len(probabilities)
+                label = names[index] if names else class_names[number] if known else str(number)
+                found.append(Prediction(asked.path, label, number, probabilities[number]))
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise UserError(
                 f"The answer cannot be understood ({type(error).__name__}: {error}). Expected classes and "
-                f"probabilities from the signature {SIGNATURE}, as darts-export makes it."
+                f"probabilities from the signature {inputs.SIGNATURES[batch[0].name]}, as darts-export makes it."
             ) from error
     return found
 
 
-def _ask(ask: Ask, paths: Sequence, contents: list[bytes]) -> dict[str, np.ndarray]:
+def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
     """Asks once, and where an image is refused once for each, to name it."""
+    is_array = batch[0].name == "image"
     try:
-        return ask(SIGNATURE, {"image_bytes": contents})
+        return ask(inputs.SIGNATURES[batch[0].name], inputs.stacked(batch))
     except Refused as refused:
+        if not is_array and "signature" in str(refused) and "not found" in str(refused):
+            raise UserError(f"The model {_no_files('more or fewer channels than files have')}") from refused
         if not refused.input_is_bad:
             raise UserError(str(refused)) from refused
-        for path, content in zip(paths, contents, strict=True) if len(paths) > 1 else ():
-            _ask(ask, [path], [content])
-        files = ", ".join(map(str, paths[:3]))
+        for each in batch if len(batch) > 1 and not is_array else ():
+            _ask(ask, [each])
+        files = ", ".join(each.path for each in batch[:3])
+        if is_array:
+            shape = "x".join(map(str, batch[0].value.shape))
+            raise UserError(
+                f"The model refuses {files}: expected images of the shape that it was trained on, (N, H, W, C). "
+                f"Received: {shape}. {_reason(refused)}"
+            ) from refused
         if "image_bytes must hold" in str(refused):
             raise UserError(f"{files} is no image: expected a JPEG or PNG file.") from refused
-        noise = ("Graph execution error", "Detected at", "<stack traces", "[[")
-        lines = [line.strip() for line in str(refused).splitlines() if not line.strip().startswith(noise)]
-        reason = " ".join(" ".join(filter(None, lines)).split())[:300]
-        raise UserError(f"The model refuses {files}: {reason}. Expected a whole JPEG or PNG file.") from refused
+        raise UserError(
+            f"The model refuses {files}: {_reason(refused)}. Expected a whole JPEG or PNG file."
+        ) from refused
+
+
+def _no_files(received: str) -> str:
+    return (
+        "takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of images "
+        f"(N, H, W, C), as it was trained on. Received: image files, for images of {received}."
+    )
+
+
+def _reason(refused: "Refused") -> str:
+    """What the model or its server says, in one line."""
+    noise = ("Graph execution error", "Detected at", "<stack traces", "[[")
+    lines = [line.strip() for line in str(refused).splitlines() if not line.strip().startswith(noise)]
+    return " ".join(" ".join(filter(None, lines)).split())[:300]
 
 
 def connect(server: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
@@ -204,14 +228,24 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     loaded = load_saved_model(path)
 
     def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
+        takes = _inputs_of(loaded.signatures)
+        if signature == "serving_bytes" and signature not in loaded.signatures and "image" in takes:
+            raise UserError(f"{path} {_no_files('x'.join(map(str, takes['image'].shape[1:])))}")
         function = signature_of(loaded, path, signature, inputs)
         try:
             given = {key: tf.constant(value) for key, value in inputs.items()}
             return {key: value.numpy() for key, value in function(**given).items()}
         except tf.errors.InvalidArgumentError as error:
             raise Refused(error.message, True) from error
+        except (TypeError, ValueError) as error:  # Python's check of a wrong shape
+            raise Refused(str(error), True) from error
 
     return ask
+
+
+def _inputs_of(signatures) -> dict:
+    """Returns the inputs of `serving_default` by name; none where there is no such signature."""
+    return signatures["serving_default"].structured_input_signature[1] if "serving_default" in signatures else {}
 
 
 def version_folder(export_dir: str | os.PathLike, name: str, version: int | None = None) -> pathlib.Path:
@@ -229,6 +263,17 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
             f"{export_dir}. Expected what darts-export wrote; check --export_dir, --name and --version."
         )
     return path / str(number)
+
+
+def facts(version_folder: str | os.PathLike) -> tuple[str, tuple[str, ...]]:
+    """Returns an exported model's `value_range`, "auto" where it does not say one, and the names of its classes."""
+    assets = pathlib.Path(version_folder, "assets")
+    try:
+        names = tuple((assets / "labels.txt").read_text("utf-8").splitlines())
+        config = parse_json((assets / "model_card.json").read_bytes())["training_config"]
+        return str(config.get("value_range", "auto")), names
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "auto", ()
 
 
 class Refused(Exception):

@@ -101,13 +101,14 @@ def build(
             signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
             tflite.convert(lowered, folder, real.calibration)
     say("checking it in a new process ...")
-    decoded = [
-        signatures.to_image(tf.constant(content), tf.constant(index), trained.image_shape, fraction).numpy()
-        for index, content in enumerate(real.contents)
-    ]
     expected = {"images": real.images, "labels": real.labels, "logits": logits}
-    expected["contents"] = np.array(real.contents, dtype=object)
-    expected["content_logits"] = network_logits(trained, np.stack(decoded))
+    if real.contents:
+        decoded = [
+            signatures.to_image(tf.constant(content), tf.constant(index), trained.image_shape, fraction).numpy()
+            for index, content in enumerate(real.contents)
+        ]
+        expected["contents"] = np.array(real.contents, dtype=object)
+        expected["content_logits"] = network_logits(trained, np.stack(decoded))
     found = verify.in_fresh_process(folder, expected)
     for line in report(found, len(real.images)):
         say(line)

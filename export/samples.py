@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.training.trained import Trained
 
 CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
@@ -19,7 +20,7 @@ class Samples(NamedTuple):
         images: `(n, H, W, C)` float32, whole numbers in 0..255, of held-out examples where there are any.
         labels: `(n,)` int32.
         calibration: `(m, H, W, C)` float32, of training examples.
-        contents: The first `CHECKED` images as files, PNG (exact) and JPEG in turn.
+        contents: The first `CHECKED` images as files, PNG (exact) and JPEG in turn; none where files cannot hold them.
     """
 
     images: np.ndarray
@@ -61,11 +62,12 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))
     pixels = _read(held_out, chosen)
+    encoded = pixels[: CHECKED if channels in FILE_CHANNELS else 0]
     return Samples(
         pixels,
         held_out.labels[chosen],
         _read(data.train, _spread(len(data.train), calibration)),
-        [encode(image, index) for index, image in enumerate(pixels[:CHECKED])],
+        [encode(image, index) for index, image in enumerate(encoded)],
     )
 
 

@@ -12,6 +12,7 @@ from darts_tf.data.encoded import decode
 from darts_tf.data.resize import fit
 from darts_tf.errors import UserError
 
+FILE_CHANNELS = (1, 3)  # of networks that image files can be decoded for
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads
 
 
@@ -37,7 +38,8 @@ def trace(
         Concrete functions by the name of their signature. `serving_default` takes `image`, `(N, H, W, C)` float32 in
         0..255, and gives `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it holds no
         operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the content of
-        image files, and gives `labels`, `(N,)` strings, too. Every output has the batch first, as batching servers ask.
+        image files, and gives `labels`, `(N,)` strings, too; it is there for C in `FILE_CHANNELS`. Every output has the
+        batch first, as batching servers ask.
     """
     shape, names = tuple(image_shape), tuple(class_names)
 
@@ -51,6 +53,8 @@ def trace(
     default = tf.function(of_images, autograph=False).get_concrete_function(
         tf.TensorSpec((None, *shape), tf.float32, name="image")
     )
+    if shape[-1] not in FILE_CHANNELS:
+        return {"serving_default": default}
 
     def of_bytes(image_bytes):
         positions = tf.range(tf.size(image_bytes))

@@ -54,12 +54,12 @@ def difference(outputs: dict, logits: np.ndarray, what: str) -> dict[str, float]
 
 
 def check(folder: str, expected: str) -> dict:
-    """Loads a SavedModel and compares both signatures at `BATCHES`; runs its warm-up requests and TFLite files.
+    """Loads a SavedModel and compares its signatures at `BATCHES`; runs its warm-up requests and TFLite files.
 
     Args:
         folder: The SavedModel.
-        expected: `.npz` file with `images` `(n, H, W, C)`, their `labels` and the network's `logits`; and `contents`,
-            of at least 7 image files, and the network's `content_logits`.
+        expected: `.npz` file with `images` `(n, H, W, C)`, their `labels` and the network's `logits`; and, of a model
+            that takes image files, `contents`, of at least 7 files, and the network's `content_logits`.
 
     Returns:
         `saved_model`: the largest differences by output, and `warmup_requests`; and `tflite` if there is any, see
@@ -77,13 +77,14 @@ def check(folder: str, expected: str) -> dict:
         known = dict(file)
     loaded = load_saved_model(folder)
     signatures = loaded.signatures
+    inputs = [("serving_default", "image", known["images"], known["logits"])]
+    if "contents" in known:
+        inputs.append(("serving_bytes", "image_bytes", known["contents"].tolist(), known["content_logits"]))
     found = {"logits": 0.0, "probabilities": 0.0}
     for size in BATCHES:
-        for signature, key, values, logits in (
-            ("serving_default", "image", tf.constant(known["images"][:size]), known["logits"]),
-            ("serving_bytes", "image_bytes", tf.constant(known["contents"].tolist()[:size]), known["content_logits"]),
-        ):
-            outputs = {name: value.numpy() for name, value in signatures[signature](**{key: values}).items()}
+        for signature, key, values, logits in inputs:
+            given = {key: tf.constant(values[:size])}
+            outputs = {name: value.numpy() for name, value in signatures[signature](**given).items()}
             for name, value in difference(outputs, logits[:size], f"{signature} at batch {size}").items():
                 found[name] = max(found[name], value)
     found["warmup_requests"] = warmup.run(signatures, warmup.read(folder))

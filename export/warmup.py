@@ -30,18 +30,19 @@ def request(model: str, signature: str, inputs: dict) -> predict_pb2.PredictRequ
 
 
 def image_requests(model: str, images: np.ndarray, contents: list[bytes]) -> list[predict_pb2.PredictRequest]:
-    """Returns requests of an image model: both signatures at the sizes in `BATCH_SIZES`.
+    """Returns requests of an image model: each of its signatures at the sizes in `BATCH_SIZES`.
 
     Args:
         model: The model's name.
         images: `(n, H, W, C)` float32 in 0..255; repeated where a batch needs more.
-        contents: Of n image files.
+        contents: Of n image files; none for a model that takes no files.
     """
     requests = []
     for size in BATCH_SIZES:
         rows = np.arange(size) % len(images)
         requests.append(request(model, "serving_default", {"image": images[rows].astype(np.float32)}))
-        requests.append(request(model, "serving_bytes", {"image_bytes": [contents[row] for row in rows]}))
+        if contents:
+            requests.append(request(model, "serving_bytes", {"image_bytes": [contents[row] for row in rows]}))
     return requests
 
 

@@ -1,138 +1,156 @@
 """Image data sets in a NumPy archive."""
 
+import os
+
 import numpy as np
 
 from darts_tf import npz
+from darts_tf.data import class_labels, pixels
+from darts_tf.data.array_names import UNNAMED, images_among, roles
 from darts_tf.data.dataset import Parts
 from darts_tf.errors import UserError
 
-NAMES = ("x", "x_train", "y", "y_train", "x_test", "y_test", "class_names")
+_SERVES = {"train": "trains", "valid": "validates", "test": "tests"}
 
 
 def load_npz(path: str, value_range: str = "auto") -> Parts:
     """Reads an image data set from an `.npz` archive.
 
-    The arrays are `x` and `y`, and optionally `x_test` and `y_test`, and `class_names`. `x_train` and `y_train` are
-    other names of `x` and `y`, as Keras' own archives have them.
+    Which array is what its name says: `x` and `y`, or `x_train` and `y_train`, and optionally `x_val`, `y_val`,
+    `x_test` and `y_test`; `array_names.roles` knows the names of others. `class_names` may name the classes.
 
-    `x` is `(N, H, W)` or `(N, H, W, C)`: uint8, other integers in 0..255, or floating point. Floating point is taken
-    as 0..1 if nothing in `x` exceeds 1, as 0..255 otherwise; `x_test` is read on the scale of `x`. `y` is `(N,)`,
-    integers `0..K-1`. Every class must occur in `y`, unless the archive names the K classes in `class_names`.
+    Images are `(N, H, W)` or `(N, H, W, C)`, with any number of channels. Their values are brought to bytes by one
+    range for all parts, see `pixels.choose_range`. Labels are integers, whole numbers, strings or one-hot rows, see
+    `class_labels`.
 
     Args:
         path: The archive; it is read without unpickling.
-        value_range: Which values are black and white; "auto" for what is certain.
+        value_range: Which values are black and white, "LOW,HIGH"; "auto" for what is certain.
 
     Returns:
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
 
     Raises:
-        UserError: The file or one of its arrays cannot be used; names the array.
+        UserError: The file or one of its arrays cannot be used, or it is not certain how; names the array, and the
+            conversion or flag that settles it.
     """
     if not path:
         raise UserError("Data set npz needs data_dir: expected the path of an .npz archive. Received: none.")
-    arrays = npz.read(path, NAMES)
-    x, y = (name if name in arrays else f"{name}_train" for name in "xy")
-    for name in (x, y):
-        if name not in arrays:
+    pixels.parse_range(value_range)  # before anything large is read
+    try:
+        there, others = npz.members(path)
+    except UserError as error:
+        hint = " A folder of image files is read with dataset=folder." if os.path.isdir(path) else ""
+        raise UserError(f"{error}{hint}") from error
+    assigned = roles(path, there)
+    wanted = [name for pair in assigned.parts.values() for name in pair]
+    if assigned.class_names is not None:
+        wanted.append(assigned.class_names)
+    arrays = npz.read(path, wanted)
+    _check_unnamed(path, assigned.parts["train"], arrays)
+
+    def where(name: str) -> str:
+        return f"Array {name!r} of {path}"
+
+    plain = {part: class_labels.plain(where(y), arrays.pop(y)) for part, (_, y) in assigned.parts.items()}
+    _check_shapes(path, assigned.parts, arrays, {part: len(labels.values) for part, labels in plain.items()})
+    names = assigned.class_names
+    x_train, y_train = assigned.parts["train"]
+    classes = class_labels.classes_of(
+        where(y_train), plain["train"], None if names is None else arrays.pop(names), where(str(names))
+    )
+    labels = {
+        part: class_labels.numbers(where(y), plain[part], classes, y_train) for part, (_, y) in assigned.parts.items()
+    }
+    measured = {part: pixels.measure(where(x), arrays[x]) for part, (x, _) in assigned.parts.items()}
+    scale = pixels.choose_range(where(x_train), measured["train"], value_range)
+    for part, (x, _) in assigned.parts.items():
+        if value_range != "auto":
+            pixels.choose_range(where(x), measured[part], value_range)
+        elif part != "train":
+            pixels.check_same_scale(where(x), measured[part], x_train, measured["train"], scale)
+    found = {part: (pixels.to_bytes(arrays.pop(x), *scale), labels[part]) for part, (x, _) in assigned.parts.items()}
+    served = [f"{x} {_SERVES[part]} ({len(labels[part]):,} images)" for part, (x, _) in assigned.parts.items()]
+    notes = [f"{os.path.basename(path)}: {', '.join(served)}"]
+    notes += filter(None, [_about_values(measured["train"], scale), classes.note])
+    if left_out := [f"array {name!r}" for name in assigned.left_out] + others:
+        shown = ", ".join(left_out) if len(left_out) <= 3 else f"{len(left_out)} entries, such as {left_out[0]}"
+        notes.append(f"left out: {shown}")
+    return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, tuple(notes))
+
+
+def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
+    """What the user should know of the values; empty where there is nothing to say."""
+    if found.low == found.high:
+        return f"every training image is {found.low} all over"
+    if found.dtype != np.uint8 or scale != (0, 255):
+        return f"values are {found.dtype}: {scale[0]:g} is black, {scale[1]:g} white"
+    if found.high <= 16:
+        return f"values go from {found.low} to {found.high} of 255; --value_range says if another value is white"
+    return ""
+
+
+def _check_unnamed(path: str, pair: tuple[str, str], arrays: dict[str, np.ndarray]) -> None:
+    """Takes arrays without names only where they cannot be anything else than images and labels, in this order."""
+    x, y = (arrays[name] for name in pair)
+    if pair == UNNAMED and not (x.ndim in (3, 4) and y.ndim in (1, 2) and len(x) == len(y)):
+        raise UserError(
+            f"{path} has arrays without names, and it is not certain what they are: expected arr_0 with images "
+            f"(N, H, W, C) and arr_1 with their labels (N,). Received: {x.shape} and {y.shape}. Name them: "
+            "numpy.savez(path, x=images, y=labels)."
+        )
+
+
+def _check_shapes(
+    path: str, parts: dict[str, tuple[str, str]], arrays: dict[str, np.ndarray], counts: dict[str, int]
+) -> None:
+    """Refuses layouts that are none, parts of different shapes, and numbers of labels that are not those of images."""
+    expected = None
+    for part, (x, y) in parts.items():
+        shape = arrays[x].shape
+        pixels.check_layout(f"Array {x!r} of {path}", x, shape, counts[part])
+        if counts[part] != shape[0]:
             raise UserError(
-                f"{path} has no array {name[0]!r}: expected x and y, and optionally x_test, y_test and class_names. "
-                f"Received: {', '.join(arrays) or 'none of them'}."
+                f"Array {y!r} of {path} has the wrong length: expected {shape[0]}, one label per image of {x!r}, whose "
+                f"shape is {shape}. Received: {counts[part]}."
             )
-    if ("x_test" in arrays) != ("y_test" in arrays):
-        raise UserError(f"{path} has only one of 'x_test' and 'y_test': expected both or neither.")
-    images, scale = _images(path, x, arrays[x], None)
-    labels = _labels(path, y, arrays[y], len(images))
-    names = _class_names(path, arrays.get("class_names"), labels)
-    test = None
-    if "x_test" in arrays:
-        test_images, _ = _images(path, "x_test", arrays["x_test"], scale)
-        test_labels = _labels(path, "y_test", arrays["y_test"], len(test_images))
-        if test_images.shape[1:] != images.shape[1:]:
+        shape = (*shape[1:], 1)[:3]
+        if (expected := expected or shape) != shape:
             raise UserError(
-                f"Array 'x_test' of {path} does not fit 'x': expected images of shape {images.shape[1:]}. "
-                f"Received: {test_images.shape[1:]}."
+                f"Array {x!r} of {path} does not fit {parts['train'][0]!r}: expected images of shape {expected}. "
+                f"Received: {shape}."
             )
-        if test_labels.max() >= len(names):
-            raise UserError(
-                f"Array 'y_test' of {path} holds labels out of range: expected 0 to {len(names) - 1}, as in 'y'. "
-                f"Received: {test_labels.max()}."
-            )
-        test = test_images, test_labels
-    return Parts((images, labels), None, test, names)
 
 
-def _images(path: str, name: str, values: np.ndarray, scale: int | None) -> tuple[np.ndarray, int]:
-    """Returns `(N, H, W, C)` uint8 and the factor that led there from floating point."""
-    if values.ndim not in (3, 4):
-        raise UserError(
-            f"Array {name!r} of {path} has the wrong rank: expected (N, H, W) or (N, H, W, C). "
-            f"Received: shape {values.shape}."
-        )
-    if 0 in values.shape:
-        raise UserError(f"Array {name!r} of {path} is empty. Received: shape {values.shape}.")
-    if values.dtype.kind not in "iuf":
-        raise UserError(
-            f"Array {name!r} of {path} has the wrong dtype: expected uint8, or numbers in 0..1 or 0..255. "
-            f"Received: {values.dtype}."
-        )
-    low, high = values.min(), values.max()
-    if scale is None:
-        scale = 255 if values.dtype.kind == "f" and high <= 1 else 1
-    if not (low >= 0 and high * scale <= 255):  # so written, it is true of NaN too
-        raise UserError(
-            f"Array {name!r} of {path} has values out of range: expected 0 to {255 // scale}. "
-            f"Received: {low} to {high}. Scale the images."
-        )
-    if values.dtype != np.uint8:
-        values = np.rint(values.astype(np.float32) * scale).astype(np.uint8)
-    return (values if values.ndim == 4 else values[..., np.newaxis]), scale
+def load_images(path: str, value_range: str = "") -> np.ndarray:
+    """Reads images to predict from an `.npy` file, or from an `.npz` archive with one array of images.
 
+    Args:
+        path: The file; it is read without unpickling.
+        value_range: As for `load_npz`, where it should be that of training; empty for uint8 only.
 
-def _labels(path: str, name: str, values: np.ndarray, count: int) -> np.ndarray:
-    """Returns `(N,)` int32."""
-    if values.ndim != 1:
-        raise UserError(
-            f"Array {name!r} of {path} has the wrong rank: expected (N,), one label per image. "
-            f"Received: shape {values.shape}. Flatten it, or take the argmax of one-hot labels."
-        )
-    if values.dtype.kind not in "iu":
-        raise UserError(f"Array {name!r} of {path} has the wrong dtype: expected integers. Received: {values.dtype}.")
-    if len(values) != count:
-        raise UserError(
-            f"Array {name!r} of {path} has the wrong length: expected {count}, one label per image. "
-            f"Received: {len(values)}."
-        )
-    if values.min() < 0 or values.max() > np.iinfo(np.int32).max:
-        raise UserError(
-            f"Array {name!r} of {path} holds labels out of range: expected 0 to the number of classes less one. "
-            f"Received: {values.min()} to {values.max()}."
-        )
-    return values.astype(np.int32)
+    Returns:
+        `(N, H, W, C)` uint8; of an array of rank 3, `(H, W, C)`, and of rank 2, `(H, W)`, one image.
 
-
-def _class_names(path: str, names: np.ndarray | None, labels: np.ndarray) -> tuple[str, ...]:
-    """Returns the names of the classes, or says what is wrong with the labels."""
-    found = np.unique(labels)
-    if names is not None:
-        if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names):
-            raise UserError(
-                f"Array 'class_names' of {path} must be a list of distinct strings. "
-                f"Received: shape {names.shape}, dtype {names.dtype}."
-            )
-        if found[-1] >= len(names):
-            raise UserError(
-                f"Array 'y' of {path} holds labels out of range: expected 0 to {len(names) - 1}, one per name in "
-                f"'class_names'. Received: {found[-1]}."
-            )
-    if len(found) < 2:
-        raise UserError(f"Array 'y' of {path} holds one class only: expected at least two. Received: {found[0]}.")
-    if names is not None:
-        return tuple(names.tolist())
-    if len(found) != found[-1] + 1:
-        missing = int(np.flatnonzero(found != np.arange(len(found)))[0])
+    Raises:
+        UserError: As for `load_npz`.
+    """
+    if npz.is_array(path):
+        name, values = "", npz.map_array(path)
+    else:
+        name = images_among(path, npz.members(path)[0])
+        values = npz.read(path, [name])[name]
+    where = f"Array {name!r} of {path}" if name else f"The array of {path}"
+    if values.ndim not in (2, 3, 4) or 0 in values.shape:
         raise UserError(
-            f"Array 'y' of {path} must hold every label from 0 to {found[-1]}: {missing} does not occur. "
-            f"Number the classes from 0 without gaps, or add their names as an array 'class_names'."
+            f"{where} holds no images: expected (N, H, W, C), or (H, W, C). Received: shape {values.shape}."
         )
-    return tuple(str(label) for label in range(len(found)))
+    values = values[..., np.newaxis] if values.ndim == 2 else values
+    values = values[np.newaxis] if values.ndim == 3 else values
+    found = pixels.measure(where, values)
+    if not value_range and found.dtype != np.uint8:
+        raise UserError(
+            f"{where} is on the scale of training, which is not known here: expected uint8, or --value_range=LOW,HIGH "
+            f"as in training (0,1 where its floating point was in 0..1). Received: {found}."
+        )
+    return pixels.to_bytes(values, *pixels.choose_range(where, found, value_range or "auto"))

@@ -145,6 +145,22 @@ def color_jitter(images: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tens
     return adjust_color(images, order, factors)
 
 
+def check_jitter(channels: int, strength: float = 1.0) -> None:
+    """Refuses colour jitter of images that have no colours.
+
+    Args:
+        channels: Of the images.
+        strength: See `color_jitter`; 0 is always allowed.
+
+    Raises:
+        UserError: It is not 0, and the images have neither 1 nor 3 channels.
+    """
+    if strength and channels not in (1, 3):
+        raise UserError(
+            f"Colour jitter needs images of 1 or 3 channels. Received: {channels}. Switch it off: --color_jitter=0."
+        )
+
+
 def adjust_color(images: tf.Tensor, order: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast, saturation and hue, each image by its own factors, as torchvision defines them.
 
@@ -168,8 +184,7 @@ def adjust_color(images: tf.Tensor, order: tf.Tensor, factors: tf.Tensor) -> tf.
     Reference: `torchvision.transforms.functional.adjust_brightness` and its siblings.
     """
     channels = images.shape[-1]
-    if channels not in (1, 3):
-        raise UserError(f"Colour jitter needs images of 1 or 3 channels. Received: {channels}. Switch it off.")
+    check_jitter(channels)
     changes = [_brightness, _contrast, _saturation, _hue][: 2 if channels == 1 else 4]
     factors = factors[:, tf.newaxis, tf.newaxis, tf.newaxis]  # (B, 1, 1, 1, 4)
     pixels = tf.cast(images, tf.float32)

@@ -76,7 +76,7 @@ def load(
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
         max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
             proportion, except where the order is known to be random: the first ones of cifar10 and imagenet2012.
-        channels: 1 or 3; 0 keeps the channels, and means 3 for a folder.
+        channels: 1 or 3, or of npz as many as the images have; 0 keeps the channels, and means 3 for a folder.
         seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
         center_fraction: Side of the centre square that images are cropped to before they are resized, over their
             shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
@@ -96,8 +96,8 @@ def load(
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
     if dataset == "digits" and data_dir:
         raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
-    if channels not in (0, 1, 3):
-        raise UserError(f"channels must be 1, 3, or 0 to keep those of the data. Received: {channels}.")
+    if channels not in (0, 1, 3) and (dataset != "npz" or channels < 0):
+        raise UserError(f"channels must be 1, 3, or 0 to keep those of {dataset}. Received: {channels}.")
     for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
         if value < 0:
             raise UserError(f"{name} must be >= 0. Received: {value}.")

@@ -48,20 +48,20 @@ def fit_array(images: np.ndarray, image_size: int, channels: int, center_fractio
     Args:
         images: `(N, H, W, C)` uint8.
         image_size: Side in pixels; 0 keeps the size.
-        channels: 1 or 3; 0 keeps the channels.
+        channels: 1 or 3, or C; 0 keeps the channels.
         center_fraction: Side of the square over the shorter side of the image, in (0, 1].
 
     Returns:
         `(N, image_size, image_size, channels)` uint8; `images` itself where nothing changes.
 
     Raises:
-        UserError: The images have neither 1 nor 3 channels and another number is asked for.
+        UserError: Another number of channels is asked for, and it is not grey for RGB or RGB for grey.
     """
     height, width, given = images.shape[1:]
-    if channels not in (0, given) and given not in (1, 3):
+    if channels not in (0, given) and {channels, given} != {1, 3}:
         raise UserError(
-            f"Images of {given} channels cannot be turned into {channels}: expected 1 or 3 channels in the data. "
-            f"Received: channels={channels}. Leave channels at 0 to keep them."
+            f"Images of {given} channels cannot be turned into {channels}: expected {channels} channels in the data"
+            f"{', or 1 or 3' if channels in (1, 3) else ''}. Received: {given}."
         )
     same_size = image_size == 0 or image_size == height == width and center_fraction == 1
     if channels in (0, given) and same_size:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from darts_tf import genotype as genotypes
 from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.data import images
+from darts_tf.data import augment, images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
@@ -57,6 +57,7 @@ class Data:
 
     def __init__(self, config):
         self.dataset = d = images.load_for(config)
+        augment.check_jitter(d.image_shape[-1], config.color_jitter)
         self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
         if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
             self.division = found = images.divide(d, config, ("train", "validate"))
