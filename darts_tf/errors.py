@@ -1,8 +1,10 @@
-"""The one exception that means "the user can mend this"."""
+"""The one exception that means "the user can fix this", and how messages are kept to one short line."""
+
+from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, told in one line: what is wrong, what was expected, what came, how to mend it.
+    """Bad input, told in one line: what is wrong, what was expected, what came, how to fix it.
 
     The binaries print the message without a traceback and exit with status 1. Anything else that is raised is a defect
     of this package and keeps its traceback.
@@ -18,3 +20,16 @@ def one_line(error: BaseException) -> str:
     line = (str(error).strip().splitlines() or [""])[0]
     line = line if len(line) <= 150 else f"{line[:150]}..."
     return f"{type(error).__name__}: {line.rstrip('. ')}" if line else type(error).__name__
+
+
+def some_of(names: Iterable, shown: int = 3, separator: str = ", ") -> str:
+    """Returns the first of many names for a message: `a, b, c and 97 more`.
+
+    Args:
+        names: Names, or other facts, of which there may be any number; each is shortened to 100 characters.
+        shown: How many are named at most.
+        separator: What stands between two of them.
+    """
+    words = [" ".join(str(name).split()) for name in names]
+    first = separator.join(word if len(word) <= 100 else f"{word[:100]}..." for word in words[:shown])
+    return f"{first} and {len(words) - shown} more" if len(words) > shown else first

@@ -5,17 +5,17 @@ side. A `Slot` says which part of which variable an array of the original is, an
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
-from darts_tf import interop_recurrent, npz
+from darts_tf import interop_recurrent, state_dicts
 from darts_tf.conv import norm
 from darts_tf.conv import operations as ops
 from darts_tf.conv.cells import MixedOp, SearchCell
 from darts_tf.conv.derived import DerivedNetwork, ImageNetNetwork
 from darts_tf.conv.networks import ConvSupernet
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
+from darts_tf.state_dicts import read as read_state_dict
 
 # Attribute of the operation -> its name in the original; norms are those without an axis order.
 _KERNELS = {
@@ -192,32 +192,34 @@ def load_arrays(layer, arrays) -> None:
 
     Args:
         layer: See `slots`.
-        arrays: Name -> array. `num_batches_tracked`, a counter of later PyTorch, is ignored. A supernet also takes
+        arrays: Name -> array, or a checkpoint that holds them; wrappers' prefixes are taken off the names, see
+            `state_dicts`. `num_batches_tracked`, a counter of later PyTorch, is ignored. A supernet also takes
             `alphas_normal` and `alphas_reduce`, a recurrent one `alphas`, which the original leaves out of its state
             dict.
 
     Raises:
-        UserError: Arrays are missing, surplus or of another shape; names every one.
+        UserError: Arrays are missing, surplus or of another shape; names a few of each.
     """
     wanted = slots(layer)
-    arrays = {name: np.asarray(a) for name, a in arrays.items() if not name.endswith("num_batches_tracked")}
+    alphas = {v.name: Slot(v.name, v, (0, 1)) for v in getattr(layer, "arch_variables", ())}
+    arrays = state_dicts.unnested(arrays)
+    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    arrays = {short: arrays[name] for name, short in state_dicts.unwrapped(arrays, wanted, alphas).items()}
     if isinstance(layer, interop_recurrent.NETWORKS):
         arrays = interop_recurrent.untied(arrays)
-    alphas = {}
-    for variable in getattr(layer, "arch_variables", ()):
-        if variable.name in arrays:
-            alphas[variable.name] = Slot(variable.name, variable, (0, 1))
-    every = wanted | alphas
-    problems = []
+    every = wanted | {name: slot for name, slot in alphas.items() if name in arrays}
+    problems, unfit = [], []
     if missing := [name for name in wanted if name not in arrays]:
-        problems.append(f"missing: {', '.join(missing)}")
+        problems.append(f"missing: {some_of(missing)}")
     if surplus := [name for name in arrays if name not in every]:
-        problems.append(f"surplus: {', '.join(surplus)}")
+        problems.append(f"surplus: {some_of(surplus)}")
     for name, slot in every.items():
         if name in arrays and arrays[name].shape != slot.shape:
-            problems.append(f"{name} has shape {arrays[name].shape}, expected {slot.shape}")
+            unfit.append(f"{name} has shape {arrays[name].shape}, expected {slot.shape}")
         elif name in arrays and not np.issubdtype(arrays[name].dtype, np.number):
-            problems.append(f"{name} has dtype {arrays[name].dtype}, expected numbers")
+            unfit.append(f"{name} has dtype {arrays[name].dtype}, expected numbers")
+    if unfit:
+        problems.append(some_of(unfit, separator="; "))
     if problems:
         raise UserError(
             f"The arrays do not fit the network (check its sizes, cells and primitives): {'; '.join(problems)}."
@@ -232,32 +234,6 @@ def load_arrays(layer, arrays) -> None:
         variable.assign(array)
 
 
-def read_state_dict(path) -> dict[str, np.ndarray]:
-    """Reads a PyTorch-style state dict: an `.npz` of named arrays, or a `.pt` where torch is installed.
-
-    Raises:
-        UserError: The file is missing, damaged, holds pickled objects, or needs torch.
-    """
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
-    if path.suffix == ".npz":
-        return npz.read(path)
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            f"Reading {path.name} needs PyTorch. Install it (`pip install torch`), or save the arrays as .npz."
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("state_dict", state)
-        return {name: value.numpy() for name, value in state.items()}
-    except Exception as error:  # torch raises whatever its unpickler meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"Cannot read the weights in {path}: {reason}. Expected a state dict of tensors.") from error
-
-
 def load(layer, path) -> None:
-    """Loads a file of the original's weights into a layer, see `read_state_dict` and `load_arrays`."""
+    """Loads a file of the original's weights into a layer, see `state_dicts.read` and `load_arrays`."""
     load_arrays(layer, read_state_dict(path))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from darts_tf.config_fields import Config
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, write_atomically
 
 _LOCK = ".lock"
@@ -129,10 +129,9 @@ class WorkDir:
             or (entry.is_dir() and any(entry.iterdir()))
         )
         if foreign and not self.config.exists():  # another process may have just started a run here
-            more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
             raise UserError(
                 f"The work directory {self.path} holds other files and no config.json. Expected a new "
-                f"or empty directory, or that of an earlier run. Received: {', '.join(foreign[:3])}{more}; "
+                f"or empty directory, or that of an earlier run. Received: {some_of(foreign)}; "
                 "choose another --workdir"
             )
 
@@ -175,7 +174,7 @@ class WorkDir:
         if refused:
             raise UserError(
                 f"The work directory {self.path} holds a run with other settings. Expected the same. Received (there "
-                f"-> now): {'; '.join(refused)}. Give the settings of that run, or choose another --workdir"
+                f"-> now): {some_of(refused, 5, '; ')}. Give the settings of that run, or choose another --workdir"
             )
         return earlier.differences(config)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.export.client import Ask, Refused
 from darts_tf.files import parse_json
 from darts_tf.language_config import LanguageTrainConfig
@@ -59,7 +59,7 @@ def continued(
     """
     words = prompt.replace("\n", f" {EOS} ").split()
     if unknown := vocabulary.unknown(words):
-        say(f"read as {UNKNOWN}: {', '.join(word if len(word) <= 60 else f'{word[:60]}...' for word in unknown)}")
+        say(f"read as {UNKNOWN}: {some_of(unknown, 10)}")
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
     state, random = np.zeros((1, units), np.float32), np.random.default_rng(seed)
     for _ in range(count):

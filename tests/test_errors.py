@@ -1,5 +1,6 @@
 """What bad input gets: one line, status 1 (2 for wrong flags), nothing half written."""
 
+import ast
 import os
 import pathlib
 import subprocess
@@ -15,7 +16,7 @@ from darts_tf.bin import benchmark, visualize
 from darts_tf.bin import search as search_binary
 from darts_tf.config import SearchConfig
 from darts_tf.conv.operations import FactorizedReduce
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.training import memory
 from darts_tf.training import search as image_search
 from darts_tf.training.loop import Loop
@@ -263,3 +264,33 @@ def test_the_real_process_says_it_in_one_line(tmp_path):
         for word in words:
             assert word in done.stderr
         assert not pathlib.Path(path, "genotype.json").exists()
+
+
+# Messages of any number of things
+
+
+def test_some_of_many():
+    names = [f"name{index}" for index in range(1000)]
+    assert some_of(names) == "name0, name1, name2 and 997 more"
+    assert some_of(names[:3], 3, "; ") == "name0; name1; name2" and some_of([]) == ""
+    assert some_of(iter(names), 1) == "name0 and 999 more"
+    assert some_of(["a\nb", 7, "x" * 5000]) == f"a b, 7, {'x' * 100}..."
+
+
+FEW = {  # what else is joined in a message: as many as a cell has parts, an image sizes, a package kinds
+    *("genotype.cells", "space.cells", "problems", "known", "ways", "names", "names(kind)", "KNOWN[config.cell]"),
+    *("loaded.signatures", "self.operations", "arrays"),
+}
+
+
+def test_messages_do_not_list_any_number_of_things():
+    """A join inside a `raise` is of a constant, or of something that is known to be short; else it is `some_of`."""
+    root = pathlib.Path(__file__).parents[1]
+    for path in [path for folder in ("darts_tf", "bin", "export") for path in sorted((root / folder).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for part in ast.walk(node) if isinstance(node, ast.Raise) else ():
+                if not (isinstance(part, ast.Call) and getattr(part.func, "attr", "") == "join"):
+                    continue
+                separator, joined = getattr(part.func.value, "value", ""), ast.unparse(part.args[0])
+                short = separator in ("x", " ", " and no ", ":") or joined.isupper() or joined in FEW
+                assert short, f"{path.name}: line {part.lineno}: {joined} may be long; see errors.some_of"

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.errors import UserError
 from darts_tf.interop import load, load_arrays, read_state_dict, to_arrays
+from darts_tf.recurrent.networks import RecurrentNetwork, RecurrentSupernet
 
 
 def supernet(seed, **settings):
@@ -84,7 +86,7 @@ def test_values_of_some_variables(one):
     assert list(found) == ["classifier.weight"] and found["classifier.weight"].shape == gradient.T.shape
 
 
-def test_everything_that_does_not_fit_is_named(arrays):
+def test_what_does_not_fit_is_named(arrays):
     other = supernet(2)
     before = snapshot(other)
     names = list(arrays)
@@ -118,6 +120,95 @@ def test_another_network(arrays):
     assert "stem.0.weight has shape (12, 3, 3, 3), expected (18, 3, 3, 3)" in refused(load_arrays, wider, arrays)
     fewer = ConvSupernet(3, (8, 8, 3), 4, 3, 2, primitives=("none", "skip_connect", "sep_conv_3x3"))
     assert "surplus: " in refused(load_arrays, fewer, arrays)
+
+
+WRAPS = {
+    "DataParallel": lambda name: f"module.{name}",
+    "compiled": lambda name: f"_orig_mod.{name}",
+    "both": lambda name: f"module._orig_mod.{name}",
+    "a compiled part": lambda name: name.replace("cells.1.", "cells.1._orig_mod."),
+    "a part of another module": lambda name: f"model.{name}",
+    "a part of a part, on several devices": lambda name: f"trainer.net.module.{name}",
+    "no name in common": lambda name: f"cells.{name}",  # the first part of some of the original's own names
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPS)
+def test_prefixes_of_wrappers_are_taken_off(one, arrays, wrap):
+    other = supernet(2)
+    alphas = {v.name: np.array(v.numpy()) for v in one.arch_variables}
+    load_arrays(other, {WRAPS[wrap](name): a for name, a in arrays.items()} | alphas)
+    assert snapshot(other) == snapshot(one)
+
+
+@pytest.mark.parametrize("kind", ["derived", "photographs", "recurrent supernet", "recurrent"])
+def test_prefixes_of_every_kind_of_network(kind):
+    def network(seed):
+        keras.utils.set_random_seed(seed)
+        if kind == "derived":
+            return CifarNetwork("DARTS_V2", 3, (8, 8, 3), 4, 3)
+        if kind == "photographs":
+            return ImageNetNetwork("DARTS_V2", 3, (64, 64, 3), 4, 3)
+        return RecurrentSupernet(5, 4, 2) if kind == "recurrent supernet" else RecurrentNetwork("DARTS_V2", 5, 4)
+
+    one, other = network(1), network(2)
+    state = {f"module.{name}": array for name, array in to_arrays(one).items()}
+    if "recurrent" in kind:
+        state["module.decoder.weight"] = state["module.encoder.weight"]
+    load_arrays(other, {"epoch": 3, "model_state_dict": state, "optimizer": {"lr": 0.1}})
+    again = to_arrays(other)
+    assert all(np.array_equal(array, again[name]) for name, array in to_arrays(one).items())
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "net", "weights", "model_state_dict"])
+def test_checkpoints_that_hold_the_weights_under_a_key(one, arrays, key):
+    other = supernet(2)
+    load_arrays(other, {"epoch": 3, "best_acc1": 97.2, key: {"state_dict": arrays}})
+    assert all(np.array_equal(a, b) for a, b in zip(other.weight_variables, one.weight_variables, strict=True))
+
+
+def test_tensors(one, arrays):
+    class Tensor:  # what is asked of those of PyTorch
+        def __init__(self, array, dtype):
+            self.array, self.dtype = array, dtype
+
+        def detach(self):
+            return self
+
+        cpu = detach
+
+        def float(self):
+            return Tensor(self.array, "torch.float32")
+
+        def numpy(self):
+            assert self.dtype == "torch.float32", "NumPy has no bfloat16"
+            return self.array
+
+    other = supernet(2)
+    load_arrays(other, {name: Tensor(a, "torch.bfloat16") for name, a in arrays.items()})
+    assert all(np.array_equal(a, b) for a, b in zip(other.weight_variables, one.weight_variables, strict=True))
+
+
+def test_state_dicts_that_are_refused(arrays):
+    other = supernet(2)
+    before = snapshot(other)
+    message = refused(load_arrays, other, {"encoder": arrays, "decoder": arrays})
+    assert "under one of the keys state_dict, model_state_dict" in message and "the keys encoder, decoder" in message
+    assert "maps names to arrays. Received: a list" in refused(load_arrays, other, [1])
+    assert "classifier.bias is no array" in refused(load_arrays, other, arrays | {"classifier.bias": [[1], [1, 2]]})
+    message = refused(load_arrays, other, arrays | {"module.stem.0.weight": arrays["stem.0.weight"]})
+    assert "Received: stem.0.weight and module.stem.0.weight" in message
+    assert snapshot(other) == before
+
+
+def test_a_message_about_hundreds_of_arrays_is_short(arrays):
+    """DataParallel's prefix alone once made a line of 13,972 characters."""
+    other = supernet(2)
+    message = refused(load_arrays, other, {f"x{index}.{name}": a for index, (name, a) in enumerate(arrays.items())})
+    assert f"missing: {', '.join(list(arrays)[:3])} and {len(arrays) - 3} more; surplus: x0." in message
+    assert len(message) < 700
+    message = refused(load_arrays, other, {name: np.zeros((9, 9)) for name in arrays})
+    assert f"and {len(arrays) - 3} more" in message and len(message) < 700
 
 
 # Files

@@ -18,6 +18,7 @@ MODULES = {  # the others at the top: layer 0
     "recomputation": 1,
     "graph": 1,
     "runtime": 1,
+    "state_dicts": 1,
     "architect": 3,
     "benchmark": 5,
     "gpu_suite": 5,

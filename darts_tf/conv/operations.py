@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from darts_tf.conv import functional
 from darts_tf.conv.norm import BatchNorm
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 
 
 def even_channels(channels: int) -> int:
@@ -384,7 +384,7 @@ class PerEdge(Operation):
             if isinstance(copy, keras.layers.Layer) and copy.non_trainable_variables:
                 raise UserError(
                     "An operation of your own must have no state beside its weights: the search adds a batch norm, "
-                    f"and dropout is not for it. Received: {', '.join(v.path for v in copy.non_trainable_variables)}."
+                    f"and dropout is not for it. Received: {some_of(v.path for v in copy.non_trainable_variables)}."
                 )
         self.bn = None if self.affine else BatchNorm(self.edges * self.channels, affine=False)
 

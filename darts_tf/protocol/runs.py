@@ -6,7 +6,7 @@ import pathlib
 from darts_tf import genotype as genotypes
 from darts_tf import presets
 from darts_tf.config import Config
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.genotype import Genotype
 from darts_tf.protocol.overrides import changed
 from darts_tf.protocol_config import ProtocolConfig
@@ -61,7 +61,7 @@ class Run:
         if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
                 f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
-                f"{'; '.join(other)}. Give its settings, remove that directory, or choose another --workdir"
+                f"{some_of(other, 5, '; ')}. Give its settings, remove that directory, or choose another --workdir"
             )
         return True
 

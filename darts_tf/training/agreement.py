@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 
 # A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
 # done between two looks decides which collective operations there are, and a process with others would wait for ever.
@@ -92,7 +92,7 @@ def check(peers, config, task) -> None:
     if different:
         raise UserError(
             f"Worker {peers.worker} of {peers.workers} has other settings or data than the chief. Expected the same. "
-            f"Received (chief -> here): {'; '.join(different)}. Give the same command and data on all machines."
+            f"Received (chief -> here): {some_of(different, 5, '; ')}. Give the same command and data on all machines."
         )
     if anywhere:
         raise UserError(

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darts_tf import npz
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, write_atomically
 from darts_tf.workdir import remove_temporaries, sync_directory
 
@@ -175,7 +175,7 @@ class Checkpoints:
                 return checkpoint
         if damaged:
             raise UserError(
-                f"No checkpoint in {self.directory} can be read: {', '.join(damaged)}. "
+                f"No checkpoint in {self.directory} can be read: {some_of(damaged)}. "
                 "Put a copy in their place, or delete them to start from the beginning"
             )
         return None

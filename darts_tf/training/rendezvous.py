@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 
 PATIENCE = 600.0  # seconds
 GREETING, GO = b"darts_tf", b"go\n"
@@ -34,7 +34,7 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
     places = [_parsed(address) for address in addresses]
     if not others:
         return
-    say(f"waiting for the other processes: {', '.join(others)}")
+    say(f"waiting for the other processes: {some_of(others)}")
     until = time.monotonic() + seconds
     if worker:
         missing = [] if _report(worker, places[0], until) else [addresses[0]]
@@ -42,7 +42,7 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
         missing = [addresses[i] for i in _gather(places[0][1], len(addresses), until)]
     if missing:
         raise UserError(
-            f"The other processes have not come within {seconds:.0f} s: {', '.join(missing)}. Expected one at each "
+            f"The other processes have not come within {seconds:.0f} s: {some_of(missing)}. Expected one at each "
             "address of TF_CONFIG, started with the same command and reachable from here. Start all again."
         )
 

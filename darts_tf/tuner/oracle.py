@@ -10,7 +10,7 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import write_atomically
 from darts_tf.tuner.locking import releasing
 from darts_tf.tuner.peers import ChiefWatch, is_chief, is_worker, say
@@ -187,7 +187,7 @@ class DartsOracle(keras_tuner.Oracle):
         awaited = tuple(f"trial {t.trial_id} of {name}" for name, t in sorted(self.ongoing_trials.items()))
         if awaited and awaited != self._awaited:
             say(
-                f"no further trials; waiting for {', '.join(awaited)}. If that process has died, start it again with "
+                f"no further trials; waiting for {some_of(awaited)}. If that process has died, start it again with "
                 "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
             )
         self._awaited = awaited
@@ -257,7 +257,7 @@ class DartsOracle(keras_tuner.Oracle):
         if other:
             raise UserError(
                 f"{self._project_dir} holds a tuning with other settings. Expected the same. Received (there -> now): "
-                f"{'; '.join(other)}. Give the settings of that tuning, or another project_name."
+                f"{some_of(other, 5, '; ')}. Give the settings of that tuning, or another project_name."
             )
         super().set_state(state)
         if (stopped := self._failures()) >= self.max_consecutive_failed_trials:

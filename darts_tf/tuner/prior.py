@@ -12,7 +12,7 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf import npz
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, write_atomically
 from darts_tf.genotype import Genotype
 from darts_tf.tuner.searched import found_alphas
@@ -138,7 +138,7 @@ def _of_alphas(alphas, space, where):
     if set(alphas) != set(space.cells):
         raise UserError(
             f"{where} holds alphas of other cells. Expected {', '.join(space.cells)}. "
-            f"Received: {', '.join(map(str, alphas)) or 'none'}."
+            f"Received: {some_of(alphas) or 'none'}."
         )
     derive = {"conv": genotypes.derive_conv, "recurrent": genotypes.derive_recurrent}[space.kind]
     try:

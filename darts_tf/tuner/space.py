@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.genotype import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, ConvGenotype, Genotype, RecurrentGenotype
 
 TYPES = {"conv": ConvGenotype, "recurrent": RecurrentGenotype}
@@ -66,7 +66,7 @@ class Space:
         if nodes < 1 or not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
             raise UserError(
                 "A space of genotypes needs at least one node and different primitives, one at least not 'none'. "
-                f"Received: num_nodes={nodes}, primitives={','.join(primitives)}."
+                f"Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
             )
         first = TYPES[kind].num_inputs
         every = [range(first, first + nodes)] * len(TYPES[kind].cells)
@@ -193,7 +193,7 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
     if kind is None:
         raise UserError(
             "These hyperparameters hold no genotype. Expected names such as "
-            f"{inputs_name('normal', 2)}. Received: {', '.join(sorted(map(str, values))[:5]) or 'none'}."
+            f"{inputs_name('normal', 2)}. Received: {some_of(sorted(map(str, values))) or 'none'}."
         )
     cls, fields = TYPES[kind], {}
     for cell, concat in cls.cells.items():
