@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darts_tf.data.dataset import ImageDataset, Split
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, write_atomically
 
 METHODS = ("auto", "stratified", "index")
@@ -88,9 +88,7 @@ def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
 
 def named(classes: Sequence[int], class_names: Sequence[str]) -> str:
     """Returns the names of at most three classes, and the number of the others, for a message."""
-    shown = ", ".join(repr(class_names[label]) for label in classes[:3])
-    more = f" and {len(classes) - 3} more" if len(classes) > 3 else ""
-    return f"{'class' if len(classes) == 1 else 'classes'} {shown}{more}"
+    return f"{'class' if len(classes) == 1 else 'classes'} {some_of([repr(class_names[label]) for label in classes])}"
 
 
 def search_split(labels: np.ndarray, train_portion: float, method: str, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from darts_tf import genotype as genotypes
 from darts_tf.config import Config, TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.data import images
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, temporaries_in
 from darts_tf.training.agreement import checksum
 from darts_tf.training.own_operations import add_operations_of
@@ -152,7 +152,7 @@ def check_same_part(directory, known: dict, dataset, *parts: str) -> None:
     was, now = known["class_names"], list(dataset.class_names)
     if was != now:
         lost, new = ([name for name in some if name not in others] for some, others in ((was, now), (now, was)))
-        other = ", ".join([f"no {name!r}" for name in lost[:3]] + [f"also {name!r}" for name in new[:3]])
+        other = some_of([f"no {name!r}" for name in lost] + [f"also {name!r}" for name in new])
         raise UserError(
             f"The classes are not those of the run in {directory}: expected {len(was)}. Received: {len(now)}, "
             f"{other or 'in another order'}. Restore the images, or choose another --workdir."
