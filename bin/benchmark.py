@@ -85,7 +85,7 @@ def benchmark(flag_values):
         result = gradient_comparison.compare(config, dataset, radii, flag_values["float64"].value, _say)
     else:
         result = getattr(library, suite)(config, steps, _say)
-    print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
+    _main.show(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
 
 
 def everything(flag_values):
@@ -98,7 +98,7 @@ def everything(flag_values):
         if name not in ("order", "jit_compile", "precision") and flag_values[name].present
     ]
     result = gpu_suite.run([f"--{name}={flag_values[name].value}" for name in passed_on], _say)
-    print(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
+    _main.show(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
 
 
 def main(argv=None):

@@ -5,7 +5,6 @@ side. A `Slot` says which part of which variable an array of the original is, an
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from darts_tf.conv.cells import MixedOp, SearchCell
 from darts_tf.conv.derived import DerivedNetwork, ImageNetNetwork
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 
 # Attribute of the operation -> its name in the original; norms are those without an axis order.
 _KERNELS = {
@@ -238,7 +238,7 @@ def read_state_dict(path) -> dict[str, np.ndarray]:
     Raises:
         UserError: The file is missing, damaged, holds pickled objects, or needs torch.
     """
-    path = pathlib.Path(path)
+    path = user_path(path, "the file of weights")
     if not path.is_file():
         raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
     if path.suffix == ".npz":

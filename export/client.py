@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.files import parse_json
+from darts_tf.files import parse_json, user_path
 
 SIGNATURE = "serving_bytes"
 Inputs = dict[str, np.ndarray | list[bytes]]
@@ -54,7 +54,7 @@ def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) 
     contents = []
     for path in paths:
         try:
-            contents.append(pathlib.Path(path).read_bytes())
+            contents.append(user_path(path, "image").read_bytes())
         except OSError as error:
             raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
     found = []
@@ -226,7 +226,7 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
     """Returns the folder of one version of a model; arguments and errors as for `in_process`."""
     from darts_tf.export.publish import versions
 
-    path = pathlib.Path(export_dir).expanduser()
+    path = user_path(export_dir, "export_dir")
     if (path / "saved_model.pb").exists():
         return path
     path = path if versions(path) else path / name
