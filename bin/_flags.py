@@ -6,9 +6,10 @@ from typing import Any
 
 from absl import flags
 
-from darts_tf import presets
+from darts_tf import presets, streams
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.protocol_config import ProtocolConfig
 
@@ -114,20 +115,29 @@ def start(
 
 
 def place(flag_values: flags.FlagValues, default_preset: str) -> tuple[str, str]:
-    """The preset's name, and the work directory: `runs/PRESET` where none was given."""
+    """The preset's name, and the work directory: `runs/PRESET` where none was given; raises as `directory`."""
     preset = flag_values["preset"].value or default_preset
+    return preset, directory(flag_values, f"runs/{preset}")
+
+
+def directory(flag_values: flags.FlagValues, default: str) -> str:
+    """The work directory: `default` where none was given.
+
+    Raises:
+        UserError: It is no path of this machine.
+    """
     workdir = flag_values["workdir"].value
-    return preset, f"runs/{preset}" if workdir is None else workdir
+    return default if workdir is None else str(user_path(workdir, "The work directory"))
 
 
 def begin(name: str, about: str, workdir: str, config: Config) -> None:
     """Says the first line of a run, and sets TensorFlow up."""
-    print(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...", flush=True)
+    streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     if config.strategy == "multi_worker":
         worker, addresses = runtime.cluster()
-        print(f"{name}: worker {worker} of {len(addresses)}; all of them have to be started", flush=True)
+        streams.out(f"{name}: worker {worker} of {len(addresses)}; all of them have to be started")
     runtime.configure(config.threads, config.jit_compile, config.strategy, config.replicas)
 
 

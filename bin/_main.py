@@ -1,11 +1,13 @@
 """What every binary does around its one library call: parse flags, turn a user's mistake into one line."""
 
-import os
+import contextlib
 import sys
 import textwrap
 
 from absl import flags
 
+from darts_tf import environment, streams
+from darts_tf.bin import _interrupt
 from darts_tf.errors import UserError, one_line
 
 
@@ -28,9 +30,24 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         The exit status of `main`, or 0.
 
     Raises:
-        SystemExit: 1 with one line on stderr for a `UserError`, a `MemoryError` or an `OSError`, 2 with one line for
-            wrong flags, 130 after Ctrl-C. Every other exception is a defect and passes through with its traceback.
+        SystemExit: 1 with one line on stderr for a `UserError`, a `MemoryError` or an `OSError`, and for results that
+            cannot be printed, 2 with one line for wrong flags, 130 after Ctrl-C. Every other exception is a defect and
+            passes through with its traceback.
     """
+    streams.occupy()
+    environment.tolerate_warnings()
+    try:
+        _interrupt.working(True)
+        return _run(name, main, define_flags, argv, positional, elsewhere)
+    except KeyboardInterrupt:
+        _exit(name, "interrupted", _interrupt.STATUS)
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            streams.finish()
+            _interrupt.working(False)
+
+
+def _run(name, main, define_flags, argv, positional, elsewhere):
     flag_values = flags.FlagValues()
     flag_values.set_gnu_getopt(True)  # flags may follow a bare argument
     define_flags(flag_values)
@@ -51,20 +68,17 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         failure = error
     try:
         if flag_values["help"].value:  # also where a required flag is missing
-            print(_help(name, main, flag_values, positional), flush=True)
+            show(_help(name, main, flag_values, positional))
             return 0
         if failure is not None:
             _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
-        status = main(flag_values) or 0
-        sys.stdout.flush()
-        return status
+        return main(flag_values) or 0
     except flags.Error as error:  # a value that only the whole config can refuse
         _exit(name, f"{error} (`{name} --help` lists the flags)", 2)
-    except KeyboardInterrupt:
-        _exit(name, "interrupted", 130)
-    except BrokenPipeError:  # `... | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+    except _Unprinted as error:
+        if isinstance(error.__cause__, BrokenPipeError):  # `... | head`: the reader has seen enough
+            raise SystemExit(1) from None
+        _exit(name, f"the results cannot be printed on standard output: {error}", 1)
     except UserError as error:
         _exit(name, error, 1)
     except MemoryError as error:  # outside a run, which says what may help
@@ -73,14 +87,30 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
 
 
+class _Unprinted(Exception):
+    """Standard output does not take the results; says why."""
+
+
+def show(text, end="\n"):
+    """Prints results, where those are what the binary is for; where they are in files, `streams.out` does.
+
+    Raises:
+        _Unprinted: They cannot be printed; for `run`.
+    """
+    try:
+        streams.write(f"{text}{end}", sys.stdout)
+    except OSError as error:
+        raise _Unprinted(error.strerror or error) from error
+
+
 def sayer(name):
     """Returns a function that prints lines of progress on stderr, with the binary's name before each."""
-    return lambda line: print(f"{name}: {line}", file=sys.stderr, flush=True)
+    return lambda line: streams.err(f"{name}: {line}")
 
 
 def _exit(name, message, status):
     line = " ".join(str(message).split())
-    print(f"{name}: {'' if status == 130 else 'error: '}{line}", file=sys.stderr)
+    streams.err(f"{name}: {'' if status == _interrupt.STATUS else 'error: '}{line}")
     raise SystemExit(status) from None
 
 

@@ -102,7 +102,7 @@ def benchmark(flag_values):
         result = gradient_comparison.compare(config, dataset, radii, flag_values["float64"].value, _say)
     else:
         result = getattr(library, suite)(config, steps, _say)
-    print(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
+    _main.show(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
 
 
 def _refuse_unread(flag_values, suite):
@@ -130,7 +130,7 @@ def everything(flag_values):
         for suite in gpu_suite.SUITES
     }
     result = gpu_suite.run(arguments, _say)
-    print(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
+    _main.show(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
 
 
 def main(argv=None):

@@ -79,7 +79,7 @@ def evaluate(flag_values):
             raise UserError("--bits_per_character is of a text, and this is a network on images. Leave it out.")
         asked |= {"batch_size": asked["batch_size"] or 96, "split": asked["split"] or ""}
         result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
-    print(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
+    _main.show(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
 
 
 def main(argv=None):

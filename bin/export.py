@@ -4,6 +4,7 @@ import sys
 
 from absl import flags
 
+from darts_tf import streams
 from darts_tf.bin import _main
 
 _say = _main.sayer("darts-export")
@@ -39,7 +40,7 @@ def export(flag_values):
     runtime.configure(flag_values["threads"].value)
     from darts_tf.export import exporting
 
-    print(exporting.export(**asked, formats=flag_values["format"].value, say=_say))
+    streams.out(exporting.export(**asked, formats=flag_values["format"].value, say=_say))
 
 
 def main(argv=None):

@@ -67,9 +67,9 @@ def predict(flag_values):
     found = client.predict(ask, paths, flag_values["batch_size"].value, value_range, names)
     for prediction in found:
         if flag_values["format"].value == "json":
-            print(json.dumps(prediction._asdict()))
+            _main.show(json.dumps(prediction._asdict()))
         else:
-            print(f"{prediction.path}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
+            _main.show(f"{prediction.path}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
 
 
 def write(flag_values, ask, folder):
@@ -82,11 +82,11 @@ def write(flag_values, ask, folder):
     options = {name: flag_values[name].value for name in ("top_k", "temperature", "seed")}
     words = writing.continued(ask, vocabulary, units, prompt, count, **options, say=_main.sayer("darts-predict"))
     if flag_values["format"].value == "json":
-        print(json.dumps({"prompt": prompt, "words": list(words)}))
+        _main.show(json.dumps({"prompt": prompt, "words": list(words)}))
         return
     for piece in writing.spaced(prompt, words):
-        print(piece, end="", flush=True)
-    print()
+        _main.show(piece, end="")
+    _main.show("")
 
 
 def main(argv=None):

@@ -3,6 +3,7 @@
 import dataclasses
 import sys
 
+from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
@@ -26,19 +27,18 @@ def protocol(flag_values):
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
-    print(f"darts-protocol: preset {preset}, work directory {workdir}", flush=True)
+    streams.out(f"darts-protocol: preset {preset}, work directory {workdir}")
     from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
     from darts_tf.protocol import results
 
-    # The line's end in the same write, since several threads have something to say.
-    result = library.run(config, workdir, lambda line: print(f"{line}\n", end="", flush=True))
+    result = library.run(config, workdir, streams.out)
     if result is None:
-        print("stopped; the same command goes on")
+        streams.out("stopped; the same command goes on")
         return 130
-    print(results.table(result))
+    streams.out(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
-        print(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
-    print(f"figures: {workdir}/protocol.json  page: {workdir}/report.html")
+        streams.out(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
+    streams.out(f"figures: {workdir}/protocol.json  page: {workdir}/report.html")
     return 0
 
 

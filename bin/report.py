@@ -4,6 +4,7 @@ import sys
 
 from absl import flags
 
+from darts_tf import streams
 from darts_tf.bin import _main
 
 
@@ -25,7 +26,7 @@ def report(flag_values):
     """Writes one self-contained HTML page about runs: tables, curves, mixing weights over epochs, every genotype."""
     from darts_tf.report import write_report  # here, so that --help waits for nothing
 
-    print(write_report(flag_values.workdir, flag_values.output))
+    streams.out(write_report(flag_values.workdir, flag_values.output))
 
 
 def main(argv=None):

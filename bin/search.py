@@ -2,6 +2,7 @@
 
 import sys
 
+from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig
 from darts_tf.language_config import LanguageSearchConfig
@@ -26,9 +27,9 @@ def search(flag_values):
     genotype = run.search(config, workdir)
     if genotype is None:
         return 130
-    print(genotype.to_text())
+    streams.out(genotype.to_text())
     if _flags.keeps_files(config):
-        print(f"genotype: {workdir}/genotype.json  drawings: {workdir}/plots")
+        streams.out(f"genotype: {workdir}/genotype.json  drawings: {workdir}/plots")
     return 0
 
 

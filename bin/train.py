@@ -3,7 +3,7 @@
 import itertools
 import sys
 
-from darts_tf import scores
+from darts_tf import scores, streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import TrainConfig
 from darts_tf.language_config import LanguageTrainConfig
@@ -31,9 +31,9 @@ def train(flag_values):
     for metric, which in itertools.product((summary["metric"], "bits_per_character"), ("valid", "test")):
         if (value := summary.get(f"{which}_{metric}")) is not None:
             what = f"{'validation' if which == 'valid' else which} {metric.replace('_', ' ')}"
-            print(f"{what} {scores.shown(value, metric)} ({summary['recommended_weights']} weights)")
+            streams.out(f"{what} {scores.shown(value, metric)} ({summary['recommended_weights']} weights)")
     if _flags.keeps_files(config):
-        print(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
+        streams.out(f"networks: {workdir}/best.keras, {workdir}/last.keras  figures: {workdir}/summary.json")
     return 0
 
 

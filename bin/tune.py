@@ -5,6 +5,7 @@ import sys
 
 from absl import flags
 
+from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
 from darts_tf.errors import UserError
@@ -48,17 +49,19 @@ def tune(flag_values):
     baseline. --preset says whether images or texts are trained on. An interrupted tuning goes on with the same command.
     """
     config = config_from(flag_values)
-    workdir = flag_values["workdir"].value or "runs/tune"
+    workdir = _flags.directory(flag_values, "runs/tune")
     _flags.begin("darts-tune", f"proposals from {config.prior}", workdir, config)
     from darts_tf.tuner import tuning  # here, so that --help waits for nothing
 
     summary = tuning.tune(config, workdir)
     if summary is None:
         return 130
-    print(tuning.table(summary))
+    streams.out(tuning.table(summary))
     if summary["best"] is None:
         return 1
-    print(f"best genotype: {workdir}/genotype.json  its network: {workdir}/{summary['best']['workdir']}/best.keras")
+    streams.out(
+        f"best genotype: {workdir}/genotype.json  its network: {workdir}/{summary['best']['workdir']}/best.keras"
+    )
     return 0
 
 

@@ -5,6 +5,7 @@ import warnings
 
 from absl import flags
 
+from darts_tf import streams
 from darts_tf.bin import _main
 
 
@@ -45,8 +46,8 @@ def draw(flag_values):
         warnings.simplefilter("always")
         written = visualize.draw(found, flag_values.output_dir, filter(None, flag_values.formats))
     for warning in caught:
-        print(f"darts-visualize: warning: {warning.message}", file=sys.stderr)
-    print("\n".join(str(path) for path in written))
+        streams.err(f"darts-visualize: warning: {warning.message}")
+    streams.out("\n".join(str(path) for path in written))
 
 
 def main(argv=None):

@@ -178,7 +178,9 @@ class ImageRun(Run):
     dataset: str = field(
         "cifar10", "the images; digits is embedded", one_of("cifar10", "digits", "folder", "npz", "imagenet2012")
     )
-    data_dir: str = field("", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True)
+    data_dir: str = field(
+        "", "where the data lies: a folder, or the .npz file; empty = the usual place", None, True, True
+    )
     image_size: int = field(0, "height and width in pixels to resize to; 0 = as the data is", between(0, 10_000))
     max_train_examples: int = field(0, "use only this many training examples, before the split; 0 = all", at_least(0))
     value_range: str = field(
@@ -205,7 +207,7 @@ class ImageRun(Run):
     )
     init_channels: int = field(16, "channels of the first cells; doubled at each reduction", between(1, 10_000))
     num_cells: int = field(8, "cells of the network, two of them reduction cells", between(3, 1000))
-    operations_file: str = field("", "a Python file that adds operations of your own; it is executed")
+    operations_file: str = field("", "a Python file that adds operations of your own; it is executed", is_path=True)
 
     def _check_together(self) -> None:
         super()._check_together()
@@ -278,7 +280,9 @@ class TrainConfig(ImageRun):
     num_cells: int = changed(ImageRun, "num_cells", 20)
 
     # The network.
-    genotype: str = field("DARTS_V2", "the cells: a published name, a file, a search's work directory, or the text")
+    genotype: str = field(
+        "DARTS_V2", "the cells: a published name, a file, a search's work directory, or the text", is_path=True
+    )
     network: str = field("cifar", "cifar for small images, imagenet for photographs", one_of("cifar", "imagenet"))
     auxiliary: bool = field(True, "train with the auxiliary head, which takes no part in inference")
     auxiliary_weight: float = field(0.4, "weight of the auxiliary head's loss", at_least(0))

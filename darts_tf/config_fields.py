@@ -7,10 +7,12 @@ resume are all read from the fields. No TensorFlow here: `--help` is instant.
 import dataclasses
 import difflib
 import math
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from darts_tf.errors import UserError
+from darts_tf.files import check_local
 
 _TYPE_NAMES = {bool: "a bool", int: "an int", float: "a finite number", str: "a string", tuple: "a tuple of strings"}
 
@@ -55,7 +57,7 @@ def one_of(*choices: str) -> Check:
     return Check("one of " + ", ".join(choices), lambda value: value in choices, choices)
 
 
-def field(default: Any, help: str, check: Check | None = None, resumable: bool = False) -> Any:
+def field(default: Any, help: str, check: Check | None = None, resumable: bool = False, is_path: bool = False) -> Any:
     """A dataclass field with its documentation and its check.
 
     Args:
@@ -63,8 +65,10 @@ def field(default: Any, help: str, check: Check | None = None, resumable: bool =
         help: One line, as `--help` prints it.
         check: The condition on the value beside its type.
         resumable: True when a run may go on with another value: it does not change what is computed.
+        is_path: True for the path of a file or folder, or a text that may be one; it is stored as the user wrote it.
     """
-    return dataclasses.field(default=default, metadata={"help": help, "check": check, "resumable": resumable})
+    metadata = {"help": help, "check": check, "resumable": resumable, "is_path": is_path}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def changed(base: type, name: str, default: Any) -> Any:
@@ -77,7 +81,7 @@ def changed(base: type, name: str, default: Any) -> Any:
 class Config:
     """Base of the experiments: frozen, flat, checked at construction.
 
-    No value is converted, except that an int may stand for a float.
+    No value is converted, except that an int may stand for a float and an `os.PathLike` for a path.
 
     Attributes:
         kind: What it is a config of, as `config.json` and messages say it.
@@ -93,7 +97,11 @@ class Config:
     def __post_init__(self):
         """Checks each field by itself, then those that depend on each other."""
         for each in dataclasses.fields(self):
-            _check(each, getattr(self, each.name))
+            value = getattr(self, each.name)
+            if each.metadata["is_path"] and isinstance(value, os.PathLike):
+                value = os.fsdecode(value)
+                object.__setattr__(self, each.name, value)  # frozen: this is still its construction
+            _check(each, value)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -174,6 +182,8 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise UserError(
             f"{field.name} must be {_TYPE_NAMES[field.type]}. Received: {field.name}={_shorten(value)}{kind}"
         )
+    if field.metadata["is_path"]:
+        check_local(value, field.name)
     check = field.metadata["check"]
     if check is not None and not check.holds(value):
         hint = suggest(value, check.choices) if isinstance(value, str) else ""

@@ -1,12 +1,98 @@
-"""Files that are whole or not there, so that a killed process never leaves half of one; and JSON from anywhere."""
+"""Paths as users write them; files that are whole or not there, even after a kill; and JSON from anywhere."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import re
 import tempfile
 
+from darts_tf.errors import UserError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
+# What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOSYS}
 MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
+
+
+def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+    """Returns a path that a user has written, with `~` and `~name` expanded.
+
+    Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
+
+    Args:
+        path: Of a file or folder of this machine, which need not exist.
+        what: The argument, to begin the message with.
+
+    Raises:
+        UserError: It is empty, no path at all, a URL, or in the home folder of a user that does not exist; one line.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise UserError(
+            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {_shown(path)}."
+        ) from None
+    if not text or "\0" in text:
+        raise UserError(f"{what} must be the path of a directory or a file. Received: {_shown(text)}.")
+    check_local(text, what)
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):  # no such user; a shell leaves it so, too
+        raise UserError(
+            f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
+            f"a name that begins so. Received: {_shown(text)}."
+        )
+    found = pathlib.Path(expanded)
+    # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
+    return found.absolute() if _URL.match(str(found)) or str(found).startswith("~") else found
+
+
+def check_local(path: str | os.PathLike, what: str) -> None:
+    """Raises UserError for a URL, by its name: with `pathlib` it would become a folder of this machine."""
+    text = os.fsdecode(path)
+    if _URL.match(text):
+        scheme = text.split(":")[0]
+        raise UserError(
+            f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
+            f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
+        )
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def sync_file(descriptor: int) -> None:
+    """Makes a file's content reach the disk, where the file system can be asked to."""
+    _sync(descriptor, _NO_SYNC)
+
+
+def sync_directory(directory: str | os.PathLike) -> None:
+    """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
+
+    Where the file system has no such thing for directories, its own order of writing has to do.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NO_FOLDER_SYNC:
+            return
+        raise
+    try:
+        _sync(descriptor, _NO_FOLDER_SYNC)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor, forgiven):
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in forgiven:
+            raise
 
 
 def write_atomically(path, data):
@@ -29,7 +115,7 @@ def write_atomically(path, data):
         with open(temporary, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
-            os.fsync(file.fileno())  # else a power cut can leave the new name on an empty file
+            sync_file(file.fileno())  # else a power cut can leave the new name on an empty file
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None:  # no error of the system's

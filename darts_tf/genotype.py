@@ -5,6 +5,7 @@ rule that turns alphas into cells; here they are found, read and saved. No Tenso
 """
 
 import json
+import os
 import pathlib
 import re
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from darts_tf import genotype_text, published
 from darts_tf.derivation import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, derive_conv, derive_recurrent
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import user_path, write_atomically
 from darts_tf.genotype_cells import ConvGenotype, Genotype, RecurrentGenotype, choices
 from darts_tf.genotype_text import show
 
@@ -58,7 +59,7 @@ def names(kind: str | None = None) -> list[str]:
     return sorted(set().union(*(_KINDS[key][1] for key in _kinds(kind))))
 
 
-def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genotype:
+def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotype:
     """Finds a genotype by name, in a file, in a search's work directory, or in the given text itself.
 
     Args:
@@ -74,8 +75,8 @@ def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genoty
     kinds = _kinds(kind)
     if isinstance(spec, Genotype):
         found = spec
-    elif isinstance(spec, pathlib.Path):
-        found = _load_file(spec)
+    elif isinstance(spec, os.PathLike):
+        found = _load_file(user_path(spec, "genotype"))
     elif not isinstance(spec, str):
         raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
     else:
@@ -90,18 +91,18 @@ def load(spec: str | pathlib.Path | Genotype, kind: str | None = None) -> Genoty
     return found
 
 
-def save(genotype: Genotype, path: str | pathlib.Path) -> pathlib.Path:
+def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
     """Writes a genotype as JSON; the file is whole or not there. Returns the path. Raises OSError as `open` does."""
-    return write_atomically(path, json.dumps(genotype.to_json(), indent=1) + "\n")
+    return write_atomically(user_path(path, "path"), json.dumps(genotype.to_json(), indent=1) + "\n")
 
 
 def _load_text(spec, kind):
     if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec):
         return parse(spec)
-    path = pathlib.Path(spec)
+    path = None if "\0" in spec else user_path(spec, "genotype")
     try:
-        exists = path.exists()
-    except (OSError, ValueError):  # too long for a path, or with a null character
+        exists = path is not None and path.exists()
+    except OSError:  # too long for a path
         exists = False
     if exists:
         return _load_file(path)

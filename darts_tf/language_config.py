@@ -22,7 +22,9 @@ class LanguageRun(Run):
     dataset: str = field(
         "folder", "the text; english is embedded; folder = data_dir, and implied by it", one_of("english", "folder")
     )
-    data_dir: str = field("", "a folder with train.txt, valid.txt and test.txt, or the original names", None, True)
+    data_dir: str = field(
+        "", "a folder with train.txt, valid.txt and test.txt, or the original names", None, True, True
+    )
     vocabulary_size: int = field(0, "keep only that many words, the most frequent; 0 = all", at_least(0))
     max_train_words: int = field(0, "use only so many words of the training text; 0 = all", at_least(0))
     valid_words: int = field(0, "how many words of the validation text are evaluated; 0 = all", at_least(0))
@@ -104,7 +106,9 @@ class LanguageTrainConfig(LanguageRun):
     weight_decay: float = changed(Run, "weight_decay", 8e-7)
     num_units: int = changed(LanguageRun, "num_units", 850)
     dropout_embedding: float = changed(LanguageRun, "dropout_embedding", 0.1)
-    genotype: str = field("DARTS_V2", "the cell: a published name, a file, a search's work directory, or the text")
+    genotype: str = field(
+        "DARTS_V2", "the cell: a published name, a file, a search's work directory, or the text", is_path=True
+    )
     bptt_deviation: float = field(5.0, "standard deviation of the windows' lengths; 0 = none", at_least(0))
     test_batch_size: int = field(1, "rows that the test text is read in", between(1, 1_000_000))
     nonmono: int = field(

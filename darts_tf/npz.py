@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from darts_tf.errors import UserError, one_line
+from darts_tf.files import user_path
 
 DEFLATE_RATIO = 1032  # the most that zlib can compress
 _ERRORS = (  # of damaged archives
@@ -75,7 +76,7 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
     Raises:
         UserError: There is no such file, it is damaged, holds Python objects, or claims more than it can hold.
     """
-    path = os.fspath(path)
+    path = os.fspath(user_path(path, "the archive"))
     try:
         size = os.path.getsize(path)
         with zipfile.ZipFile(path) as archive:

@@ -7,40 +7,47 @@ import contextlib
 import os
 import sys
 import tempfile
+from typing import BinaryIO
 
+from darts_tf import environment, streams
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json
 
 
 @contextlib.contextmanager
 def quiet_stderr():
-    """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body raises."""
+    """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body fails."""
     try:
         kept = os.dup(2)
     except OSError:  # closed: there is nobody to disturb
         yield
         return
-    _flush()
-    with tempfile.TemporaryFile() as held:
+    streams.finish()
+    with _nowhere() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
-            _flush()
+        except Exception:  # not Ctrl-C, which has nothing to do with it
+            streams.finish()
             os.dup2(kept, 2)
-            held.seek(0)
-            with open(2, "wb", closefd=False) as stderr:
-                stderr.write(held.read())
+            with contextlib.suppress(OSError):
+                held.seek(0)
+                os.write(2, held.read())
             raise
         finally:
-            _flush()
+            streams.finish()
             os.dup2(kept, 2)
             os.close(kept)
 
 
-def _flush() -> None:
-    if sys.stderr is not None:
-        sys.stderr.flush()
+def _nowhere() -> BinaryIO:
+    """A file to write to that is on no disk, where the system has such files; the last resort forgets everything."""
+    with contextlib.suppress(AttributeError, OSError):
+        return open(os.memfd_create("stderr"), "w+b")
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no temporary folder, or no space there
+        return open(os.devnull, "w+b")
 
 
 def cluster() -> tuple[int, list[str]]:
@@ -78,7 +85,9 @@ def module_command(module: str) -> list[str]:
 
 
 def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
-    """Imports TensorFlow and sets it up for this process; does it once, before anything runs.
+    """Imports TensorFlow and Keras and sets them up for this process; does it once, before anything runs.
+
+    Neither is influenced by environment variables or a keras.json, unless it is imported already.
 
     Args:
         threads: CPU threads that an operation may use; 0 for all cores.
@@ -89,12 +98,12 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
     Raises:
         RuntimeError: TensorFlow has already been used in this process.
     """
-    # The grouped convolutions' gradients exist on a CPU with oneDNN only, and it is the faster library.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    environment.settle()
     # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
     with quiet_stderr():
-        import tensorflow as tf
+        with environment.importing():
+            import keras  # noqa: F401
+            import tensorflow as tf
         from absl import logging
 
         logging.set_verbosity(logging.ERROR)  # models that are loaded warn of gradients that nobody asks for

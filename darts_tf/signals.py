@@ -26,8 +26,9 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
             again()
             raise KeyboardInterrupt
         came.append(number)
-        # Written past Python's buffers, whose lock the interrupted code may hold.
-        os.write(2, f"{notice}\n".encode())
+        with contextlib.suppress(OSError):  # nobody reads it
+            # Written past Python's buffers, whose lock the interrupted code may hold.
+            os.write(2, f"{notice}\n".encode())
         first(number)
 
     with _handled_by(note):

@@ -1,12 +1,12 @@
 """State dicts of PyTorch networks: reading them, and taking off what wrappers and training scripts put around them."""
 
-import pathlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from darts_tf import npz
 from darts_tf.errors import UserError, one_line, some_of
+from darts_tf.files import user_path
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 """Where the checkpoints of training scripts keep the state dict, next to the epoch and the optimizer."""
@@ -22,7 +22,7 @@ def read(path) -> dict[str, np.ndarray]:
     Raises:
         UserError: The file is missing, damaged, holds pickled objects, or needs torch.
     """
-    path = pathlib.Path(path).expanduser()
+    path = user_path(path, "the file of weights")
     if not path.is_file():
         raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
     if path.suffix == ".npz":

@@ -20,7 +20,9 @@ class Tune(Config):
     trained: ClassVar[type[Config]]
 
     prior: str = field(
-        "uniform", "where proposals come from: uniform, a search's work directory, a genotype, or alphas as .npz"
+        "uniform",
+        "where proposals come from: uniform, a search's work directory, a genotype, or alphas as .npz",
+        is_path=True,
     )
     trials: int = field(8, "trials at most", at_least(1), True)
     minutes: float = field(

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import pathlib
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 import graphviz
 
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import user_path, write_atomically
 from darts_tf.genotype import Genotype
 
 FORMATS = ("svg", "png", "pdf")
@@ -83,7 +84,7 @@ def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
 
 
 def draw(
-    genotype: Genotype, directory: str | pathlib.Path, formats: Iterable[str] = ("svg", "png")
+    genotype: Genotype, directory: str | os.PathLike, formats: Iterable[str] = ("svg", "png")
 ) -> list[pathlib.Path]:
     """Writes `normal.*` and `reduction.*`, or `recurrent.*`: the Graphviz source as `.gv` and its pictures.
 
@@ -108,7 +109,7 @@ def draw(
     for name in formats:
         if name not in FORMATS:
             raise UserError(f"formats: expected some of {', '.join(FORMATS)}. Received: {name!r}")
-    directory = pathlib.Path(directory)
+    directory = user_path(directory, "output_dir")
     written, missing, reasons = [], [], []
     for cell in genotype.cells:
         source = to_digraph(genotype, cell).source

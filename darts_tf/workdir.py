@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from darts_tf.config_fields import Config
 from darts_tf.errors import UserError, some_of
-from darts_tf.files import parse_json, write_atomically
+from darts_tf.files import parse_json, sync_directory, user_path, write_atomically
 
 _LOCK = ".lock"
 
@@ -33,15 +33,6 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
         for name in fnmatch.filter(below, ".*.tmp"):
             shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
         below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
-
-
-def sync_directory(directory: str | os.PathLike) -> None:
-    """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
@@ -71,9 +62,7 @@ class WorkDir:
     """
 
     def __init__(self, path: str | os.PathLike):
-        if not os.fspath(path):
-            raise UserError("The work directory must be the path of a directory. Received: ''")
-        self.path = pathlib.Path(path).expanduser()
+        self.path = user_path(path, "The work directory")
         self.resumed = False
         self._lock: int | None = None
 

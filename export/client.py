@@ -15,7 +15,7 @@ import numpy as np
 
 from darts_tf.errors import UserError
 from darts_tf.export import inputs
-from darts_tf.files import parse_json
+from darts_tf.files import parse_json, user_path
 
 Inputs = dict[str, np.ndarray | list[bytes]]
 Ask = Callable[[str, Inputs], dict[str, np.ndarray]]  # (signature, inputs by name) -> outputs by name
@@ -252,7 +252,7 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
     """Returns the folder of one version of a model; arguments and errors as for `in_process`."""
     from darts_tf.export.publish import versions
 
-    path = pathlib.Path(export_dir).expanduser()
+    path = user_path(export_dir, "export_dir")
     if (path / "saved_model.pb").exists():
         return path
     path = path if versions(path) else path / name

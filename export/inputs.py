@@ -9,6 +9,7 @@ import numpy as np
 
 from darts_tf import npz
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 
 SIGNATURES = {"image_bytes": "serving_bytes", "image": "serving_default"}  # by the name of the input
 _ZIP = b"PK\x03\x04"  # how an `.npz` archive begins; no image does
@@ -42,7 +43,7 @@ def read(paths: Sequence[str | os.PathLike], value_range: str = "") -> list[Inpu
         UserError: A file cannot be read, or an array holds no images for certain.
     """
     found = []
-    for path in map(os.fspath, paths):
+    for path in (os.fspath(user_path(path, "the image")) for path in paths):
         try:
             content = pathlib.Path(path).read_bytes()
         except OSError as error:

@@ -14,8 +14,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.errors import UserError
-from darts_tf.files import temporaries_in, write_atomically
-from darts_tf.workdir import sync_directory
+from darts_tf.files import sync_directory, sync_file, temporaries_in, user_path, write_atomically
 
 _HIDDEN = ".tmp-"  # servers read only names that are numbers
 _CONFIG = "models.config"
@@ -54,9 +53,7 @@ class Publication:
             raise UserError(f"A version must be a whole number from 1 on. Received: version={version}.")
         if keep is not None and keep < 0:
             raise UserError(f"keep must be 0 or more. Received: keep={keep}.")
-        if not os.fspath(export_dir):
-            raise UserError("export_dir must be the path of a folder. Received: ''.")
-        self.export_dir = pathlib.Path(export_dir).expanduser().absolute()
+        self.export_dir = user_path(export_dir, "export_dir").absolute()
         self.name, self.version, self.keep = name, version, keep
         self.folder = self.export_dir / name
         with self._usable():
@@ -146,7 +143,7 @@ class Publication:
             for folder, _, files in os.walk(built):
                 for name in files:
                     with open(os.path.join(folder, name), "rb") as file:
-                        os.fsync(file.fileno())
+                        sync_file(file.fileno())
                 sync_directory(folder)
             lock = _lock(self.export_dir, wait=True)  # of two that publish at once, both are in models.config
             try:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from darts_tf import environment
 from darts_tf.errors import UserError
 from darts_tf.runtime import module_command
 
@@ -108,15 +109,16 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
         UserError: The check failed; says why in one line.
     """
     # The reference is a CPU's: a GPU rounds products to ten bits.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONIOENCODING": "utf-8"}
     with tempfile.TemporaryDirectory() as temporary:
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
         done = subprocess.run(
             [*module_command(module), os.fspath(folder), str(file)],
             capture_output=True,
-            text=True,
-            env=environment,
+            encoding="utf-8",
+            errors="replace",
+            env=variables,
         )
     lines = done.stdout.strip().splitlines()
     try:
@@ -131,8 +133,11 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
 
 def main(check: Callable[[str, str], dict]) -> None:
     """Prints the result, or `error`, as JSON on the last line."""
+    environment.tolerate_warnings()
+    environment.settle()
     try:
-        result = check(*sys.argv[1:])
+        with environment.importing():
+            result = check(*sys.argv[1:])
     except Exception as error:  # whatever a damaged file makes TensorFlow raise is a finding
         result = {"error": " ".join(f"{error}".split())[:300] or type(error).__name__}
     print(json.dumps(result))

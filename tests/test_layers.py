@@ -17,6 +17,7 @@ MODULES = {  # the others at the top: layer 0
     "precision": 1,
     "recomputation": 1,
     "graph": 1,
+    "keras_settings": 1,
     "runtime": 1,
     "state_dicts": 1,
     "architect": 3,
@@ -26,7 +27,7 @@ MODULES = {  # the others at the top: layer 0
     "interop": 5,
     "interop_recurrent": 5,
 }
-SHARED = {"errors", "files", "npz"}  # of layer 0, for everybody
+SHARED = {"errors", "files", "npz", "streams"}  # of layer 0, for everybody
 ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "derivation": {"genotype_cells", "genotype_text"},
     "genotype_cells": {"genotype_text"},

@@ -12,6 +12,7 @@ from darts_tf.conv.networks import Stateless, check_sizes, classify, reduction_c
 from darts_tf.conv.norm import BatchNorm, call_cell
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
+from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 
 
@@ -111,6 +112,7 @@ class DerivedNetwork(Stateless, keras.Model):
     reduction_before = False  # whether the stem's two outputs differ in size
     smallest = 4  # pixels that the cells' two reductions bring down to one
 
+    @of_one_type
     def __init__(
         self,
         genotype,

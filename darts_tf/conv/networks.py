@@ -8,6 +8,7 @@ from darts_tf.conv.norm import BatchNorm, call_cell, collect_statistics, moving_
 from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
+from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 
 
@@ -97,6 +98,7 @@ class ConvSupernet(Stateless, keras.Model):
     Source: `cnn/model_search.py` of the original.
     """
 
+    @of_one_type
     def __init__(
         self,
         num_classes=10,

@@ -14,6 +14,7 @@ from darts_tf.data.encoded import decode, decode_crop, encoded_split
 from darts_tf.data.resize import crop_reader, fit
 from darts_tf.data.split import stratified
 from darts_tf.errors import UserError, one_line
+from darts_tf.files import user_path
 from darts_tf.graph import unconverted
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
@@ -52,7 +53,7 @@ def load_folder(
     """
     if not data_dir:
         raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
-    root = pathlib.Path(data_dir).absolute()
+    root = user_path(data_dir, "data_dir").absolute()
     if not root.is_dir():
         raise UserError(f"There is no folder {data_dir}: expected a folder of class folders. Check --data_dir.")
     train_root = root / "train" if any(_subfolders(root / "train")) else root

@@ -27,6 +27,7 @@ from darts_tf.data.split import (
 )
 from darts_tf.data.stream import evaluation_batches, stream
 from darts_tf.errors import UserError, one_line
+from darts_tf.files import user_path
 from darts_tf.graph import unconverted
 
 __all__ = [
@@ -91,7 +92,7 @@ def load(
     Raises:
         UserError: A setting is out of its range, or the data are missing or unusable.
     """
-    data_dir = os.path.expanduser(data_dir)  # a shell does not expand --data_dir=~/data
+    data_dir = data_dir and str(user_path(data_dir, "data_dir"))  # a shell does not expand --data_dir=~/data
     if dataset not in DATASETS:
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
     if dataset == "digits" and data_dir:

@@ -12,6 +12,7 @@ import numpy as np
 
 from darts_tf.data import english
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
@@ -127,7 +128,7 @@ def load_folder(data_dir, vocabulary_size: int = 0) -> Corpus:
         UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
             the file.
     """
-    root = pathlib.Path(data_dir).expanduser()  # a shell does not expand --data_dir=~/data
+    root = user_path(data_dir, "data_dir")  # a shell does not expand --data_dir=~/data
     if not root.is_dir():
         raise UserError(f"There is no folder {data_dir}: expected one with {_expected('train')}. Check --data_dir.")
     paths = {}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotype as genotypes
-from darts_tf import scores
+from darts_tf import scores, streams
 from darts_tf.genotype import Genotype
 from darts_tf.protocol import results
 from darts_tf.protocol.runs import Plan
@@ -21,7 +21,7 @@ from darts_tf.tuner.space import space_of
 from darts_tf.workdir import WorkDir, write_json
 
 
-def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = print) -> dict[str, Any] | None:
+def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
     """Runs a protocol, or goes on with an interrupted one in the same directory.
 
     Each search and each training is a process with a work directory of its own, `searches/seed_N`, `retrain/search_N`,

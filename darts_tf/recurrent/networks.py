@@ -10,6 +10,7 @@ from darts_tf import genotype as genotypes
 from darts_tf import graph
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 from darts_tf.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.recurrent.masks import Masks, masked
@@ -134,6 +135,7 @@ class RecurrentSupernet(_LanguageModel):
     Source: `rnn/model_search.py` of the original.
     """
 
+    @of_one_type
     def __init__(
         self,
         vocabulary_size,
@@ -204,6 +206,7 @@ class RecurrentNetwork(_LanguageModel):
     Source: `rnn/model.py` of the original.
     """
 
+    @of_one_type
     def __init__(self, genotype, vocabulary_size, units=850, **kwargs):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentCell(genotype, units, units)

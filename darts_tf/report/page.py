@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import darts_tf
 from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
+from darts_tf.files import user_path, write_atomically
 from darts_tf.report import runs, sections
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
@@ -25,10 +25,10 @@ def write_report(workdirs: Sequence, path) -> pathlib.Path:
         UserError: No directory, one that no run has written, a damaged file, or `path` is a directory; one line.
         OSError: The file cannot be written.
     """
-    workdirs = [pathlib.Path(each) for each in workdirs]
+    workdirs, path = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
     if not workdirs:
         raise UserError("No work directory. Expected one or more, such as runs/digits. Received: none")
-    if pathlib.Path(path).is_dir():
+    if path.is_dir():
         raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {path}")
     found = [runs.read(each, name) for each, name in zip(workdirs, runs.names(workdirs), strict=True)]
     return write_atomically(path, page(found))

@@ -11,7 +11,7 @@ import numpy as np
 
 from darts_tf import genotype as genotypes
 from darts_tf.errors import UserError
-from darts_tf.files import parse_json
+from darts_tf.files import parse_json, user_path
 from darts_tf.report.tables import is_number
 from darts_tf.training.reporting import read_metrics
 
@@ -91,7 +91,7 @@ def read(path: pathlib.Path, name: str) -> Run:
     Raises:
         UserError: It is none, or one of its files is damaged; one line.
     """
-    path = pathlib.Path(path).expanduser()
+    path = user_path(path, "workdir")
     if (path / "protocol.json").is_file():
         return _protocol(path, name)
     config = _json(path / "config.json")
@@ -133,7 +133,7 @@ def part(path: pathlib.Path, name: str) -> Run:
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:
     """The shortest ends of some paths that tell them apart."""
-    parts = [pathlib.Path(path).expanduser().resolve().parts for path in paths]
+    parts = [user_path(path, "workdir").resolve().parts for path in paths]
     found = []
     for own in parts:
         length = 1

@@ -1,12 +1,12 @@
 """What the processes of a cluster must have in common, compared before the first step."""
 
 import json
-import pathlib
 import zlib
 
 import numpy as np
 
 from darts_tf.errors import UserError, some_of
+from darts_tf.files import user_path
 
 # A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
 # done between two looks decides which collective operations there are, and a process with others would wait for ever.
@@ -65,7 +65,7 @@ def described(config, task) -> dict:
     """
     found = {name: value for name, value in config.to_json().items() if name not in _OWN}
     if path := found.get("operations_file"):
-        found["operations_file"] = f"checksum {zlib.crc32(pathlib.Path(path).read_bytes()):08x}"
+        found["operations_file"] = f"checksum {zlib.crc32(user_path(path, 'operations_file').read_bytes()):08x}"
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
 
 

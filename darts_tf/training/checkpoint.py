@@ -12,7 +12,6 @@ import os
 import pathlib
 import re
 import shutil
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darts_tf import npz
+from darts_tf import npz, streams
 from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, write_atomically
 from darts_tf.workdir import remove_temporaries, sync_directory
@@ -71,7 +70,7 @@ class Checkpoints:
             raise UserError(f"keep must be at least 1. Received: keep={keep}")
         self.directory = pathlib.Path(directory)
         self.keep, self._read_only = keep, read_only
-        self._warn = warn or (lambda message: print(message, file=sys.stderr))
+        self._warn = warn or streams.err
         if not read_only:
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)

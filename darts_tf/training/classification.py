@@ -4,7 +4,6 @@ import contextlib
 import math
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -13,6 +12,7 @@ from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import augment, images
 from darts_tf.errors import UserError
+from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.distribution import same

@@ -5,7 +5,6 @@ A reader that goes away (`darts-search | head`) never stops a run.
 
 import contextlib
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -15,18 +14,28 @@ import rich.progress
 import rich.table
 import rich.text
 
+from darts_tf import streams
+
 PLAIN_SECONDS = 10.0
 """Where there is no terminal: seconds between two lines of progress."""
 
 
 class Console:
-    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads."""
+    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads.
 
-    def __init__(self, out: TextIO):
-        self._out = out
-        self._rich = rich.console.Console(file=out)
-        # Not rich's own answer alone: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
-        self.terminal = out.isatty() and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
+    Args:
+        out: Anything with `write`; None where nobody reads.
+
+    Attributes:
+        terminal: Whether there is a bar.
+    """
+
+    def __init__(self, out: TextIO | None):
+        self._out, self._rich, self.terminal = out, None, False
+        # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
+        if streams.is_terminal(out):
+            self._rich = rich.console.Console(file=out)
+            self.terminal = not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
         self._bar: rich.progress.Progress | None = None
         self._lock = threading.Lock()
 
@@ -36,10 +45,9 @@ class Console:
             with self._harmless():
                 self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
             return
-        encoding = getattr(self._out, "encoding", None) or "utf-8"
         with self._harmless(), self._lock:
-            self._out.write(text.encode(encoding, "replace").decode(encoding) + "\n")
-            self._out.flush()
+            if self._out is not None:
+                streams.write(f"{text}\n", self._out)
 
     def bar(self, where: str, step: int, total: int, facts: str) -> None:
         """Draws the progress bar; only on a terminal."""
@@ -103,12 +111,13 @@ class Console:
         """Lets no failure to write stop the run: from the first one on, nothing is printed."""
         try:
             yield
+        except BlockingIOError:
+            pass
         except (OSError, ValueError):  # a closed pipe or a full disk; a closed file
-            silent = open(os.devnull, "w")  # lives as long as the process
-            if self._out is sys.stdout:  # what is buffered would fail once more when the interpreter ends
-                with contextlib.suppress(OSError, ValueError):
-                    os.dup2(silent.fileno(), sys.stdout.fileno())
-            self._out = self._rich.file = silent
+            streams.silence(self._out)
+            self._out = None
+            if self._rich is not None:
+                self._rich.file = open(os.devnull, "w")  # lives as long as the process
 
 
 class _Live(rich.progress.ProgressColumn):

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import replicas, runtime
+from darts_tf import replicas, runtime, streams
 from darts_tf.accumulation import split
 from darts_tf.errors import UserError
 from darts_tf.signals import at_once
@@ -118,7 +118,7 @@ def of(config) -> Distribution | None:
 def _opened(kind, count):
     if kind == "multi_worker":
         worker, addresses = runtime.cluster()
-        rendezvous.wait(worker, addresses, lambda line: print(line, flush=True))
+        rendezvous.wait(worker, addresses, streams.out)
         with runtime.quiet_stderr(), at_once():
             try:
                 strategy = tf.distribute.MultiWorkerMirroredStrategy()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.saved_model import load_saved_model, signature_of
 from darts_tf.training.step import count_correct
@@ -97,6 +98,7 @@ def evaluate(
     """
     if bool(workdir) == bool(model):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
+    workdir, model = workdir and str(user_path(workdir, "workdir")), model and str(user_path(model, "model"))
     say(f"loading {workdir or model} ...")
     config, facts, names = {}, {}, None
     if workdir:
@@ -198,7 +200,7 @@ def _inference(network):
 
 def newest_version(folder: str) -> pathlib.Path:
     """Returns the folder of the newest version of an exported model; a version's folder, and a file, as they are."""
-    path = pathlib.Path(folder)
+    path = user_path(folder, "model")
     if not path.is_dir() or (path / "saved_model.pb").exists():
         return path
     versions = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))

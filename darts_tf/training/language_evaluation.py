@@ -12,7 +12,7 @@ from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
 from darts_tf.errors import UserError, one_line
-from darts_tf.files import parse_json
+from darts_tf.files import parse_json, user_path
 from darts_tf.language_config import LanguageTrainConfig
 from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
 from darts_tf.training.language_trained import load_language_model
@@ -134,6 +134,7 @@ def evaluate(
     Raises:
         UserError: No such model or text, a vocabulary that does not fit, or a text that is too short.
     """
+    workdir, model = workdir and str(user_path(workdir, "workdir")), model and str(user_path(model, "model"))
     say(f"loading {workdir or model} ...")
     if workdir:
         trained = load_language_model(workdir, weights)
@@ -166,7 +167,7 @@ def language_forward(network) -> Callable:
 
 def is_language_model(folder: str) -> bool:
     """Whether a folder holds an exported language model."""
-    return (pathlib.Path(folder) / "assets" / VOCABULARY).is_file()
+    return (user_path(folder, "model") / "assets" / VOCABULARY).is_file()
 
 
 def _saved_model(folder):

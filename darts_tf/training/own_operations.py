@@ -1,9 +1,10 @@
 """Operations of the user's own, from a Python file named on the command line."""
 
-import pathlib
+import os
 import runpy
 
 from darts_tf.errors import UserError
+from darts_tf.files import user_path
 
 _executed = set()  # operations are added once in a process
 
@@ -16,13 +17,16 @@ def add_operations(path: str) -> None:
     """
     if not path or path in _executed:
         return
-    if not pathlib.Path(path).is_file():
+    path, given = str(user_path(path, "operations_file")), path
+    if path in _executed:
+        return
+    if not os.path.isfile(path):
         raise UserError(f"There is no file of operations. Expected a Python file. Received: --operations_file={path}.")
     try:
         runpy.run_path(path)
     except Exception as error:
         raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
-    _executed.add(path)
+    _executed.update((path, os.fspath(given)))
 
 
 def add_operations_of(workdir, stored: str, named: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 
 from darts_tf.errors import UserError
-from darts_tf.files import parse_json, write_atomically
+from darts_tf.files import parse_json, sync_file, write_atomically
 from darts_tf.training import console, repeats
 from darts_tf.training.console import Console
 from darts_tf.training.monitor import entropies, gaps
@@ -165,7 +165,7 @@ class Reporter:
             with open(path, "ab") as file:
                 file.write(_line(record))
                 file.flush()
-                os.fsync(file.fileno())
+                sync_file(file.fileno())
         except OSError as error:
             raise UserError(f"Cannot write {path}: {error.strerror or error}") from error
         facts = [

@@ -1,5 +1,6 @@
 """Runs a config of any kind: what `darts-search` and `darts-train` call."""
 
+from darts_tf import keras_settings
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.training import classification, language_search, language_training
 from darts_tf.training import search as image_search
@@ -20,6 +21,7 @@ def search(config, workdir, out=None, tensorboard=None):
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
+    keras_settings.check_mode()
     library = language_search if isinstance(config, LanguageSearchConfig) else image_search
     return library.search(config, workdir, out, tensorboard)
 
@@ -52,4 +54,5 @@ def load_data(config):
 
 
 def _training(config):
+    keras_settings.check_mode()
     return language_training if isinstance(config, LanguageTrainConfig) else classification

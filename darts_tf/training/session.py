@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from darts_tf import keras_settings, streams
 from darts_tf.training import memory
 from darts_tf.training.loop import Loop
 from darts_tf.training.reporting import Reporter
@@ -48,11 +49,12 @@ def session(
             memory has run out, also in what the caller does inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
-    out = out or sys.stdout
+    out = sys.stdout if out is None else out
     with contextlib.ExitStack() as stack:
+        stack.enter_context(keras_settings.standing("float32"))
         stack.enter_context(memory.told(config))
         if distribution is not None and distribution.worker:
-            print(f"worker {distribution.worker}: the chief reports and keeps the files", file=out, flush=True)
+            streams.say(f"worker {distribution.worker}: the chief reports and keeps the files", out)
             workdir, events = stack.enter_context(scratch()), False
             out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         directory = stack.enter_context(WorkDir(workdir))

@@ -5,7 +5,6 @@ import pathlib
 import shutil
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 
 from darts_tf import genotype as genotypes
@@ -13,10 +12,11 @@ from darts_tf.config import Config, TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError, some_of
-from darts_tf.files import parse_json, temporaries_in
+from darts_tf.files import parse_json, sync_directory, sync_file, temporaries_in, user_path
+from darts_tf.keras_settings import keras
 from darts_tf.training.agreement import checksum
 from darts_tf.training.own_operations import add_operations_of
-from darts_tf.workdir import WorkDir, sync_directory, write_json
+from darts_tf.workdir import WorkDir, write_json
 
 WEIGHTS = ("best", "last")
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
@@ -63,7 +63,7 @@ def save_network(network, path: str | os.PathLike) -> None:
         with temporaries_in(scratch):  # Keras makes a folder, and leaves it where saving fails
             network.save(scratch / path.name)
         with open(scratch / path.name, "rb") as file:
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(scratch / path.name, path)
         sync_directory(path.parent)
     except OSError as error:
@@ -82,7 +82,7 @@ def load_network(path: str | os.PathLike, kind: type = DerivedNetwork):
     Raises:
         UserError: There is none, it is damaged, or it holds something else.
     """
-    path = pathlib.Path(path)
+    path = user_path(path, "model")
     if not path.is_file():
         raise UserError(f"There is no file {path}. Expected a .keras file that darts-train wrote.")
     try:
@@ -240,7 +240,7 @@ def kind_of(workdir: str | os.PathLike) -> str:
     Raises:
         UserError: There is no such directory, or it holds no run.
     """
-    path = pathlib.Path(workdir).expanduser()
+    path = user_path(workdir, "workdir")
     if not path.is_dir():
         raise UserError(f"There is no work directory {path}. Expected one that darts-train made.")
     return str(read_json(path / "config.json").get("kind", "search"))
@@ -253,7 +253,7 @@ def find(workdir: str | os.PathLike, config_class: type[Config], weights: str | 
             f"{workdir} holds a run of another kind. Expected one of darts-train ({config_class.kind}). "
             f"Received: {other if other.isidentifier() else repr(other)[:80]}."
         )
-    path = pathlib.Path(workdir).expanduser()
+    path = user_path(workdir, "workdir")
     config = WorkDir(path).read_config(config_class).to_json()
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
     if wrong := [name for name in WEIGHTS if not isinstance(summary.get(name, {}), dict)]:

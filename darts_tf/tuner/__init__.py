@@ -6,6 +6,9 @@ spaces and proposals do not.
 
 import importlib
 
+from darts_tf import keras_settings
+
+_KERAS = {"DartsOracle", "GenotypeHyperModel"}
 _NAMES = {
     "DartsOracle": "darts_tf.tuner.oracle",
     "GenotypeHyperModel": "darts_tf.tuner.hypermodel",
@@ -18,5 +21,7 @@ __all__ = sorted(_NAMES)
 def __getattr__(name):
     """Imports a public name."""
     if name in _NAMES:
+        if name in _KERAS:
+            keras_settings.check_backend()
         return getattr(importlib.import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'darts_tf.tuner' has no attribute {name!r}")

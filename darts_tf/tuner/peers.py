@@ -2,9 +2,10 @@
 
 import os
 import socket
-import sys
 import threading
 import time
+
+from darts_tf import streams
 
 SECONDS = 10.0  # between two looks at the chief
 PATIENCE = 5.0  # of one look
@@ -12,7 +13,7 @@ PATIENCE = 5.0  # of one look
 
 def say(line: str) -> None:
     """Prints a line on stderr."""
-    print(f"darts_tf: {line}", file=sys.stderr, flush=True)
+    streams.err(f"darts_tf: {line}")
 
 
 def is_chief() -> bool:

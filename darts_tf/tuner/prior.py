@@ -5,15 +5,14 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from darts_tf import genotype as genotypes
-from darts_tf import npz
+from darts_tf import npz, streams
 from darts_tf.errors import UserError, some_of
-from darts_tf.files import parse_json, write_atomically
+from darts_tf.files import parse_json, user_path, write_atomically
 from darts_tf.genotype import Genotype
 from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import TYPES, Space, space_of
@@ -53,7 +52,7 @@ class Prior:
         about = json.dumps({**dataclasses.asdict(self.space), "first": first})
         tables = {f"edges/{cell}": table for cell, table in self.edges.items()}
         np.savez(buffer, about=np.array(about), **self.alphas, **tables)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(user_path(path, "path"), buffer.getvalue())
 
 
 def kind_of(source) -> str | None:
@@ -66,7 +65,7 @@ def kind_of(source) -> str | None:
 
 
 def load_prior(
-    source=None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = print
+    source=None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = streams.out
 ) -> Prior:
     """Finds a prior.
 
@@ -150,7 +149,7 @@ def _of_alphas(alphas, space, where):
 
 
 def _of_path(source, space, kind, say):
-    path = pathlib.Path(source).expanduser()
+    path = user_path(source, "the prior")
     try:
         is_directory, is_archive = path.is_dir(), path.suffix == ".npz"
     except OSError:  # a genotype's text is too long for a path

@@ -12,7 +12,7 @@ from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FatalError
 
 from darts_tf import genotype as genotypes
-from darts_tf import scores
+from darts_tf import scores, streams
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.errors import UserError
 from darts_tf.recurrent.cells import ACTIVATIONS
@@ -99,7 +99,7 @@ class _Tuner(keras_tuner.Tuner):
             super()._try_run_and_update_trial(trial, *args, **kwargs)
         except _Failed as failed:
             trial.status, trial.message = TrialStatus.INVALID, str(failed)
-            print(f"trial {int(trial.trial_id) + 1} failed: {failed}", file=self.out, flush=True)
+            streams.say(f"trial {int(trial.trial_id) + 1} failed: {failed}", self.out)
 
     def run_trial(self, trial, *args, **kwargs):
         """Trains the trial's genotype, or goes on with its training."""
@@ -108,7 +108,7 @@ class _Tuner(keras_tuner.Tuner):
         begin = time.monotonic()
         number = int(trial.trial_id)
         genotype = genotype_from(trial.hyperparameters)
-        print(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", file=self.out, flush=True)
+        streams.say(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", self.out)
         path = self.trials_directory / f"{number:03d}"
         try:
             summary = run.train(self.config.training(genotype.to_text()), path, self.out)
@@ -147,9 +147,9 @@ def tune(config, workdir, out=None):
             row that failed; one line.
         OSError: As said there, where the operating system's words say it all.
     """
-    out = out or sys.stdout
+    out = sys.stdout if out is None else out
     with as_one_run():
-        return _tune(config, workdir, out, once(lambda line: print(line, file=out, flush=True)))
+        return _tune(config, workdir, out, once(lambda line: streams.say(line, out)))
 
 
 def _tune(config, workdir, out, say):
