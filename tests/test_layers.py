@@ -17,6 +17,7 @@ MODULES = {  # the others at the top: layer 0
     "precision": 1,
     "recomputation": 1,
     "graph": 1,
+    "keras_model": 1,
     "runtime": 1,
     "state_dicts": 1,
     "architect": 3,
