@@ -5,6 +5,8 @@ Names are imported when they are first used: `import darts_tf` is instant, and g
 
 import importlib
 
+from darts_tf import keras_registry
+
 __version__ = "0.1.0"
 
 _MODULES = ("bilevel", "genotype", "interop", "presets", "report", "visualize")
@@ -20,6 +22,7 @@ _NAMES = {
     "train": "darts_tf.training.run",
 }
 __all__ = sorted([*_MODULES, *_NAMES])
+keras_registry.register()
 
 
 def __getattr__(name):

@@ -18,6 +18,7 @@ MODULES = {  # the others at the top: layer 0
     "recomputation": 1,
     "graph": 1,
     "keras_settings": 1,
+    "keras_model": 1,
     "runtime": 1,
     "state_dicts": 1,
     "architect": 3,

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf.conv.cells import Cell
-from darts_tf.conv.networks import Stateless, check_sizes, classify, reduction_cells
+from darts_tf.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.conv.norm import BatchNorm, call_cell
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
@@ -91,7 +91,7 @@ class AuxiliaryHead(keras.layers.Layer):
         return (1, 1) if size == 1 else (-(-size // 2), size // 2)
 
 
-class DerivedNetwork(Stateless, keras.Model):
+class DerivedNetwork(ConvModel):
     """What both networks share: stem, cells, global average pooling, a linear classifier, the auxiliary head.
 
     The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels.
@@ -146,7 +146,7 @@ class DerivedNetwork(Stateless, keras.Model):
         start = uniform(widths[1])
         self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
         self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
-        self.built = True
+        self.build((None, *self.image_shape))
 
     def make_stem(self, inputs, channels):
         """Creates the stem; returns the channels of its two outputs."""

@@ -8,6 +8,7 @@ from darts_tf.conv.norm import BatchNorm, call_cell, collect_statistics, moving_
 from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
+from darts_tf.keras_model import KnownInput
 from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 
@@ -43,8 +44,27 @@ def classify(x, kernel, bias) -> dict:
     return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
 
 
-class Stateless:
-    """What training asks of a network: to run on given weights, and to tell its statistics instead of writing them."""
+class ConvModel(KnownInput):
+    """What training and Keras ask of a network of images.
+
+    Training: to run on given weights, and to hand over its statistics instead of writing them.
+
+    Attributes:
+        image_shape: `(height, width, channels)`.
+        num_classes: Number of classes.
+    """
+
+    def build(self, images_shape):
+        """Nothing is left to be made; Keras keeps the shape."""
+
+    @property
+    def known_input(self) -> keras.InputSpec:
+        """See `KnownInput`."""
+        return keras.InputSpec(shape=(None, *self.image_shape), dtype=self.compute_dtype)
+
+    def compute_output_shape(self, images_shape):
+        """Returns the shape of the logits."""
+        return (images_shape[0], self.num_classes)
 
     @property
     def state_variables(self) -> list:
@@ -74,7 +94,8 @@ class Stateless:
         return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
 
-class ConvSupernet(Stateless, keras.Model):
+@keras.saving.register_keras_serializable(package="darts_tf")
+class ConvSupernet(ConvModel):
     """The network whose every edge holds all candidate operations, mixed by softmax(alpha).
 
     Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
@@ -116,8 +137,10 @@ class ConvSupernet(Stateless, keras.Model):
         super().__init__(**kwargs)
         self._check(num_classes, num_cells, num_nodes, concat, primitives)
         concat = concat or num_nodes
-        self.num_classes, self.image_shape, self.num_nodes, self.concat = num_classes, image_shape, num_nodes, concat
-        self.primitives = tuple(primitives)
+        self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+        self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
+        self.num_nodes, self.concat, self.primitives = num_nodes, concat, tuple(primitives)
+        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
         stem_channels = stem_multiplier * init_channels
         self.stem = self.add_weight(
             shape=(3, 3, image_shape[-1], stem_channels), initializer=uniform(9 * image_shape[-1]), name="stem"
@@ -141,7 +164,7 @@ class ConvSupernet(Stateless, keras.Model):
             )
             for kind in ("normal", "reduce")
         ]
-        self.built = True
+        self.build((None, *self.image_shape))
 
     @staticmethod
     def _check(num_classes, num_cells, num_nodes, concat, primitives):
@@ -184,3 +207,10 @@ class ConvSupernet(Stateless, keras.Model):
     def outputs_of(self, inputs):
         """Returns the logits of images in training mode."""
         return self.activations(inputs, training=True)["logits"]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("num_classes", "init_channels", "num_cells", "num_nodes", "concat", "stem_multiplier")
+        own = {name: getattr(self, name) for name in (*names, "alpha_init", "alpha_init_scale")}
+        own |= {"image_shape": list(self.image_shape), "primitives": list(self.primitives)}
+        return {**super().get_config(), **own}

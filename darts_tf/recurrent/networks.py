@@ -10,6 +10,7 @@ from darts_tf import genotype as genotypes
 from darts_tf import graph
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
+from darts_tf.keras_model import KnownInput
 from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 from darts_tf.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
@@ -46,8 +47,12 @@ class Outputs(NamedTuple):
     state: tf.Tensor
 
 
-class _LanguageModel(keras.Model):
+class _LanguageModel(KnownInput):
     """Embedding, cell, and a decoder whose matrix is the embedding's; a subclass makes the cell.
+
+    Called with a state, it runs one window of a text as training needs it, and gives `Outputs`. Called with nothing but
+    tokens, as `predict`, `evaluate`, `fit` and `export` do, it is a Keras model like any other: the batch comes first,
+    every text begins with a zero state, and the result is the logits `(batch, steps, vocabulary_size)`.
 
     Args:
         vocabulary_size: Number of words, at least 2.
@@ -68,6 +73,14 @@ class _LanguageModel(keras.Model):
         self.embedding = self.add_weight(shape=(vocabulary_size, units), initializer=uniform(), name="embedding")
         self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
 
+    def build(self, tokens_shape):
+        """Nothing is left to be made; Keras keeps the shape."""
+
+    @property
+    def known_input(self) -> keras.InputSpec:
+        """See `KnownInput`."""
+        return keras.InputSpec(shape=(None, None), dtype="int32")
+
     @property
     def weight_variables(self) -> list:
         """The network's weights w in the original's order, without the alphas; the embedding comes first."""
@@ -81,6 +94,17 @@ class _LanguageModel(keras.Model):
     def initial_state(self, batch_size):
         """Returns the state at the start of a text, zeros `(batch_size, units)`."""
         return tf.zeros((batch_size, self.units), self.embedding.dtype)
+
+    def _logits_of_texts(self, texts, masks=None, training=False):
+        """Returns the logits `(batch, steps, vocabulary_size)` of texts `(batch, steps)`, each from a zero state."""
+        tokens = tf.transpose(tf.cast(texts, tf.int32))
+        inputs = Inputs(tokens, self.initial_state(tf.shape(tokens)[1]), masks or Masks())
+        outputs, statistics = self._run(inputs, training)
+        if training:
+            moved = self.moved_state([v.value for v in self.state_variables], statistics)
+            for variable, value in zip(self.state_variables, moved, strict=True):
+                variable.assign(value)
+        return tf.ensure_shape(tf.transpose(outputs.logits, (1, 0, 2)), (*texts.shape, self.vocabulary_size))
 
     def _embedded(self, inputs):
         words = tf.gather(self.embedding.value, inputs.tokens)
@@ -115,6 +139,7 @@ class _LanguageModel(keras.Model):
             return self._run(Inputs(*inputs), training=True)
 
 
+@keras.saving.register_keras_serializable(package="darts_tf")
 class RecurrentSupernet(_LanguageModel):
     """The language model whose cell holds all candidate activations on every edge, mixed by softmax(alpha).
 
@@ -150,11 +175,12 @@ class RecurrentSupernet(_LanguageModel):
     ):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentSearchCell(units, units, num_nodes, concat, primitives, shared_norm)
-        self.primitives, self.num_nodes = self.cell.primitives, num_nodes
+        self.primitives, self.num_nodes, self.shared_norm = self.cell.primitives, num_nodes, shared_norm
+        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         shape = (self.cell.num_edges, len(self.primitives))
         self.arch_variables = [self.add_weight(shape=shape, initializer=start, name="alphas")]
-        self.built = True
+        self.build((None, None))
 
     @property
     def state_variables(self) -> list:
@@ -165,18 +191,21 @@ class RecurrentSupernet(_LanguageModel):
         """Returns softmax(alpha), in a list of one, `(num_edges, num_primitives)`."""
         return [tf.nn.softmax(a.value) for a in self.arch_variables]
 
-    def call(self, tokens, state, masks=None, training=False):
+    def call(self, tokens, state=None, masks=None, training=False):
         """Runs the network; writes nothing.
 
         Args:
             tokens: `(steps, batch)` integers.
-            state: `(batch, units)`.
+            state: `(batch, units)`. Without one the tokens are `(batch, steps)`, each text begins with zeros, and in
+                training the moving statistics are written.
             masks: `Masks`; None for no dropout.
             training: Whether batch norm uses the batch's statistics; without dropout that is an evaluation too.
 
         Returns:
-            `Outputs`.
+            `Outputs`; the logits `(batch, steps, vocabulary_size)` without a state.
         """
+        if state is None:
+            return self._logits_of_texts(tokens, masks, training)
         return self._run(Inputs(tokens, state, masks or Masks()), training)[0]
 
     def _run(self, inputs, training):
@@ -189,6 +218,12 @@ class RecurrentSupernet(_LanguageModel):
     def moved_state(self, state, statistics) -> list:
         """Returns the moving statistics after a pass; both in the order of `state_variables`, or packed to vectors."""
         return [self.cell.norm.moved(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("vocabulary_size", "units", "num_nodes", "alpha_init", "alpha_init_scale", "shared_norm")
+        own = {name: getattr(self, name) for name in names} | {"concat": self.cell.concat}
+        return {**super().get_config(), **own, "primitives": list(self.primitives)}
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -212,7 +247,7 @@ class RecurrentNetwork(_LanguageModel):
         self.cell = RecurrentCell(genotype, units, units)
         self.genotype = self.cell.genotype
         self.arch_variables, self.state_variables = [], []
-        self.built = True
+        self.build((None, None))
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -224,8 +259,10 @@ class RecurrentNetwork(_LanguageModel):
         """Builds the network of a `.keras` file."""
         return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
 
-    def call(self, tokens, state, masks=None):
+    def call(self, tokens, state=None, masks=None):
         """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""
+        if state is None:
+            return self._logits_of_texts(tokens, masks)
         return self._run(Inputs(tokens, state, masks or Masks()))[0]
 
     def next_word(self, tokens, state):

@@ -26,11 +26,14 @@ class FittedNetwork(CifarNetwork):
 
     def __init__(self, *args, drop_path=0.0, drop_seed=0, **kwargs):
         kwargs["auxiliary"] = False  # its output takes no part in `fit`'s loss, so it would have no gradient
-        super().__init__(*args, **kwargs)
         if not 0 <= drop_path < 1:
             raise UserError(f"drop_path must be at least 0 and below 1. Received: drop_path={drop_path}.")
         self.drop_path, self.drop_seed = drop_path, drop_seed
-        self.drop_seeds = keras.random.SeedGenerator(drop_seed) if drop_path else None
+        super().__init__(*args, **kwargs)
+
+    def build(self, images_shape):
+        """Makes the state of the draws."""
+        self.drop_seeds = keras.random.SeedGenerator(self.drop_seed) if self.drop_path else None
 
     def call(self, images, training=False, drop=None):
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from darts_tf.errors import UserError
 from darts_tf.recurrent import masks
-from darts_tf.recurrent.networks import Inputs, RecurrentNetwork
+from darts_tf.recurrent.networks import RecurrentNetwork
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -24,21 +24,24 @@ class FittedLanguageModel(RecurrentNetwork):
     """
 
     def __init__(self, genotype, vocabulary_size, units=300, dropout=0.0, drop_seed=0, **kwargs):
-        super().__init__(genotype, vocabulary_size, units, **kwargs)
         if not 0 <= dropout < 1:
             raise UserError(f"dropout must be at least 0 and below 1. Received: dropout={dropout}.")
         self.dropout, self.drop_seed = dropout, drop_seed
-        self.drop_seeds = keras.random.SeedGenerator(drop_seed) if dropout else None
+        super().__init__(genotype, vocabulary_size, units, **kwargs)
+
+    def build(self, tokens_shape):
+        """Makes the state of the draws."""
+        self.drop_seeds = keras.random.SeedGenerator(self.drop_seed) if self.dropout else None
 
     def call(self, tokens, training=False):
         """Returns the logits `(batch, length, vocabulary_size)` of tokens `(batch, length)`, integers."""
-        batch, drawn = tf.shape(tokens)[0], masks.Masks()
+        drawn = None
         if training and self.dropout:
             rates = masks.Masks(x=self.dropout, output=self.dropout)
             seed = tf.cast(self.drop_seeds.next(), tf.int64)
+            batch = tf.shape(tokens)[0]
             drawn = masks.draw(seed, rates, batch, self.units, self.vocabulary_size, self.compute_dtype)
-        inputs = Inputs(tf.transpose(tf.cast(tokens, tf.int32)), self.initial_state(batch), drawn)
-        return tf.transpose(self._run(inputs)[0].logits, (1, 0, 2))
+        return self._logits_of_texts(tokens, drawn)
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -1,0 +1,31 @@
+"""Networks as Keras models like any other: built when they are made, exported without having been called."""
+
+import keras
+
+
+class KnownInput(keras.Model):
+    """A Keras model whose arguments say what its input is.
+
+    A subclass calls `build` with the input's shape as the last thing that its constructor does; state that a subclass
+    of that adds is made in `build`, too, since Keras takes none afterwards.
+    """
+
+    @property
+    def known_input(self) -> keras.InputSpec:
+        """The shape and the type of the input, the batch first."""
+        raise NotImplementedError
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+        """Exports the network for inference as `keras.Model.export` does; it need not have been called before.
+
+        Args:
+            filepath: Where to.
+            format: See `keras.Model.export`.
+            verbose: The same.
+            input_signature: The same; what the network was built for where there is none.
+            **kwargs: The same.
+        """
+        if input_signature is None:
+            input_signature = [self.known_input]
+            self(keras.KerasTensor(self.known_input.shape, self.known_input.dtype))  # some formats ask for one call
+        super().export(filepath, format, verbose, input_signature, **kwargs)
