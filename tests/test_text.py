@@ -1,7 +1,6 @@
 """Texts, vocabularies and windows."""
 
 import gzip
-import re
 import time
 
 import numpy as np
@@ -12,7 +11,7 @@ from darts_tf import presets
 from darts_tf.data import english, text, windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, load_english, load_folder
 from darts_tf.errors import UserError
-from darts_tf.training.language_data import tell_unknown
+from darts_tf.training import language_data
 
 TEXTS = {
     "train.txt": "b a a \n\n c a\tb\n",
@@ -187,7 +186,7 @@ def test_reading_is_announced_and_its_progress_told(tmp_path, monkeypatch, suffi
     monkeypatch.setattr(text, "PROGRESS_SECONDS", -1.0)
     rng, said = np.random.default_rng(0), []
     for split in ("train", "valid", "test"):
-        words = "".join(f"{number} " for number in rng.integers(10**9, size=20_000)).encode()
+        words = "".join(f"{number} " for number in rng.integers(10**9, size=30_000)).encode()
         (tmp_path / f"{split}.txt{suffix}").write_bytes(gzip.compress(words) if suffix else words)
     load_folder(tmp_path, say=said.append)
     sizes = [path.stat().st_size / 1e6 for path in (tmp_path / f"{split}.txt{suffix}" for split in text.SPLITS)]
@@ -220,37 +219,44 @@ def test_unknown_words_of_a_small_vocabulary_and_of_the_text_itself(tmp_path):
     assert corpus.unknown_words == {"train": 0.5, "valid": 0, "test": 0.5}
 
 
+TO_TEXT, TO_LIMIT, TO_FILES = "in one language", "larger --vocabulary_size than 50", "does not hold <unk> itself"
 CASES = {
-    "a normal text": ({"train": 0.05, "valid": 0.05, "test": 0.063}, 0, None),
-    "another language": ({"train": 0.0, "valid": 0.8, "test": 0.05}, 0, "80.0 % of the validation text;.*one language"),
-    "another language, and a limit": ({"train": 0.01, "valid": 0.01, "test": 0.9}, 9, "test text;.*, or use a larger"),
-    "a small vocabulary": (
-        {"train": 0.4, "valid": 0.5, "test": 0.6},
-        50,
-        "40.0 % of the training.*larger --vocab.*50$",
-    ),
-    "all unknown": ({"train": 0.95, "valid": 1.0, "test": 1.0}, 0, "the training text itself holds <unk>"),
-    "an evaluation": ({"train": 0.0, "test": 0.3}, 0, "30.0 % of the test text"),
+    "a normal text": ({"train": 0.05, "valid": 0.05, "test": 0.063}, 0, []),
+    "another language": ({"train": 0.0, "valid": 0.8, "test": 0.05}, 0, ["80.0 % of the validation text;", TO_TEXT]),
+    "that and a limit": ({"train": 0.01, "valid": 0.9, "test": 0.2}, 50, ["90.0 %", "20.0 %", TO_TEXT, TO_LIMIT]),
+    "a small vocabulary": ({"train": 0.4, "valid": 0.45, "test": 0.5}, 50, ["40.0 %", "50.0 %", TO_LIMIT]),
+    "all unknown": ({"train": 0.95, "valid": 1.0, "test": 1.0}, 0, ["95.0 % of the training text", TO_FILES]),
+    "many unknown in a held-out part": ({"train": 0.05, "valid": 0.12, "test": 0.1}, 0, ["12.0 %", TO_TEXT]),
+    "an evaluation": ({"train": 0.0, "test": 0.3}, 0, ["30.0 % of the test text", TO_TEXT]),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_unknown_words_are_one_line_and_a_warning_where_they_are_many(case):
-    shares, limit, warning = CASES[case]
-    said = []
-    tell_unknown(shares, limit, said.append)
-    assert said[0].startswith(f"unknown words (<unk>): {'5.0' if case == 'a normal text' else ''}")
-    assert said[0].count("%") == len(shares) and len(said) == 1 + (warning is not None)
-    if warning:
-        assert said[1].startswith("warning: unknown words are ") and re.search(warning, said[1])
+    shares, limit, words = CASES[case]
+    line, *warnings = language_data.unknown_lines(shares, limit)
+    assert line.startswith("unknown words (<unk>): ") and line.count("%") == len(shares)
+    assert len(warnings) == bool(words)
+    for warning in warnings:
+        assert warning.startswith("warning: unknown words are ") and all(word in warning for word in words)
+        assert sum(way in warning for way in (TO_TEXT, TO_LIMIT, TO_FILES)) == len(
+            {TO_TEXT, TO_LIMIT, TO_FILES} & {*words}
+        )
 
 
-def test_published_and_embedded_texts_are_not_warned_of():
+def test_embedded_texts_are_not_warned_of():
     said = []
     for preset in ("text_search", "text_train"):
         config = presets.get(preset).config
-        tell_unknown(load_english(config.vocabulary_size).unknown_words, config.vocabulary_size, said.append)
-    assert len(said) == 2
+        language_data.tell_unknown(load_english(config.vocabulary_size), config.vocabulary_size, said.append)
+    assert len(said) == 2 and all(line.startswith("unknown words (<unk>): ") for line in said)
+
+
+def test_a_limit_that_cuts_nothing_is_not_blamed(tmp_path):
+    said = []
+    corpus = shares_of(tmp_path, 9, train="a b c\n", valid="A B C\n")
+    language_data.tell_unknown(corpus, 9, said.append)
+    assert TO_TEXT in said[1] and "vocabulary_size" not in said[1]
 
 
 # Windows

@@ -113,32 +113,49 @@ def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = te
     return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
 
 
-def tell_unknown(shares: dict[str, float], vocabulary_size: int, say: Callable[[str], None]) -> None:
-    """Says which share of each part's words is unknown, and warns where it is large.
+def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:
+    """Says which share of each part's words is unknown, and warns where it is large; see `unknown_lines`.
+
+    Args:
+        corpus: The text.
+        vocabulary_size: The setting.
+        say: Is given the lines.
+        **shares: By split, where only a piece of it is read; else those of the whole text.
+    """
+    cut = vocabulary_size if vocabulary_size == len(corpus.vocabulary) else 0
+    known = corpus.unknown_words
+    for line in unknown_lines({"train": known["train"]} | shares if shares else known, cut):
+        say(line)
+
+
+def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
+    """Returns a line that says which shares of words are unknown, and a warning where one is above `MANY_UNKNOWN`.
 
     `<unk>` stands for all of them and is soon the likeliest word: of a text that is mostly `<unk>` the perplexity is
     small, whatever the network has learned.
 
     Args:
-        shares: By split, see `text.unknown_share`; that of the training text, where it is among them, tells whether the
-            vocabulary is too small or a text is another.
-        vocabulary_size: The setting; 0 where all words of the training text are known.
-        say: Is given the lines.
+        shares: By split, see `text.unknown_share`; that of the training text tells whether the vocabulary is too small
+            or another part is of another kind.
+        vocabulary_size: To which the training text's words were cut; 0 where all are known.
     """
     names = [f"{_percent(share)} of the {PARTS[split]} text" for split, share in shares.items()]
-    say(f"unknown words ({text.UNKNOWN}): {', '.join(names)}")
+    lines = [f"unknown words ({text.UNKNOWN}): {', '.join(names)}"]
     many = [name for name, share in zip(names, shares.values(), strict=True) if share > MANY_UNKNOWN]
     if not many:
-        return
-    ways = ["check that all parts are in one language, spelling and case"]
+        return lines
+    ways = []
     if vocabulary_size:
         ways.append(f"use a larger --vocabulary_size than {vocabulary_size}")
-    if shares.get("train", 0) > MANY_UNKNOWN:
-        ways = ways[1:] or [f"the training text itself holds {text.UNKNOWN}; use one that does not"]
-    say(
+    elif shares["train"] > MANY_UNKNOWN:
+        ways.append(f"use a training text that does not hold {text.UNKNOWN} itself")
+    if not ways or max(shares.values()) > shares["train"] + MANY_UNKNOWN:
+        ways.append("check that all parts are in one language, spelling and case")
+    lines.append(
         f"{PREFIX}unknown words are {', '.join(many)}; published texts have 3 to 6 %. {text.UNKNOWN} stands for all of "
-        f"them and is easy to predict, so perplexities look better than the network is: {', or '.join(ways)}"
+        f"them and is easy to predict, so perplexities look better than the network is: {', and '.join(ways)}"
     )
+    return lines
 
 
 def _percent(share):

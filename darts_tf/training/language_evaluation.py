@@ -157,7 +157,7 @@ def evaluate(
     long = 1 if batch_size else config["bptt"]  # rows that are asked for may be short
     rows = windows.evaluation_rows(words, batch_size or usual, long, f"the {PARTS[split]} text")
     share = unknown_share(rows, vocabulary)
-    tell_unknown({"train": corpus.unknown_words["train"], split: share}, config["vocabulary_size"], say)
+    tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
     say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
     found = LanguageEvaluator(forward, start)(rows, config["bptt"], say) | {"unknown_words": share}
     if with_bits or config.get("bits_per_character"):

@@ -174,7 +174,7 @@ def search(config, workdir, out=None, tensorboard=None):
             f"vocabulary of {len(corpus.vocabulary):,}; supernet of {task.supernet.parameters:,} weights; "
             f"{total} steps, {order_of(config)}"
         )
-        tell_unknown(corpus.unknown_words, config.vocabulary_size, reporter.message)
+        tell_unknown(corpus, config.vocabulary_size, reporter.message)
         if run(task, directory, config, reporter, shared) is None:
             return None
         return task.finish()

@@ -235,7 +235,7 @@ def train(config, workdir, out=None, tensorboard=None):
             f"{corpus.name}: {data.train.size:,} training words, {data.watched.size:,} validation words, vocabulary of "
             f"{len(corpus.vocabulary):,}; network of {task.network.parameters:,} weights; {total} steps"
         )
-        tell_unknown(corpus.unknown_words, config.vocabulary_size, reporter.message)
+        tell_unknown(corpus, config.vocabulary_size, reporter.message)
         loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
