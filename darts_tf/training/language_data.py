@@ -131,8 +131,8 @@ def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str],
 def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
     """Returns a line that says which shares of words are unknown, and a warning where one is above `MANY_UNKNOWN`.
 
-    `<unk>` stands for all of them and is soon the likeliest word: of a text that is mostly `<unk>` the perplexity is
-    small, whatever the network has learned.
+    `<unk>` stands for all of them. Where the training text has it, it is soon the likeliest word, and the perplexity of
+    a text that is mostly `<unk>` is small, whatever else the network has learned; where it has not, it is arbitrary.
 
     Args:
         shares: By split, see `text.unknown_share`; that of the training text tells whether the vocabulary is too small
@@ -153,7 +153,7 @@ def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
         ways.append("check that all parts are in one language, spelling and case")
     lines.append(
         f"{PREFIX}unknown words are {', '.join(many)}; published texts have 3 to 6 %. {text.UNKNOWN} stands for all of "
-        f"them and is easy to predict, so perplexities look better than the network is: {', and '.join(ways)}"
+        f"them, so perplexity and bits per character say little about the network: {', and '.join(ways)}"
     )
     return lines
 
