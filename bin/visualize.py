@@ -29,7 +29,7 @@ def define_flags(flag_values):
     flags.DEFINE_list(
         "formats",
         ["svg", "png"],
-        "Out of svg, png, pdf (needs Graphviz' own dot); the source is written anyway.",
+        "Out of svg, png, pdf (by dot only); the source is written, too.",
         flag_values=flag_values,
     )
 

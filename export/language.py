@@ -84,9 +84,8 @@ def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str
     Raises:
         UserError: The text is missing or another, or the export does not do what the network does.
     """
-    say(f"reading {trained.dataset} ...")
     config = trained.config
-    corpus = load_again(config, data_dir)
+    corpus = load_again(config, data_dir, say)
     trained.vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
     expected = outputs_of(trained.network, corpus.test, trained.vocabulary.index[EOS])
     say("tracing and writing ...")

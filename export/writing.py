@@ -11,6 +11,8 @@ from darts_tf.export.client import Ask, Refused
 from darts_tf.files import parse_json
 from darts_tf.language_config import LanguageTrainConfig
 
+SHOWN = 10  # unknown words in a message
+
 
 def units_of(version_folder: pathlib.Path) -> int:
     """Returns the width of the state of an exported language model.
@@ -60,6 +62,11 @@ def continued(
     words = prompt.replace("\n", f" {EOS} ").split()
     if unknown := vocabulary.unknown(words):
         say(f"read as {UNKNOWN}: {some_of(unknown, 10)}")
+        if not set(words) - {EOS, UNKNOWN, *unknown}:
+            say(
+                "warning: the model knows no word of the prompt, so what follows does not depend on what they are. "
+                "Expected words of the language, spelling and case of the text that it was trained on"
+            )
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
     state, random = np.zeros((1, units), np.float32), np.random.default_rng(seed)
     for _ in range(count):

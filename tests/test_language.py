@@ -21,7 +21,7 @@ from darts_tf.recurrent.losses import SequenceLoss
 from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.training import language_search, language_training
 from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, language_forward
+from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, evaluate, language_forward
 from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
 from darts_tf.training.language_training import triggers
 from darts_tf.training.loop import Diverged
@@ -356,8 +356,8 @@ def test_bad_texts_are_one_line(texts, tmp_path):
         train(tmp_path / "a", LanguageTrainConfig())
     with pytest.raises(UserError, match="the training text is too short"):
         train(tmp_path / "b", settings(texts, batch_size=200))
-    with pytest.raises(UserError, match="the test text is too short"):
-        train(tmp_path / "c", settings(texts, test_batch_size=150))
+    with pytest.raises(UserError, match="the validation text is too short"):
+        search(tmp_path / "c", search_settings(texts, batch_size=60))
     with pytest.raises(UserError, match="expected a recurrent genotype"):
         train(tmp_path / "d", settings(texts, genotype="PDARTS"))
     genotypes.save(genotypes.load("PDARTS"), tmp_path / "cell.json")
@@ -367,6 +367,77 @@ def test_bad_texts_are_one_line(texts, tmp_path):
     with pytest.raises(UserError, match="Unknown primitive"):
         search(tmp_path / "e", search_settings(texts, primitives=("none", "sine")))
     assert not list(tmp_path.iterdir())
+
+
+def by_hand(network, tokens):
+    """Nats per word of a text read as one row, from a zero state, without any window."""
+    outputs = network(tf.constant(tokens[:-1, None]), network.initial_state(1))
+    nats = tf.nn.sparse_softmax_cross_entropy_with_logits(tokens[1:], outputs.logits[:, 0])
+    return float(tf.reduce_mean(nats))
+
+
+@pytest.mark.parametrize("words", [2, 3, 5, 7, 11])
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_short_texts_are_evaluated_to_their_last_word(whole, split, words):
+    """Shorter than bptt + 1 = 7 words in each of the run's 2 rows: they are read as one."""
+    path, _, _ = whole
+    config, said = settings(json.loads((path / "config.json").read_text())["data_dir"]), []
+    found = evaluate(str(path), split=split, max_words=words, say=said.append)
+    tokens = getattr(language_training.Data(config).corpus, split)[:words]
+    network = load_network(path / "best.keras", RecurrentNetwork)
+    assert found["words"] == words - 1
+    assert found["loss"] == pytest.approx(by_hand(network, tokens), rel=1e-5)
+    assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
+    assert f"evaluating {words} words in 1 row ..." in said
+
+
+def test_rows_that_are_asked_for_may_be_short(whole):
+    path, _, _ = whole
+    found = evaluate(str(path), max_words=9, batch_size=3)
+    tokens = language_training.Data(settings(json.loads((path / "config.json").read_text())["data_dir"])).corpus.test
+    network = load_network(path / "best.keras", RecurrentNetwork)
+    mean = np.mean([by_hand(network, row) for row in tokens[:9].reshape(3, 3)])
+    assert found["words"] == 6 and found["loss"] == pytest.approx(mean, rel=1e-5)
+    assert evaluate(str(path), max_words=9, batch_size=100)["words"] == 4  # four rows of two
+
+
+def test_a_text_without_a_word_to_predict_is_one_line(whole):
+    with pytest.raises(UserError, match="the test text is too short: expected at least 2 words"):
+        evaluate(str(whole[0]), max_words=1)
+
+
+def test_a_training_watches_short_texts(texts, tmp_path):
+    (tmp_path / "train.txt").write_text((texts / "train.txt").read_text())
+    for split in ("valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("w1 w3 w5\n")
+    summary, printed = train(tmp_path / "run", settings(tmp_path, epochs=1))
+    assert "4 validation words" in printed
+    for split in ("valid", "test"):
+        found = evaluate(str(tmp_path / "run"), split=split)
+        assert found["words"] == 3 and found["perplexity"] == pytest.approx(summary[f"{split}_perplexity"], rel=1e-5)
+
+
+def test_unknown_words_are_told_and_warned_of(texts, tmp_path):
+    """A text of other words than the trained ones has a fine perplexity: nearly all of it is `<unk>`."""
+    (tmp_path / "train.txt").write_text((texts / "train.txt").read_text().replace("w11", "<unk>"))
+    (tmp_path / "valid.txt").write_text((texts / "valid.txt").read_text())
+    (tmp_path / "test.txt").write_text((texts / "test.txt").read_text().upper())
+    summary, printed = train(tmp_path / "run", settings(tmp_path, epochs=2))
+    data = json.loads((tmp_path / "run" / "data.json").read_text())
+    for shares in (summary["unknown_words"], data["unknown_words"]):
+        assert shares["test"] == 1 and 0.02 < shares["train"] < 0.2 and 0.02 < shares["valid"] < 0.2
+    lines = printed.splitlines()
+    (line,) = [line for line in lines if line.startswith("unknown words (<unk>): ")]
+    assert line.endswith(", 100.0 % of the test text") and lines.index(line) < 10
+    (warning,) = [line for line in lines if line.startswith("warning: unknown words are ")]
+    assert "100.0 % of the test text" in warning
+    said = []
+    found = evaluate(str(tmp_path / "run"), say=said.append)
+    assert found["unknown_words"] == 1
+    assert sum(line.startswith("warning: ") and "100.0 % of the test text" in line for line in said) == 1
+    said = []
+    assert evaluate(str(tmp_path / "run"), split="valid", say=said.append)["unknown_words"] < 0.2
+    assert any("of the validation text" in line for line in said)
 
 
 def test_plan_of_a_run_is_the_text(texts):

@@ -153,6 +153,11 @@ def test_a_prompt_is_continued_the_same_wherever_the_model_is(exported, server):
     assert follow(asks[2], exported, seed=5, temperature=0.0) == follow(asks[2], exported, seed=6, top_k=1)
     words, said = follow(asks[2], exported, "w1 zebra w3 yak", count=40)
     assert said == ["read as <unk>: zebra, yak"] and "<unk>" not in words
+    strange = " ".join(f"x{number}" for number in range(25))
+    _, said = follow(asks[2], exported, f"{strange}\nw1", count=1)
+    assert len(said) == 1 and said[0].endswith("x8, x9 and 15 more")
+    _, said = follow(asks[2], exported, "W1\nW3", count=1)
+    assert said[0] == "read as <unk>: W1, W3" and said[1].startswith("warning: the model knows no word of the prompt")
     known = follow(asks[2], exported, "w1 <unk> w3 <unk>", count=40)
     assert known == (words, [])
     assert follow(asks[2], exported, "w1\nw3") == follow(asks[2], exported, "w1 <eos> w3")

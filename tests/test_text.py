@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from conftest import DATA
 
+from darts_tf import presets
 from darts_tf.data import english, text, windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, load_english, load_folder
 from darts_tf.errors import UserError
+from darts_tf.training import language_data
 
 TEXTS = {
     "train.txt": "b a a \n\n c a\tb\n",
@@ -178,6 +180,85 @@ def test_a_line_of_any_length_is_read(tmp_path, monkeypatch):
     assert len(load_folder(tmp_path).train) == 100_001
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_reading_is_announced_and_its_progress_told(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(text, "BLOCK", 1000)
+    monkeypatch.setattr(text, "PROGRESS_SECONDS", -1.0)
+    rng, said = np.random.default_rng(0), []
+    for split in ("train", "valid", "test"):
+        words = "".join(f"{number} " for number in rng.integers(10**9, size=30_000)).encode()
+        (tmp_path / f"{split}.txt{suffix}").write_bytes(gzip.compress(words) if suffix else words)
+    load_folder(tmp_path, say=said.append)
+    sizes = [path.stat().st_size / 1e6 for path in (tmp_path / f"{split}.txt{suffix}" for split in text.SPLITS)]
+    assert said[0].startswith(f"reading {tmp_path}: train.txt{suffix} ({sizes[0]:.1f} MB), valid.txt{suffix} (")
+    steps = [line for line in said if line.startswith(f"reading train.txt{suffix}: ")]
+    assert len(steps) > 50 and steps[-1] == f"reading train.txt{suffix}: {sizes[0]:.1f} MB of {sizes[0]:.1f} MB"
+    assert len(set(steps)) > 2
+    said.clear()
+    monkeypatch.undo()
+    load_folder(tmp_path, say=said.append)
+    assert len(said) == 1
+
+
+# Unknown words
+
+
+def shares_of(tmp_path, vocabulary_size=0, **splits):
+    for split in text.SPLITS:
+        (tmp_path / f"{split}.txt").write_text(splits.get(split, splits["train"]))
+    return load_folder(tmp_path, vocabulary_size)
+
+
+def test_the_share_of_unknown_words_leaves_out_the_ends_of_lines(tmp_path):
+    found = shares_of(tmp_path, train="a\nb\n\n\nc d\n", valid="x\n\n\nA\n", test="a <unk> b\nz\n").unknown_words
+    assert found == {"train": 0, "valid": 1, "test": 0.5}
+
+
+def test_unknown_words_of_a_small_vocabulary_and_of_the_text_itself(tmp_path):
+    corpus = shares_of(tmp_path, 3, train="a a a b <unk> c\n", valid="a a\n")
+    assert corpus.unknown_words == {"train": 0.5, "valid": 0, "test": 0.5}
+
+
+TO_TEXT, TO_LIMIT, TO_FILES = "in one language", "larger --vocabulary_size than 50", "does not hold <unk> itself"
+CASES = {
+    "a normal text": ({"train": 0.05, "valid": 0.05, "test": 0.063}, 0, []),
+    "another language": ({"train": 0.0, "valid": 0.8, "test": 0.05}, 0, ["80.0 % of the validation text;", TO_TEXT]),
+    "that and a limit": ({"train": 0.01, "valid": 0.9, "test": 0.2}, 50, ["90.0 %", "20.0 %", TO_TEXT, TO_LIMIT]),
+    "a small vocabulary": ({"train": 0.4, "valid": 0.45, "test": 0.5}, 50, ["40.0 %", "50.0 %", TO_LIMIT]),
+    "all unknown": ({"train": 0.95, "valid": 1.0, "test": 1.0}, 0, ["95.0 % of the training text", TO_FILES]),
+    "many unknown in a held-out part": ({"train": 0.05, "valid": 0.12, "test": 0.1}, 0, ["12.0 %", TO_TEXT]),
+    "an evaluation": ({"train": 0.0, "test": 0.3}, 0, ["30.0 % of the test text", TO_TEXT]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_unknown_words_are_one_line_and_a_warning_where_they_are_many(case):
+    shares, limit, words = CASES[case]
+    line, *warnings = language_data.unknown_lines(shares, limit)
+    assert line.startswith("unknown words (<unk>): ") and line.count("%") == len(shares)
+    assert len(warnings) == bool(words)
+    for warning in warnings:
+        assert warning.startswith("warning: unknown words are ") and all(word in warning for word in words)
+        assert sum(way in warning for way in (TO_TEXT, TO_LIMIT, TO_FILES)) == len(
+            {TO_TEXT, TO_LIMIT, TO_FILES} & {*words}
+        )
+
+
+def test_embedded_texts_are_not_warned_of():
+    said = []
+    for preset in ("text_search", "text_train"):
+        config = presets.get(preset).config
+        language_data.tell_unknown(load_english(config.vocabulary_size), config.vocabulary_size, said.append)
+    assert len(said) == 2 and all(line.startswith("unknown words (<unk>): ") for line in said)
+
+
+def test_a_limit_that_cuts_nothing_is_not_blamed(tmp_path):
+    said = []
+    corpus = shares_of(tmp_path, 9, train="a b c\n", valid="A B C\n")
+    language_data.tell_unknown(corpus, 9, said.append)
+    assert TO_TEXT in said[1] and "vocabulary_size" not in said[1]
+
+
 # Windows
 
 
@@ -186,6 +267,18 @@ def test_rows_are_pieces_of_the_text():
     np.testing.assert_array_equal(rows.T, np.arange(21).reshape(3, 7))
     message = refused(windows.rows, np.arange(20), 3, 6, "valid.txt")
     assert "valid.txt is too short" in message and "3 x 7 = 21" in message and "Received: 20" in message
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "shape"),
+    [(2, 10, (2, 1)), (7, 3, (7, 1)), (13, 3, (13, 1)), (14, 3, (7, 2)), (20, 3, (10, 2)), (23, 3, (7, 3))],
+)
+def test_rows_of_an_evaluation_are_fewer_where_a_text_is_short(words, count, shape):
+    rows = windows.evaluation_rows(np.arange(words), count, 6)
+    assert rows.shape == shape
+    np.testing.assert_array_equal(rows.T.ravel(), np.arange(rows.size))
+    message = refused(windows.evaluation_rows, np.arange(1), 3, 6, "test.txt")
+    assert "test.txt is too short: expected at least 2 words" in message and "Received: 1" in message
 
 
 @pytest.mark.parametrize("deviation", [0.0, 5.0])

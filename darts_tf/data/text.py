@@ -5,8 +5,9 @@ import dataclasses
 import functools
 import gzip
 import pathlib
+import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -18,6 +19,7 @@ EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
 NAMES = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")  # ours, and the original names of both corpora; also with .gz
 BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the room of its numbers
+PROGRESS_SECONDS = 5.0  # between two lines about a file that takes long to read
 MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer ones
 
 
@@ -113,8 +115,28 @@ class Corpus:
     valid: np.ndarray
     test: np.ndarray
 
+    @property
+    def unknown_words(self) -> dict[str, float]:
+        """The share of `<unk>` among the words of each split, see `unknown_share`."""
+        return {split: unknown_share(getattr(self, split), self.vocabulary) for split in SPLITS}
 
-def load_folder(data_dir, vocabulary_size: int = 0) -> Corpus:
+
+def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
+    """Returns the share of `<unk>` among words, 0 to 1, whether it replaces a word or stands in the text itself.
+
+    Args:
+        numbers: Word numbers of any shape; `<eos>` ends lines and is not counted as a word.
+        vocabulary: Theirs.
+    """
+    words = np.count_nonzero(numbers != vocabulary.index[EOS])
+    return float(np.count_nonzero(numbers == vocabulary.index[UNKNOWN]) / max(1, words))
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
+def load_folder(data_dir, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
     """Reads `train.txt`, `valid.txt` and `test.txt`, words between blanks, one sentence or paragraph a line.
 
     The files may be gzipped, and may have the names they have in the Penn Treebank or WikiText.
@@ -123,6 +145,7 @@ def load_folder(data_dir, vocabulary_size: int = 0) -> Corpus:
         data_dir: The folder.
         vocabulary_size: Keeps that many of the training text's words, the most frequent, `<eos>` and `<unk>` among
             them; the others are `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
+        say: Is given lines about what is read, and how far, where that takes long.
 
     Raises:
         UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
@@ -138,7 +161,8 @@ def load_folder(data_dir, vocabulary_size: int = 0) -> Corpus:
         paths[split] = next((path for path in candidates if path.is_file()), None)
         if paths[split] is None:
             raise UserError(f"{data_dir} has no {split} split: expected {_expected(split)}. Check --data_dir.")
-    streams = {split: _words(path) for split, path in paths.items()}
+    say(f"reading {root}: {', '.join(f'{path.name} ({_size(path.stat().st_size)})' for path in paths.values())} ...")
+    streams = {split: _words(path, say) for split, path in paths.items()}
     return _corpus(root.name or str(root), streams, vocabulary_size, {s: str(path) for s, path in paths.items()})
 
 
@@ -208,12 +232,19 @@ def _encoded(blocks, numbers, source):
     return found
 
 
-def _words(path: pathlib.Path) -> Iterator[list[str]]:
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
+
+
+def _words(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[list[str]]:
     """Yields a file's words block by block, with `<eos>` for the end of each line."""
-    start, rest, ended = 0, b"", True
+    start, rest, ended, said = 0, b"", True, time.monotonic()
     try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+        with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             while block := file.read(BLOCK):
+                if time.monotonic() - said > PROGRESS_SECONDS:  # the bytes of the file itself, also of a gzipped one
+                    said = time.monotonic()
+                    say(f"reading {path.name}: {_size(raw.tell())} of {_size(path.stat().st_size)}")
                 block, rest = _whole_words(rest + block)
                 if len(rest) > 4 * MAX_WORD:  # a character has four bytes at most
                     raise _too_long(path, start + len(block))

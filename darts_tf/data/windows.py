@@ -11,9 +11,7 @@ LONGEST = 20  # steps by which a drawn window may exceed the nominal length
 SHORTEST = 5
 
 
-def rows(
-    tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text", setting: str = "batch_size"
-) -> np.ndarray:
+def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text") -> np.ndarray:
     """Cuts a text into equal rows; the remainder is dropped.
 
     Args:
@@ -21,7 +19,6 @@ def rows(
         batch_size: Number of rows.
         bptt: Steps of a window: so many a row must have, and the word that follows.
         what: Names the text in messages.
-        setting: The number of rows, by the name that a user knows it by.
 
     Returns:
         `(steps, batch_size)`: each column is a piece of the text.
@@ -32,10 +29,38 @@ def rows(
     steps = len(tokens) // batch_size
     if steps < bptt + 1:
         raise UserError(
-            f"{what} is too short: expected at least {setting} x (bptt + 1) = {batch_size} x {bptt + 1} = "
-            f"{batch_size * (bptt + 1)} words. Received: {len(tokens)}. Use a smaller {setting} or bptt, or more words."
+            f"{what} is too short: expected at least batch_size x (bptt + 1) = {batch_size} x {bptt + 1} = "
+            f"{batch_size * (bptt + 1)} words. Received: {len(tokens)}. Use a smaller batch_size or bptt, or more "
+            "words."
         )
     return np.ascontiguousarray(tokens[: steps * batch_size].reshape(batch_size, steps).T)
+
+
+def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text") -> np.ndarray:
+    """Cuts a text of any length into equal rows, as `rows` does: into fewer, down to one, where it is short.
+
+    A row should have the words of a window and the one that follows. A text that is too short for `batch_size` such
+    rows is read in as many as it has, so that most of its words are predicted, and with what stands before them.
+
+    Args:
+        tokens: `(n,)` word numbers, at least 2.
+        batch_size: The largest number of rows.
+        bptt: Steps of a window.
+        what: Names the text in messages.
+
+    Returns:
+        `(steps, rows)`: each column is a piece of the text.
+
+    Raises:
+        UserError: There is no word to predict.
+    """
+    if len(tokens) < 2:
+        raise UserError(
+            f"{what} is too short: expected at least 2 words, one to begin with and one to predict. "
+            f"Received: {len(tokens)}. Use more words."
+        )
+    count = max(1, min(batch_size, len(tokens) // (bptt + 1)))
+    return rows(tokens, count, 1, what)
 
 
 def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, deviation: float = 0.0) -> np.ndarray:

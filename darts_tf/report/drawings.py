@@ -1,4 +1,4 @@
-"""Cells as drawings inside a page: by Graphviz where it is installed, and always as a list."""
+"""Cells inside a page: as drawings, and as lists in words."""
 
 import functools
 import re

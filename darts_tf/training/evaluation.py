@@ -230,7 +230,7 @@ def _saved_model(folder):
 def text(result: dict) -> str:
     """Returns what `evaluate` found as a table."""
     shown = {name: value for name, value in result.items() if value is not None}
-    for name in ("accuracy", "top5_accuracy"):
+    for name in ("accuracy", "top5_accuracy", "unknown_words"):
         if name in shown:
             shown[name] = f"{100 * shown[name]:.2f} %"
     width = max(map(len, shown))

@@ -1,6 +1,8 @@
 """The text of a run: its rows, its windows in each epoch, its files."""
 
 import pathlib
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -9,10 +11,15 @@ from darts_tf.data import text, windows
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.training.agreement import checksum
+from darts_tf.training.console import Console
+from darts_tf.training.repeats import PREFIX
 from darts_tf.training.trained import read_json
 from darts_tf.workdir import write_json
 
 VOCABULARY = "vocabulary.txt"
+MANY_UNKNOWN = 0.1
+"""Share of unknown words that is worth a warning: Penn Treebank and WikiText-2 as they are published have 3 to 6 %."""
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 class TextData:
@@ -21,26 +28,25 @@ class TextData:
     Args:
         config: A `LanguageRun`.
         deviation: Of the windows' lengths, see `windows.plan`.
+        say: See `text.load_folder`.
 
     Attributes:
         corpus: A `text.Corpus`.
         train: Rows of the training text, `(steps, batch_size)`.
-        watched: Rows of the validation text, `(steps, valid_batch_size)`.
+        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows where it is short.
         epoch_steps: Windows in each epoch.
 
     Raises:
         UserError: The text is missing, bad or too short.
     """
 
-    def __init__(self, config, deviation: float = 0.0):
+    def __init__(self, config, deviation: float = 0.0, say: Callable[[str], None] = text.silent):
         self.config, self.deviation = config, deviation
-        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size)
+        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
         words = self.corpus.train[: config.max_train_words or None]
         self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
         words = self.corpus.valid[: config.valid_words or None]
-        self.watched = windows.rows(
-            words, config.valid_batch_size, config.bptt, "the validation text", "valid_batch_size"
-        )
+        self.watched = windows.evaluation_rows(words, config.valid_batch_size, config.bptt, "the validation text")
         self.epoch_steps = [len(self.plan(epoch)) for epoch in range(config.epochs)]
 
     def plan(self, epoch: int) -> np.ndarray:
@@ -78,8 +84,15 @@ class TextStream:
         self._opened, self._iterator = epoch, iter(self.data.batches(epoch, position))
 
 
-def load(dataset: str, data_dir: str, vocabulary_size: int = 0) -> text.Corpus:
-    """Loads a text by its name.
+def printer(out) -> Callable[[str], None]:
+    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
+    return Console(sys.stdout if out is None else out).line
+
+
+def load(
+    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = text.silent
+) -> text.Corpus:
+    """Loads a text by its name; `say` as for `text.load_folder`.
 
     Raises:
         UserError: It is missing or bad.
@@ -91,13 +104,64 @@ def load(dataset: str, data_dir: str, vocabulary_size: int = 0) -> text.Corpus:
             "data_dir must say where the text lies: a folder with train.txt, valid.txt and test.txt, or with the "
             "original files of Penn Treebank or WikiText-2. Received: data_dir=''; --dataset=english is embedded."
         )
-    return text.load_folder(data_dir, vocabulary_size)
+    return text.load_folder(data_dir, vocabulary_size, say)
 
 
-def load_again(config: dict, data_dir: str = "") -> text.Corpus:
-    """Loads the text of a run's settings, or another one in a folder; errors as `load`."""
+def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent) -> text.Corpus:
+    """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
     dataset = "folder" if data_dir else config["dataset"]
-    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"])
+    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
+
+
+def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:
+    """Says which share of each part's words is unknown, and warns where it is large; see `unknown_lines`.
+
+    Args:
+        corpus: The text.
+        vocabulary_size: The setting.
+        say: Is given the lines.
+        **shares: By split, where only a piece of it is read; else those of the whole text.
+    """
+    cut = vocabulary_size if vocabulary_size == len(corpus.vocabulary) else 0
+    known = corpus.unknown_words
+    for line in unknown_lines({"train": known["train"]} | shares if shares else known, cut):
+        say(line)
+
+
+def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
+    """Returns a line that says which shares of words are unknown, and a warning where one is above `MANY_UNKNOWN`.
+
+    `<unk>` stands for all of them. Where the training text has it, it is soon the likeliest word, and the perplexity of
+    a text that is mostly `<unk>` is small, whatever else the network has learned; where it has not, it is arbitrary.
+
+    Args:
+        shares: By split, see `text.unknown_share`; that of the training text tells whether the vocabulary is too small
+            or another part is of another kind.
+        vocabulary_size: To which the training text's words were cut; 0 where all are known.
+    """
+    names = [f"{_percent(share)} of the {PARTS[split]} text" for split, share in shares.items()]
+    lines = [f"unknown words ({text.UNKNOWN}): {', '.join(names)}"]
+    many = [name for name, share in zip(names, shares.values(), strict=True) if share > MANY_UNKNOWN]
+    if not many:
+        return lines
+    ways = []
+    if vocabulary_size:
+        ways.append(f"use a larger --vocabulary_size than {vocabulary_size}")
+    elif shares["train"] > MANY_UNKNOWN:
+        ways.append(f"use a training text that does not hold {text.UNKNOWN} itself")
+    if not ways or max(shares.values()) > shares["train"] + MANY_UNKNOWN:
+        ways.append("check that all parts are in one language, spelling and case")
+    lines.append(
+        f"{PREFIX}unknown words are {', '.join(many)}; published texts have 3 to 6 %. {text.UNKNOWN} stands for all of "
+        f"them, so perplexity and bits per character say little about the network: {', and '.join(ways)}"
+    )
+    return lines
+
+
+def _percent(share):
+    if 0 < share < 5e-4:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %" if share else "0 %"
 
 
 def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
@@ -144,7 +208,9 @@ def load_facts(directory: pathlib.Path) -> dict:
 def _facts(corpus):
     facts = {"dataset": corpus.name, "vocabulary_size": len(corpus.vocabulary)}
     splits = {split: getattr(corpus, split) for split in text.SPLITS}
-    return facts | {split: len(words) for split, words in splits.items()} | {"checksum": checksum(*splits.values())}
+    facts |= {split: len(words) for split, words in splits.items()}
+    facts["unknown_words"] = {split: round(share, 6) for split, share in corpus.unknown_words.items()}
+    return facts | {"checksum": checksum(*splits.values())}
 
 
 def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:

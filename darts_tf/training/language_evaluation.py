@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
-from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
+from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, silent, unknown_share
 from darts_tf.errors import UserError, one_line
 from darts_tf.files import parse_json, user_path
 from darts_tf.language_config import LanguageTrainConfig
-from darts_tf.training.language_data import VOCABULARY, load_again, load_vocabulary
+from darts_tf.training.console import PLAIN_SECONDS
+from darts_tf.training.language_data import PARTS, VOCABULARY, load_again, load_vocabulary, tell_unknown
 from darts_tf.training.language_trained import load_language_model
 from darts_tf.training.loop import Diverged
 from darts_tf.training.saved_model import load_saved_model, signature_of
@@ -50,12 +51,13 @@ class LanguageEvaluator:
         logits, state = self.forward(tokens, state)
         return cross_entropy(tf.cast(logits, tf.float32), targets), state
 
-    def __call__(self, rows: np.ndarray, bptt: int) -> dict[str, float]:
+    def __call__(self, rows: np.ndarray, bptt: int, say: Callable[[str], None] = silent) -> dict[str, float]:
         """Evaluates.
 
         Args:
             rows: `(steps, batch)` word numbers, see `windows.rows`; every word but the first of a row is predicted.
             bptt: Steps at a time; no matter for the result.
+            say: Is told now and then how far it is.
 
         Returns:
             `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window, which warms
@@ -67,6 +69,7 @@ class LanguageEvaluator:
         Deviation: the mean is over the words that are predicted; the original divides by one word more in each row.
         """
         state, nats, start, timed = self.initial_state(rows.shape[1]), 0.0, None, 0
+        said = time.monotonic()
         window = tf.TensorSpec((None, rows.shape[1]), tf.int32)
         step = self._step.get_concrete_function(window, window, state)  # for windows of any length
         for tokens, targets, line in windows.batches(rows, windows.even_plan(len(rows), bptt)):
@@ -77,6 +80,9 @@ class LanguageEvaluator:
                 start = time.monotonic()
             else:
                 timed += length
+            if time.monotonic() - said > PLAIN_SECONDS:
+                said = time.monotonic()
+                say(f"{(int(line[windows.START]) + length) * rows.shape[1]:,} of {rows.size:,} words")
         steps = len(rows) - 1
         if not nats / steps <= LARGEST:
             raise Diverged(
@@ -91,8 +97,9 @@ class LanguageEvaluator:
 def characters(vocabulary: Vocabulary) -> np.ndarray:
     """Returns how many characters each word stands for, `(len(vocabulary),)`: its own and the blank that follows.
 
-    `<eos>` is one, the end of a line. Where all words are single characters, as in texts that are spelled out, each is
-    one: the blanks between them are not part of the text.
+    `<eos>` is one, the end of a line. `<unk>` has as many as it is written with: the text is taken as the network reads
+    it, and what stood there is not known to it. Where all words are single characters, as in texts that are spelled
+    out, each is one: the blanks between them are not part of the text.
     """
     words = vocabulary.words
     spelled = all(len(word) == 1 for word in words if word not in (EOS, UNKNOWN))
@@ -124,12 +131,14 @@ def evaluate(
         data_dir: See `text.load_folder`; empty for the text of the run.
         split: `test`, `valid` or `train`.
         max_words: The first so many; 0 for all.
-        batch_size: Rows that the text is read in; None for the run's: 10 to validate and 1 to test in the original.
+        batch_size: Rows that the text is read in; None for the run's, 10 to validate and 1 to test in the original, or
+            fewer where the text is short, see `windows.evaluation_rows`.
         with_bits: Whether to tell bits per character, too.
         say: Is told what is going on.
 
     Returns:
-        What `LanguageEvaluator` returns, `bits_per_character` where asked, and `dataset`, `split`, `source`.
+        What `LanguageEvaluator` returns, `unknown_words`, the share of `<unk>` among the words that were evaluated,
+        `bits_per_character` where asked, and `dataset`, `split`, `source`.
 
     Raises:
         UserError: No such model or text, a vocabulary that does not fit, or a text that is too short.
@@ -142,14 +151,16 @@ def evaluate(
         forward, start = language_forward(trained.network), trained.network.initial_state
     else:
         config, vocabulary, forward, start = _saved_model(pathlib.Path(model))
-    say(f"reading {data_dir or config['data_dir'] or config['dataset']} ...")
-    corpus = load_again(config, data_dir)
+    corpus = load_again(config, data_dir, say)
     vocabulary.check_same(corpus.vocabulary, f"The text in {data_dir or config['data_dir'] or corpus.name}")
     words = getattr(corpus, split)[: max_words or None]
-    batch_size = batch_size or config["test_batch_size" if split == "test" else "valid_batch_size"]
-    rows = windows.rows(words, batch_size, config["bptt"], f"the {split} text")
-    say(f"evaluating {rows.size:,} words in {batch_size} rows ...")
-    found = LanguageEvaluator(forward, start)(rows, config["bptt"])
+    usual = config["test_batch_size" if split == "test" else "valid_batch_size"]
+    long = 1 if batch_size else config["bptt"]  # rows that are asked for may be short
+    rows = windows.evaluation_rows(words, batch_size or usual, long, f"the {PARTS[split]} text")
+    share = unknown_share(rows, vocabulary)
+    tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
+    say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
+    found = LanguageEvaluator(forward, start)(rows, config["bptt"], say) | {"unknown_words": share}
     if with_bits or config.get("bits_per_character"):
         found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
     return {"dataset": corpus.name, "split": split, "source": workdir or model} | found

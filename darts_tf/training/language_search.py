@@ -13,7 +13,7 @@ from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
 from darts_tf.training import agreement, distribution, memory
-from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
+from darts_tf.training.language_data import TextData, TextStream, check_facts, printer, save_facts, tell_unknown
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.loop import Diverged, steps_in_graph
@@ -159,7 +159,7 @@ def search(config, workdir, out=None, tensorboard=None):
     for name in config.primitives:
         if name not in ACTIVATIONS:
             raise UserError(f"Unknown primitive. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
-    data = TextData(config)
+    data = TextData(config, say=printer(out))
     corpus, total = data.corpus, sum(data.epoch_steps)
 
     def build(directory, reporter):
@@ -174,6 +174,7 @@ def search(config, workdir, out=None, tensorboard=None):
             f"vocabulary of {len(corpus.vocabulary):,}; supernet of {task.supernet.parameters:,} weights; "
             f"{total} steps, {order_of(config)}"
         )
+        tell_unknown(corpus, config.vocabulary_size, reporter.message)
         if run(task, directory, config, reporter, shared) is None:
             return None
         return task.finish()

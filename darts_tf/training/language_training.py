@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
+from darts_tf.data.text import silent
 from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
@@ -16,7 +17,7 @@ from darts_tf.recurrent.networks import RecurrentNetwork
 from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
-from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts
+from darts_tf.training.language_data import TextData, TextStream, check_facts, printer, save_facts, tell_unknown
 from darts_tf.training.language_evaluation import (
     LanguageEvaluator,
     bits_per_character,
@@ -51,19 +52,18 @@ class Data(TextData):
 
     Args:
         config: A `LanguageTrainConfig`.
+        say: See `text.load_folder`.
 
     Attributes:
-        test: Rows of the test text, `(steps, test_batch_size)`.
+        test: Rows of the test text, `(steps, test_batch_size)`; fewer rows where it is short.
 
     Raises:
         UserError: See `TextData`.
     """
 
-    def __init__(self, config):
-        super().__init__(config, config.bptt_deviation)
-        self.test = windows.rows(
-            self.corpus.test, config.test_batch_size, config.bptt, "the test text", "test_batch_size"
-        )
+    def __init__(self, config, say=silent):
+        super().__init__(config, config.bptt_deviation, say)
+        self.test = windows.evaluation_rows(self.corpus.test, config.test_batch_size, config.bptt, "the test text")
 
 
 class LanguageTrainTask:
@@ -219,7 +219,7 @@ def train(config, workdir, out=None, tensorboard=None):
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.cell)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
-    data = Data(config)
+    data = Data(config, printer(out))
     corpus, total = data.corpus, sum(data.epoch_steps)
 
     def build(directory, reporter):
@@ -235,6 +235,7 @@ def train(config, workdir, out=None, tensorboard=None):
             f"{corpus.name}: {data.train.size:,} training words, {data.watched.size:,} validation words, vocabulary of "
             f"{len(corpus.vocabulary):,}; network of {task.network.parameters:,} weights; {total} steps"
         )
+        tell_unknown(corpus, config.vocabulary_size, reporter.message)
         loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
@@ -253,11 +254,11 @@ def summary_of(task, history) -> dict:
         history: The records of all epochs.
 
     Returns:
-        `metric` and `better`: which way it is compared; `parameters`, `vocabulary`, `epochs`, `seconds` of all epochs,
-        `rollbacks`, `averaged_from` (an epoch, or None), `genotype`, `recommended_weights`. `best` and `last` hold
-        `epoch`, `loss`, `perplexity` (of the validation text), `test_loss` and `test_perplexity`, and bits per
-        character where asked; `valid_perplexity` and `test_perplexity`, and bits per character, are those of the
-        recommended weights.
+        `metric` and `better`: which way it is compared; `parameters`, `vocabulary`, `unknown_words` (their shares of
+        the words of each split), `epochs`, `seconds` of all epochs, `rollbacks`, `averaged_from` (an epoch, or None),
+        `genotype`, `recommended_weights`. `best` and `last` hold `epoch`, `loss`, `perplexity` (of the validation
+        text), `test_loss` and `test_perplexity`, and bits per character where asked; `valid_perplexity` and
+        `test_perplexity`, and bits per character, are those of the recommended weights.
     """
     test = task.data.test
     tested = {"last": task.evaluate(test)}
@@ -279,6 +280,7 @@ def summary_of(task, history) -> dict:
         "better": task.config.better,
         "parameters": task.network.parameters,
         "vocabulary": task.network.vocabulary_size,
+        "unknown_words": task.data.corpus.unknown_words,
         "epochs": task.config.epochs,
         "seconds": round(math.fsum(record["seconds"] for record in history), 1),
         "rollbacks": task.rollbacks,

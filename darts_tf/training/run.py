@@ -1,6 +1,9 @@
 """Runs a config of any kind: what `darts-search` and `darts-train` call."""
 
+from collections.abc import Callable
+
 from darts_tf import keras_settings
+from darts_tf.data.text import silent
 from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.training import classification, language_search, language_training
 from darts_tf.training import search as image_search
@@ -44,13 +47,19 @@ def train(config, workdir, out=None, tensorboard=None):
     return _training(config).train(config, workdir, out, tensorboard)
 
 
-def load_data(config):
+def load_data(config, say: Callable[[str], None] = silent):
     """Loads what `train` trains on, a `Data` of either kind.
+
+    Args:
+        config: The settings.
+        say: Of a text, see `text.load_folder`.
 
     Raises:
         UserError: The data are missing or bad; one line.
     """
-    return _training(config).Data(config)
+    if isinstance(config, LanguageTrainConfig):
+        return language_training.Data(config, say)
+    return classification.Data(config)
 
 
 def _training(config):

@@ -154,7 +154,7 @@ def tune(config, workdir, out=None):
 
 def _tune(config, workdir, out, say):
     directory = WorkDir(workdir)
-    run.load_data(config)  # what is wrong with the data is not a trial's fault
+    run.load_data(config, say)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
     # The search may have gone on since, or be gone.
     prior = load_prior(saved if saved.exists() else config.prior, kind=config.cell, say=say)
