@@ -156,9 +156,14 @@ def any_array(draw):
 
 
 @fuzzed
-@given(st.dictionaries(st.sampled_from(KEYS), any_array(), min_size=2), st.sampled_from(["auto", "0,1", "-1,300"]))
-def test_arrays_of_anything(named, value_range):
+@given(
+    st.booleans(), st.dictionaries(st.sampled_from(KEYS), any_array(), max_size=2), st.sampled_from(["auto", "-1,300"])
+)
+def test_arrays_of_anything(tested, named, value_range):
     """What is accepted is sound: bytes, and classes that have names."""
+    sound = {name: (np.eye(4, 150, dtype=np.uint8) * 255).reshape(4, 5, 10, 3) for name in ("x", "x_test")}
+    sound |= {name: np.arange(4) % 2 for name in ("y", "y_test")}
+    named = {name: sound[name] for name in ("x", "y", "x_test", "y_test")[: 4 if tested else 2]} | named
     found = in_file(archive(**named), "images.npz", lambda path: arrays.load_npz(str(path), value_range))
     for pixels, labels in filter(None, found[:3] if found else ()):
         assert pixels.dtype == np.uint8 and pixels.ndim == 4 and len(pixels) == len(labels) > 0
