@@ -62,9 +62,9 @@ def predict(flag_values):
     if is_text:
         write(flag_values, ask, client.version_folder(flag_values["vocabulary_dir"].value or export_dir, *model))
         return
-    value_range, names = client.facts(client.version_folder(export_dir, *model)) if export_dir else ("", ())
-    value_range = flag_values["value_range"].value or value_range
-    found = client.predict(ask, paths, flag_values["batch_size"].value, value_range, names)
+    facts = client.facts_of(client.version_folder(export_dir, *model)) if export_dir else client.inputs.UNKNOWN
+    facts = facts._replace(value_range=flag_values["value_range"].value or facts.value_range)
+    found = client.predict(ask, paths, flag_values["batch_size"].value, facts)
     for prediction in found:
         if flag_values["format"].value == "json":
             _main.show(json.dumps(prediction._asdict()))

@@ -41,8 +41,7 @@ def predict(
     ask: Ask,
     paths: Sequence[str | os.PathLike],
     batch_size: int = 32,
-    value_range: str = "",
-    class_names: Sequence[str] = (),
+    facts: inputs.Facts = inputs.UNKNOWN,
 ) -> list[Prediction]:
     """Asks for the classes of images.
 
@@ -50,8 +49,7 @@ def predict(
         ask: From `over_grpc`, `over_rest` or `in_process`.
         paths: Image files, or `.npy` and `.npz` files of images, see `inputs.read`.
         batch_size: Images per request.
-        value_range: Of arrays, see `inputs.read`.
-        class_names: Of the model, for answers without names: those about arrays.
+        facts: Of the model: how arrays are prepared, and the classes' names, which answers about arrays do not say.
 
     Returns:
         One prediction for each image.
@@ -60,14 +58,14 @@ def predict(
         UserError: A file cannot be read, or the model cannot answer.
     """
     found = []
-    for batch in inputs.batches(inputs.read(paths, value_range), batch_size):
+    for batch in inputs.batches(inputs.read(paths, facts), batch_size):
         outputs = _ask(ask, batch)
         try:
             rows = zip(batch, outputs["classes"].tolist(), outputs["probabilities"].tolist(), strict=True)
             names = [n.decode() if isinstance(n, bytes) else n for n in outputs.get("labels", np.array([])).tolist()]
             for index, (asked, number, probabilities) in enumerate(rows):
-                known = len(class_names) == len(probabilities)
-                label = names[index] if names else class_names[number] if known else str(number)
+                known = len(facts.class_names) == len(probabilities)
+                label = names[index] if names else facts.class_names[number] if known else str(number)
                 found.append(Prediction(asked.path, label, number, probabilities[number]))
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise UserError(
@@ -84,7 +82,11 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
         return ask(inputs.SIGNATURES[batch[0].name], inputs.stacked(batch))
     except Refused as refused:
         if not is_array and "signature" in str(refused) and "not found" in str(refused):
-            raise UserError(f"The model {_no_files('more or fewer channels than files have')}") from refused
+            raise UserError(
+                f"The model has no signature {inputs.SIGNATURES[batch[0].name]}: expected one of images of 1 or 3 "
+                "channels, as files hold them. Received: image files; for other numbers of channels give .npy or .npz "
+                "files of images (N, H, W, C)."
+            ) from refused
         if not refused.input_is_bad:
             raise UserError(str(refused)) from refused
         for each in batch if len(batch) > 1 and not is_array else ():
@@ -101,13 +103,6 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
         raise UserError(
             f"The model refuses {files}: {_reason(refused)}. Expected a whole JPEG or PNG file."
         ) from refused
-
-
-def _no_files(received: str) -> str:
-    return (
-        "takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of images "
-        f"(N, H, W, C), as it was trained on. Received: image files, for images of {received}."
-    )
 
 
 def _reason(refused: "Refused") -> str:
@@ -230,7 +225,11 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
         takes = _inputs_of(loaded.signatures)
         if signature == "serving_bytes" and signature not in loaded.signatures and "image" in takes:
-            raise UserError(f"{path} {_no_files('x'.join(map(str, takes['image'].shape[1:])))}")
+            raise UserError(
+                f"{path} takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of "
+                f"images (N, H, W, C). Received: image files, for a model of "
+                f"{'x'.join(map(str, takes['image'].shape[1:]))} images."
+            )
         function = signature_of(loaded, path, signature, inputs)
         try:
             given = {key: tf.constant(value) for key, value in inputs.items()}
@@ -265,15 +264,16 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
     return path / str(number)
 
 
-def facts(version_folder: str | os.PathLike) -> tuple[str, tuple[str, ...]]:
-    """Returns an exported model's `value_range`, "auto" where it does not say one, and the names of its classes."""
+def facts_of(version_folder: str | os.PathLike) -> inputs.Facts:
+    """Returns what an exported model's card says; the defaults of a run where there is no such card."""
     assets = pathlib.Path(version_folder, "assets")
     try:
         names = tuple((assets / "labels.txt").read_text("utf-8").splitlines())
         config = parse_json((assets / "model_card.json").read_bytes())["training_config"]
-        return str(config.get("value_range", "auto")), names
+        numbers = int(config["image_size"]), float(config["eval_crop"])
+        return inputs.Facts(str(config.get("value_range", "auto")), names, *numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return "auto", ()
+        return inputs.Facts("auto")
 
 
 class Refused(Exception):

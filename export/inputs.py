@@ -1,7 +1,6 @@
 """What a model is asked about: image files as they are, and arrays of images as `.npy` and `.npz` files."""
 
 import os
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,25 @@ from darts_tf.files import user_path
 
 SIGNATURES = {"image_bytes": "serving_bytes", "image": "serving_default"}  # by the name of the input
 _ZIP = b"PK\x03\x04"  # how an `.npz` archive begins; no image does
+
+
+class Facts(NamedTuple):
+    """What an exported model says of itself, as far as arrays have to be prepared for it.
+
+    Attributes:
+        value_range: See `arrays.load_images`.
+        class_names: Of the model; none where they are not known.
+        image_size: Side that images are resized to, see `resize.fit`; 0 keeps the size.
+        center_fraction: See `resize.fit`.
+    """
+
+    value_range: str = ""
+    class_names: tuple[str, ...] = ()
+    image_size: int = 0
+    center_fraction: float = 1.0
+
+
+UNKNOWN = Facts()
 
 
 class Input(NamedTuple):
@@ -29,12 +47,12 @@ class Input(NamedTuple):
     value: bytes | np.ndarray
 
 
-def read(paths: Sequence[str | os.PathLike], value_range: str = "") -> list[Input]:
+def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Input]:
     """Reads files; their content decides what they are.
 
     Args:
         paths: Image files, and files of arrays, see `arrays.load_images`.
-        value_range: Of arrays: which values are black and white, see `arrays.load_images`.
+        facts: Of the model: how its evaluation prepares arrays.
 
     Returns:
         One input for each image.
@@ -45,15 +63,19 @@ def read(paths: Sequence[str | os.PathLike], value_range: str = "") -> list[Inpu
     found = []
     for path in (os.fspath(user_path(path, "the image")) for path in paths):
         try:
-            content = pathlib.Path(path).read_bytes()
+            with open(path, "rb") as file:
+                is_array = file.read(len(_ZIP)) == _ZIP or npz.is_array(path)
+                file.seek(0)
+                content = b"" if is_array else file.read()
         except OSError as error:
             raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
-        if not content.startswith(_ZIP) and not npz.is_array(path):
+        if not is_array:
             found.append(Input(path, "image_bytes", content))
             continue
-        from darts_tf.data.arrays import load_images
+        from darts_tf.data.arrays import load_images  # here, so that questions about files need no TensorFlow
+        from darts_tf.data.resize import fit_array
 
-        images = load_images(path, value_range)
+        images = fit_array(load_images(path, facts.value_range), facts.image_size, 0, facts.center_fraction)
         names = [path] if len(images) == 1 else [f"{path}[{index}]" for index in range(len(images))]
         found += [Input(name, "image", image) for name, image in zip(names, images, strict=True)]
     return found

@@ -1,5 +1,6 @@
 """Real images of a trained network's data, which an export is checked, warmed up and calibrated with."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,11 +54,14 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         center_fraction=config.get("eval_crop", 1.0),
         value_range=config.get("value_range", "auto"),
     )
-    if data.image_shape != tuple(trained.image_shape) or len(data.class_names) != len(trained.class_names):
-        shapes = ["x".join(map(str, shape)) for shape in (trained.image_shape, data.image_shape)]
+    if data.image_shape != tuple(trained.image_shape) or data.class_names != tuple(trained.class_names):
+        expected, received = (
+            f"{len(facts.class_names)} classes ({_first(facts.class_names)}) of {'x'.join(map(str, facts.image_shape))}"
+            for facts in (trained, data)
+        )
         raise UserError(
-            f"The data are not those that the network was trained on: expected {len(trained.class_names)} classes of "
-            f"{shapes[0]} images. Received: {len(data.class_names)} classes of {shapes[1]}. Pass --data_dir."
+            f"The data are not those that the network was trained on: expected {expected} images. "
+            f"Received: {received}. Pass --data_dir."
         )
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))
@@ -69,6 +73,10 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         _read(data.train, _spread(len(data.train), calibration)),
         [encode(image, index) for index, image in enumerate(encoded)],
     )
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(name[:40] for name in names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def encode(image: np.ndarray, index: int) -> bytes:

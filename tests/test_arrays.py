@@ -222,7 +222,7 @@ def test_bytes_of_another_type(load, dtype):
         ((X / 255 - 0.5) / 0.2, ["from -2.5 to 2.5", "--value_range", "standardised"]),
         (X / 255 * 1.1, ["from 0 to 1.1", "numpy.clip"]),
         (X / 255 / 255, ["from 0 to 0.0039215686", "--value_range"]),
-        (np.rint(X / 16), ["float64 from 0 to 16", "such as 0,16"]),
+        (np.rint(X / 16), ["float64 from 0 to 16", "such as 0,16, or 0,255 of dark"]),
         (X // 16, ["int64 from 0 to 15", "such as 0,15"]),
         (X // 128, ["int64 from 0 to 1", "such as 0,1"]),
         (X.astype(int) * 257, ["int64 from 0 to 65535", "such as 0,65535"]),

@@ -6,6 +6,7 @@ import json
 import pathlib
 import resource
 import tempfile
+import warnings
 import zipfile
 
 import numpy as np
@@ -134,6 +135,39 @@ def test_archives_of_images(data):
 def test_archives_of_alphas_and_weights(data):
     in_file(data, "alphas.npz", load_prior)
     in_file(data, "alphas.npz", interop.read_state_dict)
+
+
+NUMBERS = "|b1 |i1 |u1 <i2 <u2 >i4 <i8 <u8 <f2 <f4 >f8 <c8 <U3 |S3 <M8[s]".split()
+KEYS = "x y x_train y_train x_val y_val x_test y_test class_names arr_0 arr_1 meta".split()
+
+
+@st.composite
+def any_array(draw):
+    """Arrays of few or many axes, of any type; often images, labels or one-hot rows of a few examples."""
+    shape = draw(
+        st.lists(st.integers(0, 5), max_size=5) | st.sampled_from([[4, 5, 5], [4, 6, 6, 3], [4], [4, 1], [4, 3]])
+    )
+    size = int(np.prod(shape))
+    values = np.random.default_rng(draw(st.integers(0, 99))).integers(0, draw(st.sampled_from([1, 2, 3, 256])), size)
+    values = values * draw(st.sampled_from([1, -1, 1 / 255, 1e30, float("nan")])) + draw(st.sampled_from([0, 0, 1]))
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return values.astype(draw(st.sampled_from(NUMBERS))).reshape(shape)
+
+
+@fuzzed
+@given(
+    st.booleans(), st.dictionaries(st.sampled_from(KEYS), any_array(), max_size=2), st.sampled_from(["auto", "-1,300"])
+)
+def test_arrays_of_anything(tested, named, value_range):
+    """What is accepted is sound: bytes, and classes that have names."""
+    sound = {name: (np.eye(4, 150, dtype=np.uint8) * 255).reshape(4, 5, 10, 3) for name in ("x", "x_test")}
+    sound |= {name: np.arange(4) % 2 for name in ("y", "y_test")}
+    named = {name: sound[name] for name in ("x", "y", "x_test", "y_test")[: 4 if tested else 2]} | named
+    found = in_file(archive(**named), "images.npz", lambda path: arrays.load_npz(str(path), value_range))
+    for pixels, labels in filter(None, found[:3] if found else ()):
+        assert pixels.dtype == np.uint8 and pixels.ndim == 4 and len(pixels) == len(labels) > 0
+        assert labels.dtype == np.int32 and 0 <= labels.min() <= labels.max() < len(found.class_names)
 
 
 @pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])

@@ -98,7 +98,10 @@ def load(
     if dataset == "digits" and data_dir:
         raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
     if channels not in (0, 1, 3) and (dataset != "npz" or channels < 0):
-        raise UserError(f"channels must be 1, 3, or 0 to keep those of {dataset}. Received: {channels}.")
+        raise UserError(
+            f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers come in npz only. "
+            f"Received: {channels}."
+        )
     for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
         if value < 0:
             raise UserError(f"{name} must be >= 0. Received: {value}.")

@@ -236,7 +236,8 @@ def _settling(found: Measured) -> str:
         return f"{said}."
     for low, high in USUAL:
         if found.within(low, high) and found.high > 0.4 * high and (found.low < 0.4 * low or not low):
-            return f"{said}, such as {low},{high}."
+            dark = ", or 0,255 of dark bytes" if found.low >= 0 and 1 < found.high < SURE else ""
+            return f"{said}, such as {low},{high}{dark}."
     if found.dtype.kind == "f" and found.low > -0.25 and 1 < found.high < 1.25:
         return f"{said}; where resizing has overstepped 0 to 1, convert it: numpy.clip(x, 0, 1)."
     if found.dtype.kind == "f" and found.low < 0:
