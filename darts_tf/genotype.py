@@ -10,7 +10,7 @@ import pathlib
 import re
 from typing import Any
 
-from darts_tf import genotype_text, published
+from darts_tf import genotype_foreign, genotype_text, published
 from darts_tf.derivation import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, derive_conv, derive_recurrent
 from darts_tf.errors import UserError
 from darts_tf.files import user_path, write_atomically
@@ -36,9 +36,11 @@ _KINDS = {"conv": (ConvGenotype, published.CONV), "recurrent": (RecurrentGenotyp
 
 
 def from_json(fields: dict[str, Any]) -> Genotype:
-    """A genotype of the kind that the names of the fields tell; see `ConvGenotype.from_json`."""
-    recurrent = isinstance(fields, dict) and not {"recurrent", "concat"}.isdisjoint(fields)
-    return (RecurrentGenotype if recurrent else ConvGenotype).from_json(fields)
+    """A genotype of the kind that the names of the fields tell; see `ConvGenotype.from_json`.
+
+    Forms of other projects are understood, too, see `genotype_foreign`.
+    """
+    return _of_fields(genotype_foreign.plain(fields))
 
 
 def parse(text: str) -> Genotype:
@@ -46,12 +48,16 @@ def parse(text: str) -> Genotype:
 
     Args:
         text: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`,
-            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or what `to_json` gives, as JSON.
+            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or what `to_json` gives, as JSON. Also the
+            line of a log that holds one, a Python file with one, and the forms of `genotype_foreign`.
 
     Raises:
         UserError: The text is not a genotype; says why in one line.
     """
-    return from_json(genotype_text.read(text))
+    fields = genotype_foreign.plain(genotype_text.read(text))
+    if not isinstance(fields, dict):
+        raise UserError(f"a genotype in JSON is an object with named fields. Received: {show(fields)}")
+    return _of_fields(fields)
 
 
 def names(kind: str | None = None) -> list[str]:
@@ -64,7 +70,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
 
     Args:
         spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
-            directory that holds `genotype.json`; the text form or JSON text; or a genotype, which is passed on.
+            directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
+            genotype, which is passed on.
         kind: `"conv"` or `"recurrent"` where only that kind will do. For None any is taken, and of a name that both
             kinds have, the image cell.
 
@@ -77,6 +84,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
         found = spec
     elif isinstance(spec, os.PathLike):
         found = _load_file(user_path(spec, "genotype"))
+    elif isinstance(spec, dict) or hasattr(spec, "_asdict"):
+        found = from_json(spec if isinstance(spec, dict) else spec._asdict())
     elif not isinstance(spec, str):
         raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
     else:
@@ -96,8 +105,13 @@ def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
     return write_atomically(user_path(path, "path"), json.dumps(genotype.to_json(), indent=1) + "\n")
 
 
+def _of_fields(fields):
+    recurrent = isinstance(fields, dict) and not {"recurrent", "concat"}.isdisjoint(fields)
+    return (RecurrentGenotype if recurrent else ConvGenotype).from_json(fields)
+
+
 def _load_text(spec, kind):
-    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec):
+    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(|\|\w+~\d", spec):
         return parse(spec)
     path = None if "\0" in spec else user_path(spec, "genotype")
     try:

@@ -107,7 +107,8 @@ class ConvGenotype(Genotype):
     Every node adds two edges. Inputs 0 and 1 are the outputs of the two cells before; node `i` is input `2 + i`.
 
     Attributes:
-        normal: Pairs `(operation, input)` of the normal cell, two per node, in the order of the nodes.
+        normal: Pairs `(operation, input)` of the normal cell, two per node, in the order of the nodes; a list of two
+            pairs for each node will do, too.
         normal_concat: The nodes whose outputs are concatenated to the cell's output, counted like inputs.
         reduce: The same as `normal`, for the reduction cell.
         reduce_concat: The same as `normal_concat`, for the reduction cell.
@@ -174,7 +175,22 @@ def check_operation(where, operation):
     return str(operation)
 
 
+def _flat(field, pairs, edges_per_node):
+    """The pairs of all nodes in one list, should they come in one list for each node."""
+
+    def is_node(value):
+        return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], list | tuple)
+
+    if not isinstance(pairs, list | tuple) or not pairs or not all(map(is_node, pairs)):
+        return pairs
+    for node, own in enumerate(pairs):
+        if len(own) != edges_per_node:
+            raise UserError(f"{field}: expected {edges_per_node} pairs per node. Received: {len(own)} of node {node}")
+    return [pair for own in pairs for pair in own]
+
+
 def _check_pairs(field, pairs, num_inputs, edges_per_node):
+    pairs = _flat(field, pairs, edges_per_node)
     if not isinstance(pairs, list | tuple) or not 0 < len(pairs) <= MAX_PAIRS:
         raise UserError(
             f"{field}: expected a list of 1 to {MAX_PAIRS} (operation, input) pairs. Received: {show(pairs)}"

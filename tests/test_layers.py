@@ -32,7 +32,8 @@ SHARED = {"errors", "files", "npz", "streams"}  # of layer 0, for everybody
 ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "derivation": {"genotype_cells", "genotype_text"},
     "genotype_cells": {"genotype_text"},
-    "genotype": {"genotype_cells", "genotype_text", "published", "derivation"},
+    "genotype_foreign": {"genotype_text"},
+    "genotype": {"genotype_cells", "genotype_foreign", "genotype_text", "published", "derivation"},
     "visualize": {"genotype"},
     "config": {"config_fields", "genotype"},
     "language_config": {"config", "config_fields", "genotype"},
