@@ -65,12 +65,14 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         )
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))
-    pixels = _read(held_out, chosen)
+    with images.reading(data):
+        pixels = _read(held_out, chosen)
+        for_calibration = _read(data.train, _spread(len(data.train), calibration))
     encoded = pixels[: CHECKED if channels in FILE_CHANNELS else 0]
     return Samples(
         pixels,
         held_out.labels[chosen],
-        _read(data.train, _spread(len(data.train), calibration)),
+        for_calibration,
         [encode(image, index) for index, image in enumerate(encoded)],
     )
 

@@ -271,7 +271,7 @@ def test_photographs(photographs):
 
     data = images.load("folder", str(photographs), image_size=40)
     assert data.image_shape == (40, 40, 3) and len(data.class_names) == 3
-    assert (len(data.train), len(data.test)) == (15, 9)
+    assert (len(data.train), len(data.valid)) == (15, 9)
     paths = sorted(photographs.glob("train/*/*"))
     names = [path.parent.name for path in paths]
     assert [data.class_names[label] for label in data.train.labels] == names
@@ -331,7 +331,9 @@ def test_held_out_folder_may_lack_a_class(tmp_path, name):
     make_folder(tmp_path / "train", ("ant", "bee", "cat"))
     make_folder(tmp_path / name, ("bee", "cat"), count=2)
     data = images.load("folder", str(tmp_path))
-    np.testing.assert_array_equal(data.test.labels, [1, 1, 2, 2])
+    held_out = data.test if name == "test" else data.valid
+    np.testing.assert_array_equal(held_out.labels, [1, 1, 2, 2])
+    assert any("of class 'ant'" in note for note in data.notes)
 
 
 def test_folder_sample_is_stratified_and_seeded(tmp_path):
@@ -357,7 +359,7 @@ def test_folder_errors(tmp_path, monkeypatch):
     with raises("one class only.*Received: ant"):
         images.load("folder", str(tmp_path))
     (tmp_path / "bee").mkdir()
-    with raises("bee holds no images: expected files that end in .jpg"):
+    with raises("bee holds no images: expected a class. Received: an empty folder"):
         images.load("folder", str(tmp_path))
     write_image(tmp_path / "bee" / "wide.png", np.zeros((6, 9, 3), np.uint8))
     with raises("differ in size: expected 6x8.*Received: 6x9 in .*wide.png. Pass --image_size"):

@@ -1,5 +1,6 @@
 """How large an image is, read from its first bytes: a few kilobytes can decode to gigabytes."""
 
+import os
 import struct
 from typing import BinaryIO
 
@@ -11,7 +12,7 @@ _SIGNATURES = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png", b"BM": "bmp
 _MAX_STRAY = 2**16  # bytes between the segments of a JPEG, which decoders pass over
 
 
-def check(path: str) -> None:
+def check(path: str | bytes) -> None:
     """Checks that a file begins as an image does, and is not too large to decode.
 
     Raises:
@@ -23,12 +24,18 @@ def check(path: str) -> None:
         height, width = size(file)
         frames = in_all_frames(file)
     if height * width > MAX_PIXELS or frames > FRAMES * MAX_PIXELS:
-        times = f", and {FRAMES} times that in all frames" if frames else ""
-        of_those = f" with {frames / 1e6:.0f} million in its frames" if frames else ""
-        raise UserError(
-            f"An image is too large: expected at most {MAX_PIXELS / 1e6:.0f} million pixels{times}. "
-            f"Received: {height}x{width}{of_those} in {path}. Make it smaller, or remove it."
-        )
+        raise too_large(path, (height, width), frames)
+
+
+def too_large(path: str | bytes, size: tuple[int, int] | None = None, frames: int = 0) -> UserError:
+    """Returns the error about an image of too many pixels, in all its frames or in one."""
+    times = f", and {FRAMES} times that in all frames" if frames else ""
+    of_those = f" with {frames / 1e6:.0f} million in its frames" if frames else ""
+    claimed = f"{size[0]}x{size[1]}" if size else "more"
+    return UserError(
+        f"An image is too large: expected at most {MAX_PIXELS / 1e6:.0f} million pixels{times}. "
+        f"Received: {claimed}{of_those} in {os.fsdecode(path)!r}. Make it smaller, or remove it."
+    )
 
 
 def size(file: BinaryIO) -> tuple[int, int]:

@@ -246,12 +246,14 @@ def train(config, workdir, out=None, tensorboard=None):
         reporter.message(_introduction(task, data, total))
         if watched == "test":
             reporter.message("the test images are watched, as in the original; --train_portion=0.9 keeps some apart")
-        loop = run(task, directory, config, reporter, shared)
+        with images.reading(data.dataset):
+            loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
         save_network(task.network, directory.path / "last.keras")
         with reporter.working("testing", "tested") if _tests_at_the_end(data) else contextlib.nullcontext():
-            summary = summary_of(task, loop.history)
+            with images.reading(data.dataset):
+                summary = summary_of(task, loop.history)
         write_json(directory.path / "summary.json", summary)
     return summary
 

@@ -148,7 +148,8 @@ def evaluate(
         say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
     say(f"evaluating {len(indices)} images ...")
-    result = Evaluator(forward)(images.evaluation_batches(part, indices, batch_size, mean=mean, std=std))
+    with images.reading(data):
+        result = Evaluator(forward)(images.evaluation_batches(part, indices, batch_size, mean=mean, std=std))
     if classes <= TOP:
         del result["top5_accuracy"]
     return {"dataset": dataset, "split": split, "source": workdir or model} | result

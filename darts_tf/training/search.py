@@ -220,6 +220,7 @@ def search(config, workdir, out=None, tensorboard=None):
             f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
             f"{size:,} weights; {total} steps, {order_of(config)}"
         )
-        if run(task, directory, config, reporter, shared) is None:
-            return None
+        with images.reading(dataset):
+            if run(task, directory, config, reporter, shared) is None:
+                return None
         return task.finish()
