@@ -2,10 +2,14 @@
 
 import io
 
+import pytest
+
 from darts_tf import genotype, visualize
 from darts_tf.training.drawing import draw
 from darts_tf.training.repeats import as_one_run, once
 from darts_tf.training.reporting import Reporter
+from darts_tf.tune_config import LanguageTuneConfig
+from darts_tf.tuner import tuning
 from darts_tf.workdir import WorkDir
 
 WARNING = "warning: about 8,123 MB more will be needed; see /runs/a/trials/000/x.json"
@@ -40,3 +44,19 @@ def test_cells_that_cannot_be_drawn_are_one_line_of_a_run(tmp_path, monkeypatch)
         for name in ("DARTS_V1", "DARTS_V2", "NASNet"):
             draw(genotype.load(name, "conv"), directory.plots, reporter.message)
     assert out.getvalue().count("\n") == 1 and "not drawn" in out.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:.*(currentThread|getName).*:DeprecationWarning")
+def test_a_tuning_says_once_what_is_so_in_every_trial(tmp_path, monkeypatch):
+    monkeypatch.setattr(visualize, "_programs", lambda: [])
+    config = LanguageTuneConfig(
+        **{"dataset": "english", "vocabulary_size": 60, "max_train_words": 300, "valid_words": 100, "batch_size": 4},
+        **{"bptt": 12, "epochs": 1, "num_units": 6, "test_batch_size": 50, "tensorboard": False, "trials": 2},
+        prior="DARTS_V2",
+    )
+    out = io.StringIO()
+    assert len(tuning.tune(config, tmp_path / "tuning", out)["trials"]) == 2
+    said = out.getvalue()
+    assert said.count("warning: recurrent.svg, recurrent.png not drawn") == 1
+    assert said.count("warning: unknown words are ") == 1
+    assert said.count("unknown words (<unk>): ") == 2

@@ -42,6 +42,8 @@ def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = 
     A row should have the words of a window and the one that follows. A text that is too short for `batch_size` such
     rows is read in as many as it has, so that most of its words are predicted, and with what stands before them.
 
+    Deviation: the original always takes as many rows as it is told, and fails where they are empty.
+
     Args:
         tokens: `(n,)` word numbers, at least 2.
         batch_size: The largest number of rows.
