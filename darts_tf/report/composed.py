@@ -72,7 +72,7 @@ def protocol(found: Run) -> list[Html | None]:
             parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
             parts.append(_candidates(entries, metric, chosen.get(method)))
     for method, entries in (data.get("evaluations") or {}).items():
-        body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
+        body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries or []]
         if body:
             parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
