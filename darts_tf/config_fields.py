@@ -8,7 +8,7 @@ import dataclasses
 import difflib
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 from darts_tf.errors import UserError
@@ -167,6 +167,23 @@ class Config:
     def resumable_fields(cls) -> tuple[str, ...]:
         """Names of the fields that may change when a run is resumed."""
         return tuple(each.name for each in dataclasses.fields(cls) if each.metadata["resumable"])
+
+
+def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
+    """Names of fields, checked where they are written down: a wrong one ends the import instead of never being found.
+
+    Args:
+        names: The names.
+        *configs: The configs that have them, each name in one at least.
+
+    Raises:
+        AttributeError: No config has a field of that name.
+    """
+    known = {each.name for config in configs for each in dataclasses.fields(config)}
+    if unknown := [name for name in names if name not in known]:
+        kinds = ", ".join(config.__name__ for config in configs)
+        raise AttributeError(f"{unknown[0]!r} is no field of {kinds}{suggest(unknown[0], known)}")
+    return tuple(names)
 
 
 def suggest(name: str, known: Any) -> str:

@@ -122,7 +122,8 @@ def _assigns_a_field(node):
 def _read_call(text):
     try:
         tree = _parsed(text)
-        found, names = _genotypes(tree), [node.targets[0] for node in tree.body if isinstance(node, ast.Assign)]
+        found, assigned = _genotypes(tree), [node for node in tree.body if isinstance(node, ast.Assign)]
+        names = [ast.unparse(node.targets[0]) for node in assigned if _genotypes(node.value)]
     except UserError:
         # Lines of a log are no Python; what looks like a genotype in them may be.
         parts = [_call_at(text, match.start()) for match in re.finditer(_CALL, text)]
@@ -130,8 +131,7 @@ def _read_call(text):
             raise
         found, names = [node for part in parts for node in _genotypes(_parsed(part, text))], []
     if len(found) != 1:
-        named = f" ({some_of(map(ast.unparse, names))})" if len(names) >= len(found) > 0 else ""
-        many = f" but {len(found)}{named}; keep the lines of one" if found else ""
+        many = f" but {len(found)}{f' ({some_of(names)})' if names else ''}; keep the lines of one" if found else ""
         raise UserError(f"the text is not one genotype{many}; {_FORM}. Received: {show(text)}")
     return _fields(found[0], text) if isinstance(found[0], ast.Call) else _value(found[0], "genotype")
 

@@ -187,7 +187,10 @@ BY_NAME = edges(lambda name, source: name)
         (FLAT.removesuffix(")") + ", connectN=3, connects=[1])", "connectN: the genotype connects cells across others"),
         (NESTED.replace("[('sep_conv_3x3', 0), ", "[", 1), "normal: expected 2 pairs per node. Received: 1 of node 0"),
         (FLAT.replace("('sep_conv_3x3', 0)", "('sep_conv_3x3', 2, 0)", 1), "normal[0]: expected a pair"),
-        (f"{GENOTYPES_PY}\nMINE = {NESTED}", "the text is not one genotype but 2 (Genotype, PRIMITIVES, DARTS_V2 and"),
+        (
+            f"{GENOTYPES_PY}\nMINE = {NESTED}",
+            "the text is not one genotype but 2 (DARTS_V2, MINE); keep the lines of one",
+        ),
         (f"epoch 1 {FLAT}\nepoch 2 {NESTED}", "the text is not one genotype but 2; keep the lines of one"),
         (FLAT.replace("range(2, 6)", "print('x')", 1), "Received: a Call expression"),
         (f"[1] {FLAT[:100]}", "not well-formed"),

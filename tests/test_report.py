@@ -476,3 +476,8 @@ def test_cells_by_the_epochs_in_which_they_stayed():
         ("reduce", "epochs 2 to 3"),
     ]
     assert drawings.every_cell([]) is None
+
+
+def test_the_page_of_a_protocol_that_has_evaluated_nothing(tmp_path):
+    (tmp_path / "protocol.json").write_text('{"metric": "accuracy", "evaluations": {"search": null}}')
+    assert "The protocol has not ended" in sections.run(runs.read(tmp_path, "mine"))

@@ -5,7 +5,8 @@ import pathlib
 
 from darts_tf import genotype as genotypes
 from darts_tf import presets
-from darts_tf.config import Config
+from darts_tf.config import Config, TrainConfig
+from darts_tf.config_fields import named
 from darts_tf.errors import UserError, some_of
 from darts_tf.genotype import Genotype
 from darts_tf.protocol.overrides import changed
@@ -15,6 +16,7 @@ from darts_tf.workdir import WorkDir
 
 # What no override may set -> where it comes from.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
+named(RESERVED, TrainConfig)
 EXAMPLES = {"conv": "cifar10_train", "recurrent": "ptb_train"}  # a train_preset for each kind of cell
 
 

@@ -1,11 +1,18 @@
 """What is said first of runs that are made of others: their tables."""
 
+from darts_tf.config_fields import named
+from darts_tf.protocol_config import ProtocolConfig
 from darts_tf.report import drawings
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.runs import PROTOCOL, Run
 from darts_tf.report.tables import facts, is_number, show, table
+from darts_tf.tune_config import Tune
 
-_SETTINGS = ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed")
+_PROTOCOL = named(
+    ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed"),
+    ProtocolConfig,
+)
+_TUNING = named(("prior", "trials", "minutes", "temperature", "refine"), Tune)
 
 
 def tuning(found: Run) -> list[Html | None]:
@@ -22,7 +29,7 @@ def tuning(found: Run) -> list[Html | None]:
     marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
     said = any(trial.get("message") for trial in trials)
     headings = ["trial", "status", f"validation {metric}", "weights", "time", "message"]
-    parts = [facts([(key, found.config.get(key)) for key in ("prior", "trials", "minutes", "temperature", "refine")])]
+    parts = [facts([(key, found.config.get(key)) for key in _TUNING])]
     parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
     if not trials:
         parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
@@ -55,7 +62,7 @@ def protocol(found: Run) -> list[Html | None]:
             "; its runs so far are below." if found.parts else "."
         )
         parts = [tag("p", words, class_="note")]
-    parts.insert(0, facts([(key, found.config.get(key)) for key in _SETTINGS]))
+    parts.insert(0, facts([(key, found.config.get(key)) for key in _PROTOCOL]))
     if data.get("better"):
         parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
     chosen = data.get("selected") or {}
@@ -65,7 +72,7 @@ def protocol(found: Run) -> list[Html | None]:
             parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
             parts.append(_candidates(entries, metric, chosen.get(method)))
     for method, entries in (data.get("evaluations") or {}).items():
-        body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries]
+        body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries or []]
         if body:
             parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))

@@ -3,20 +3,17 @@
 import re
 from collections.abc import Sequence
 
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config_fields import named
+from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.report import charts, composed, drawings, runs
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, is_number, show, table, words
 from darts_tf.training.monitor import verdict as verdict_of
 
-_SETTINGS = (
-    "dataset",
-    "data_dir",
-    "seed",
-    "batch_size",
-    "init_channels",
-    "num_cells",
-    "order",
-    "hidden_size",
+_SETTINGS = named(
+    ("dataset", "data_dir", "seed", "batch_size", "init_channels", "num_cells", "num_units", "bptt", "order"),
+    *(SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig),
 )
 _COMPARED = ("accuracy", "perplexity", "loss", "eigenvalue")
 _RESULTS = ("test_accuracy", "test_perplexity", "parameters")  # of summaries

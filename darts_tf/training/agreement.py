@@ -5,12 +5,14 @@ import zlib
 
 import numpy as np
 
+from darts_tf.config import ImageRun
+from darts_tf.config_fields import named
 from darts_tf.errors import UserError, some_of
 from darts_tf.files import user_path
 
 # A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
 # done between two looks decides which collective operations there are, and a process with others would wait for ever.
-_OWN = {"data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"}
+_OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
 
 
 def checksum(*arrays) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from darts_tf.config import Search
+from darts_tf.config_fields import named
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json
 from darts_tf.training.checkpoint import Checkpoints
@@ -78,6 +80,7 @@ def _count(value):
 # What is read of a search's settings, of either kind.
 _FIELDS = {"num_nodes": lambda value: _count(value) and 1 <= value <= 100, "concat": _count, "epochs": _count}
 _FIELDS["primitives"] = lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)
+named(_FIELDS, Search)
 
 
 def _newest(path):
