@@ -67,6 +67,8 @@ def _labels(
     plain = {part: class_labels.plain(where[part], arrays.pop(y)) for part, (_, y) in assigned.parts.items()}
     _check_shapes(path, assigned.parts, arrays, {part: len(labels.values) for part, labels in plain.items()})
     names = None if assigned.class_names is None else arrays.pop(assigned.class_names)
+    if names is not None and names.dtype.kind in "iu" and assigned.class_names != "class_names":
+        names = names.astype(str)  # target_names of scikit-learn's digits are numbers
     names_where = f"Array {assigned.class_names!r} of {path}"
     classes = class_labels.classes_of(where["train"], plain["train"], names, names_where)
     training = assigned.parts["train"][1]
