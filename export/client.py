@@ -223,13 +223,7 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     loaded = load_saved_model(path)
 
     def ask(signature: str, inputs: Inputs) -> dict[str, np.ndarray]:
-        takes = _inputs_of(loaded.signatures)
-        if signature == "serving_bytes" and signature not in loaded.signatures and "image" in takes:
-            raise UserError(
-                f"{path} takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of "
-                f"images (N, H, W, C). Received: image files, for a model of "
-                f"{'x'.join(map(str, takes['image'].shape[1:]))} images."
-            )
+        _check_files(path, signature, loaded.signatures)
         function = signature_of(loaded, path, signature, inputs)
         try:
             given = {key: tf.constant(value) for key, value in inputs.items()}
@@ -242,9 +236,15 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     return ask
 
 
-def _inputs_of(signatures) -> dict:
-    """Returns the inputs of `serving_default` by name; none where there is no such signature."""
-    return signatures["serving_default"].structured_input_signature[1] if "serving_default" in signatures else {}
+def _check_files(path: pathlib.Path, signature: str, signatures) -> None:
+    """Refuses image files where a model of images takes arrays only."""
+    default = signatures["serving_default"] if "serving_default" in signatures else None
+    image = default.structured_input_signature[1].get("image") if default else None
+    if image is not None and signature == inputs.SIGNATURES["image_bytes"] and signature not in signatures:
+        raise UserError(
+            f"{path} takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of images "
+            f"(N, H, W, C). Received: image files, for a model of {'x'.join(map(str, image.shape[1:]))} images."
+        )
 
 
 def version_folder(export_dir: str | os.PathLike, name: str, version: int | None = None) -> pathlib.Path:

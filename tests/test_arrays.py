@@ -400,6 +400,18 @@ def test_names_that_do_not_say_which_class_is_meant(refused, labels, names, word
     refused(words, x=X, y=labels, class_names=np.array(names))
 
 
+def test_the_digits_of_scikit_learn(load, refused):
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    named = {name: digits[name] for name in ("images", "target", "target_names", "DESCR")}
+    refused("float64 from 0 to 16", "--value_range=LOW,HIGH, such as 0,16", **named)
+    found = load("0,16", **named)
+    assert found.class_names == tuple("0123456789") and "left out: array 'DESCR'" in found.notes
+    np.testing.assert_array_equal(found.train[1], digits.target)
+    np.testing.assert_array_equal(found.train[0][..., 0], np.rint(digits.images * 255 / 16))
+
+
 # --- channels
 
 

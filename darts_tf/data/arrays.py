@@ -6,7 +6,7 @@ import numpy as np
 
 from darts_tf import npz
 from darts_tf.data import class_labels, pixels
-from darts_tf.data.array_names import UNNAMED, images_among, roles
+from darts_tf.data.array_names import UNNAMED, Roles, images_among, roles
 from darts_tf.data.dataset import Parts
 from darts_tf.errors import UserError
 
@@ -48,35 +48,47 @@ def load_npz(path: str, value_range: str = "auto") -> Parts:
         wanted.append(assigned.class_names)
     arrays = npz.read(path, wanted)
     _check_unnamed(path, assigned.parts["train"], arrays)
-
-    def where(name: str) -> str:
-        return f"Array {name!r} of {path}"
-
-    plain = {part: class_labels.plain(where(y), arrays.pop(y)) for part, (_, y) in assigned.parts.items()}
-    _check_shapes(path, assigned.parts, arrays, {part: len(labels.values) for part, labels in plain.items()})
-    names = assigned.class_names
-    x_train, y_train = assigned.parts["train"]
-    classes = class_labels.classes_of(
-        where(y_train), plain["train"], None if names is None else arrays.pop(names), where(str(names))
-    )
-    labels = {
-        part: class_labels.numbers(where(y), plain[part], classes, y_train) for part, (_, y) in assigned.parts.items()
-    }
-    measured = {part: pixels.measure(where(x), arrays[x]) for part, (x, _) in assigned.parts.items()}
-    scale = pixels.choose_range(where(x_train), measured["train"], value_range)
-    for part, (x, _) in assigned.parts.items():
-        if value_range != "auto":
-            pixels.choose_range(where(x), measured[part], value_range)
-        elif part != "train":
-            pixels.check_same_scale(where(x), measured[part], x_train, measured["train"], scale)
-    found = {part: (pixels.to_bytes(arrays.pop(x), *scale), labels[part]) for part, (x, _) in assigned.parts.items()}
+    labels, classes = _labels(path, assigned, arrays)
+    images, about = _images(path, assigned.parts, arrays, value_range)
     served = [f"{x} {_SERVES[part]} ({len(labels[part]):,} images)" for part, (x, _) in assigned.parts.items()]
-    notes = [f"{os.path.basename(path)}: {', '.join(served)}"]
-    notes += filter(None, [_about_values(measured["train"], scale), classes.note])
+    notes = [f"{os.path.basename(path)}: {', '.join(served)}", *filter(None, [about, classes.note])]
     if left_out := [f"array {name!r}" for name in assigned.left_out] + others:
         shown = ", ".join(left_out) if len(left_out) <= 3 else f"{len(left_out)} entries, such as {left_out[0]}"
         notes.append(f"left out: {shown}")
+    found = {part: (images[part], labels[part]) for part in assigned.parts}
     return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, tuple(notes))
+
+
+def _labels(
+    path: str, assigned: Roles, arrays: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], class_labels.Classes]:
+    """Takes the labels out of `arrays`; returns the numbers of the classes by part, and the classes."""
+    where = {part: f"Array {y!r} of {path}" for part, (_, y) in assigned.parts.items()}
+    plain = {part: class_labels.plain(where[part], arrays.pop(y)) for part, (_, y) in assigned.parts.items()}
+    _check_shapes(path, assigned.parts, arrays, {part: len(labels.values) for part, labels in plain.items()})
+    names = None if assigned.class_names is None else arrays.pop(assigned.class_names)
+    if names is not None and names.dtype.kind in "iu" and assigned.class_names != "class_names":
+        names = names.astype(str)  # target_names of scikit-learn's digits are numbers
+    names_where = f"Array {assigned.class_names!r} of {path}"
+    classes = class_labels.classes_of(where["train"], plain["train"], names, names_where)
+    training = assigned.parts["train"][1]
+    return {part: class_labels.numbers(where[part], plain[part], classes, training) for part in plain}, classes
+
+
+def _images(
+    path: str, parts: dict[str, tuple[str, str]], arrays: dict[str, np.ndarray], value_range: str
+) -> tuple[dict[str, np.ndarray], str]:
+    """Takes the images out of `arrays`; returns their bytes by part, and a line about their values or nothing."""
+    where = {part: f"Array {x!r} of {path}" for part, (x, _) in parts.items()}
+    measured = {part: pixels.measure(where[part], arrays[x]) for part, (x, _) in parts.items()}
+    scale = pixels.choose_range(where["train"], measured["train"], value_range)
+    for part in parts:
+        if value_range != "auto":
+            pixels.choose_range(where[part], measured[part], value_range)
+        elif part != "train":
+            pixels.check_same_scale(where[part], measured[part], parts["train"][0], measured["train"], scale)
+    found = {part: pixels.to_bytes(arrays.pop(x), *scale) for part, (x, _) in parts.items()}
+    return found, _about_values(measured["train"], scale)
 
 
 def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
