@@ -4,8 +4,7 @@ import pathlib
 import time
 from collections.abc import Callable
 
-import tensorflow as tf
-
+from darts_tf.keras_settings import tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
 from darts_tf.errors import UserError
