@@ -43,7 +43,8 @@ def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):
         _exit(name, "interrupted", _interrupt.STATUS)
     finally:
         with contextlib.suppress(KeyboardInterrupt):
-            streams.finish()
+            for stream in (sys.stdout, sys.stderr):
+                streams.flush(stream)  # what libraries have printed
             _interrupt.working(False)
 
 

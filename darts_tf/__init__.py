@@ -9,6 +9,7 @@ from darts_tf import keras_registry
 
 __version__ = "0.1.0"
 
+_TENSORFLOW = {"add_operation", "bilevel", "interop", "search", "train"}  # what needs it
 _MODULES = ("bilevel", "genotype", "interop", "presets", "report", "visualize")
 _NAMES = {
     "LanguageSearchConfig": "darts_tf.language_config",
@@ -27,6 +28,8 @@ keras_registry.register()
 
 def __getattr__(name):
     """Imports a public name."""
+    if name in _TENSORFLOW:
+        importlib.import_module("darts_tf.keras_settings").check_backend()
     if name in _MODULES:
         return importlib.import_module(f"darts_tf.{name}")
     if name in _NAMES:

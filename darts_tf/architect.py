@@ -9,8 +9,7 @@ import functools
 import itertools
 import math
 
-import tensorflow as tf
-
+from darts_tf.keras_settings import tf
 from darts_tf import bilevel, graph
 from darts_tf.bilevel import ALPHAS, WEIGHTS
 from darts_tf.optimizers import assign, clip_by_global_norm

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import keras, tf
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.conv.folding import fold
-from darts_tf.keras_settings import keras
 from darts_tf.language_config import LanguageSearchConfig
 from darts_tf.loss_scale import SKIPPED, reported
 from darts_tf.training import language_search, memory

@@ -8,8 +8,7 @@ subtracting, and the batch-norm statistics, optimiser slots and seeds are afterw
 
 from collections.abc import Callable
 
-import tensorflow as tf
-
+from darts_tf.keras_settings import tf
 from darts_tf.optimizers import global_norm
 
 WEIGHTS, ALPHAS = "weights", "alphas"

@@ -53,6 +53,12 @@ def importing() -> Iterator[None]:
         _set(before)
 
 
+def of_child() -> dict[str, str]:
+    """Returns the variables for a process of ours that imports Keras before it could set them."""
+    variables = os.environ | _AT_IMPORT
+    return {name: value for name, value in variables.items() if value is not None}
+
+
 def tolerate_warnings() -> None:
     """Drops the rules of `PYTHONWARNINGS=error` and `-W error`: that libraries warn of one another is no failure."""
     if any(option.startswith("error") for option in sys.warnoptions):

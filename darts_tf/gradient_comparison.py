@@ -3,13 +3,11 @@
 import contextlib
 from collections.abc import Callable, Sequence
 
-import tensorflow as tf
-
+from darts_tf.keras_settings import keras, tf
 from darts_tf.architect import Architect, SupernetLoss
 from darts_tf.benchmark import device, random_batches, silent
 from darts_tf.config import SearchConfig
 from darts_tf.data import images
-from darts_tf.keras_settings import keras
 from darts_tf.optimizers import SGD, global_norm
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import traced

@@ -1,10 +1,12 @@
 """What Keras is set to in this process: refused where nothing can be done, and otherwise put aside for a time.
 
-`from darts_tf.keras_settings import keras` imports Keras, and refuses another backend in one line.
+`from darts_tf.keras_settings import keras, tf` imports Keras and TensorFlow, and refuses another backend in one line.
+TensorFlow imports Keras, and fails where that fails, so this comes before any `import tensorflow`.
 """
 
 import contextlib
 import functools
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -15,13 +17,11 @@ _TYPES = ("float32", "float64")
 
 
 def __getattr__(name):
-    """Imports Keras when it is first asked for."""
-    if name != "keras":
+    """Imports Keras or TensorFlow when it is first asked for."""
+    if name not in ("keras", "tf"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_backend()
-    import keras
-
-    return keras
+    return importlib.import_module({"tf": "tensorflow"}.get(name, name))
 
 
 def check_backend() -> None:
@@ -41,10 +41,13 @@ def check_backend() -> None:
         backend = read.backend() if hasattr(read, "backend") else None
     if failure is None and backend == "tensorflow":
         return
-    if backend in (None, "tensorflow"):
+    if backend == "tensorflow":  # its settings are right, and the installation is not
+        raise failure
+    if backend is None:
         raise UserError(
-            "Keras cannot be imported as it is configured. Expected an empty or a whole keras.json in ~/.keras (or "
-            f"KERAS_HOME). Received: {one_line(failure)}. Correct or remove that file, and start Python again."
+            "Keras cannot be imported as it is configured. Expected a whole keras.json in ~/.keras (or KERAS_HOME) or "
+            f"none, and KERAS_ variables that Keras knows. Received: {one_line(failure)}. Correct them, and start "
+            "Python again."
         ) from failure
     raise UserError(
         f"darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: {backend!r}, from "

@@ -7,7 +7,7 @@ L2 term is part of the gradient, as in PyTorch 0.3.1, which the original code wa
 import math
 from collections.abc import Sequence
 
-import tensorflow as tf
+from darts_tf.keras_settings import tf
 
 
 def _scalars(dtype, *numbers):

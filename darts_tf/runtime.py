@@ -22,20 +22,20 @@ def quiet_stderr():
     except OSError:  # closed: there is nobody to disturb
         yield
         return
-    streams.finish()
+    streams.flush(sys.stderr)
     with _nowhere() as held:
         os.dup2(held.fileno(), 2)
         try:
             yield
         except Exception:  # not Ctrl-C, which has nothing to do with it
-            streams.finish()
+            streams.flush(sys.stderr)
             os.dup2(kept, 2)
             with contextlib.suppress(OSError):
                 held.seek(0)
                 os.write(2, held.read())
             raise
         finally:
-            streams.finish()
+            streams.flush(sys.stderr)
             os.dup2(kept, 2)
             os.close(kept)
 

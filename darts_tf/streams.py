@@ -73,12 +73,12 @@ def silence(stream: Any) -> None:
             os.close(nowhere)
 
 
-def finish() -> None:
-    """Writes what libraries have left in the buffers of the standard streams, if that can be done."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                write("", stream)
+def flush(stream: Any) -> None:
+    """Writes what is left in a standard stream's buffer, if that can be done; None is a stream that is closed."""
+    try:
+        stream.flush()
+    except Exception:  # it is closed, or has no such method, or there is no space
+        silence(stream)
 
 
 def occupy() -> None:

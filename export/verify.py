@@ -109,7 +109,12 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
         UserError: The check failed; says why in one line.
     """
     # The reference is a CPU's: a GPU rounds products to ten bits.
-    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONIOENCODING": "utf-8"}
+    variables = {
+        **environment.of_child(),
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONIOENCODING": "utf-8",
+    }
     with tempfile.TemporaryDirectory() as temporary:
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
@@ -136,8 +141,7 @@ def main(check: Callable[[str, str], dict]) -> None:
     environment.tolerate_warnings()
     environment.settle()
     try:
-        with environment.importing():
-            result = check(*sys.argv[1:])
+        result = check(*sys.argv[1:])
     except Exception as error:  # whatever a damaged file makes TensorFlow raise is a finding
         result = {"error": " ".join(f"{error}".split())[:300] or type(error).__name__}
     print(json.dumps(result))

@@ -44,7 +44,8 @@ ARROWS = {  # inside a layer, from -> to; a folder may import from itself
     "workdir": {"config_fields"},
     "gradient_comparison": {"benchmark"},
     "accumulation": {"graph"},
-    "bilevel": {"optimizers"},
+    "bilevel": {"keras_settings", "optimizers"},
+    "optimizers": {"keras_settings"},
     "precision": {"loss_scale"},
     "interop": {"interop_recurrent"},
 }

@@ -6,13 +6,13 @@ import math
 import keras
 import tensorflow as tf
 
+from darts_tf.keras_settings import of_one_type
 from darts_tf import genotype as genotypes
 from darts_tf.conv.cells import Cell
 from darts_tf.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.conv.norm import BatchNorm, call_cell
 from darts_tf.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.errors import UserError
-from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 
 

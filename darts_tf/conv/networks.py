@@ -3,13 +3,13 @@
 import keras
 import tensorflow as tf
 
+from darts_tf.keras_settings import of_one_type
 from darts_tf.conv.cells import SearchCell
 from darts_tf.conv.norm import BatchNorm, call_cell, collect_statistics, moving_average
 from darts_tf.conv.operations import OPERATIONS, uniform
 from darts_tf.errors import UserError
 from darts_tf.genotype import CONV_PRIMITIVES
 from darts_tf.keras_model import KnownInput
-from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 
 

@@ -6,12 +6,12 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from darts_tf.keras_settings import of_one_type
 from darts_tf import genotype as genotypes
 from darts_tf import graph
 from darts_tf.errors import UserError
 from darts_tf.genotype import RECURRENT_PRIMITIVES
 from darts_tf.keras_model import KnownInput
-from darts_tf.keras_settings import of_one_type
 from darts_tf.precision import narrowed
 from darts_tf.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.recurrent.masks import Masks, masked

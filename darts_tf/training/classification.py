@@ -5,14 +5,13 @@ import math
 import time
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import keras, tf
 from darts_tf import genotype as genotypes
 from darts_tf import optimizers
 from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.data import augment, images
 from darts_tf.errors import UserError
-from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.distribution import same

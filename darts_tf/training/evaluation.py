@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
 from darts_tf.errors import UserError

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import windows
 from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, silent, unknown_share

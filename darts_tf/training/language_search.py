@@ -3,12 +3,11 @@
 import math
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import keras, tf
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.errors import UserError
-from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet

@@ -5,12 +5,11 @@ import math
 import time
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import keras, tf
 from darts_tf import genotype as genotypes
 from darts_tf.data import windows
 from darts_tf.data.text import silent
-from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork

@@ -1,15 +1,14 @@
 """The search for a cell, from a config to a genotype."""
 
 import numpy as np
-import tensorflow as tf
 
+from darts_tf.keras_settings import keras, tf
 from darts_tf import genotype as genotypes
 from darts_tf import optimizers
 from darts_tf.conv.networks import ConvSupernet
 from darts_tf.conv.operations import OPERATIONS
 from darts_tf.data import images
 from darts_tf.errors import UserError
-from darts_tf.keras_settings import keras
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.evaluation import Evaluator

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darts_tf.keras_settings import keras
 from darts_tf import genotype as genotypes
 from darts_tf.config import Config, TrainConfig
 from darts_tf.conv.derived import DerivedNetwork
 from darts_tf.data import images
 from darts_tf.errors import UserError, some_of
 from darts_tf.files import parse_json, sync_directory, sync_file, temporaries_in, user_path
-from darts_tf.keras_settings import keras
 from darts_tf.training.agreement import checksum
 from darts_tf.training.own_operations import add_operations_of
 from darts_tf.workdir import WorkDir, write_json
