@@ -14,6 +14,7 @@ from darts_tf.data import augment, images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
+from darts_tf.training.console import printer
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
@@ -225,6 +226,7 @@ def train(config, workdir, out=None, tensorboard=None):
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.cell)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
+    printer(out)(f"reading the images of {config.data_dir or config.dataset} ...")
     data = Data(config)
     watched = data.watched[0]
     total = config.epochs * (len(data.train_indices) // config.batch_size)

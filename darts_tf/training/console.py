@@ -5,6 +5,7 @@ A reader that goes away (`darts-search | head`) never stops a run.
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
@@ -134,3 +135,8 @@ class _Live(rich.progress.ProgressColumn):
 
 def _column(text: str) -> rich.progress.TextColumn:
     return rich.progress.TextColumn(text, markup=False, table_column=rich.table.Column(no_wrap=True))
+
+
+def printer(out: TextIO | None) -> Callable[[str], None]:
+    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
+    return Console(sys.stdout if out is None else out).line

@@ -1,7 +1,6 @@
 """The text of a run: its rows, its windows in each epoch, its files."""
 
 import pathlib
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +10,6 @@ from darts_tf.data import text, windows
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.training.agreement import checksum
-from darts_tf.training.console import Console
 from darts_tf.training.repeats import PREFIX
 from darts_tf.training.trained import read_json
 from darts_tf.workdir import write_json
@@ -82,11 +80,6 @@ class TextStream:
 
     def _open(self, epoch, position):
         self._opened, self._iterator = epoch, iter(self.data.batches(epoch, position))
-
-
-def printer(out) -> Callable[[str], None]:
-    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
-    return Console(sys.stdout if out is None else out).line
 
 
 def load(

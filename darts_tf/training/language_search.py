@@ -12,7 +12,8 @@ from darts_tf.loss_scale import reported
 from darts_tf.recurrent.cells import ACTIVATIONS
 from darts_tf.recurrent.networks import RecurrentSupernet
 from darts_tf.training import agreement, distribution, memory
-from darts_tf.training.language_data import TextData, TextStream, check_facts, printer, save_facts, tell_unknown
+from darts_tf.training.console import printer
+from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts, tell_unknown
 from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means
 from darts_tf.training.language_step import LanguageSearchStep
 from darts_tf.training.loop import Diverged, steps_in_graph

@@ -14,9 +14,10 @@ from darts_tf.loss_scale import reported
 from darts_tf.optimizers import assign
 from darts_tf.recurrent.networks import RecurrentNetwork
 from darts_tf.training import agreement, distribution, memory
+from darts_tf.training.console import printer
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
-from darts_tf.training.language_data import TextData, TextStream, check_facts, printer, save_facts, tell_unknown
+from darts_tf.training.language_data import TextData, TextStream, check_facts, save_facts, tell_unknown
 from darts_tf.training.language_evaluation import (
     LanguageEvaluator,
     bits_per_character,

@@ -11,6 +11,7 @@ from darts_tf.data import images
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
+from darts_tf.training.console import printer
 from darts_tf.training.evaluation import Evaluator
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
@@ -198,6 +199,7 @@ def search(config, workdir, out=None, tensorboard=None):
     for name in config.primitives:
         if name not in OPERATIONS:
             raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
+    printer(out)(f"reading the images of {config.data_dir or config.dataset} ...")
     data = load_data(config)
     dataset, division = data
     total = config.epochs * (len(division.train) // config.batch_size)
