@@ -76,6 +76,8 @@ def _run(name, main, define_flags, argv, positional, elsewhere):
         return main(flag_values) or 0
     except flags.Error as error:  # a value that only the whole config can refuse
         _exit(name, f"{error} (`{name} --help` lists the flags)", 2)
+    except BrokenPipeError:  # what was printed by others
+        raise SystemExit(1) from None
     except _Unprinted as error:
         if isinstance(error.__cause__, BrokenPipeError):  # `... | head`: the reader has seen enough
             raise SystemExit(1) from None
