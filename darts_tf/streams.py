@@ -56,6 +56,19 @@ def err(text: str) -> None:
     say(text, sys.stderr)
 
 
+class Errors:
+    """A file for what libraries print by the way: it goes to standard error if that can be done."""
+
+    def write(self, text: str) -> int:
+        """Writes, or not."""
+        with contextlib.suppress(OSError):
+            write(text, sys.stderr)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: that is done."""
+
+
 def is_terminal(stream: Any) -> bool:
     """Whether somebody is sitting in front of the stream."""
     try:

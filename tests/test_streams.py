@@ -86,6 +86,8 @@ def test_nothing_is_raised_for_messages(name, monkeypatch):
     monkeypatch.setattr(sys, "stderr", BAD[name]())
     say("a")
     _main.sayer("x")("a")
+    with contextlib.redirect_stdout(streams.Errors()):
+        print("a", flush=True)
     with quiet_stderr():
         pass
     monkeypatch.setattr(sys, "stdout", BAD[name]())

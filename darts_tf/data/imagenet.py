@@ -5,11 +5,11 @@ import io
 import logging
 import os
 import pathlib
-import sys
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf import streams
 from darts_tf.data.dataset import Parts, Split
 from darts_tf.data.encoded import encoded_split
 from darts_tf.errors import UserError, one_line
@@ -98,7 +98,7 @@ def _prepared(data_dir: str):
             "imagenet2012."
         )
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # TFDS prints that it begins; stdout is for results
+        with contextlib.redirect_stdout(streams.Errors()):  # TFDS prints that it begins; stdout is for results
             builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the archives or the disk raise
         raise UserError(
