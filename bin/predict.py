@@ -46,6 +46,7 @@ def predict(flag_values):
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure()
+    from darts_tf.data import headers
     from darts_tf.export import client
 
     model = flag_values["name"].value, flag_values["version"].value
@@ -59,7 +60,7 @@ def predict(flag_values):
         if flag_values["format"].value == "json":
             print(json.dumps(prediction._asdict()))
         else:
-            print(f"{prediction.path}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
+            print(f"{headers.shown(prediction.path)}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
 
 
 def write(flag_values, ask, folder):

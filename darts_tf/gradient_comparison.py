@@ -10,6 +10,7 @@ from darts_tf.architect import Architect, SupernetLoss
 from darts_tf.benchmark import device, random_batches, silent
 from darts_tf.config import SearchConfig
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.optimizers import SGD, global_norm
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import traced
@@ -96,7 +97,8 @@ def _batches(config, dataset):
     for number, half in enumerate(halves):
         seed = config.seed + number
         batch = images.stream(data.train, half, config.batch_size, seed, mean=data.mean, std=data.std)
-        pixels, labels = next(iter(batch))
+        with reading(data.train):
+            pixels, labels = next(iter(batch))
         batches.append((tf.cast(pixels, keras.config.floatx()), labels))
     return batches, data.image_shape, len(data.class_names)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darts_tf.data import headers
 from darts_tf.errors import UserError
 from darts_tf.files import parse_json
 
@@ -42,7 +43,7 @@ def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) 
 
     Args:
         ask: From `over_grpc`, `over_rest` or `in_process`.
-        paths: Image files.
+        paths: Image files; formats that TensorFlow does not read are sent as PNG, see `headers.readable`.
         batch_size: Images per request.
 
     Returns:
@@ -54,9 +55,9 @@ def predict(ask: Ask, paths: Sequence[str | os.PathLike], batch_size: int = 32) 
     contents = []
     for path in paths:
         try:
-            contents.append(pathlib.Path(path).read_bytes())
+            contents.append(headers.readable(pathlib.Path(path).read_bytes(), path))
         except OSError as error:
-            raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
+            raise UserError(f"Cannot read the image {headers.shown(path)}: {error.strerror or error}.") from error
     found = []
     for start in range(0, len(paths), batch_size):
         batch = paths[start : start + batch_size], contents[start : start + batch_size]
@@ -84,7 +85,7 @@ def _ask(ask: Ask, paths: Sequence, contents: list[bytes]) -> dict[str, np.ndarr
             raise UserError(str(refused)) from refused
         for path, content in zip(paths, contents, strict=True) if len(paths) > 1 else ():
             _ask(ask, [path], [content])
-        files = ", ".join(map(str, paths[:3]))
+        files = ", ".join(map(headers.shown, paths[:3]))
         if "image_bytes must hold" in str(refused):
             raise UserError(f"{files} is no image: expected a JPEG or PNG file.") from refused
         noise = ("Graph execution error", "Detected at", "<stack traces", "[[")

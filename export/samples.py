@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.training.trained import Trained
 
@@ -82,6 +83,6 @@ def _spread(length: int, count: int) -> np.ndarray:
 
 
 def _read(split, indices: np.ndarray) -> np.ndarray:
-    with tf.device("CPU:0"):
+    with tf.device("CPU:0"), reading(split):
         parts = [split.read(tf.constant(indices[i : i + 64])).numpy() for i in range(0, len(indices), 64)]
     return np.concatenate(parts).astype(np.float32)

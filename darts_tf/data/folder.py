@@ -1,25 +1,19 @@
 """Image data sets in class folders."""
 
-import dataclasses
 import os
-import pathlib
-import re
 
 import numpy as np
-import tensorflow as tf
 
-from darts_tf.data import headers
-from darts_tf.data.dataset import Parts, Split
-from darts_tf.data.encoded import decode, decode_crop, encoded_split
-from darts_tf.data.resize import crop_reader, fit
+from darts_tf.data import roles
+from darts_tf.data.dataset import Parts
+from darts_tf.data.headers import READ, shown
+from darts_tf.data.image_files import ImageFiles
+from darts_tf.data.listing import File, LeftOut, entries, find, hidden, subfolders
 from darts_tf.data.split import stratified
-from darts_tf.errors import UserError, one_line
-from darts_tf.graph import unconverted
+from darts_tf.errors import UserError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
-HELD_OUT = ("val", "valid", "test")
-_WHERE = re.compile(r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: ")
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
+_NAMED = 5  # classes that a note names with their numbers, at most
 
 
 def load_folder(
@@ -30,11 +24,15 @@ def load_folder(
     seed: int,
     center_fraction: float = 1.0,
 ) -> Parts:
-    """Reads class folders: `train/CLASS/*` with `val/`, `valid/` or `test/` beside it, or just `CLASS/*`.
+    """Reads class folders: `train/CLASS/*` with `val/` and `test/` beside it, or just `CLASS/*`; see `roles`.
 
-    Of several held-out folders the first of that order is the test split. A split of at most `MEMORY_LIMIT` bytes is
-    decoded once, here, and each image is checked by that. A larger one is decoded whenever it is read; here only the
-    first bytes of each file are checked. Random windows are always read from the files.
+    The images of a class lie in its folder and in those below it. What is an image is decided by its content; hidden
+    files, broken links and files that are no images are left out and counted. A file with the ending of an image that
+    is none is refused. Photographs are turned as their EXIF orientation says.
+
+    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is
+    decoded whenever it is read; here only the first and last bytes of each file are checked, and a file that may be
+    cut off is decoded. Random windows are always read from the files.
     No image is decoded that claims more than `headers.MAX_PIXELS`.
 
     Args:
@@ -53,134 +51,107 @@ def load_folder(
     """
     if not data_dir:
         raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
-    root = pathlib.Path(data_dir).absolute()
-    if not root.is_dir():
-        raise UserError(f"There is no folder {data_dir}: expected a folder of class folders. Check --data_dir.")
-    train_root = root / "train" if any(_subfolders(root / "train")) else root
-    classes, paths, labels = _list(train_root)
-    if len(classes) < 2:
-        raise UserError(
-            f"{train_root} holds one class only: expected at least two class folders. Received: {classes[0]}."
-        )
-    if 0 < max_train_examples < len(paths):
+    root = os.path.normpath(data_dir)
+    if not os.path.isdir(root):
+        raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
+    layout, left_out, notes = roles.find(root), LeftOut(), []
+    classes, files, labels = _train(layout, left_out)
+    found = [_serving(layout.root, files, labels, classes, "train", max_train_examples)]
+    if 0 < max_train_examples < len(files):
         kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
-        paths, labels = [paths[i] for i in kept], labels[kept]
-    channels = channels or 3
-    train, shape = _split(paths, labels, image_size, channels, center_fraction, None)
-    test_root = next((root / name for name in HELD_OUT if any(_subfolders(root / name))), None)
-    if train_root == root or test_root is None:
-        return Parts(train, None, None, classes)
-    test_classes, paths, labels = _list(test_root)
-    unknown = sorted(set(test_classes) - set(classes))
+        files, labels = [files[i] for i in kept], labels[kept]
+    settings = image_size, channels or 3, center_fraction
+    train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
+    parts = {"valid": None, "test": None}
+    for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
+        if folder is None:
+            continue
+        files, labels = _held_out(folder, classes, layout.root, left_out)
+        found.append(_serving(folder, files, labels, classes, verb))
+        notes += _missing(folder, classes, labels)
+        parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
+    if layout.passed_over:
+        notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
+    _count_strays({root, layout.root, layout.valid, layout.test} - {None}, left_out)
+    notes += [line for line in [left_out.line()] if line]
+    return Parts(train, parts["valid"], parts["test"], classes, ("; ".join(found), *notes))
+
+
+def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], list[File], np.ndarray]:
+    """Returns the classes, the images and their labels `(N,)` int32."""
+    if not layout.classes:
+        raise UserError(f"{shown(layout.root)} holds no class folders: expected one folder of images per class.")
+    files, labels, classes = [], [], tuple(os.path.basename(path) for path in layout.classes)
+    for label, (name, path) in enumerate(zip(classes, layout.classes, strict=True)):
+        if shown(name) != name:  # it becomes a line of labels.txt, and text in JSON
+            raise UserError(
+                f"The name of a class must be UTF-8 and one line. Received: {shown(path)}. Rename the folder."
+            )
+        images = find(path, layout.root, left_out)
+        if not images:
+            raise UserError(f"{shown(path)} holds no images: expected {READ} files. Add some or remove it.")
+        files += images
+        labels += [label] * len(images)
+    if len(classes) < 2:
+        inner = len(subfolders(layout.classes[0])) > 1
+        hint = f" If that is the data set, pass --data_dir={shown(layout.classes[0])}." if inner else ""
+        raise UserError(
+            f"{shown(layout.root)} holds one class only: expected at least two class folders. Received: {classes[0]}."
+            f"{hint}"
+        )
+    return classes, files, np.asarray(labels, np.int32)
+
+
+def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.ndarray]:
+    """Returns the images of a held-out folder and their labels."""
+    number = {name: label for label, name in enumerate(classes)}
+    files, labels, unknown = [], [], []
+    for path in subfolders(folder):
+        images, name = find(path, folder, left_out), os.path.basename(path)
+        if name in number:
+            files += images
+            labels += [number[name]] * len(images)
+        elif images:
+            unknown.append(name)
     if unknown:
         raise UserError(
-            f"{test_root} holds a class that {train_root} does not: expected the same class folders in both. "
-            f"Received: {unknown[0]}."
+            f"{shown(folder)} holds {'a class' if len(unknown) == 1 else 'classes'} that {shown(train_root)} does not: "
+            f"expected the same class folders in both. Received: {_few(unknown)}."
         )
-    labels = np.asarray([classes.index(name) for name in test_classes], np.int32)[labels]
-    test, _ = _split(paths, labels, image_size, channels, center_fraction, shape)
-    return Parts(train, None, test, classes)
+    return files, np.asarray(labels, np.int32)
 
 
-def _subfolders(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the class folders in a folder, in order; none if it does not exist."""
-    if not folder.is_dir():
+def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
+    """Says what a folder serves as, with counts."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if verb != "train":
+        return f"{shown(folder)}: {len(files)} {verb}"
+    if len(classes) <= _NAMED:
+        sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+    else:
+        low, high = counts.argmin(), counts.argmax()
+        sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
+        sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
+    kept = f"{most} of them are kept, " if 0 < most < len(files) else ""
+    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes {kept}train ({sizes})"
+
+
+def _missing(folder, classes, labels) -> list[str]:
+    """Says which classes a held-out folder has no images of."""
+    missing = [classes[label] for label in np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 0)]
+    if not missing:
         return []
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__")))
+    return [f"{shown(folder)} has no images of {_few(missing)}: the numbers found there say nothing of these"]
 
 
-def _list(root: pathlib.Path) -> tuple[tuple[str, ...], list[str], np.ndarray]:
-    """Returns the classes in a folder, the images' paths and their labels `(N,)` int32."""
-    paths, labels = [], []
-    folders = _subfolders(root)
-    if not folders:
-        raise UserError(f"{root} holds no class folders: expected one folder of images per class.")
-    for label, folder in enumerate(folders):
-        images = sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES))
-        if not images:
-            raise UserError(
-                f"{folder} holds no images: expected files that end in {', '.join(SUFFIXES)}. Add some or remove it."
-            )
-        paths += images
-        labels += [label] * len(images)
-    return tuple(folder.name for folder in folders), paths, np.asarray(labels, np.int32)
+def _count_strays(folders, left_out) -> None:
+    """Counts the files beside the class folders."""
+    for folder in folders:
+        for entry in entries(folder):
+            if entry.is_file() and not hidden(entry.name):
+                left_out.add("outside of the class folders", entry.path)
 
 
-def _split(
-    paths: list[str],
-    labels: np.ndarray,
-    image_size: int,
-    channels: int,
-    center_fraction: float,
-    shape: tuple[int, int, int] | None,
-) -> tuple[Split, tuple[int, int, int]]:
-    """Decodes images, now or later; `shape` is what they must have, or None for that of the first one."""
-    with tf.device("CPU:0"):
-        held = tf.constant(paths)
-
-    def fetch(indices: tf.Tensor) -> tf.Tensor:
-        spec = tf.TensorSpec((), tf.string)
-        return tf.map_fn(tf.io.read_file, tf.gather(held, indices), fn_output_signature=spec)
-
-    def fitted(path: tf.Tensor) -> tf.Tensor:
-        return fit(decode(tf.io.read_file(path)), image_size, channels, center_fraction)
-
-    if shape is None and image_size:
-        shape = (image_size, image_size, channels)
-    if shape is None:
-        _check(paths[0])
-        try:
-            shape = tuple(fitted(paths[0]).shape)
-        except tf.errors.OpError as error:
-            raise UserError(_unreadable(paths[0], error)) from error
-    if len(paths) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
-        split = Split.from_arrays(_decode_all(paths, fitted, shape), labels)
-        return dataclasses.replace(split, read_crops=crop_reader(fetch, decode_crop, shape)), shape
-    if not image_size:
-        raise UserError(
-            f"{len(paths)} images are too many to compare their sizes: expected an image size for more than "
-            f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
-        )
-    for path in paths:
-        _check(path)
-    return encoded_split(labels, fetch, image_size, channels, center_fraction), shape
-
-
-def _check(path: str) -> None:
-    """Refuses what is no image, or too large, by the first bytes of its file."""
-    try:
-        headers.check(path)
-    except UserError:
-        raise
-    except (OSError, ValueError) as error:
-        raise UserError(_unreadable(path, error)) from error
-
-
-def _decode_all(paths: list[str], fitted, shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns `(N, *shape)` uint8, or names the first image that cannot be read or has another size."""
-    for path in paths:
-        _check(path)
-    images = np.empty((len(paths), *shape), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(paths).map(unconverted(fitted), tf.data.AUTOTUNE, deterministic=True)
-    iterator = decoded.prefetch(16).as_numpy_iterator()
-    for row, path in enumerate(paths):  # elements and errors arrive in order, so the row tells the path
-        try:
-            image = next(iterator)
-        except tf.errors.OpError as error:
-            raise UserError(_unreadable(path, error)) from error
-        if image.shape != shape:
-            raise UserError(
-                f"The images differ in size: expected {shape[0]}x{shape[1]} as in the first one. "
-                f"Received: {image.shape[0]}x{image.shape[1]} in {path}. Pass --image_size."
-            )
-        images[row] = image
-    return images
-
-
-def _unreadable(path: str, error: Exception) -> str:
-    if isinstance(error, tf.errors.OpError):  # a pipeline says at length where, and then why
-        error = ValueError(_WHERE.sub("", error.message))
-    return (
-        f"An image cannot be read: expected JPEG, PNG, GIF or 24-bit BMP. Received: {path} ({one_line(error)}). "
-        "Replace or remove it."
-    )
+def _few(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more

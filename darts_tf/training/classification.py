@@ -100,7 +100,7 @@ class TrainTask:
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
         self.distribution = distribution
         self.epoch_steps = [len(data.train_indices) // config.batch_size] * config.epochs
-        dataset = data.dataset
+        self.dataset = dataset = data.dataset
         self.network = build_network(config, dataset.image_shape, len(dataset.class_names))
         self.step = TrainStep(self.network, config, distribution=distribution)
         self.variables = self.step.variables

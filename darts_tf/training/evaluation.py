@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.step import count_correct
@@ -135,7 +136,8 @@ def evaluate(
         say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
     say(f"evaluating {len(indices)} images ...")
-    result = Evaluator(forward)(images.evaluation_batches(part, indices, batch_size, mean=mean, std=std))
+    with reading(part):
+        result = Evaluator(forward)(images.evaluation_batches(part, indices, batch_size, mean=mean, std=std))
     if classes <= TOP:
         del result["top5_accuracy"]
     return {"dataset": dataset, "split": split, "source": workdir or model} | result
