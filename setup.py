@@ -37,7 +37,7 @@ setup(
         "keras>=3.15,<3.16",
         "keras-tuner>=1.4.7,<2",
         "numpy>=2.0,<3",
-        "pillow>=11.3",  # formats that TensorFlow does not decode
+        "pillow>=11.3",  # headers of image files, and the formats that TensorFlow does not read; AVIF since 11.3
         "rich>=13",  # Keras depends on it; the progress bar uses it directly
         "scikit-learn>=1.5,<2",  # ships the embedded data set, 1,797 handwritten digits
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer installs it

@@ -54,6 +54,7 @@ def predict(flag_values):
     from darts_tf import runtime  # here, so that --help waits for nothing
 
     runtime.configure()
+    from darts_tf.data import headers
     from darts_tf.export import client
 
     model = flag_values["name"].value, flag_values["version"].value
@@ -69,7 +70,7 @@ def predict(flag_values):
         if flag_values["format"].value == "json":
             _main.show(json.dumps(prediction._asdict()))
         else:
-            _main.show(f"{prediction.path}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
+            _main.show(f"{headers.shown(prediction.path)}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
 
 
 def write(flag_values, ask, folder):

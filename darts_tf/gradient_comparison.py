@@ -8,6 +8,7 @@ from darts_tf.architect import Architect, SupernetLoss
 from darts_tf.benchmark import device, random_batches, silent
 from darts_tf.config import SearchConfig
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.optimizers import SGD, global_norm
 from darts_tf.training.search import build_supernet
 from darts_tf.training.step import traced
@@ -94,7 +95,8 @@ def _batches(config, dataset):
     for number, (split, indices) in enumerate(((data.train, found.train), (found.split, found.held_out))):
         seed = config.seed + number
         batch = images.stream(split, indices, config.batch_size, seed, mean=data.mean, std=data.std)
-        pixels, labels = next(iter(batch))
+        with reading(split):
+            pixels, labels = next(iter(batch))
         batches.append((tf.cast(pixels, keras.config.floatx()), labels))
     return batches, data.image_shape, len(data.class_names)
 

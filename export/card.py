@@ -13,6 +13,8 @@ from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.training.language_trained import LanguageModel
 from darts_tf.training.trained import Trained
 
+FILES = "; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files"
+
 
 def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) -> dict:
     """Returns a model card.
@@ -30,7 +32,10 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
         "classes": len(trained.class_names),
         "image_shape": list(trained.image_shape),
         "input": "serving_default: image, float32 in 0..255"
-        + ("; serving_bytes: image_bytes, JPEG or PNG files" * (trained.image_shape[-1] in FILE_CHANNELS)),
+        + (
+            "; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files"
+            * (trained.image_shape[-1] in FILE_CHANNELS)
+        ),
         "normalisation": {"of": "x / 255, inside the graph", "mean": list(trained.mean), "std": list(trained.std)},
         "weights": weights,
         "accuracy": {"accuracy_on": summary.get("selected_on"), **summary.get(weights, {})},

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darts_tf.data import headers
 from darts_tf.errors import UserError
 from darts_tf.export import inputs
 from darts_tf.files import parse_json, user_path
@@ -91,7 +92,7 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
             raise UserError(str(refused)) from refused
         for each in batch if len(batch) > 1 and not is_array else ():
             _ask(ask, [each])
-        files = ", ".join(each.path for each in batch[:3])
+        files = ", ".join(headers.shown(each.path) for each in batch[:3])
         if is_array:
             shape = "x".join(map(str, batch[0].value.shape))
             raise UserError(

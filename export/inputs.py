@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darts_tf import npz
+from darts_tf.data import headers
 from darts_tf.errors import UserError
 from darts_tf.files import user_path
 
@@ -51,7 +52,8 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
     """Reads files; their content decides what they are.
 
     Args:
-        paths: Image files, and files of arrays, see `arrays.load_images`.
+        paths: Image files, of which those that TensorFlow does not read are sent as PNG, and files of arrays, see
+            `arrays.load_images`.
         facts: Of the model: how its evaluation prepares arrays.
 
     Returns:
@@ -68,9 +70,9 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
                 file.seek(0)
                 content = b"" if is_array else file.read()
         except OSError as error:
-            raise UserError(f"Cannot read the image {path}: {error.strerror or error}.") from error
+            raise UserError(f"Cannot read the image {headers.shown(path)}: {error.strerror or error}.") from error
         if not is_array:
-            found.append(Input(path, "image_bytes", content))
+            found.append(Input(path, "image_bytes", headers.readable(content, path)))
             continue
         from darts_tf.data.arrays import load_images  # here, so that questions about files need no TensorFlow
         from darts_tf.data.resize import fit_array

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.training.trained import Trained
@@ -65,14 +66,12 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         )
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))
-    with images.reading(data):
-        pixels = _read(held_out, chosen)
-        for_calibration = _read(data.train, _spread(len(data.train), calibration))
+    pixels = _read(held_out, chosen)
     encoded = pixels[: CHECKED if channels in FILE_CHANNELS else 0]
     return Samples(
         pixels,
         held_out.labels[chosen],
-        for_calibration,
+        _read(data.train, _spread(len(data.train), calibration)),
         [encode(image, index) for index, image in enumerate(encoded)],
     )
 
@@ -95,6 +94,6 @@ def _spread(length: int, count: int) -> np.ndarray:
 
 
 def _read(split, indices: np.ndarray) -> np.ndarray:
-    with tf.device("CPU:0"):
+    with tf.device("CPU:0"), reading(split):
         parts = [split.read(tf.constant(indices[i : i + 64])).numpy() for i in range(0, len(indices), 64)]
     return np.concatenate(parts).astype(np.float32)

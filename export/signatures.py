@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from darts_tf.data import exif
 from darts_tf.data.augment import normalize
 from darts_tf.data.encoded import decode
 from darts_tf.data.resize import fit
@@ -59,8 +60,8 @@ def trace(
     def of_bytes(image_bytes):
         positions = tf.range(tf.size(image_bytes))
         image = tf.map_fn(
-            lambda element: to_image(*element, shape, center_fraction),
-            (image_bytes, positions),
+            lambda element: to_image(*element[:2], shape, center_fraction, element[2]),
+            (image_bytes, positions, exif.orientations(image_bytes)),
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
         outputs = default(image=image)  # so that the file holds the network once
@@ -72,7 +73,13 @@ def trace(
     return {"serving_default": default, "serving_bytes": encoded}
 
 
-def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_fraction: float = 1.0) -> tf.Tensor:
+def to_image(
+    data: tf.Tensor,
+    position: tf.Tensor,
+    shape: Sequence[int],
+    center_fraction: float = 1.0,
+    orientation: tf.Tensor | None = None,
+) -> tf.Tensor:
     """Decodes, crops and resizes as the evaluation does.
 
     Args:
@@ -80,6 +87,7 @@ def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_
         position: Scalar integer, named where that is no image.
         shape: (H, W, C).
         center_fraction: See `resize.fit`.
+        orientation: See `encoded.decode`.
 
     Returns:
         `shape` float32, whole numbers in 0..255.
@@ -88,9 +96,11 @@ def to_image(data: tf.Tensor, position: tf.Tensor, shape: Sequence[int], center_
         tf.errors.InvalidArgumentError: The content is no image, or a damaged one.
     """
     known = [tf.equal(tf.strings.substr(data, 0, len(magic)), magic) for magic in _MAGIC]
+    webp = tf.strings.substr(data, tf.minimum(8, tf.strings.length(data)), 4)
+    known.append(tf.equal(tf.strings.substr(data, 0, 4), b"RIFF") & tf.equal(webp, b"WEBP"))
     message = ["image_bytes must hold JPEG or PNG files. Received something else at position", position]
     with tf.control_dependencies([tf.debugging.Assert(tf.reduce_any(known), message)]):
-        image = decode(tf.identity(data))
+        image = decode(tf.identity(data), orientation)
     height, width, channels = shape
     if height == width:
         return tf.cast(fit(image, height, channels, center_fraction), tf.float32)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from PIL import Image
 
 from darts_tf import presets
-from darts_tf.data import folder, formats, images
+from darts_tf.data import folder, images
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.training.classification import train
 from darts_tf.training.search import search
@@ -58,11 +59,13 @@ def test_parts_are_what_their_folders_are_named(tmp_path, names):
     data = images.load("folder", str(root))
     assert data.class_names == ("bird", "cat", "dog")
     assert parts(data) == ([2, 4, 6], [1, 2, 3], [4, 5, 5])
-    assert data.notes == (
-        f"photos/{names[0]}: 12 images train (bird 2, cat 4, dog 6)",
-        f"photos/{names[1]}: 6 images validate (bird 1, cat 2, dog 3)",
-        f"photos/{names[2]}: 14 images test (bird 4, cat 5, dog 5)",
-    )
+    (line,) = data.notes
+    for text in (
+        f"photos/{names[0]}: 12 images of 3 classes train (bird 2, cat 4, dog 6)",
+        f"photos/{names[1]}: 6 validate",
+        f"photos/{names[2]}: 14 test",
+    ):
+        assert text in line
 
 
 @pytest.mark.parametrize("present", [(), ("val",), ("test",), ("val", "test")])
@@ -91,18 +94,18 @@ def test_what_is_not_certain_is_refused(tmp_path):
     class_folders(tmp_path / "two" / "train", BIRDS)
     for name in ("val", "validation"):
         class_folders(tmp_path / "two" / name, FEW)
-    with raises("holds val/, validation/, names for the same part"):
+    with raises("holds two folders for one purpose.*Received: val and validation"):
         images.load("folder", str(tmp_path / "two"))
     class_folders(tmp_path / "none" / "val", FEW)
-    with raises("holds val/ and no train/"):
+    with raises("none holds no class folders that train"):
         images.load("folder", str(tmp_path / "none"))
     class_folders(tmp_path / "mixed", {"car": 2, "plane": 2})
     class_folders(tmp_path / "mixed" / "train", {"steam": 2, "electric": 2})
-    with raises("not certain which are the classes. Received: car, plane next to train/.*--data_dir=.*train"):
+    with raises("mixed/train can be a class, or the training data.*images in car, plane beside it"):
         images.load("folder", str(tmp_path / "mixed"))
     class_folders(tmp_path / "more" / "train", BIRDS)
     class_folders(tmp_path / "more" / "test", {f"class{i}": 1 for i in range(9)})
-    with raises("holds a class that .*train does not.*Received: class0, class1, class2 and 6 more"):
+    with raises("holds classes that .*train does not.*Received: class0, class1, class2 and 6 more"):
         images.load("folder", str(tmp_path / "more"))
 
 
@@ -150,14 +153,9 @@ def test_what_is_not_read_is_counted_in_one_line(tmp_path):
     data = images.load("folder", str(tmp_path))
     assert parts(data) == ([2, 5, 6], [1, 2, 3], None)
     (line,) = [note for note in data.notes if note.startswith("left out: ")]
-    for text in (
-        "1 in no class folder, such as ",
-        "2 not images, such as ",
-        "2 not regular files, such as ",
-        "annotations/",
-    ):
+    for text in ("2 not images", "1 pipes", "1 broken links", "1 outside of the class folders", "such as "):
         assert text in line
-    assert "stray.png" in line and "labels.csv" in line and "DS_Store" not in line
+    assert any("annotations" in note and note.startswith("not used: ") for note in data.notes)
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"%PDF-1.4", b"\xff\xd8\xff"])
@@ -177,17 +175,18 @@ def test_names_of_any_bytes(tmp_path):
         os.rename(os.fsencode(tmp_path / "a") + b"/" + name, tmp_path / "a" / "0.png")
     broken = os.fsencode(tmp_path / "a") + b"/caf\xe9.jpg"
     pathlib.Path(os.fsdecode(broken)).write_bytes(b"nothing")
-    with raises(r"a/caf\\xe9.jpg"):
+    with raises("An image cannot be read: .*a/caf.*e9.*jpg"):
         images.load("folder", str(tmp_path))
     os.remove(broken)
     os.rename(tmp_path / "b", os.fsencode(tmp_path) + b"/b\xff")
-    assert images.load("folder", str(tmp_path)).class_names == ("a", r"b\xff")
+    with raises("The name of a class must be UTF-8"):
+        images.load("folder", str(tmp_path))
 
 
 def test_pixels_that_are_no_colours_are_refused(tmp_path):
     class_folders(tmp_path, {"a": 1, "b": 1})
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "a" / "depth.tif")
-    with raises("An image cannot be read: .*depth.tif .*mode F, not colours"):
+    with raises("An image cannot be read: .*depth.tif"):
         images.load("folder", str(tmp_path))
     deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
     Image.fromarray(deep).save(tmp_path / "a" / "depth.tif")
@@ -229,8 +228,8 @@ def test_an_image_that_changes_after_the_start_is_named(tmp_path, monkeypatch, h
         path.unlink()
     else:
         shortened(path)
-    with raises("An image cannot be read: .*a/3.jpg .*" + {"removed": "gone", "shortened": "had .* bytes"}[happens]):
-        with images.reading(data):
+    with raises("An image cannot be read: .*a/3.jpg"):
+        with reading(*data.splits):
             for _ in images.evaluation_batches(data.train, np.arange(16), 4, mean=data.mean, std=data.std):
                 pass
 
@@ -238,7 +237,7 @@ def test_an_image_that_changes_after_the_start_is_named(tmp_path, monkeypatch, h
 def test_an_error_about_something_else_passes(tmp_path):
     data = images.load("folder", str(class_folders(tmp_path, {"a": 2, "b": 2})))
     with pytest.raises(tf.errors.InvalidArgumentError, match="else"):
-        with images.reading(data):
+        with reading(*data.splits):
             tf.debugging.assert_equal(1, 2, "else")
 
 
@@ -254,8 +253,3 @@ def test_in_memory_and_encoded_images_are_the_same(tmp_path, monkeypatch):
     every = tf.range(len(held.train))
     np.testing.assert_array_equal(held.train.read(every), encoded.train.read(every))
     np.testing.assert_array_equal(held.train.read_crops(every, (1, 2)), encoded.train.read_crops(every, (1, 2)))
-
-
-def test_only_endings_of_images_are_promises():
-    assert formats.promises_image("x.JPG") and formats.promises_image(b"caf\xe9.Tiff")
-    assert not formats.promises_image("x.jpg.txt") and not formats.promises_image("jpg")

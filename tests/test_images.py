@@ -271,7 +271,7 @@ def test_photographs(photographs):
 
     data = images.load("folder", str(photographs), image_size=40)
     assert data.image_shape == (40, 40, 3) and len(data.class_names) == 3
-    assert (len(data.train), len(data.valid)) == (15, 9)
+    assert (len(data.train), len(data.valid), data.test) == (15, 9, None)
     paths = sorted(photographs.glob("train/*/*"))
     names = [path.parent.name for path in paths]
     assert [data.class_names[label] for label in data.train.labels] == names
@@ -359,7 +359,7 @@ def test_folder_errors(tmp_path, monkeypatch):
     with raises("one class only.*Received: ant"):
         images.load("folder", str(tmp_path))
     (tmp_path / "bee").mkdir()
-    with raises("bee holds no images: expected a class. Received: an empty folder"):
+    with raises("bee holds no images: expected JPEG, PNG, WebP"):
         images.load("folder", str(tmp_path))
     write_image(tmp_path / "bee" / "wide.png", np.zeros((6, 9, 3), np.uint8))
     with raises("differ in size: expected 6x8.*Received: 6x9 in .*wide.png. Pass --image_size"):
@@ -426,7 +426,7 @@ def test_why_an_image_cannot_be_read(tmp_path):
     make_folder(tmp_path)
     whole = (tmp_path / "bee/1.png").read_bytes()
     (tmp_path / "bee/1.png").write_bytes(whole[:-30])
-    with raises(r"bee/1.png \(ValueError: (Invalid|Corrupt) PNG"):
+    with raises(r"bee/1.png \((Invalid|Corrupt) PNG"):
         images.load("folder", str(tmp_path), image_size=4)
 
 
@@ -436,10 +436,10 @@ def test_sizes_are_read_from_headers(suffix, options):
     file = io.BytesIO()
     kind = {"jpg": "jpeg"}.get(suffix, suffix)
     Image.new("RGB", (83, 61)).save(file, kind, **(options if suffix == "jpg" else {}))
-    assert headers.size(io.BytesIO(file.getvalue())) == (61, 83)
+    assert headers.read(io.BytesIO(file.getvalue())) == (61, 83, True, True)
     for end in (0, 1, 3, 9):
         with pytest.raises(ValueError):
-            headers.size(io.BytesIO(file.getvalue()[:end]))
+            headers.read(io.BytesIO(file.getvalue()[:end]))
 
 
 def test_unknown_held_out_class(tmp_path):

@@ -44,7 +44,7 @@ def test_center_crop_is_resize_and_center_crop(photographs, dataset):
     from PIL import Image
 
     assert dataset.image_shape == (96, 96, 3) and len(dataset.class_names) == 10
-    assert (len(dataset.train), len(dataset.test)) == (100, 40)
+    assert (len(dataset.train), len(dataset.valid), dataset.test) == (100, 40, None)
     paths = sorted(photographs.glob("train/*/*"))[::9]
     ours = dataset.train.read(tf.range(0, 100, 9)).numpy()
     for path, image in zip(paths, ours, strict=True):
@@ -98,7 +98,7 @@ def test_epochs_differ_and_seeds_repeat(dataset):
 def test_crops_do_not_depend_on_what_is_held(photographs, dataset, monkeypatch):
     monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
     lazy = images.load("folder", str(photographs), image_size=96, center_fraction=0.875)
-    np.testing.assert_array_equal(lazy.test.read(tf.range(5)), dataset.test.read(tf.range(5)))
+    np.testing.assert_array_equal(lazy.valid.read(tf.range(5)), dataset.valid.read(tf.range(5)))
     for held, read in zip(batches(dataset, 2, 0, 2, **IMAGENET), batches(lazy, 2, 0, 2, **IMAGENET), strict=True):
         np.testing.assert_array_equal(held[0], read[0])
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.data.reading import reading
 from darts_tf.data.resize import CropReader, crop_reader, slice_window
 from darts_tf.graph import unconverted
 
@@ -112,6 +113,11 @@ class ImageDataset:
     test: Split | None
     notes: tuple[str, ...] = ()
 
+    @property
+    def splits(self) -> tuple[Split | None, ...]:
+        """The three parts, for `reading`."""
+        return self.train, self.valid, self.test
+
 
 def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measures mean and standard deviation of `x / 255` per channel.
@@ -122,16 +128,20 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
 
     Returns:
         `(mean, std)`, C numbers each. The std of a constant channel is given as 1.
+
+    Raises:
+        UserError: An image can no longer be read.
     """
     indices = np.arange(len(split))
     if len(indices) > MOMENTS_SAMPLE:
         indices = np.sort(np.random.default_rng(seed).choice(indices, MOMENTS_SAMPLE, replace=False))
     counts = 0
     batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
-    for images in batches.as_numpy_iterator():
-        counts = counts + np.stack(
-            [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
-        )
+    with reading(split):
+        for images in batches.as_numpy_iterator():
+            counts = counts + np.stack(
+                [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+            )
     values = np.arange(256) / 255
     weights = counts / counts.sum(axis=1, keepdims=True)
     mean = weights @ values

@@ -7,9 +7,8 @@ import tensorflow as tf
 
 from darts_tf.data import exif
 from darts_tf.data.dataset import Split
+from darts_tf.data.headers import GREY
 from darts_tf.data.resize import CropReader, Window, crop_reader, fit, slice_window
-
-_GREY = b"".join(bytes([value, value, value, 0]) for value in range(256))  # a BMP's palette
 
 
 def decode(data: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
@@ -48,18 +47,19 @@ def decode_crop(data: tf.Tensor, window: Window, orientation: tf.Tensor | None =
     data = tf.convert_to_tensor(data)
     orientation = _orientation(data) if orientation is None else orientation
 
+    def stored(shape: tf.Tensor) -> tf.Tensor:
+        size = exif.turned_size(shape[0], shape[1], orientation)
+        return exif.unturned(window(*size), *size, orientation)
+
     def jpeg() -> tf.Tensor:
-        stored = tf.image.extract_jpeg_shape(data)
-        size = exif.turned_size(stored[0], stored[1], orientation)
-        part = exif.unturned(window(*size), *size, orientation)
-        return exif.turn(tf.image.decode_and_crop_jpeg(data, part, channels=3), orientation)
+        return tf.image.decode_and_crop_jpeg(data, stored(tf.image.extract_jpeg_shape(data)), channels=3)
 
     def other() -> tf.Tensor:
-        image = decode(data, orientation)
-        shape = tf.shape(image)
-        return slice_window(image, window(shape[0], shape[1]))
+        image = _stored(data)
+        return slice_window(image, stored(tf.shape(image)))
 
-    return tf.ensure_shape(tf.cond(tf.io.is_jpeg(data), jpeg, other), (None, None, 3))
+    part = tf.ensure_shape(tf.cond(tf.io.is_jpeg(data), jpeg, other), (None, None, 3))
+    return tf.ensure_shape(exif.turn(part, orientation), (None, None, 3))
 
 
 def _orientation(data):
@@ -76,7 +76,7 @@ def _stored(data):
         # TensorFlow's decoder would take the numbers of a palette's colours for grey, and knows no compression.
         head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 14, 20), tf.uint8), tf.int32)
         bits, header, compression = head[14], head[0], head[16]
-        grey = (bits == 8) & (header == 40) & tf.equal(tf.strings.substr(data, 54, 1024), _GREY)
+        grey = (bits == 8) & (header == 40) & tf.equal(tf.strings.substr(data, 54, 1024), GREY)
         sound = (header >= 40) & (compression == 0) & ((bits == 24) | (bits == 32) | grey)
         with tf.control_dependencies([tf.debugging.Assert(sound, ["a BMP must have 24 or 32 bits, uncompressed"])]):
             return tf.identity(plain())

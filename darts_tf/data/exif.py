@@ -82,16 +82,11 @@ def unturned(window: tf.Tensor, height: tf.Tensor, width: tf.Tensor, orientation
     Returns:
         `(4,)` int32, the same pixels before `turn`.
     """
-
-    def other():
-        top, left, rows, columns = tf.unstack(window)
-        flips = _flips(orientation)
-        top = tf.where(flips[0], height - top - rows, top)
-        left = tf.where(flips[1], width - left - columns, left)
-        lying, upright = tf.stack([left, top, columns, rows]), tf.stack([top, left, rows, columns])
-        return tf.where(orientation >= 5, lying, upright)
-
-    return tf.cond(orientation > 1, other, lambda: tf.identity(window))
+    lies, flips = orientation >= 5, _flips(orientation)
+    top, left, rows, columns = tf.unstack(window)
+    top = tf.where(flips[0], height - top - rows, top)
+    left = tf.where(flips[1], width - left - columns, left)
+    return tf.gather(tf.stack([top, left, rows, columns]), tf.where(lies, [1, 0, 3, 2], [0, 1, 2, 3]))
 
 
 def _flips(orientation):

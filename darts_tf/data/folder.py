@@ -1,28 +1,19 @@
-"""Image data sets in class folders: which images are kept in memory, and which are decoded whenever they are read."""
+"""Image data sets in class folders."""
 
-import dataclasses
 import os
-import pathlib
-import re
-import zlib
-from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
-from darts_tf.data import folder_parts, formats
-from darts_tf.data.dataset import Parts, Split
-from darts_tf.data.encoded import crops, decode, encoded_split
-from darts_tf.data.folder_parts import Listed
-from darts_tf.data.formats import shown
-from darts_tf.data.resize import fit
+from darts_tf.data import roles
+from darts_tf.data.dataset import Parts
+from darts_tf.data.headers import READ, shown
+from darts_tf.data.image_files import ImageFiles
+from darts_tf.data.listing import File, LeftOut, entries, find, hidden, subfolders
 from darts_tf.data.split import stratified
-from darts_tf.errors import UserError, some_of
-from darts_tf.files import user_path
-from darts_tf.graph import unconverted
+from darts_tf.errors import UserError
 
-_WHERE = re.compile(r"\{\{.*?\}\} |Error in user-defined function passed to .*? with iterator: \S+: ")
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
+_NAMED = 5  # classes that a note names with their numbers, at most
 
 
 def load_folder(
@@ -33,12 +24,16 @@ def load_folder(
     seed: int,
     center_fraction: float = 1.0,
 ) -> Parts:
-    """Reads class folders: `train/CLASS/*`, with `val/` and `test/` next to `train/` or without; or just `CLASS/*`.
+    """Reads class folders: `train/CLASS/*` with `val/` and `test/` beside it, or just `CLASS/*`; see `roles`.
 
-    For the names of the parts see `folder_parts.ROLES`, for what is an image `formats`. A part of at most
-    `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is decoded whenever it
-    is read; here only the first bytes of each file are checked, and `Split.unreadable` finds what is damaged. Random
-    windows are always read from the files. No image is decoded that claims more than `headers.MAX_PIXELS`.
+    The images of a class lie in its folder and in those below it. What is an image is decided by its content; hidden
+    files, broken links and files that are no images are left out and counted. A file with the ending of an image that
+    is none is refused. Photographs are turned as their EXIF orientation says.
+
+    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is
+    decoded whenever it is read; here only the first and last bytes of each file are checked, and a file that may be
+    cut off is decoded. Random windows are always read from the files.
+    No image is decoded that claims more than `headers.MAX_PIXELS`.
 
     Args:
         data_dir: The folder.
@@ -49,162 +44,105 @@ def load_folder(
         center_fraction: See `resize.fit`.
 
     Returns:
-        The parts; classes are the names of the training folders in alphabetical order.
+        The parts; classes are the folders' names in alphabetical order.
 
     Raises:
-        UserError: A folder or an image cannot be used, or it is not certain which folder is what; names it.
+        UserError: A folder or an image cannot be used; names it.
     """
     if not data_dir:
         raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
-    root = user_path(data_dir, "data_dir").absolute()
-    if not root.is_dir():
-        raise UserError(f"There is no folder {shown(root)}: expected a folder of class folders. Check --data_dir.")
-    folders, passed_over = folder_parts.find_parts(root)
-    others = tuple(folder for role, folder in folders.items() if role != "train")
-    listed = {"train": folder_parts.list_classes(folders["train"], others)}
-    classes = listed["train"].classes
-    if len(classes) < 2:
-        raise UserError(
-            f"{shown(folders['train'])} holds one class only: expected at least two class folders. Received: "
-            f"{classes[0]}."
-        )
-    for role in ("valid", "test"):
-        if role in folders:
-            listed[role] = _of_classes(folder_parts.list_classes(folders[role]), classes, folders["train"])
-    notes = [folder_parts.described(role, each, root) for role, each in listed.items()]
-    notes += folder_parts.about_left_out(list(listed.values()), passed_over)
-    if 0 < max_train_examples < len(listed["train"].paths):
-        labels = listed["train"].labels
+    root = os.path.normpath(data_dir)
+    if not os.path.isdir(root):
+        raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
+    layout, left_out, notes = roles.find(root), LeftOut(), []
+    classes, files, labels = _train(layout, left_out)
+    found = [_serving(layout.root, files, labels, classes, "train", max_train_examples)]
+    if 0 < max_train_examples < len(files):
         kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
-        paths = [listed["train"].paths[index] for index in kept]
-        listed["train"] = listed["train"]._replace(paths=paths, labels=labels[kept])
-        notes.append(f"max_train_examples={max_train_examples}: so many of the training images are used")
-    splits, shape = {}, None
-    for role, each in listed.items():
-        splits[role], shape = _split(each, image_size, channels or 3, center_fraction, shape)
-    return Parts(splits["train"], splits.get("valid"), splits.get("test"), classes, tuple(notes))
+        files, labels = [files[i] for i in kept], labels[kept]
+    settings = image_size, channels or 3, center_fraction
+    train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
+    parts = {"valid": None, "test": None}
+    for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
+        if folder is None:
+            continue
+        files, labels = _held_out(folder, classes, layout.root, left_out)
+        found.append(_serving(folder, files, labels, classes, verb))
+        parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
+    if layout.passed_over:
+        notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
+    _count_strays({root, layout.root, layout.valid, layout.test} - {None}, left_out)
+    notes += [line for line in [left_out.line()] if line]
+    return Parts(train, parts["valid"], parts["test"], classes, ("; ".join(found), *notes))
 
 
-def _of_classes(listed: Listed, classes: tuple[str, ...], train_root: pathlib.Path) -> Listed:
-    """Returns a part with the training part's numbers of the classes."""
-    unknown = sorted(set(listed.classes) - set(classes))
+def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], list[File], np.ndarray]:
+    """Returns the classes, the images and their labels `(N,)` int32."""
+    if not layout.classes:
+        raise UserError(f"{shown(layout.root)} holds no class folders: expected one folder of images per class.")
+    files, labels, classes = [], [], tuple(os.path.basename(path) for path in layout.classes)
+    for label, (name, path) in enumerate(zip(classes, layout.classes, strict=True)):
+        if shown(name) != name:  # it becomes a line of labels.txt, and text in JSON
+            raise UserError(
+                f"The name of a class must be UTF-8 and one line. Received: {shown(path)}. Rename the folder."
+            )
+        images = find(path, layout.root, left_out)
+        if not images:
+            raise UserError(f"{shown(path)} holds no images: expected {READ} files. Add some or remove it.")
+        files += images
+        labels += [label] * len(images)
+    if len(classes) < 2:
+        inner = len(subfolders(layout.classes[0])) > 1
+        hint = f" If that is the data set, pass --data_dir={shown(layout.classes[0])}." if inner else ""
+        raise UserError(
+            f"{shown(layout.root)} holds one class only: expected at least two class folders. Received: {classes[0]}."
+            f"{hint}"
+        )
+    return classes, files, np.asarray(labels, np.int32)
+
+
+def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.ndarray]:
+    """Returns the images of a held-out folder and their labels."""
+    number = {name: label for label, name in enumerate(classes)}
+    files, labels, unknown = [], [], []
+    for path in subfolders(folder):
+        images, name = find(path, folder, left_out), os.path.basename(path)
+        if name in number:
+            files += images
+            labels += [number[name]] * len(images)
+        elif images:
+            unknown.append(name)
     if unknown:
         raise UserError(
-            f"{shown(listed.folder)} holds a class that {shown(train_root)} does not: expected the same class folders "
-            f"in both. Received: {some_of(unknown)}."
+            f"{shown(folder)} holds {'a class' if len(unknown) == 1 else 'classes'} that {shown(train_root)} does not: "
+            f"expected the same class folders in both. Received: {_few(unknown)}."
         )
-    numbers = np.asarray([classes.index(name) for name in listed.classes], np.int32)
-    return listed._replace(classes=classes, labels=numbers[listed.labels])
+    return files, np.asarray(labels, np.int32)
 
 
-def _split(
-    listed: Listed, image_size: int, channels: int, center_fraction: float, shape: tuple[int, int, int] | None
-) -> tuple[Split, tuple[int, int, int]]:
-    """Decodes images, now or later; `shape` is what they must have, or None for that of the first one."""
-    paths = listed.paths
-    read = _reader(listed.converted)
-    with tf.device("CPU:0"):
-        held = tf.constant(paths)
-
-    def fetch(indices: tf.Tensor) -> tf.Tensor:
-        return read(tf.gather(held, indices))
-
-    def fitted(path: tf.Tensor) -> tf.Tensor:
-        return fit(decode(read(path[tf.newaxis])[0]), image_size, channels, center_fraction)
-
-    if shape is None and image_size:
-        shape = (image_size, image_size, channels)
-    if shape is None:
-        formats.check(paths[0])
-        try:
-            shape = tuple(fitted(tf.constant(paths[0])).shape)
-        except tf.errors.OpError as error:
-            raise UserError(_unreadable(paths[0], error)) from error
-    in_memory = len(paths) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT
-    if not in_memory and not image_size:
-        raise UserError(
-            f"{len(paths):,} images are too many to compare their sizes: expected an image size for more than "
-            f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
-        )
-    for path in paths:
-        formats.check(path)
-    if in_memory:
-        split = Split.from_arrays(_decode_all(paths, fitted, shape), listed.labels)
-        split = dataclasses.replace(split, read_crops=crops(fetch, shape))
+def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
+    """Says what a folder serves as, with counts."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if verb != "train":
+        return f"{shown(folder)}: {len(files)} {verb}"
+    if len(classes) <= _NAMED:
+        sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
     else:
-        split = encoded_split(listed.labels, fetch, image_size, channels, center_fraction)
-    sizes = [_size(path) for path in paths]
-    return dataclasses.replace(
-        split,
-        checksum=_checksum(listed, sizes, in_memory),
-        unreadable=lambda: _first_unreadable(paths, sizes, read),
-    ), shape
+        low, high = counts.argmin(), counts.argmax()
+        sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
+        sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
+    kept = f"{most} of them are kept, " if 0 < most < len(files) else ""
+    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes {kept}train ({sizes})"
 
 
-def _reader(converted: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what reads files, `(paths (B,)) -> (contents (B,))`, strings that `encoded.decode` takes."""
-    if not converted:
-        return lambda paths: tf.map_fn(tf.io.read_file, paths, fn_output_signature=tf.TensorSpec((), tf.string))
-
-    def contents(paths: np.ndarray) -> np.ndarray:
-        return np.array([formats.contents(path) for path in paths], object)
-
-    return lambda paths: tf.ensure_shape(tf.numpy_function(contents, [paths], tf.string, stateful=False), paths.shape)
+def _count_strays(folders, left_out) -> None:
+    """Counts the files beside the class folders."""
+    for folder in folders:
+        for entry in entries(folder):
+            if entry.is_file() and not hidden(entry.name):
+                left_out.add("outside of the class folders", entry.path)
 
 
-def _decode_all(paths: list[bytes], fitted, shape: tuple[int, int, int]) -> np.ndarray:
-    """Returns `(N, *shape)` uint8, or names the first image that cannot be read or has another size."""
-    images = np.empty((len(paths), *shape), np.uint8)
-    decoded = tf.data.Dataset.from_tensor_slices(paths).map(unconverted(fitted), tf.data.AUTOTUNE, deterministic=True)
-    iterator = decoded.prefetch(16).as_numpy_iterator()
-    for row, path in enumerate(paths):  # elements and errors arrive in order, so the row tells the path
-        try:
-            image = next(iterator)
-        except tf.errors.OpError as error:
-            raise UserError(_unreadable(path, error)) from error
-        if image.shape != shape:
-            raise UserError(
-                f"The images differ in size: expected {shape[0]}x{shape[1]} as in the first one. "
-                f"Received: {image.shape[0]}x{image.shape[1]} in {shown(path)}. Pass --image_size."
-            )
-        images[row] = image
-    return images
-
-
-def _size(path: bytes) -> int:
-    """Returns the bytes of a file, or -1 where it is gone."""
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return -1
-
-
-def _checksum(listed: Listed, sizes: list[int], contents: bool) -> str:
-    """Fingerprint of files: of their names and sizes, and where they are few of their contents."""
-    total = 0
-    for path, size in zip(listed.paths, sizes, strict=True):
-        total = zlib.crc32(b"%s %d\n" % (os.path.relpath(path, os.fsencode(listed.folder)), size), total)
-        if contents:
-            with open(path, "rb") as file:
-                total = zlib.crc32(file.read(), total)
-    return f"{total:08x}"
-
-
-def _first_unreadable(paths: list[bytes], sizes: list[int], read) -> str | None:
-    """Looks for what has changed since the start, and then decodes every image; see `Split.unreadable`."""
-    for path, size in zip(paths, sizes, strict=True):
-        now = _size(path)
-        if now != size:
-            happened = "it is gone" if now < 0 else f"it had {size:,} bytes at the start, and now {now:,}"
-            return formats.unreadable(path, ValueError(happened))
-    for path in paths:
-        try:
-            decode(read(tf.constant([path]))[0])
-        except tf.errors.OpError as error:
-            return _unreadable(path, error)
-    return None
-
-
-def _unreadable(path: bytes, error: tf.errors.OpError) -> str:
-    """A pipeline says at length where, and then why."""
-    return formats.unreadable(path, ValueError(_WHERE.sub("", error.message)))
+def _few(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(shown, names[:most])) + more

@@ -1,9 +1,7 @@
 """Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet."""
 
-import contextlib
 import logging
 import os
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +41,6 @@ __all__ = [
     "load",
     "load_for",
     "load_split",
-    "reading",
     "sample",
     "save_split",
     "chosen_method",
@@ -146,8 +143,7 @@ def load(
     elif dataset == "imagenet2012" and shape[-1] == 3:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
-        with reading(parts):
-            mean, std = moments(parts.train, seed)
+        mean, std = moments(parts.train, seed)
     notes = parts.notes + _absent(parts)
     return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
 
@@ -164,27 +160,6 @@ def load_for(config) -> ImageDataset:
         value_range=config.value_range,
         split=config.split,
     )
-
-
-@contextlib.contextmanager
-def reading(parts: ImageDataset | Parts) -> Iterator[None]:
-    """Lets what is called inside read images: an error of the input pipeline names the file that it is about.
-
-    Args:
-        parts: The images.
-
-    Raises:
-        UserError: An image can no longer be read. Where all can, the error was about something else, and passes.
-    """
-    try:
-        yield
-    except (tf.errors.ResourceExhaustedError, tf.errors.CancelledError):
-        raise
-    except tf.errors.OpError as error:
-        for split in (parts.train, parts.valid, parts.test):
-            if split is not None and (line := split.unreadable()):
-                raise UserError(line) from error
-        raise
 
 
 def _absent(parts: Parts) -> tuple[str, ...]:

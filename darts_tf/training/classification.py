@@ -104,7 +104,7 @@ class TrainTask:
         self.config, self.data, self.workdir, self.reporter = config, data, workdir, reporter
         self.distribution = distribution
         self.epoch_steps = [len(data.train_indices) // config.batch_size] * config.epochs
-        dataset = data.dataset
+        self.dataset = dataset = data.dataset
         self.network = build_network(config, dataset.image_shape, len(dataset.class_names))
         self.step = TrainStep(self.network, config, distribution=distribution)
         self.variables = self.step.variables
@@ -247,14 +247,12 @@ def train(config, workdir, out=None, tensorboard=None):
         reporter.message(_introduction(task, data, total))
         if watched == "test":
             reporter.message("the test images are watched, as in the original; --train_portion=0.9 keeps some apart")
-        with images.reading(data.dataset):
-            loop = run(task, directory, config, reporter, shared)
+        loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
         save_network(task.network, directory.path / "last.keras")
         with reporter.working("testing", "tested") if _tests_at_the_end(data) else contextlib.nullcontext():
-            with images.reading(data.dataset):
-                summary = summary_of(task, loop.history)
+            summary = summary_of(task, loop.history)
         write_json(directory.path / "summary.json", summary)
     return summary
 

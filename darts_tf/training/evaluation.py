@@ -9,6 +9,7 @@ import numpy as np
 from darts_tf.keras_settings import tf
 from darts_tf.architect import cross_entropy
 from darts_tf.data import images
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.files import user_path
 from darts_tf.training.own_operations import add_operations
@@ -148,7 +149,7 @@ def evaluate(
         say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
     say(f"evaluating {len(indices)} images ...")
-    with images.reading(data):
+    with reading(part):
         result = Evaluator(forward)(images.evaluation_batches(part, indices, batch_size, mean=mean, std=std))
     if classes <= TOP:
         del result["top5_accuracy"]

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.loss_scale import HOPELESS, SKIPPED
 from darts_tf.signals import stopping
@@ -66,6 +67,12 @@ class Task(Protocol):
 
 class Diverged(UserError):
     """A number that is not finite."""
+
+
+def images_of(task: Task) -> tuple:
+    """Returns the splits of images that a task reads; none of a task on texts."""
+    dataset = getattr(task, "dataset", None)
+    return () if dataset is None else dataset.splits
 
 
 def _snapshot(variables):
@@ -235,7 +242,7 @@ class Loop:
 
     def _steps(self, epoch, count):
         begin = time.monotonic()
-        with self._together():
+        with self._together(), reading(*images_of(self.task)):
             values = self.task.run(epoch, count)
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count

@@ -221,7 +221,6 @@ def search(config, workdir, out=None, tensorboard=None):
             f"{len(dataset.class_names)} classes of {'x'.join(map(str, dataset.image_shape))} images; supernet of "
             f"{size:,} weights; {total} steps, {order_of(config)}"
         )
-        with images.reading(dataset):
-            if run(task, directory, config, reporter, shared) is None:
-                return None
+        if run(task, directory, config, reporter, shared) is None:
+            return None
         return task.finish()

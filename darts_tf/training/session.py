@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 from darts_tf import keras_settings, streams
+from darts_tf.data.reading import reading
 from darts_tf.training import memory
-from darts_tf.training.loop import Loop
+from darts_tf.training.loop import Loop, images_of
 from darts_tf.training.reporting import Reporter
 from darts_tf.training.scratch import scratch
 from darts_tf.workdir import WorkDir
@@ -46,7 +47,7 @@ def session(
 
     Raises:
         UserError: The settings make no network, or the directory cannot be used; nothing has been changed then. Or
-            memory has run out, also in what the caller does inside.
+            memory has run out, or an image can no longer be read, also in what the caller does inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = sys.stdout if out is None else out
@@ -64,6 +65,7 @@ def session(
         # Only now that the settings are known to make a network: a directory keeps those it was made with.
         for change in directory.open_for(config, check=lambda: check(directory)):
             reporter.message(f"changed since the last start: {change}")
+        stack.enter_context(reading(*images_of(task)))
         yield task, directory, reporter
 
 

@@ -1,0 +1,44 @@
+"""What becomes of an image that can no longer be read: the line that names it, instead of TensorFlow's."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from darts_tf.errors import UserError
+
+_WHERE = re.compile(r"\{\{.*?\}\} ?|Error in user-defined function passed to .*? with iterator: \S+: | \[Op:\w+\]")
+_OTHERS = (
+    tf.errors.ResourceExhaustedError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.UnavailableError,
+)
+
+
+@contextlib.contextmanager
+def reading(*splits) -> Iterator[None]:
+    """Names the image that was damaged, removed or replaced since the start, where TensorFlow fails to read it.
+
+    Args:
+        *splits: Every `Split` that may be read inside; None for one that there is not.
+
+    Raises:
+        UserError: An image of these can no longer be read. Any other error is raised as it is.
+    """
+    try:
+        yield
+    except _OTHERS:  # of memory, or of other processes
+        raise
+    except tf.errors.OpError as error:
+        for split in splits:
+            line = split.unreadable() if split is not None else None
+            if line:
+                raise UserError(line) from error
+        raise
+
+
+def reason(error: Exception) -> str:
+    """Returns why an operation failed, without where: a pipeline says that at length."""
+    return _WHERE.sub("", getattr(error, "message", str(error))).removeprefix("ValueError: ")
