@@ -28,7 +28,7 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
         **_head(trained, name),
         "classes": len(trained.class_names),
         "image_shape": list(trained.image_shape),
-        "input": "serving_default: image, float32 in 0..255; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files",
+        "input": "serving_default: image, float32 in 0..255; serving_bytes: image_bytes, JPEG, PNG or WebP files",
         "normalisation": {"of": "x / 255, inside the graph", "mean": list(trained.mean), "std": list(trained.std)},
         "weights": weights,
         "accuracy": {"accuracy_on": summary.get("selected_on"), **summary.get(weights, {})},
