@@ -2,8 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -93,7 +92,7 @@ class ImageFiles:
             )
         # The first is read next anyway, to see its shape.
         suspects = [index for index, file in enumerate(self.files) if not (index and file.header.whole)][:SUSPECTS]
-        for _ in self._decoded(suspects, decode):
+        for _ in self._decoded(suspects, decode, turned=False):
             pass
         split = encoded_split(self.labels, self.contents, image_size, channels, center_fraction)
         return dataclasses.replace(split, checksum=self.checksum(), **about), shape
@@ -119,7 +118,7 @@ class ImageFiles:
             except (OSError, ValueError) as error:
                 return unreadable(file.path, error)
         try:
-            for _ in self._decoded(range(len(self.files)), decode):
+            for _ in self._decoded(range(len(self.files)), decode, turned=False):
                 pass
         except UserError as error:
             return str(error)
@@ -136,13 +135,13 @@ class ImageFiles:
             images[row] = image
         return images
 
-    def _decoded(self, indices: Iterable[int], function) -> Any:
+    def _decoded(self, indices: Iterable[int], function, turned: bool = True) -> Iterator[np.ndarray]:
         """Yields `function(content, orientation)` of files as arrays; raises UserError where one cannot be read."""
         indices = np.asarray(indices, np.int64)
 
         def read(batch):
             contents = self.contents(batch)
-            return contents, orientations(contents)
+            return contents, orientations(contents) if turned else tf.ones_like(batch, tf.int32)
 
         batches = tf.data.Dataset.from_tensor_slices(indices).batch(_AHEAD).map(unconverted(read))
         images = batches.unbatch().map(unconverted(function), tf.data.AUTOTUNE, deterministic=True).prefetch(16)

@@ -67,7 +67,7 @@ def find(root: str) -> Layout:
                 f"{shown(path)} can be a class, or a part of the data: expected {EXPECTED}. Received: the folders "
                 f"{_few(held)} in it, and none of the classes {_few(known)}. Rename it, or its folders."
             )
-    for path in classes:
+    for path in classes if len(classes) > 1 else ():
         inner = {_role(each): each for each in subfolders(path) if _role(each) and holds_images(each)}
         if len(inner) > 1:
             raise UserError(
