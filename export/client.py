@@ -241,7 +241,10 @@ def _check_files(path: pathlib.Path, signature: str, signatures) -> None:
     """Refuses image files where a model of images takes arrays only."""
     default = signatures["serving_default"] if "serving_default" in signatures else None
     image = default.structured_input_signature[1].get("image") if default else None
-    if image is not None and signature == inputs.SIGNATURES["image_bytes"] and signature not in signatures:
+    from darts_tf.export.signatures import FILE_CHANNELS  # here, so that a server is asked without TensorFlow
+
+    files_will_do = image is None or image.shape[-1] in FILE_CHANNELS
+    if not files_will_do and signature == inputs.SIGNATURES["image_bytes"] and signature not in signatures:
         raise UserError(
             f"{path} takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of images "
             f"(N, H, W, C). Received: image files, for a model of {'x'.join(map(str, image.shape[1:]))} images."

@@ -274,12 +274,12 @@ def test_some_of_many():
     assert some_of(names) == "name0, name1, name2 and 997 more"
     assert some_of(names[:3], 3, "; ") == "name0; name1; name2" and some_of([]) == ""
     assert some_of(iter(names), 1) == "name0 and 999 more"
-    assert some_of(["a\nb", 7, "x" * 5000]) == f"a b, 7, {'x' * 100}..."
+    assert some_of(["a\nb", 7, "x" * 5000]) == f"a b, 7, {'x' * 48} ... {'x' * 47}"
 
 
 FEW = {  # what else is joined in a message: as many as a cell has parts, an image sizes, a package kinds
     *("genotype.cells", "space.cells", "problems", "known", "ways", "names", "names(kind)", "KNOWN[config.cell]"),
-    *("loaded.signatures", "self.operations", "arrays"),
+    *("loaded.signatures", "self.operations", "NAMES[role]"),
 }
 
 

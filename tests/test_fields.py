@@ -110,7 +110,7 @@ def test_flags_in_messages_exist():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             for word in text(node):
-                unknown = set(re.findall(r"(?<![\w-])--([a-z][a-z_0-9]+)\b(?!-)", word)) - known
+                unknown = set(re.findall(r"(?<![\w-])--([a-z][a-z_0-9]*[a-z0-9])\b(?!-)", word)) - known
                 assert not unknown, f"{path.name}: line {node.lineno}: no binary has the flag --{', --'.join(unknown)}"
 
 

@@ -109,7 +109,7 @@ def test_a_file_is_no_folder(tmp_path):
 def test_a_whole_one_is_loaded(whole):
     loaded = load_saved_model(whole)
     assert signature_of(loaded, whole, "serving_default", ["image"], ["logits"])(image=tf.zeros((3, 2, 2, 1)))
-    forward, shape, classes = evaluation._saved_model(str(whole.parent))
+    forward, shape, classes, _ = evaluation._saved_model(str(whole.parent))
     assert (shape, classes) == ((2, 2, 1), 4) and forward(tf.zeros((3, 2, 2, 1))).shape == (3, 4)
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 
 PARTS = {  # train first: the others are compared with it
     "train": ("train", "training", "trainset", ""),  # x and y alone are for training
@@ -73,9 +73,10 @@ def roles(path: str, names: Sequence[str]) -> Roles:
         return Roles({"train": UNNAMED}, None, [])
     for candidates in found.values():
         if len(candidates) > 1:
+            several = some_of(map(repr, candidates), separator=" and ")
             raise UserError(
-                f"{path} has several arrays for one purpose: {' and '.join(map(repr, candidates))}. Expected one of "
-                "them; write the archive without the others."
+                f"{path} has several arrays for one purpose: {several}. Expected one of them; write the archive "
+                "without the others."
             )
     parts = {}
     for part in PARTS:

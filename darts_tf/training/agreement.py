@@ -94,7 +94,7 @@ def check(peers, config, task) -> None:
     if different:
         raise UserError(
             f"Worker {peers.worker} of {peers.workers} has other settings or data than the chief. Expected the same. "
-            f"Received (chief -> here): {some_of(different, 5, '; ')}. Give the same command and data on all machines."
+            f"Received (chief -> here): {some_of(different, 12, '; ')}. Give the same command and data on all machines."
         )
     if anywhere:
         raise UserError(
