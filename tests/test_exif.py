@@ -10,6 +10,7 @@ from PIL import Image, ImageOps
 
 from darts_tf.data import encoded, exif, headers
 from darts_tf.errors import UserError
+from darts_tf.export import client, signatures
 
 SIZE = (46, 31)  # width and height: not square, and no multiple of a JPEG's blocks
 
@@ -183,3 +184,58 @@ def test_interlaced_png(channels, kind):
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     expected = pixels[..., :3] if channels > 2 else np.repeat(pixels[..., :1], 3, -1)
     np.testing.assert_array_equal(encoded.decode(headers.readable(content, "x")), expected)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """An exported model whose logits are a hundredth of the image at 2 x 2 pixels, asked as `darts-predict` asks it."""
+    root = tmp_path_factory.mktemp("served")
+    names = [f"class {number}" for number in range(12)]
+    (root / "labels.txt").write_text("\n".join(names))
+    traced = signatures.trace(
+        lambda x, training: tf.reshape(tf.image.resize(x, (2, 2), antialias=True) / 100, (-1, 12)),
+        (24, 24, 3),
+        (0.0,) * 3,
+        (1 / 255,) * 3,
+        names,
+    )
+    signatures.save(traced, root / "exports" / "m" / "1", root / "labels.txt")
+    return client.in_process(root / "exports", "m")
+
+
+def logits(served, contents):
+    return served(client.SIGNATURE, {"image_bytes": contents})["logits"]
+
+
+def test_the_exported_graph_turns_photographs(served):
+    kinds = [("JPEG", {"quality": 95}, 0.03), ("PNG", {}, 1e-5), ("WEBP", {"lossless": True}, 1e-5)]
+    for kind, options, apart in kinds:
+        files = [file_of(kind, directory(number, order), **options) for order in "<>" for number in range(1, 9)]
+        upright = [ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB") for content in files]
+        expected = logits(served, [file_of("PNG", image=image) for image in upright])
+        np.testing.assert_allclose(logits(served, files), expected, atol=apart)
+        assert np.ptp(expected[:8], axis=0).max() > 0.5  # the eight differ
+    assert logits(served, [file_of("JPEG", directory(6))]).shape == (1, 12)
+
+
+def test_predict_sends_every_format(served, tmp_path):
+    """What TensorFlow does not read, or would show in other colours, is converted before it is sent."""
+    palette = photograph().quantize(16)
+    for name, image, options in (
+        ("a.png", palette, {}),
+        ("b.bmp", palette, {}),
+        ("c.tif", palette, {}),
+        ("d.ppm", palette.convert("RGB"), {}),
+        ("e.webp", palette.convert("RGB"), {"save_all": True, "append_images": [photograph()], "lossless": True}),
+    ):
+        image.save(tmp_path / name, **options)
+    paths = sorted(tmp_path.iterdir())
+    found = client.predict(served, paths)
+    assert len({prediction.probability for prediction in found}) == 1 and len(found) == 5
+    assert 0 < found[0].probability < 0.9
+    (tmp_path / "c.tif").write_bytes((tmp_path / "c.tif").read_bytes()[:-300])
+    with pytest.raises(UserError, match=r"The image .*c.tif cannot be read \("):
+        client.predict(served, paths)
+    Image.new("1", (16000, 9000)).save(tmp_path / "f.png")
+    with pytest.raises(UserError, match="too large: .* 9000x16000 in .*f.png"):
+        client.predict(served, [tmp_path / "f.png"])

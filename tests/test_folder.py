@@ -304,7 +304,7 @@ def lazy(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "bmp"])
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "gif", "bmp", "tif"])
 def test_a_truncated_image_is_named_at_the_start(lazy, kind):
     place = lazy / "train" / "dog" / f"x.{kind}"
     Image.open(lazy / "train" / "dog" / "1.jpg").save(place)
@@ -343,6 +343,15 @@ def test_an_image_damaged_after_the_start_is_named(lazy, which, part, crops):
         iterator = iter(batches)
         for _ in range(4):
             step(iterator)
+
+
+def test_a_converted_image_damaged_after_the_start_is_named(lazy):
+    place = lazy / "train" / "dog" / "x.tif"
+    Image.open(lazy / "train" / "dog" / "1.jpg").save(place)
+    data = load(lazy)
+    place.write_bytes(place.read_bytes()[:-40])
+    with pytest.raises(UserError, match=f"{place} \\("), reading(*data.splits):
+        list(images.evaluation_batches(data.train, np.arange(7), 7, mean=data.mean, std=data.std))
 
 
 def test_other_errors_are_raised_as_they_are(lazy):

@@ -182,7 +182,7 @@ def _whole(kind, file):
         return int.from_bytes(file.read(4), "little") <= end
     file.seek(max(0, end - _TAIL))
     marks = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND", "GIF": b";"}
-    return kind not in marks or marks[kind] in file.read(_TAIL)
+    return kind in marks and marks[kind] in file.read(_TAIL)
 
 
 def in_all_frames(file: BinaryIO) -> int:
