@@ -181,10 +181,13 @@ def _part(data, split, saved, workdir, facts, limited):
 
 def _check_classes(names, found, dataset, say) -> None:
     """Refuses data whose classes have other names than the network's; numbers may stand for names."""
-    if names is None or list(names) == list(found):
+    if names is None:
+        return
+    names, found = ([" ".join(name.split()) for name in side] for side in (names, found))  # as `labels.txt` has them
+    if names == found:
         return
     numbers = [str(label) for label in range(len(found))]
-    if numbers in (list(names), list(found)):
+    if numbers in (names, found):
         say(
             f"the classes are matched by their numbers, since one side has no names: 0 is {names[0]!r} and {found[0]!r}"
         )
