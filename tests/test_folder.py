@@ -151,7 +151,7 @@ def test_empty_held_out_folders(tmp_path):
 
 def test_a_sample_is_counted(tmp_path):
     data = load(tree(tmp_path, a=4, b=8), max_train_examples=6)
-    assert data.notes[0] == f"{tmp_path}: 12 images of 2 classes 6 of them are kept, train (a 4, b 8)"
+    assert data.notes[0] == f"{tmp_path}: 12 images of 2 classes, of which 6 are kept, train (a 4, b 8)"
     assert np.bincount(data.train.labels).tolist() == [2, 4]
 
 
@@ -386,3 +386,13 @@ def test_sizes_of_unknown_formats_stay_limited(tmp_path):
     (tmp_path / "dog" / "1.tif").write_bytes(file.getvalue())
     assert "too large: expected at most 67 million pixels. Received: 9000x16000" in refused(tmp_path)
     assert headers.MAX_PIXELS == 2**26
+
+
+def test_a_relative_folder_is_read_from_wherever_it_was_named(lazy, monkeypatch):
+    monkeypatch.chdir(lazy.parent)
+    data = load(f"{lazy.name}/")
+    assert data.notes[0].startswith(
+        f"{lazy.name}/train: 6 images of 2 classes train (cat 3, dog 3); {lazy.name}/val: 3"
+    )
+    monkeypatch.chdir("/")
+    assert data.train.read(tf.range(6)).shape == (6, 8, 8, 3) and data.train.unreadable() is None

@@ -1,6 +1,7 @@
 """Image data sets in class folders."""
 
 import os
+import pathlib
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from darts_tf.data import roles
 from darts_tf.data.dataset import Parts
 from darts_tf.data.headers import READ, shown
 from darts_tf.data.image_files import ImageFiles
-from darts_tf.data.listing import File, LeftOut, entries, find, hidden, subfolders
+from darts_tf.data.listing import File, LeftOut, entries, few, find, hidden, subfolders
 from darts_tf.data.split import stratified
 from darts_tf.errors import UserError
 
@@ -51,7 +52,7 @@ def load_folder(
     """
     if not data_dir:
         raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
-    root = os.path.normpath(data_dir)
+    root = str(pathlib.Path(data_dir))
     if not os.path.isdir(root):
         raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
     layout, left_out, notes = roles.find(root), LeftOut(), []
@@ -115,7 +116,7 @@ def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.nda
     if unknown:
         raise UserError(
             f"{shown(folder)} holds {'a class' if len(unknown) == 1 else 'classes'} that {shown(train_root)} does not: "
-            f"expected the same class folders in both. Received: {_few(unknown)}."
+            f"expected the same class folders in both. Received: {few(unknown)}."
         )
     return files, np.asarray(labels, np.int32)
 
@@ -131,8 +132,8 @@ def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
         low, high = counts.argmin(), counts.argmax()
         sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
         sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
-    kept = f"{most} of them are kept, " if 0 < most < len(files) else ""
-    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes {kept}train ({sizes})"
+    kept = f", of which {most} are kept," if 0 < most < len(files) else ""
+    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes{kept} train ({sizes})"
 
 
 def _count_strays(folders, left_out) -> None:
@@ -141,8 +142,3 @@ def _count_strays(folders, left_out) -> None:
         for entry in entries(folder):
             if entry.is_file() and not hidden(entry.name):
                 left_out.add("outside of the class folders", entry.path)
-
-
-def _few(names: list[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(shown, names[:most])) + more

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from darts_tf.data import headers
@@ -23,7 +23,7 @@ class File(NamedTuple):
     """An image file.
 
     Attributes:
-        path: As it is opened; bytes that are not UTF-8 are surrogates, as of `os.fsdecode`.
+        path: Absolute; bytes that are not UTF-8 are surrogates, as of `os.fsdecode`.
         name: The same, from the folder of its data set on.
         size: Bytes.
         header: What it says of itself.
@@ -80,7 +80,8 @@ def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
             continue
         except OSError as error:
             raise UserError(unreadable(path, error)) from error
-        found.append(File(path, os.path.relpath(path, root), size, header))
+        absolute = os.path.join(os.getcwd(), path)  # the working directory may change
+        found.append(File(absolute, os.path.relpath(path, root), size, header))
     return found
 
 
@@ -168,3 +169,10 @@ def _any_image(paths):
             except (OSError, ValueError):  # UserError is one
                 pass
     return False
+
+
+def few(names: Iterable[str], most: int = 3) -> str:
+    """Returns some names, in order, and how many more there are."""
+    names = sorted(map(shown, names))
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

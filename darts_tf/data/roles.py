@@ -4,7 +4,7 @@ import os
 from typing import NamedTuple
 
 from darts_tf.data.headers import shown
-from darts_tf.data.listing import entries, hidden, holds_images, holds_images_itself, subfolders
+from darts_tf.data.listing import entries, few, hidden, holds_images, holds_images_itself, subfolders
 from darts_tf.errors import UserError
 
 NAMES = {"train": ("train", "training"), "valid": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
@@ -50,7 +50,7 @@ def find(root: str) -> Layout:
     if not any(_role(p) is None for p in classes) and (named or any(chosen.values())):
         raise UserError(
             f"{shown(root)} holds no class folders that train: expected {EXPECTED}. Received: "
-            f"{_few([os.path.basename(p) for p in named or filter(None, chosen.values())])} with "
+            f"{few([os.path.basename(p) for p in named or filter(None, chosen.values())])} with "
             f"{'images, and no class folders in it' if named else 'class folders, and no train'}."
         )
     for path in named:
@@ -65,7 +65,7 @@ def find(root: str) -> Layout:
         if not held & known:
             raise UserError(
                 f"{shown(path)} can be a class, or a part of the data: expected {EXPECTED}. Received: the folders "
-                f"{_few(held)} in it, and none of the classes {_few(known)}. Rename it, or its folders."
+                f"{few(held)} in it, and none of the classes {few(known)}. Rename it, or its folders."
             )
     for path in classes if len(classes) > 1 else ():
         inner = {_role(each): each for each in subfolders(path) if _role(each) and holds_images(each)}
@@ -85,7 +85,7 @@ def _with_train(tops, chosen):
     others = [path for path in tops if path not in used]
     rivals = [path for path in others if not _role(path) and holds_images(path)]
     if rivals and not (chosen["valid"] or chosen["test"]):
-        names = _few([os.path.basename(path) for path in rivals])
+        names = few([os.path.basename(path) for path in rivals])
         raise UserError(
             f"{shown(train)} can be a class, or the training data: expected {EXPECTED}. Received: class folders in it, "
             f"and images in {names} beside it. Rename it, or move {names} elsewhere."
@@ -123,10 +123,3 @@ def _only(paths, role):
             f"{', '.join(NAMES[role])}. Received: {names}. Merge or rename them."
         )
     return paths[0] if paths else None
-
-
-def _few(names, most: int = 3) -> str:
-    """Returns some names, and how many more there are."""
-    names = sorted(map(shown, names))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
