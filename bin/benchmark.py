@@ -25,7 +25,7 @@ COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_si
 COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
 COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False, "accumulate": 1}
 COMMON |= {"precision": "float32", "recompute": False}
-COMMON |= {"genotype": "DARTS_V2", "network": "cifar"}
+COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
 ALWAYS = {"suite", "format", "threads"}
 RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
 SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
@@ -34,7 +34,9 @@ DERIVED = {"genotype", "network", "init_channels", "num_cells", "image_size"}
 READS = {
     "search": RUN | SUPERNET | {"order", "hvp"},
     "search_recurrent": RUN | {"num_nodes", "num_units", "bptt", "vocabulary_size", "order", "hvp"},
-    "gradients": SUPERNET | {"batch_size", "seed", "learning_rate", "dataset", "data_dir", "radii", "float64"},
+    "gradients": SUPERNET
+    | {"batch_size", "seed", "learning_rate", "radii", "float64"}
+    | {"dataset", "data_dir", "value_range"},
     "train": RUN | DERIVED,
     "inference": RUN - {"learning_rate", "accumulate", "precision", "recompute"} | DERIVED,
 }
