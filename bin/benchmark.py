@@ -9,6 +9,7 @@ from absl import flags
 from darts_tf import gpu_suite
 from darts_tf.bin import _main
 from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.errors import some_of
 from darts_tf.language_config import LanguageSearchConfig
 
 IMAGES = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
@@ -117,7 +118,7 @@ def _refuse_unread(flag_values, suite):
         others = {name: ", ".join(other for other in READS if name in READS[other]) for name in wrong}
         raise flags.IllegalFlagValueError(
             f"the suite {suite} does not read "
-            + "; nor ".join(f"--{name}, which is of {others[name]}" for name in wrong)
+            + some_of([f"--{name}, which is of {others[name]}" for name in wrong], separator="; nor ")
             + ". Leave out what it does not read, or choose another suite"
         )
     if flag_values["data_dir"].value and flag_values["dataset"].value == "random":

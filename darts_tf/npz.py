@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.lib import format as npy
 
-from darts_tf.errors import UserError, one_line
+from darts_tf.errors import UserError, one_line, some_of
 from darts_tf.files import user_path
 
 DEFLATE_RATIO = 1032  # the most that zlib can compress
@@ -61,7 +61,7 @@ def members(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     if others and not arrays:
         raise UserError(
             f"{path} is a zip archive of other files: expected one of arrays, as numpy.savez writes it. "
-            f"Received: {', '.join(others[:3])}{' ...' if len(others) > 3 else ''}."
+            f"Received: {some_of(others)}."
         )
     return arrays, others
 

@@ -109,7 +109,7 @@ def test_what_can_be_understood_in_two_ways_is_refused(tmp_path):
     alone = tree(tmp_path / "alone", val_a=1, val_b=1, test_a=1)
     assert "holds no class folders that train" in refused(alone) and "test, val with class folders" in refused(alone)
     inside = tree(tmp_path / "inside", cat_train=1, cat_test=1, dog_train=1, dog_test=1)
-    assert "cat holds test and train" in refused(inside) and "Move the images to train/cat" in refused(inside)
+    assert "cat holds test, train" in refused(inside) and "Move the images to train/cat" in refused(inside)
     outer = tree(tmp_path / "outer", photos_train_a=1, photos_train_b=1, photos_val_a=1)
     assert "Received: photos. If that is the data set, pass --data_dir" in refused(outer)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from darts_tf.data import headers
 from darts_tf.data.headers import shown
-from darts_tf.errors import UserError
+from darts_tf.errors import UserError, some_of
 
 _SYSTEM = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 _SYSTEM |= {
@@ -173,6 +173,4 @@ def _any_image(paths):
 
 def few(names: Iterable[str], most: int = 3) -> str:
     """Returns some names, in order, and how many more there are."""
-    names = sorted(map(shown, names))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return some_of(sorted(map(shown, names)), most)

@@ -71,7 +71,7 @@ def find(root: str) -> Layout:
         inner = {_role(each): each for each in subfolders(path) if _role(each) and holds_images(each)}
         if len(inner) > 1:
             raise UserError(
-                f"{shown(path)} holds {' and '.join(sorted(os.path.basename(each) for each in inner.values()))}: "
+                f"{shown(path)} holds {few(os.path.basename(each) for each in inner.values())}: "
                 f"expected {EXPECTED}. Received: parts within a class. Move the images to train/"
                 f"{shown(os.path.basename(path))} and so on."
             )
