@@ -204,7 +204,7 @@ def served(tmp_path_factory):
 
 
 def logits(served, contents):
-    return served(client.SIGNATURE, {"image_bytes": contents})["logits"]
+    return served(client.inputs.SIGNATURES["image_bytes"], {"image_bytes": contents})["logits"]
 
 
 def test_the_exported_graph_turns_photographs(served):
