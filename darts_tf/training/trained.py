@@ -1,5 +1,6 @@
 """A trained network in its work directory: how it is written, and how it is found again."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -126,11 +127,14 @@ def check_data_facts(directory, dataset, division=None) -> None:
         UserError: Others would take their place in the middle of a run; says in what they differ.
     """
     directory = pathlib.Path(directory)
-    known = load_data_facts(directory, missing_ok=True)
+    known, saved = {}, None
+    with contextlib.suppress(UserError):  # a damaged file is written anew, as the run has it
+        known = load_data_facts(directory, missing_ok=True)
+    with contextlib.suppress(UserError):  # there is none, or it is damaged
+        saved = images.load_split(directory / "split.json")
     if known:
         check_same_part(directory, known, dataset, *PARTS)
-    if division is not None and (directory / "split.json").exists():
-        saved = images.load_split(directory / "split.json")
+    if division is not None and saved is not None:
         now = images.SavedSplit(division.train, division.held_out, division.of)
         if not all(np.array_equal(a, b) for a, b in zip(saved, now, strict=True)):
             raise UserError(
