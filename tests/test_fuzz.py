@@ -26,9 +26,10 @@ from darts_tf.protocol.results import read_summary
 from darts_tf.report import runs
 from darts_tf.report.page import page
 from darts_tf.training.checkpoint import Checkpoints
+from darts_tf.training.image_facts import load_data_facts
 from darts_tf.training.language_data import load_facts, load_vocabulary
 from darts_tf.training.reporting import read_metrics
-from darts_tf.training.trained import find, kind_of, load_data_facts
+from darts_tf.training.trained import find, kind_of
 from darts_tf.tuner.prior import load_prior
 from darts_tf.workdir import WorkDir
 

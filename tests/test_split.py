@@ -14,7 +14,7 @@ from darts_tf.errors import UserError
 from darts_tf.training import search
 from darts_tf.training.classification import Data, train
 from darts_tf.training.evaluation import evaluate
-from darts_tf.training.trained import check_data_facts, save_data_facts
+from darts_tf.training.image_facts import check_data_facts, save_data_facts
 
 SEARCH, TRAIN = (presets.get(f"cifar10_{kind}").config for kind in ("search", "train"))
 PURPOSES = ("train the weights", "train the alphas")

@@ -6,7 +6,8 @@ from darts_tf import genotype as genotypes
 from darts_tf.config import TrainConfig
 from darts_tf.data import images
 from darts_tf.training.classification import build_network
-from darts_tf.training.trained import save_data_facts, save_network
+from darts_tf.training.image_facts import save_data_facts
+from darts_tf.training.trained import save_network
 from darts_tf.workdir import write_json
 
 

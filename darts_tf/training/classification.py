@@ -18,11 +18,12 @@ from darts_tf.training.console import printer
 from darts_tf.training.distribution import same
 from darts_tf.training.drawing import draw
 from darts_tf.training.evaluation import Evaluator
+from darts_tf.training.image_facts import check_data_facts, save_data_facts
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.session import run, session
 from darts_tf.training.step import TrainStep
-from darts_tf.training.trained import check_data_facts, load_network, save_data_facts, save_network
+from darts_tf.training.trained import load_network, save_network
 from darts_tf.workdir import write_json
 
 NETWORKS = {"cifar": CifarNetwork, "imagenet": ImageNetNetwork}

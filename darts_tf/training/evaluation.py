@@ -12,10 +12,11 @@ from darts_tf.data import images
 from darts_tf.data.reading import reading
 from darts_tf.errors import UserError
 from darts_tf.files import user_path
+from darts_tf.training.image_facts import PARTS, check_same_part, load_data_facts
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.saved_model import load_saved_model, signature_of
 from darts_tf.training.step import count_correct
-from darts_tf.training.trained import PARTS, check_same_part, load_data_facts, load_network, load_trained
+from darts_tf.training.trained import load_network, load_trained
 
 TOP = 5
 

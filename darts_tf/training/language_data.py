@@ -10,8 +10,8 @@ from darts_tf.data import text, windows
 from darts_tf.errors import UserError
 from darts_tf.files import write_atomically
 from darts_tf.training.agreement import checksum
+from darts_tf.training.image_facts import read_json
 from darts_tf.training.repeats import PREFIX
-from darts_tf.training.trained import read_json
 from darts_tf.workdir import write_json
 
 VOCABULARY = "vocabulary.txt"

@@ -13,12 +13,12 @@ from darts_tf.loss_scale import reported
 from darts_tf.training import agreement, distribution, memory
 from darts_tf.training.console import printer
 from darts_tf.training.evaluation import Evaluator
+from darts_tf.training.image_facts import check_data_facts, save_data_facts
 from darts_tf.training.loop import steps_in_graph
 from darts_tf.training.own_operations import add_operations
 from darts_tf.training.searching import Searching, order_of
 from darts_tf.training.session import run, session
 from darts_tf.training.step import SearchStep
-from darts_tf.training.trained import check_data_facts, save_data_facts
 
 TRAIN_SEED, VALID_SEED = 0, 1  # distinct streams of one run's seed
 
