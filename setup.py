@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "darts_tf/__init__.py").read_text())[1]
@@ -16,18 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
-    packages=[
-        "darts_tf",
-        "darts_tf.bin",
-        "darts_tf.conv",
-        "darts_tf.data",
-        "darts_tf.export",
-        "darts_tf.protocol",
-        "darts_tf.recurrent",
-        "darts_tf.report",
-        "darts_tf.training",
-        "darts_tf.tuner",
-    ],
+    packages=[*find_packages(include=["darts_tf", "darts_tf.*"]), "darts_tf.bin", "darts_tf.export"],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
     install_requires=[
         "absl-py>=2.1,<3",
@@ -47,7 +36,15 @@ setup(
     ],
     extras_require={
         "dev": [
-            *("build", "hypothesis", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.6", "setuptools>=77"),
+            *(
+                "build",
+                "hypothesis",
+                "import-linter>=2.5",
+                "pytest>=8",
+                "pytest-xdist>=3.6",
+                "ruff>=0.6",
+                "setuptools>=77",
+            ),
             "wheel",
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],

@@ -6,12 +6,12 @@ from typing import Any
 
 from absl import flags
 
-from darts_tf import presets, streams
-from darts_tf.config import Config, SearchConfig, TrainConfig
-from darts_tf.errors import UserError
-from darts_tf.files import user_path
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.config import Config, SearchConfig, TrainConfig, presets
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path
 
 _ORIGINALS = {
     SearchConfig: "the original search on images",
@@ -133,7 +133,7 @@ def directory(flag_values: flags.FlagValues, default: str) -> str:
 def begin(name: str, about: str, workdir: str, config: Config) -> None:
     """Says the first line of a run, and sets TensorFlow up."""
     streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
-    from darts_tf import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     if config.strategy == "multi_worker":
         worker, addresses = runtime.cluster()
@@ -143,7 +143,7 @@ def begin(name: str, about: str, workdir: str, config: Config) -> None:
 
 def keeps_files(config: Config) -> bool:
     """Whether this process has the run's work directory: not the workers of a cluster but for its chief."""
-    from darts_tf import runtime
+    from darts_tf.system import runtime
 
     return config.strategy != "multi_worker" or runtime.cluster()[0] == 0
 

@@ -6,9 +6,9 @@ import textwrap
 
 from absl import flags
 
-from darts_tf import environment, streams
 from darts_tf.bin import _interrupt
-from darts_tf.errors import UserError, one_line
+from darts_tf.system import environment, streams
+from darts_tf.system.errors import UserError, one_line
 
 
 def run(name, main, define_flags, argv=None, positional=None, elsewhere=None):

@@ -6,11 +6,11 @@ import sys
 
 from absl import flags
 
-from darts_tf import gpu_suite
+from darts_tf.bench import gpu_suite
 from darts_tf.bin import _main
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import some_of
-from darts_tf.language_config import LanguageSearchConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.system.errors import some_of
 
 IMAGES = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
 SEARCH = {**IMAGES, "num_nodes": 4}
@@ -94,11 +94,11 @@ def benchmark(flag_values):
         given |= {"dataset": dataset, "data_dir": flag_values["data_dir"].value}
     config = config_class(**given)
     _say("loading TensorFlow ...")
-    from darts_tf import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure(config.threads, config.jit_compile)
-    from darts_tf import benchmark as library
-    from darts_tf import gradient_comparison
+    from darts_tf.bench import benchmark as library
+    from darts_tf.bench import gradient_comparison
 
     if suite == "gradients":
         radii = [float(radius) for radius in flag_values["radii"].value]

@@ -6,8 +6,8 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
-from darts_tf.errors import UserError
-from darts_tf.language_config import LanguageTrainConfig
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.system.errors import UserError
 
 FLAGS = {
     "workdir": "a training's work directory; or say --model",
@@ -50,10 +50,10 @@ def evaluate(flag_values):
     if asked["model"] and flag_values["weights"].value:
         raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")
-    from darts_tf import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure(flag_values["threads"].value)
-    from darts_tf.training import evaluation, language_evaluation, trained
+    from darts_tf.tasks import evaluation, language_evaluation, trained
 
     asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
     limit, bits = flag_values["max_examples"].value, flag_values["bits_per_character"].value

@@ -4,8 +4,8 @@ import sys
 
 from absl import flags
 
-from darts_tf import streams
 from darts_tf.bin import _main
+from darts_tf.system import streams
 
 _say = _main.sayer("darts-export")
 
@@ -35,7 +35,7 @@ def export(flag_values):
     if asked["workdir"] is None:
         raise flags.ValidationError("expected a training's work directory in --workdir")
     _say("loading TensorFlow ...")
-    from darts_tf import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure(flag_values["threads"].value)
     from darts_tf.export import exporting

@@ -7,7 +7,7 @@ import sys
 from absl import flags
 
 from darts_tf.bin import _main
-from darts_tf.errors import UserError
+from darts_tf.system.errors import UserError
 
 
 def define_flags(to):
@@ -51,10 +51,10 @@ def predict(flag_values):
         raise UserError("A server knows no words: expected --vocabulary_dir, where darts-export wrote its model.")
     if export_dir and flag_values["vocabulary_dir"].value:
         raise UserError("An exported model has its own words. Expected --vocabulary_dir with --server only.")
-    from darts_tf import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure()
-    from darts_tf.data import headers
+    from darts_tf.data.files import headers
     from darts_tf.export import client
 
     model = flag_values["name"].value, flag_values["version"].value
@@ -76,7 +76,7 @@ def predict(flag_values):
 def write(flag_values, ask, folder):
     """Prints a prompt and what follows it, word by word; or one JSON object."""
     from darts_tf.export import writing
-    from darts_tf.training.language_data import load_vocabulary
+    from darts_tf.tasks.language_data import load_vocabulary
 
     units, vocabulary = writing.units_of(folder), load_vocabulary(folder / "assets")
     prompt, count = flag_values["text"].value, flag_values["words"].value

@@ -3,11 +3,11 @@
 import dataclasses
 import sys
 
-from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.system import streams
 
 CONFIGS = (ProtocolConfig,)
 RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)

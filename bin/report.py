@@ -4,8 +4,8 @@ import sys
 
 from absl import flags
 
-from darts_tf import streams
 from darts_tf.bin import _main
+from darts_tf.system import streams
 
 
 def define_flags(flag_values):

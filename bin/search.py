@@ -2,10 +2,10 @@
 
 import sys
 
-from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig
-from darts_tf.language_config import LanguageSearchConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.system import streams
 
 CONFIGS = (SearchConfig, LanguageSearchConfig)
 DEFAULT_PRESET = "digits_search"
@@ -22,7 +22,7 @@ def search(flag_values):
     With no flags it searches on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.training import run  # here, so that --help waits for nothing
+    from darts_tf.tasks import run  # here, so that --help waits for nothing
 
     genotype = run.search(config, workdir)
     if genotype is None:

@@ -3,10 +3,11 @@
 import itertools
 import sys
 
-from darts_tf import scores, streams
 from darts_tf.bin import _flags, _main
 from darts_tf.config import TrainConfig
-from darts_tf.language_config import LanguageTrainConfig
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.runs import scores
+from darts_tf.system import streams
 
 CONFIGS = (TrainConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_train"
@@ -23,7 +24,7 @@ def train(flag_values):
     With no flags it trains the paper's cell on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.training import run  # here, so that --help waits for nothing
+    from darts_tf.tasks import run  # here, so that --help waits for nothing
 
     summary = run.train(config, workdir)
     if summary is None:

@@ -5,11 +5,11 @@ import sys
 
 from absl import flags
 
-from darts_tf import streams
 from darts_tf.bin import _flags, _main
 from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
-from darts_tf.errors import UserError
-from darts_tf.tune_config import Tune, tuning_of
+from darts_tf.config.tuning import Tune, tuning_of
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError
 
 OWN = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}

@@ -5,8 +5,8 @@ import warnings
 
 from absl import flags
 
-from darts_tf import streams
 from darts_tf.bin import _main
+from darts_tf.system import streams
 
 
 def define_flags(flag_values):
@@ -36,7 +36,8 @@ def define_flags(flag_values):
 
 def draw(flag_values):
     """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, with their Graphviz source."""
-    from darts_tf import genotype, visualize  # here, so that --help waits for nothing
+    from darts_tf import genotypes as genotype
+    from darts_tf.genotypes import drawing as visualize  # here, so that --help waits for nothing
 
     if flag_values.genotype is None:
         known = ", ".join(genotype.names(flag_values.kind))

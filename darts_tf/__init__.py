@@ -5,33 +5,41 @@ Names are imported when they are first used: `import darts_tf` is instant, and g
 
 import importlib
 
-from darts_tf import keras_registry
+from darts_tf.system import keras_registry, moved
 
 __version__ = "0.1.0"
 
 _TENSORFLOW = {"add_operation", "bilevel", "interop", "search", "train"}  # what needs it
-_MODULES = ("bilevel", "genotype", "interop", "presets", "report", "visualize")
+_MODULES = {
+    "bilevel": "darts_tf.bilevel",
+    "genotype": "darts_tf.genotypes",
+    "interop": "darts_tf.interop",
+    "presets": "darts_tf.config.presets",
+    "report": "darts_tf.report",
+    "visualize": "darts_tf.genotypes.drawing",
+}
 _NAMES = {
-    "LanguageSearchConfig": "darts_tf.language_config",
-    "LanguageTrainConfig": "darts_tf.language_config",
+    "LanguageSearchConfig": "darts_tf.config.language",
+    "LanguageTrainConfig": "darts_tf.config.language",
     "SearchConfig": "darts_tf.config",
     "TrainConfig": "darts_tf.config",
-    "UserError": "darts_tf.errors",
-    "add_operation": "darts_tf.conv.operations",
-    "configure": "darts_tf.runtime",
-    "search": "darts_tf.training.run",
-    "train": "darts_tf.training.run",
+    "UserError": "darts_tf.system.errors",
+    "add_operation": "darts_tf.spaces.conv.operations",
+    "configure": "darts_tf.system.runtime",
+    "search": "darts_tf.tasks.run",
+    "train": "darts_tf.tasks.run",
 }
 __all__ = sorted([*_MODULES, *_NAMES])
 keras_registry.register()
+moved.register()
 
 
 def __getattr__(name):
     """Imports a public name."""
     if name in _TENSORFLOW:
-        importlib.import_module("darts_tf.keras_settings").check_backend()
+        importlib.import_module("darts_tf.system.keras_settings").check_backend()
     if name in _MODULES:
-        return importlib.import_module(f"darts_tf.{name}")
+        return importlib.import_module(_MODULES[name])
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
     raise AttributeError(f"module 'darts_tf' has no attribute {name!r}")

@@ -7,11 +7,10 @@ import pathlib
 import platform
 from importlib import metadata
 
-from darts_tf import __version__
-from darts_tf import genotype as genotypes
+from darts_tf import __version__, genotypes
 from darts_tf.export.signatures import FILE_CHANNELS
-from darts_tf.training.language_trained import LanguageModel
-from darts_tf.training.trained import Trained
+from darts_tf.tasks.language_trained import LanguageModel
+from darts_tf.tasks.trained import Trained
 
 FILES = "; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files"
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darts_tf.data import headers
-from darts_tf.errors import UserError
+from darts_tf.data.files import headers
 from darts_tf.export import inputs
-from darts_tf.files import parse_json, user_path
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json, user_path
 
 Inputs = dict[str, np.ndarray | list[bytes]]
 Ask = Callable[[str, Inputs], dict[str, np.ndarray]]  # (signature, inputs by name) -> outputs by name
@@ -218,7 +218,7 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     """
     import tensorflow as tf
 
-    from darts_tf.training.saved_model import load_saved_model, signature_of
+    from darts_tf.runs.saved_model import load_saved_model, signature_of
 
     path = version_folder(export_dir, name, version)
     loaded = load_saved_model(path)

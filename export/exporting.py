@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.conv.folding import fold
-from darts_tf.data.augment import normalize
-from darts_tf.errors import UserError
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data.images.augment import normalize
 from darts_tf.export import card, language, lowering, samples, signatures, tflite, verify, warmup
 from darts_tf.export.publish import Publication
-from darts_tf.language_config import LanguageTrainConfig
-from darts_tf.training.language_trained import load_language_model
-from darts_tf.training.trained import Trained, kind_of, load_trained
+from darts_tf.spaces.conv.folding import fold
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.language_trained import load_language_model
+from darts_tf.tasks.trained import Trained, kind_of, load_trained
 
 FORMATS = ("saved_model", "tflite")
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darts_tf import npz
-from darts_tf.data import headers
-from darts_tf.errors import UserError
-from darts_tf.files import user_path
+from darts_tf.data.files import headers
+from darts_tf.system import npz
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path
 
 SIGNATURES = {"image_bytes": "serving_bytes", "image": "serving_default"}  # by the name of the input
 _ZIP = b"PK\x03\x04"  # how an `.npz` archive begins; no image does
@@ -74,8 +74,8 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
         if not is_array:
             found.append(Input(path, "image_bytes", headers.readable(content, path)))
             continue
-        from darts_tf.data.arrays import load_images  # here, so that questions about files need no TensorFlow
-        from darts_tf.data.resize import fit_array
+        from darts_tf.data.arrays.archive import load_images  # here, so that questions about files need no TensorFlow
+        from darts_tf.data.images.resize import fit_array
 
         images = fit_array(load_images(path, facts.value_range), facts.image_size, 0, facts.center_fraction)
         names = [path] if len(images) == 1 else [f"{path}[{index}]" for index in range(len(images))]

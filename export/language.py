@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.text import EOS
+from darts_tf.data.text.corpus import EOS
 from darts_tf.export import card, signatures, verify, warmup
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training.language_data import VOCABULARY, load_again
-from darts_tf.training.language_trained import LanguageModel
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.tasks.language_data import VOCABULARY, load_again
+from darts_tf.tasks.language_trained import LanguageModel
 
 PADDING = -1
 LENGTH = 12  # words of the texts that an export is checked with

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.conv import operations as ops
-from darts_tf.conv.folding import fold
+from darts_tf.spaces.conv import operations as ops
+from darts_tf.spaces.conv.folding import fold
 
 _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 

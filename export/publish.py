@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from darts_tf.errors import UserError
-from darts_tf.files import sync_directory, sync_file, temporaries_in, user_path, write_atomically
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import sync_directory, sync_file, temporaries_in, user_path, write_atomically
 
 _HIDDEN = ".tmp-"  # servers read only names that are numbers
 _CONFIG = "models.config"

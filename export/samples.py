@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data import images
+from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
-from darts_tf.errors import UserError
 from darts_tf.export.signatures import FILE_CHANNELS
-from darts_tf.training.trained import Trained
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.trained import Trained
 
 CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from darts_tf.data import exif
-from darts_tf.data.augment import normalize
-from darts_tf.data.encoded import decode
-from darts_tf.data.resize import fit
-from darts_tf.errors import UserError
+from darts_tf.data.files import exif
+from darts_tf.data.files.encoded import decode
+from darts_tf.data.images.augment import normalize
+from darts_tf.data.images.resize import fit
+from darts_tf.system.errors import UserError
 
 FILE_CHANNELS = (1, 3)  # of networks that image files can be decoded for
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import runtime
-from darts_tf.errors import UserError
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
 
 FOLDER = "tflite"  # in the version's folder; servers do not look at it
 KINDS = ("float32", "float16", "int8")

@@ -13,9 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from darts_tf import environment
-from darts_tf.errors import UserError
-from darts_tf.runtime import module_command
+from darts_tf.system import environment
+from darts_tf.system.errors import UserError
+from darts_tf.system.runtime import module_command
 
 TOLERANCE = 1e-5  # of probabilities; of logits times the largest, where that is above 1
 BATCHES = (1, 7)
@@ -72,7 +72,7 @@ def check(folder: str, expected: str) -> dict:
     import tensorflow as tf
 
     from darts_tf.export import tflite, warmup
-    from darts_tf.training.saved_model import load_saved_model
+    from darts_tf.runs.saved_model import load_saved_model
 
     with np.load(expected, allow_pickle=True) as file:
         known = dict(file)

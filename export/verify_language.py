@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from darts_tf.errors import UserError
 from darts_tf.export import verify
+from darts_tf.system.errors import UserError
 
 
 def check(folder: str, expected: str) -> dict:
@@ -22,7 +22,7 @@ def check(folder: str, expected: str) -> dict:
     import tensorflow as tf
 
     from darts_tf.export import warmup
-    from darts_tf.training.saved_model import load_saved_model
+    from darts_tf.runs.saved_model import load_saved_model
 
     with np.load(expected) as file:
         known = dict(file)

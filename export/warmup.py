@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from darts_tf.errors import UserError
+from darts_tf.system.errors import UserError
 
 PLACE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
 BATCH_SIZES = (1, 8)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from darts_tf.data.text import EOS, UNKNOWN, Vocabulary
-from darts_tf.errors import UserError, some_of
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary
 from darts_tf.export.client import Ask, Refused
-from darts_tf.files import parse_json
-from darts_tf.language_config import LanguageTrainConfig
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import parse_json
 
 SHOWN = 10  # unknown words in a message
 

@@ -10,16 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import runtime
+from darts_tf.bilevel.step import SearchStep, TrainStep
+from darts_tf.cluster import distribution
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import distribution
-from darts_tf.training.classification import build_network
-from darts_tf.training.language_search import build_supernet as build_language_supernet
-from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.training.search import build_supernet
-from darts_tf.training.step import SearchStep, TrainStep
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system import runtime
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.language_search import build_supernet as build_language_supernet
+from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.tasks.search import build_supernet
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1)], concat=range(1, 4))"
 STEPS = 3

@@ -6,15 +6,15 @@ import pytest
 import tensorflow as tf
 from test_language import CELL, pieces
 
-from darts_tf.accumulation import Accumulation
+from darts_tf.bilevel.step import SearchStep, TrainStep, traced
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import UserError
-from darts_tf.language_config import LanguageTrainConfig
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training.classification import build_network
-from darts_tf.training.language_step import LanguageTrainStep
-from darts_tf.training.search import build_supernet
-from darts_tf.training.step import SearchStep, TrainStep, traced
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.passes.accumulation import Accumulation
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.language_step import LanguageTrainStep
+from darts_tf.tasks.search import build_supernet
 
 
 def test_parts_follow_one_another_and_fit_together():

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.architect import Architect, SupernetLoss, values
-from darts_tf.bilevel import ALPHAS, WEIGHTS
+from darts_tf.bilevel.architect import Architect, SupernetLoss, values
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.bilevel.optimizers import Adam
+from darts_tf.bilevel.step import SearchStep
 from darts_tf.config import SearchConfig
-from darts_tf.conv.networks import ConvSupernet
-from darts_tf.optimizers import Adam
-from darts_tf.training.step import SearchStep
+from darts_tf.spaces.conv.networks import ConvSupernet
 
 KINDS = {
     "first": {"order": "first"},

@@ -7,9 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 
-from darts_tf import npz
-from darts_tf.data import arrays, images, pixels
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
+from darts_tf.data.arrays import archive as arrays
+from darts_tf.data.arrays import pixels
+from darts_tf.system import npz
+from darts_tf.system.errors import UserError
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.integers(0, 256, (12, 8, 8, 3)).astype(np.uint8)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.data import augment
-from darts_tf.errors import UserError
+from darts_tf.data.images import augment
+from darts_tf.system.errors import UserError
 
 GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", pathlib.Path(__file__).parents[2] / "shared" / "golden"))
 SEED = (7, 11)

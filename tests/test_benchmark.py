@@ -8,10 +8,11 @@ import sys
 import pytest
 from absl import flags
 
-from darts_tf import benchmark, gpu_suite, gradient_comparison, loss_scale
+from darts_tf.bench import benchmark, gpu_suite, gradient_comparison
 from darts_tf.bin import benchmark as binary
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.language_config import LanguageSearchConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.passes import loss_scale
 
 TINY = {
     "init_channels": 2,

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.architect import BatchObjective, SupernetLoss, values
-from darts_tf.bilevel import ALPHAS, WEIGHTS, Objective
-from darts_tf.optimizers import sgd_update
+from darts_tf.bilevel.architect import BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS, Objective
+from darts_tf.bilevel.optimizers import sgd_update
 
 XI = 0.3
 
@@ -252,7 +252,7 @@ def test_an_alpha_that_only_the_validation_loss_uses_has_no_implicit_term():
 @pytest.fixture(scope="module")
 def supernet():
     """A supernet in float64 with two batches; the classifier's scale makes the second derivative count."""
-    from darts_tf.conv.networks import ConvSupernet
+    from darts_tf.spaces.conv.networks import ConvSupernet
 
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")

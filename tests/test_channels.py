@@ -9,12 +9,12 @@ import trained_runs
 from test_serving import serving
 from test_train import run
 
-from darts_tf import runtime
 from darts_tf.bin import predict as predict_binary
-from darts_tf.data import images
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
 from darts_tf.export import client, exporting, inputs
-from darts_tf.training.evaluation import evaluate
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.evaluation import evaluate
 
 LABELS = np.array(["cat", "dog", "eel"])
 

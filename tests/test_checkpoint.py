@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darts_tf import workdir as workdir_module
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import UserError
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.workdir import WorkDir, write_json
+from darts_tf.runs import workdir as workdir_module
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.system.errors import UserError
 
 
 def state(step, size=1000):

@@ -11,13 +11,12 @@ from absl import flags
 from hypothesis import given
 from hypothesis import strategies as st
 
-from darts_tf import presets
 from darts_tf.bin import _flags
-from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import UserError
-from darts_tf.genotype import CONV_PRIMITIVES as PRIMITIVES
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.config import SearchConfig, TrainConfig, presets
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes import CONV_PRIMITIVES as PRIMITIVES
+from darts_tf.system.errors import UserError
 
 
 def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
@@ -342,6 +341,6 @@ def test_help_lists_every_field_with_its_default(config_class, default):
 
 
 def test_configs_presets_and_flags_import_no_tensorflow():
-    code = "import sys, darts_tf.bin._flags, darts_tf.workdir; print('tensorflow' in sys.modules)"
+    code = "import sys, darts_tf.bin._flags, darts_tf.runs.workdir; print('tensorflow' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.split() == ["False"]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf import genotype
-from darts_tf.conv import operations
-from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.conv.folding import fold
-from darts_tf.conv.operations import OPERATIONS
-from darts_tf.errors import UserError
+from darts_tf import genotypes as genotype
+from darts_tf.spaces.conv import operations
+from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.folding import fold
+from darts_tf.spaces.conv.operations import OPERATIONS
+from darts_tf.system.errors import UserError
 
 EVERYTHING = genotype.ConvGenotype(
     normal=[(name, i % 2) for i, name in enumerate(sorted(OPERATIONS)) if name != "none"] + [("skip_connect", 2)],

@@ -16,12 +16,12 @@ import time
 import numpy as np
 import pytest
 
-from darts_tf import runtime
+from darts_tf.cluster import rendezvous
 from darts_tf.config import SearchConfig
-from darts_tf.errors import UserError
-from darts_tf.training import rendezvous
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.training.scratch import PREFIX, scratch
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.system.scratch import PREFIX, scratch
 
 HERE = pathlib.Path(__file__).parent
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]

@@ -11,7 +11,7 @@ from conftest import DATA
 from PIL import Image
 from sklearn import datasets
 
-from darts_tf.runtime import module_command
+from darts_tf.system.runtime import module_command
 
 
 def binary(name, *flags, folder):

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf import environment, keras_settings, presets
-from darts_tf.conv.derived import CifarNetwork
-from darts_tf.conv.networks import ConvSupernet
-from darts_tf.errors import UserError
+from darts_tf.config import presets
 from darts_tf.export import verify
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.runtime import module_command
-from darts_tf.training import run, trained
+from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system import environment, keras_settings
+from darts_tf.system.errors import UserError
+from darts_tf.system.runtime import module_command
+from darts_tf.tasks import run, trained
 
 HOSTILE = {
     "KERAS_BACKEND": "theano",
@@ -92,25 +93,32 @@ def test_the_check_of_an_export_has_its_own_settings(tmp_path, variables, monkey
         verify.in_fresh_process(tmp_path, {"images": np.zeros(1)})
 
 
-IMPORTS = ["darts_tf; darts_tf.search", "darts_tf.conv.derived", "darts_tf.recurrent.cells", "darts_tf.training.search"]
-IMPORTS += ["darts_tf.tuner; darts_tf.tuner.DartsOracle", "darts_tf.interop", "darts_tf.training.evaluation"]
-IMPORTS += ["darts_tf.export.exporting", "darts_tf.data.images", "darts_tf; darts_tf.bilevel"]
+IMPORTS = [
+    "darts_tf; darts_tf.search",
+    "darts_tf.spaces.conv.derived",
+    "darts_tf.spaces.recurrent.cells",
+    "darts_tf.tasks.search",
+]
+IMPORTS += ["darts_tf.tuner; darts_tf.tuner.DartsOracle", "darts_tf.interop", "darts_tf.tasks.evaluation"]
+IMPORTS += ["darts_tf.export.exporting", "darts_tf.data.sources", "darts_tf; darts_tf.bilevel"]
 
 
 @pytest.mark.parametrize("what", IMPORTS)
 def test_the_library_refuses_another_backend(tmp_path, variables, what):
     done = call([sys.executable, "-c", f"import {what}"], variables | {"KERAS_BACKEND": "theano"}, tmp_path)
-    assert done.stderr.splitlines()[-1].startswith("darts_tf.errors.UserError: darts_tf works with Keras on TensorFlow")
+    assert done.stderr.splitlines()[-1].startswith(
+        "darts_tf.system.errors.UserError: darts_tf works with Keras on TensorFlow"
+    )
     assert "'theano'" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", KERAS_JSON)
 def test_the_library_names_what_is_wrong_with_keras_json(tmp_path, variables, name):
     write_settings(tmp_path, KERAS_JSON[name])
-    program = "import darts_tf.conv" if name != "half" else "import darts_tf.conv; raise SystemExit('fine')"
+    program = "import darts_tf.spaces.conv" + ("; raise SystemExit('fine')" if name == "half" else "")
     last = call([sys.executable, "-c", program], variables, tmp_path).stderr.splitlines()[-1]
     assert {"others": "'jax'", "half": "fine"}.get(name, "keras.json") in last, last
-    assert name == "half" or last.startswith("darts_tf.errors.UserError: ")
+    assert name == "half" or last.startswith("darts_tf.system.errors.UserError: ")
 
 
 def test_genotypes_need_no_keras(tmp_path, variables):

@@ -11,15 +11,15 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from darts_tf import runtime
 from darts_tf.bin import benchmark, visualize
 from darts_tf.bin import search as search_binary
 from darts_tf.config import SearchConfig
-from darts_tf.conv.operations import FactorizedReduce
-from darts_tf.errors import UserError, some_of
-from darts_tf.training import memory
-from darts_tf.training import search as image_search
-from darts_tf.training.loop import Loop
+from darts_tf.engine import memory
+from darts_tf.engine.loop import Loop
+from darts_tf.spaces.conv.operations import FactorizedReduce
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.tasks import search as image_search
 
 
 @pytest.fixture(autouse=True)
@@ -230,7 +230,7 @@ def test_a_work_directory_without_permission(refused, tmp_path):
     [
         ("raise ValueError('no\\nway')", ["ValueError", "no way"]),
         ("import nowhere", ["nowhere"]),
-        ("from darts_tf.conv.operations import add_operation\nadd_operation('none', print)", ["'none'"]),
+        ("from darts_tf.spaces.conv.operations import add_operation\nadd_operation('none', print)", ["'none'"]),
     ],
 )
 def test_a_file_of_operations_that_fails(refused, tmp_path, code, words):

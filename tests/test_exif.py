@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from darts_tf.data import encoded, exif, headers
-from darts_tf.errors import UserError
+from darts_tf.data.files import encoded, exif, headers
 from darts_tf.export import client, signatures
+from darts_tf.system.errors import UserError
 
 SIZE = (46, 31)  # width and height: not square, and no multiple of a JPEG's blocks
 

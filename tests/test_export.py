@@ -13,14 +13,14 @@ import trained_runs
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from darts_tf import runtime
 from darts_tf.bin import export as export_binary
-from darts_tf.conv.derived import CifarNetwork
-from darts_tf.conv.folding import fold
-from darts_tf.data import images
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
 from darts_tf.export import exporting, lowering, publish, samples, signatures, tflite, verify
-from darts_tf.training.trained import load_trained
+from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.spaces.conv.folding import fold
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.trained import load_trained
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,13 @@ import re
 import pytest
 from absl import flags
 
-from darts_tf import language_config, protocol_config, tune_config
 from darts_tf.bin import benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.config_fields import Config, named
-from darts_tf.language_config import LanguageTrainConfig
+from darts_tf.config import language as language_config
+from darts_tf.config import protocol as protocol_config
+from darts_tf.config import tuning as tune_config
+from darts_tf.config.fields import Config, named
+from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.report import runs, sections
 
 ROOT = pathlib.Path(__file__).parent.parent

@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from darts_tf.data import folder, headers, images
+from darts_tf.data import sources as images
+from darts_tf.data.files import folder, headers
 from darts_tf.data.reading import reading
-from darts_tf.errors import UserError
+from darts_tf.system.errors import UserError
 
 
 def save(path, color=(0, 0, 0), size=(9, 7), kind=None, **options):

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from darts_tf import presets
-from darts_tf.data import folder, images
-from darts_tf.errors import UserError
-from darts_tf.training.classification import train
-from darts_tf.training.search import search
+from darts_tf.config import presets
+from darts_tf.data import sources as images
+from darts_tf.data.files import folder
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.classification import train
+from darts_tf.tasks.search import search
 
 
 def raises(message):

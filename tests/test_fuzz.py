@@ -15,23 +15,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darts_tf import genotype, interop, npz
+from darts_tf import genotypes as genotype
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.data import arrays, headers, images, text
-from darts_tf.data.text import Vocabulary
-from darts_tf.errors import UserError
-from darts_tf.files import parse_json
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.data import sources as images
+from darts_tf.data.arrays import archive as arrays
+from darts_tf.data.files import headers
+from darts_tf.data.text import corpus as text
+from darts_tf.data.text.corpus import Vocabulary
+from darts_tf.engine.reporting import read_metrics
+from darts_tf.interop import state_dicts
 from darts_tf.protocol.results import read_summary
 from darts_tf.report import runs
 from darts_tf.report.page import page
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.training.image_facts import load_data_facts
-from darts_tf.training.language_data import load_facts, load_vocabulary
-from darts_tf.training.reporting import read_metrics
-from darts_tf.training.trained import find, kind_of
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system import npz
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json
+from darts_tf.tasks.image_facts import load_data_facts
+from darts_tf.tasks.language_data import load_facts, load_vocabulary
+from darts_tf.tasks.trained import find, kind_of
 from darts_tf.tuner.prior import load_prior
-from darts_tf.workdir import WorkDir
 
 fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 JSON = st.recursive(
@@ -135,7 +140,7 @@ def test_archives_of_images(data):
 @given(mutated(ALPHAS))
 def test_archives_of_alphas_and_weights(data):
     in_file(data, "alphas.npz", load_prior)
-    in_file(data, "alphas.npz", interop.read_state_dict)
+    in_file(data, "alphas.npz", state_dicts.read)
 
 
 NUMBERS = "|b1 |i1 |u1 <i2 <u2 >i4 <i8 <u8 <f2 <f4 >f8 <c8 <U3 |S3 <M8[s]".split()
@@ -171,7 +176,7 @@ def test_arrays_of_anything(tested, named, value_range):
         assert labels.dtype == np.int32 and 0 <= labels.min() <= labels.max() < len(found.class_names)
 
 
-@pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])
+@pytest.mark.parametrize("call", [npz.read, state_dicts.read, lambda path: arrays.load_npz(str(path))])
 @pytest.mark.parametrize("shape", ["(4294967296,)", "(1048576, 1048576)", f"(0, {10**30})"])
 def test_a_claim_of_gigabytes_is_refused(tmp_path, call, shape):
     """The header says four gigabytes and more; the file has a few bytes."""
@@ -233,7 +238,7 @@ def test_a_checkpoint_with_a_claim_is_passed_over(tmp_path, shape):
     assert checkpoints.restore().step == 1 and len(told_of) == 1 and "'w'" in told_of[0]
 
 
-@pytest.mark.parametrize("call", [npz.read, interop.read_state_dict, lambda path: arrays.load_npz(str(path))])
+@pytest.mark.parametrize("call", [npz.read, state_dicts.read, lambda path: arrays.load_npz(str(path))])
 @pytest.mark.parametrize("descr, shape", [("<U0", "(3000000000,)"), ("|V0", "(9,)"), ("|u1", "(True,)")])
 def test_a_shape_of_nothing_is_refused(tmp_path, call, descr, shape):
     """Three billion strings without characters take no byte in the file, and eight each in a list."""
@@ -253,7 +258,7 @@ def test_pickles_are_never_read(tmp_path):
             return (pathlib.Path.touch, (tmp_path / "executed",))
 
     np.savez(tmp_path / "evil.npz", x=np.array([Evil()], dtype=object), y=np.zeros(1, int))
-    for call in (npz.read, interop.read_state_dict, load_prior, lambda path: arrays.load_npz(str(path))):
+    for call in (npz.read, state_dicts.read, load_prior, lambda path: arrays.load_npz(str(path))):
         with pytest.raises(UserError, match="Python objects"):
             call(tmp_path / "evil.npz")
     assert not (tmp_path / "executed").exists()
@@ -298,7 +303,7 @@ def test_weights_of_torch(tmp_path, content):
     """A `.pt` is read only where one is named, and never by its content; no pickle of it is run."""
     for name in ("weights.pt", "weights.npz"):
         (tmp_path / name).write_bytes(content)
-        assert told(interop.read_state_dict, tmp_path / name) is None
+        assert told(state_dicts.read, tmp_path / name) is None
     pytest.importorskip("torch")
 
     class Evil:
@@ -311,7 +316,7 @@ def test_weights_of_torch(tmp_path, content):
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"w": 5}, tmp_path / "number.pt")
     for path in tmp_path.glob("*.pt"):
-        assert told(interop.read_state_dict, path) is None
+        assert told(state_dicts.read, path) is None
     assert not (tmp_path / "executed").exists()
 
 

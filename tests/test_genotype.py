@@ -10,10 +10,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from darts_tf import genotype, genotype_text
-from darts_tf.errors import UserError
-from darts_tf.files import write_atomically
-from darts_tf.genotype import ConvGenotype, RecurrentGenotype
+from darts_tf import genotypes as genotype
+from darts_tf.genotypes import ConvGenotype, RecurrentGenotype
+from darts_tf.genotypes import text as genotype_text
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import write_atomically
 
 GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", pathlib.Path(__file__).parents[2] / "shared" / "golden"))
 FILES = {"conv": "cnn", "recurrent": "rnn"}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from darts_tf import genotype
-from darts_tf.errors import UserError
+from darts_tf import genotypes as genotype
+from darts_tf.system.errors import UserError
 
 V2 = genotype.load("DARTS_V2", "conv")
 RECURRENT = genotype.load("DARTS_V2", "recurrent")

@@ -15,16 +15,18 @@ import pytest
 import tensorflow as tf
 from conftest import in_type
 
-from darts_tf import architect, bilevel, genotype, optimizers
-from darts_tf.architect import Architect, BatchObjective, SupernetLoss, values
-from darts_tf.bilevel import ALPHAS, WEIGHTS
+from darts_tf import bilevel
+from darts_tf import genotypes as genotype
+from darts_tf.bilevel import architect, optimizers
+from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.bilevel.step import SearchStep, traced
 from darts_tf.config import SearchConfig
-from darts_tf.conv import operations as ops
-from darts_tf.conv.cells import MixedOp, SearchCell
-from darts_tf.conv.networks import ConvSupernet, reduction_cells
-from darts_tf.conv.norm import collect_statistics
-from darts_tf.interop import load_arrays, slots, to_arrays
-from darts_tf.training.step import SearchStep, traced
+from darts_tf.interop.conv import load_arrays, slots, to_arrays
+from darts_tf.spaces.conv import operations as ops
+from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.networks import ConvSupernet, reduction_cells
+from darts_tf.spaces.conv.norm import collect_statistics
 
 # Quantity -> relative tolerance in float64 and in float32: the table of the golden folder's README.
 TOLERANCES = {

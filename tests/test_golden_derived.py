@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 from test_golden import Comparison, nhwc, norm, norms, read, split, statistics_of, under
 
-from darts_tf.architect import cross_entropy, values
-from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.conv.norm import collect_statistics
-from darts_tf.interop import load_arrays, to_arrays
+from darts_tf.bilevel.architect import cross_entropy, values
+from darts_tf.interop.conv import load_arrays, to_arrays
+from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.norm import collect_statistics
 
 CLASSES = {"NetworkCIFAR": CifarNetwork, "NetworkImageNet": ImageNetNetwork}
 

@@ -14,16 +14,18 @@ import test_golden
 from conftest import in_type
 from test_golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
 
-from darts_tf import architect, bilevel, genotype, optimizers
-from darts_tf.architect import Architect, BatchObjective, SupernetLoss, VirtualStep, values
-from darts_tf.bilevel import ALPHAS, WEIGHTS
-from darts_tf.interop import load_arrays, slots, to_arrays
-from darts_tf.language_config import LanguageSearchConfig
-from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.masks import Masks
-from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
-from darts_tf.training.language_step import LanguageSearchStep
-from darts_tf.training.step import traced
+from darts_tf import bilevel
+from darts_tf import genotypes as genotype
+from darts_tf.bilevel import architect, optimizers
+from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, VirtualStep, values
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.bilevel.step import traced
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.interop.conv import load_arrays, slots, to_arrays
+from darts_tf.spaces.recurrent.losses import SequenceLoss
+from darts_tf.spaces.recurrent.masks import Masks
+from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
+from darts_tf.tasks.language_step import LanguageSearchStep
 
 ALPHAS_OF_RNN = "alphas of a recurrent cell, absolute"  # one Adam step moves them by ten times as much as images'
 TOLERANCES[ALPHAS_OF_RNN] = (1e-9, 2e-4)

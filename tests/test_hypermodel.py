@@ -5,7 +5,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from darts_tf.errors import UserError
+from darts_tf.system.errors import UserError
 from darts_tf.tuner import DartsOracle, GenotypeHyperModel, genotype_from
 
 pytestmark = [

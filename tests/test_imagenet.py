@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.data import imagenet, images
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
+from darts_tf.data.files import imagenet
+from darts_tf.system.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
 pytest.importorskip("array_record")

@@ -14,8 +14,10 @@ import tensorflow as tf
 from conftest import DATA
 from PIL import Image
 
-from darts_tf.data import augment, folder, headers, images, stream
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
+from darts_tf.data.files import folder, headers
+from darts_tf.data.images import augment, stream
+from darts_tf.system.errors import UserError
 
 MOMENTS = {"mean": (0.5,), "std": (0.25,)}
 

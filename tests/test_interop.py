@@ -8,11 +8,12 @@ import keras
 import numpy as np
 import pytest
 
-from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.conv.networks import ConvSupernet
-from darts_tf.errors import UserError
-from darts_tf.interop import load, load_arrays, read_state_dict, to_arrays
-from darts_tf.recurrent.networks import RecurrentNetwork, RecurrentSupernet
+from darts_tf.interop.conv import load, load_arrays, to_arrays
+from darts_tf.interop.state_dicts import read as read_state_dict
+from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
+from darts_tf.system.errors import UserError
 
 
 def supernet(seed, **settings):

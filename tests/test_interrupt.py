@@ -10,7 +10,7 @@ import time
 import pytest
 
 from darts_tf.bin import _interrupt
-from darts_tf.runtime import module_command
+from darts_tf.system.runtime import module_command
 
 SMOKE = ["--preset=smoke", "--order=first", "--workdir=run"]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf import keras_registry
-from darts_tf.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.conv.networks import ConvSupernet
-from darts_tf.recurrent.networks import RecurrentNetwork, RecurrentSupernet
+from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
+from darts_tf.system import keras_registry
 
 FEW = ("none", "skip_connect", "max_pool_3x3")
 PLAIN = "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1)], normal_concat=[2], "

@@ -10,22 +10,22 @@ import pytest
 import tensorflow as tf
 from test_search import LINE, Console, as_the_binaries_do, metrics, newest  # noqa: F401
 
-from darts_tf import genotype as genotypes
-from darts_tf.data import windows
-from darts_tf.data.text import Vocabulary
-from darts_tf.errors import UserError
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.optimizers import clip_by_global_norm
-from darts_tf.recurrent import masks
-from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
-from darts_tf.training import language_search, language_training
-from darts_tf.training.language_data import load_vocabulary
-from darts_tf.training.language_evaluation import LanguageEvaluator, bits_per_character, evaluate, language_forward
-from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.training.language_training import triggers
-from darts_tf.training.loop import Diverged
-from darts_tf.training.trained import load_network
+from darts_tf import genotypes
+from darts_tf.bilevel.optimizers import clip_by_global_norm
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.data.text import windows
+from darts_tf.data.text.corpus import Vocabulary
+from darts_tf.engine.loop import Diverged
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.losses import SequenceLoss
+from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import language_search, language_training
+from darts_tf.tasks.language_data import load_vocabulary
+from darts_tf.tasks.language_evaluation import LanguageEvaluator, bits_per_character, evaluate, language_forward
+from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.tasks.language_training import triggers
+from darts_tf.tasks.trained import load_network
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 0)], concat=range(1, 4))"
 SMALL = {"num_units": 6, "batch_size": 4, "valid_batch_size": 2, "bptt": 6, "epochs": 3, "tensorboard": False}

@@ -10,15 +10,15 @@ from test_language import settings, texts, train  # noqa: F401
 from test_search import as_the_binaries_do  # noqa: F401
 from test_serving import serving
 
-from darts_tf import runtime
 from darts_tf.bin import evaluate as evaluate_binary
 from darts_tf.bin import export as export_binary
 from darts_tf.bin import predict as predict_binary
-from darts_tf.errors import UserError
 from darts_tf.export import client, exporting, warmup, writing
-from darts_tf.training import evaluation as image_evaluation
-from darts_tf.training.language_evaluation import evaluate
-from darts_tf.training.language_trained import load_language_model
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import evaluation as image_evaluation
+from darts_tf.tasks.language_evaluation import evaluate
+from darts_tf.tasks.language_trained import load_language_model
 
 
 class Exported:

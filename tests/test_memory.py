@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.training import memory
-from darts_tf.training.liveness import Liveness
-from darts_tf.training.memory import MB, Estimate
+from darts_tf.engine import memory
+from darts_tf.engine.liveness import Liveness
+from darts_tf.engine.memory import MB, Estimate
 
 KB = 1000  # 250 float32
 

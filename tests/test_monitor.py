@@ -9,16 +9,16 @@ import tensorflow as tf
 from test_architect import rate, small_step, snapshot
 from test_search import Console, as_the_binaries_do, metrics, run, same_run  # noqa: F401 (the fixture acts by its name)
 
-from darts_tf import genotype
-from darts_tf.architect import values
+from darts_tf import genotypes as genotype
+from darts_tf.bilevel.architect import values
+from darts_tf.bilevel.curvature import AlphaCurvature, dominant_eigenvalue
+from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
-from darts_tf.errors import UserError
-from darts_tf.genotype import RECURRENT_PRIMITIVES
-from darts_tf.training import monitor
-from darts_tf.training.curvature import AlphaCurvature, dominant_eigenvalue
-from darts_tf.training.early_stop import EigenvalueRule, Verdict
-from darts_tf.training.search import SearchTask
-from darts_tf.training.step import traced
+from darts_tf.engine import monitor
+from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+from darts_tf.genotypes import RECURRENT_PRIMITIVES
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.search import SearchTask
 from darts_tf.tuner.prior import load_prior
 
 TRACE = (0.18, 0.15, 0.17, 0.15, 0.12, 0.25, 0.23, 0.36, 0.22, 0.39, 0.21, 0.43)

@@ -6,14 +6,14 @@ import oracles
 import pytest
 import tensorflow as tf
 
-from darts_tf.architect import SupernetLoss, values
-from darts_tf.conv import functional, operations
-from darts_tf.conv.cells import MixedOp, SearchCell
-from darts_tf.conv.networks import ConvSupernet
-from darts_tf.conv.norm import BatchNorm, collect_statistics, moving_average
-from darts_tf.errors import UserError
-from darts_tf.genotype import CONV_PRIMITIVES
-from darts_tf.interop import _operation_slots, to_arrays
+from darts_tf.bilevel.architect import SupernetLoss, values
+from darts_tf.genotypes import CONV_PRIMITIVES
+from darts_tf.interop.conv import _operation_slots, to_arrays
+from darts_tf.spaces.conv import functional, operations
+from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.conv.norm import BatchNorm, collect_statistics, moving_average
+from darts_tf.system.errors import UserError
 
 SIZES = [(8, 8), (7, 7), (5, 8), (6, 3)]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}

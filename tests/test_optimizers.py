@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf import optimizers
-from darts_tf.optimizers import SGD, Adam, clip_by_global_norm, cosine_rate, global_norm
+from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.optimizers import SGD, Adam, clip_by_global_norm, cosine_rate, global_norm
 
 SHAPES = [(3, 4), (5,), ()]
 

@@ -10,21 +10,23 @@ import pytest
 import tensorflow as tf
 
 import darts_tf
-from darts_tf import files, interop, presets, runtime
+from darts_tf import interop
 from darts_tf.bin import evaluate, export, predict, protocol, report, search, train, tune, visualize
-from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.data import images
-from darts_tf.errors import UserError
+from darts_tf.config import SearchConfig, TrainConfig, presets
+from darts_tf.data import sources as images
 from darts_tf.export.client import version_folder
 from darts_tf.export.publish import Publication
-from darts_tf.files import sync_directory, user_path, write_atomically
+from darts_tf.interop import state_dicts
 from darts_tf.protocol.overrides import changed
 from darts_tf.report import write_report
-from darts_tf.training.language_data import load as load_text
-from darts_tf.training.own_operations import add_operations
-from darts_tf.training.trained import kind_of, load_network
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.spaces.conv.own_operations import add_operations
+from darts_tf.system import files, runtime
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import sync_directory, user_path, write_atomically
+from darts_tf.tasks.language_data import load as load_text
+from darts_tf.tasks.trained import kind_of, load_network
 from darts_tf.tuner.prior import load_prior
-from darts_tf.workdir import WorkDir, write_json
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def refusing_calls(path):
         "genotype": lambda: darts_tf.genotype.load(path),
         "genotype, path": lambda: darts_tf.genotype.load(Like(path)),
         "genotype.save": lambda: darts_tf.genotype.save(darts_tf.genotype.load("DARTS_V2"), path),
-        "draw": lambda: darts_tf.visualize.draw(darts_tf.genotype.load("DARTS_V2"), path, []),
+        "draw": lambda: darts_tf.genotypes.drawing.draw(darts_tf.genotype.load("DARTS_V2"), path, []),
         "report": lambda: write_report([path], "x.html"),
         "report, output": lambda: write_report(["x"], path),
         "prior": lambda: load_prior(path),
@@ -182,10 +184,10 @@ def test_home_is_understood(home, capfd):
     genotype = darts_tf.genotype.load("DARTS_V2")
     darts_tf.genotype.save(genotype, "~/g.json")
     assert darts_tf.genotype.load("~/g.json") == genotype == darts_tf.genotype.load(Like("~/g.json"))
-    darts_tf.visualize.draw(genotype, "~/pictures", [])
+    darts_tf.genotypes.drawing.draw(genotype, "~/pictures", [])
     assert visualize.main(["~/g.json", "--output_dir=~/more", "--formats="]) == 0
     np.savez(home / "w.npz", a=np.zeros(3))
-    assert list(interop.read_state_dict("~/w.npz")) == ["a"]
+    assert list(state_dicts.read("~/w.npz")) == ["a"]
     np.savez(home / "i.npz", x=np.zeros((8, 8, 8, 1), np.uint8), y=np.arange(8) % 2)
     assert len(images.load("npz", "~/i.npz").train) == 8
     load_prior("~/g.json").save("~/prior.npz")
@@ -202,7 +204,7 @@ def test_home_is_understood(home, capfd):
     assert not list(pathlib.Path().iterdir())
 
 
-@pytest.mark.parametrize("call", [load_network, interop.read_state_dict, add_operations])
+@pytest.mark.parametrize("call", [load_network, state_dicts.read, add_operations])
 def test_a_folder_is_no_file(tmp_path, call):
     with pytest.raises(UserError, match="There is no file"):
         call(tmp_path)

@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 from conftest import DATA
 
-from darts_tf.data import encoded, folder, images, resize
+from darts_tf.data import sources as images
+from darts_tf.data.files import encoded, folder
+from darts_tf.data.images import resize
 
 BYTES = dict(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # a stream of bytes again
 IMAGENET = dict(resized_crop=True, flip=True, color_jitter=0.4, **BYTES)

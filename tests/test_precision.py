@@ -6,22 +6,22 @@ import tensorflow as tf
 from test_language import CELL, pieces
 from test_search import SMOKE, Console, newest, run, same_run
 
-from darts_tf import loss_scale
-from darts_tf.architect import BatchObjective, values
-from darts_tf.benchmark import random_batches
-from darts_tf.bilevel import WEIGHTS
+from darts_tf.bench.benchmark import random_batches
+from darts_tf.bilevel.architect import BatchObjective, values
+from darts_tf.bilevel.gradients import WEIGHTS
+from darts_tf.bilevel.step import SearchStep, TrainStep
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.conv.derived import CifarNetwork
-from darts_tf.errors import UserError
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import language_search
-from darts_tf.training.classification import build_network
-from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.training.loop import Diverged, Loop
-from darts_tf.training.search import build_supernet
-from darts_tf.training.step import SearchStep, TrainStep
-from darts_tf.training.trained import load_network, save_network
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.engine.loop import Diverged, Loop
+from darts_tf.passes import loss_scale
+from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import language_search
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.tasks.search import build_supernet
+from darts_tf.tasks.trained import load_network, save_network
 
 NARROW = ("bfloat16", "float16")
 # Norm's relative error, and one less the cosine: bfloat16 has 8 bits, float16 11. Processors with narrow arithmetic of
@@ -150,7 +150,7 @@ def test_activations_are_narrow_and_nothing_that_is_kept(precision):
 
 def test_an_operation_of_your_own_may_compute_in_its_own_type():
     """BUILD.md's: one is a Keras layer, the other's policy is float32."""
-    from darts_tf.conv.operations import PerEdge
+    from darts_tf.spaces.conv.operations import PerEdge
 
     layer = PerEdge(lambda channels, stride: tf.keras.layers.Conv2D(channels, 3, stride, "same"), 4, edges=2)
     assert layer(tf.ones((1, 4, 4, 4), tf.bfloat16)).dtype == tf.bfloat16
@@ -220,8 +220,8 @@ class Skipping:
 
 
 def looped(tmp_path, skipped):
-    from darts_tf.training.reporting import Reporter
-    from darts_tf.workdir import WorkDir
+    from darts_tf.engine.reporting import Reporter
+    from darts_tf.runs.workdir import WorkDir
 
     task = Skipping(skipped)
     with WorkDir(tmp_path) as directory, Reporter(directory, 4, False, Console()) as reporter:

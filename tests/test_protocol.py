@@ -14,18 +14,18 @@ import zlib
 import pytest
 from absl import flags
 
-from darts_tf import genotype as genotypes
-from darts_tf import presets, scores
+from darts_tf import genotypes
 from darts_tf.bin import _flags, search, train
 from darts_tf.bin import protocol as binary
-from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import UserError
+from darts_tf.config import SearchConfig, TrainConfig, presets
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes.canonical import canonical
 from darts_tf.protocol import protocol, results, workers
 from darts_tf.protocol.overrides import changed
 from darts_tf.protocol.runs import EXAMPLES, Plan
-from darts_tf.protocol_config import ProtocolConfig
-from darts_tf.tuner.canonical import canonical
-from darts_tf.workdir import WorkDir, write_json
+from darts_tf.runs import scores
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.system.errors import UserError
 
 SMALL = presets.get("smoke_protocol").config.replace(processes=1)
 

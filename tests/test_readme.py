@@ -10,21 +10,9 @@ import sys
 import pytest
 from absl import flags
 
-from darts_tf import genotype as genotypes
-from darts_tf import presets
-from darts_tf.bin import (
-    _flags,
-    benchmark,
-    evaluate,
-    export,
-    predict,
-    protocol,
-    report,
-    search,
-    train,
-    tune,
-    visualize,
-)
+from darts_tf import genotypes
+from darts_tf.bin import _flags, benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
+from darts_tf.config import presets
 
 ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
@@ -129,7 +117,7 @@ def test_an_operation_of_your_own(tmp_path):
     (command,) = (text for text in commands() if "own.py" in text)
     code += (
         "print(sorted({name for name, _ in (*genotype.normal, *genotype.reduce)}))\n"
-        "from darts_tf.conv import operations\n"
+        "from darts_tf.spaces.conv import operations\n"
         "for name in ('conv_3x3', 'scale'):\n"
         "    del operations.OPERATIONS[name]\n"
         "from darts_tf.bin import search\n"

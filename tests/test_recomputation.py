@@ -8,19 +8,19 @@ import tensorflow as tf
 from test_language import CELL, pieces
 from test_precision import ORDERS, every
 
-from darts_tf.architect import values
-from darts_tf.benchmark import random_batches
-from darts_tf.bilevel import WEIGHTS
+from darts_tf.bench.benchmark import random_batches
+from darts_tf.bilevel.architect import values
+from darts_tf.bilevel.gradients import WEIGHTS
+from darts_tf.bilevel.step import SearchStep, TrainStep
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.recomputation import GRAPH, XLA, recomputed, recomputing
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import language_search
-from darts_tf.training.classification import build_network
-from darts_tf.training.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.training.liveness import Liveness
-from darts_tf.training.search import build_supernet
-from darts_tf.training.step import SearchStep, TrainStep
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.engine.liveness import Liveness
+from darts_tf.passes.recomputation import GRAPH, XLA, recomputed, recomputing
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.tasks import language_search
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
+from darts_tf.tasks.search import build_supernet
 
 X, W = (np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2))
 

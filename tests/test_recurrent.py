@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.architect import SupernetLoss, values
-from darts_tf.bilevel import WEIGHTS
-from darts_tf.errors import UserError
-from darts_tf.genotype import RecurrentGenotype
-from darts_tf.interop import load_arrays, to_arrays
-from darts_tf.recurrent import masks
-from darts_tf.recurrent.cells import ACTIVATIONS, RecurrentCell, RecurrentSearchCell
-from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.masks import Masks
-from darts_tf.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
-from darts_tf.recurrent.norm import EPSILON, MOMENTUM, NodeNorm
-from darts_tf.training.step import traced
+from darts_tf.bilevel.architect import SupernetLoss, values
+from darts_tf.bilevel.gradients import WEIGHTS
+from darts_tf.bilevel.step import traced
+from darts_tf.genotypes import RecurrentGenotype
+from darts_tf.interop.conv import load_arrays, to_arrays
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.cells import ACTIVATIONS, RecurrentCell, RecurrentSearchCell
+from darts_tf.spaces.recurrent.losses import SequenceLoss
+from darts_tf.spaces.recurrent.masks import Masks
+from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
+from darts_tf.spaces.recurrent.norm import EPSILON, MOMENTUM, NodeNorm
+from darts_tf.system.errors import UserError
 
 FUNCTIONS = {
     "tanh": np.tanh,

@@ -6,16 +6,16 @@ import tensorflow as tf
 from test_recurrent import BATCH, UNITS, VOCABULARY, inputs, randomised, some_masks, targets
 
 from darts_tf import bilevel
-from darts_tf.architect import Architect, SupernetLoss, VirtualStep, values
-from darts_tf.bilevel import ALPHAS, WEIGHTS, Objective
-from darts_tf.language_config import LanguageSearchConfig
-from darts_tf.optimizers import ASGD, SGD, clip_by_global_norm, global_norm
-from darts_tf.recurrent import masks
-from darts_tf.recurrent.losses import SequenceLoss
-from darts_tf.recurrent.masks import Masks
-from darts_tf.recurrent.networks import Inputs, RecurrentSupernet
-from darts_tf.training.language_step import LanguageSearchStep
-from darts_tf.training.step import traced
+from darts_tf.bilevel.architect import Architect, SupernetLoss, VirtualStep, values
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS, Objective
+from darts_tf.bilevel.optimizers import ASGD, SGD, clip_by_global_norm, global_norm
+from darts_tf.bilevel.step import traced
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.losses import SequenceLoss
+from darts_tf.spaces.recurrent.masks import Masks
+from darts_tf.spaces.recurrent.networks import Inputs, RecurrentSupernet
+from darts_tf.tasks.language_step import LanguageSearchStep
 
 
 def smooth(trace=None):

@@ -4,13 +4,14 @@ import io
 
 import pytest
 
-from darts_tf import genotype, visualize
-from darts_tf.training.drawing import draw
-from darts_tf.training.repeats import as_one_run, once
-from darts_tf.training.reporting import Reporter
-from darts_tf.tune_config import LanguageTuneConfig
+from darts_tf import genotypes as genotype
+from darts_tf.config.tuning import LanguageTuneConfig
+from darts_tf.engine.repeats import as_one_run, once
+from darts_tf.engine.reporting import Reporter
+from darts_tf.genotypes import drawing as visualize
+from darts_tf.runs.drawing import draw
+from darts_tf.runs.workdir import WorkDir
 from darts_tf.tuner import tuning
-from darts_tf.workdir import WorkDir
 
 WARNING = "warning: about 8,123 MB more will be needed; see /runs/a/trials/000/x.json"
 OTHERS = "warning: about 9,000 MB more will be needed; see /runs/a/trials/001/x.json"

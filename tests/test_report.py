@@ -12,14 +12,15 @@ import zlib
 import numpy as np
 import pytest
 
-from darts_tf import genotype, visualize
+from darts_tf import genotypes as genotype
 from darts_tf.bin import report as binary
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.errors import UserError
-from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes import drawing as visualize
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
 from darts_tf.report.markup import Html, join, tag
-from darts_tf.workdir import write_json
+from darts_tf.runs.workdir import write_json
+from darts_tf.system.errors import UserError
 
 EVIL = "<script>alert('1')</script>&\"x"
 VOID = {"meta", "img"}

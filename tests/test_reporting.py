@@ -17,10 +17,10 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from darts_tf.errors import UserError
-from darts_tf.training import console, reporting
-from darts_tf.training.reporting import Reporter, heat_map, read_metrics
-from darts_tf.workdir import WorkDir
+from darts_tf.engine import console, reporting
+from darts_tf.engine.reporting import Reporter, heat_map, read_metrics
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.errors import UserError
 
 
 class Clock:

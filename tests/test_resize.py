@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.data import images, resize
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
+from darts_tf.data.images import resize
+from darts_tf.system.errors import UserError
 
 SEED = tf.constant([3, 5], tf.int64)
 

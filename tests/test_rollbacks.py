@@ -8,11 +8,11 @@ import test_language
 from test_language import CELL, settings, train
 from test_search import Console, as_the_binaries_do, metrics, newest  # noqa: F401
 
-from darts_tf.errors import UserError
-from darts_tf.recurrent.networks import RecurrentNetwork
-from darts_tf.training import language_training
-from darts_tf.training.language_evaluation import LanguageEvaluator, language_forward, means, perplexity
-from darts_tf.training.loop import Diverged
+from darts_tf.engine.loop import Diverged
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import language_training
+from darts_tf.tasks.language_evaluation import LanguageEvaluator, language_forward, means, perplexity
 
 texts = test_language.texts  # a fixture
 

@@ -5,12 +5,12 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from darts_tf import runtime
 from darts_tf.bin import evaluate as binary
-from darts_tf.errors import UserError
 from darts_tf.export import client
-from darts_tf.training import evaluation, language_evaluation
-from darts_tf.training.saved_model import load_saved_model, signature_of
+from darts_tf.runs.saved_model import load_saved_model, signature_of
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import evaluation, language_evaluation
 
 
 def save(path, **signatures):

@@ -12,11 +12,12 @@ import warnings
 import numpy as np
 import pytest
 
-from darts_tf import genotype, presets
-from darts_tf.errors import UserError
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.training.search import search
-from darts_tf.workdir import WorkDir
+from darts_tf import genotypes as genotype
+from darts_tf.config import presets
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.search import search
 
 SMOKE = presets.get("smoke").config
 BINARY = [sys.executable, "-m", "darts_tf.bin.search", "--preset=smoke"]

@@ -23,12 +23,12 @@ import trained_runs
 from conftest import DATA
 from tensorflow_serving.apis import prediction_log_pb2
 
-from darts_tf import runtime
 from darts_tf.bin import predict as predict_binary
-from darts_tf.data import images
-from darts_tf.errors import UserError
+from darts_tf.data import sources as images
 from darts_tf.export import client, exporting, samples, warmup
-from darts_tf.training.trained import load_trained
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.trained import load_trained
 
 HERE = pathlib.Path(__file__).parent
 QUIET = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darts_tf import presets
-from darts_tf.data import images
-from darts_tf.errors import UserError
-from darts_tf.training import search
-from darts_tf.training.classification import Data, train
-from darts_tf.training.evaluation import evaluate
-from darts_tf.training.image_facts import check_data_facts, save_data_facts
+from darts_tf.config import presets
+from darts_tf.data import sources as images
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import search
+from darts_tf.tasks.classification import Data, train
+from darts_tf.tasks.evaluation import evaluate
+from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
 SEARCH, TRAIN = (presets.get(f"cifar10_{kind}").config for kind in ("search", "train"))
 PURPOSES = ("train the weights", "train the alphas")

@@ -9,11 +9,12 @@ import sys
 
 import pytest
 
-from darts_tf import presets, streams
 from darts_tf.bin import _main, report, search, visualize
-from darts_tf.runtime import module_command, quiet_stderr
-from darts_tf.training import run
-from darts_tf.training.console import Console
+from darts_tf.config import presets
+from darts_tf.engine.console import Console
+from darts_tf.system import streams
+from darts_tf.system.runtime import module_command, quiet_stderr
+from darts_tf.tasks import run
 from darts_tf.tuner.peers import say
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from conftest import DATA
 
-from darts_tf import presets
-from darts_tf.data import english, text, windows
-from darts_tf.data.text import EOS, UNKNOWN, Vocabulary, load_english, load_folder
-from darts_tf.errors import UserError
-from darts_tf.training import language_data
+from darts_tf.config import presets
+from darts_tf.data.text import corpus as text
+from darts_tf.data.text import english, windows
+from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary, load_english, load_folder
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import language_data
 
 TEXTS = {
     "train.txt": "b a a \n\n c a\tb\n",

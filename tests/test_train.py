@@ -12,19 +12,20 @@ import pytest
 import tensorflow as tf
 from test_search import LINE, Console, archive, as_the_binaries_do, folder, metrics, newest  # noqa: F401
 
-from darts_tf import genotype, presets, runtime
-from darts_tf.architect import cross_entropy
+from darts_tf import genotypes as genotype
+from darts_tf.bilevel.architect import cross_entropy
+from darts_tf.bilevel.step import TrainStep
 from darts_tf.bin import evaluate as evaluate_binary
 from darts_tf.bin import export as export_binary
 from darts_tf.bin import train as train_binary
-from darts_tf.config import TrainConfig
-from darts_tf.conv.derived import CifarNetwork
-from darts_tf.errors import UserError
-from darts_tf.training.classification import TrainTask, train
-from darts_tf.training.evaluation import evaluate
-from darts_tf.training.step import TrainStep
-from darts_tf.training.trained import load_network, load_trained
-from darts_tf.workdir import WorkDir
+from darts_tf.config import TrainConfig, presets
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.classification import TrainTask, train
+from darts_tf.tasks.evaluation import evaluate
+from darts_tf.tasks.trained import load_network, load_trained
 
 SMOKE = presets.get("smoke_train").config
 
@@ -85,7 +86,7 @@ def test_two_epochs_are_one_and_one_more(whole, tmp_path, number, capfd):
 
 
 def test_a_run_of_another_kind_is_refused(whole):
-    from darts_tf.training.search import search
+    from darts_tf.tasks.search import search
 
     with pytest.raises(UserError, match="run of another kind. Expected search. Received: train"):
         search(presets.get("smoke").config, whole[0], out=Console())

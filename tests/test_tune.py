@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 from absl import flags
 
-from darts_tf import genotype as genotypes
-from darts_tf import presets
+from darts_tf import genotypes
 from darts_tf.bin import tune as binary
-from darts_tf.errors import UserError
+from darts_tf.config import presets
+from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
+from darts_tf.genotypes.canonical import canonical
 from darts_tf.report.page import write_report
-from darts_tf.training import classification, language_training
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.tune_config import LanguageTuneConfig, TuneConfig
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.workdir import write_json
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import classification, language_training
 from darts_tf.tuner import tuning
-from darts_tf.tuner.canonical import canonical
-from darts_tf.workdir import write_json
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*currentThread.*:DeprecationWarning"),

@@ -8,13 +8,13 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from darts_tf import genotype as genotypes
-from darts_tf.errors import UserError
-from darts_tf.genotype import ConvGenotype, RecurrentGenotype
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.training.monitor import mixing_weights
+from darts_tf import genotypes
+from darts_tf.engine.monitor import mixing_weights
+from darts_tf.genotypes import ConvGenotype, RecurrentGenotype
+from darts_tf.genotypes.canonical import canonical
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.system.errors import UserError
 from darts_tf.tuner import DartsOracle, genotype_from, values_from
-from darts_tf.tuner.canonical import canonical
 from darts_tf.tuner.prior import load_prior
 
 pytestmark = [

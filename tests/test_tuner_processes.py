@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from darts_tf import genotype as genotypes
+from darts_tf import genotypes
+from darts_tf.genotypes.canonical import canonical
 from darts_tf.tuner import genotype_from
-from darts_tf.tuner.canonical import canonical
 
 TARGET = genotypes.load("DARTS_V2")
 

@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
-from darts_tf import genotype, visualize
+from darts_tf import genotypes as genotype
 from darts_tf.bin import _main
 from darts_tf.bin import visualize as binary
-from darts_tf.errors import UserError
+from darts_tf.genotypes import drawing as visualize
+from darts_tf.system.errors import UserError
 
 PURE = visualize._of_package()
 MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from darts_tf import genotype as genotypes
+from darts_tf import genotypes
 from darts_tf.config import TrainConfig
-from darts_tf.data import images
-from darts_tf.training.classification import build_network
-from darts_tf.training.image_facts import save_data_facts
-from darts_tf.training.trained import save_network
-from darts_tf.workdir import write_json
+from darts_tf.data import sources as images
+from darts_tf.runs.workdir import write_json
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.image_facts import save_data_facts
+from darts_tf.tasks.trained import save_network
 
 
 def made_up(network, seed=0):

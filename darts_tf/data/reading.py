@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from darts_tf.errors import UserError
+from darts_tf.system.errors import UserError
 
 _WHERE = re.compile(r"\{\{.*?\}\} ?|Error in user-defined function passed to .*? with iterator: \S+: | \[Op:\w+\]")
 _OTHERS = (

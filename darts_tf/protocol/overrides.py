@@ -3,8 +3,8 @@
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from darts_tf.config_fields import Config
-from darts_tf.errors import UserError
+from darts_tf.config.fields import Config
+from darts_tf.system.errors import UserError
 
 _BOOLS = {"true": True, "false": False}
 

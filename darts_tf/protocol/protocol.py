@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from darts_tf import genotype as genotypes
-from darts_tf import scores, streams
-from darts_tf.genotype import Genotype
+from darts_tf import genotypes
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes import Genotype
 from darts_tf.protocol import results
 from darts_tf.protocol.runs import Plan
 from darts_tf.protocol.workers import Workers
-from darts_tf.protocol_config import ProtocolConfig
 from darts_tf.report.page import write_report
+from darts_tf.runs import scores
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.system import streams
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import space_of
-from darts_tf.workdir import WorkDir, write_json
 
 
 def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:

@@ -5,12 +5,12 @@ import pathlib
 import statistics
 from typing import Any, NamedTuple
 
-from darts_tf.errors import UserError
-from darts_tf.files import parse_json
+from darts_tf.engine.reporting import read_metrics
 from darts_tf.protocol.runs import Run
-from darts_tf.scores import shown
-from darts_tf.training.reporting import read_metrics
-from darts_tf.workdir import WorkDir
+from darts_tf.runs.scores import shown
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json
 
 TITLES = {"search": "DARTS", "random": "random"}
 

@@ -3,16 +3,15 @@
 import dataclasses
 import pathlib
 
-from darts_tf import genotype as genotypes
-from darts_tf import presets
-from darts_tf.config import Config, TrainConfig
-from darts_tf.config_fields import named
-from darts_tf.errors import UserError, some_of
-from darts_tf.genotype import Genotype
+from darts_tf import genotypes
+from darts_tf.config import Config, TrainConfig, presets
+from darts_tf.config.fields import named
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes import Genotype
 from darts_tf.protocol.overrides import changed
-from darts_tf.protocol_config import ProtocolConfig
-from darts_tf.runtime import module_command
-from darts_tf.workdir import WorkDir
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.runtime import module_command
 
 # What no override may set -> where it comes from.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from darts_tf.errors import UserError
 from darts_tf.protocol.runs import Run
-from darts_tf.signals import stopping
-from darts_tf.workdir import WorkDir
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.errors import UserError
+from darts_tf.system.signals import stopping
 
 POLL_SECONDS = 1.0
 RELAY_SECONDS = 60.0  # so often a run that takes longer says how far it is

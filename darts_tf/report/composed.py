@@ -1,12 +1,12 @@
 """What is said first of runs that are made of others: their tables."""
 
-from darts_tf.config_fields import named
-from darts_tf.protocol_config import ProtocolConfig
+from darts_tf.config.fields import named
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.tuning import Tune
 from darts_tf.report import drawings
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.runs import PROTOCOL, Run
 from darts_tf.report.tables import facts, is_number, show, table
-from darts_tf.tune_config import Tune
 
 _PROTOCOL = named(
     ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed"),

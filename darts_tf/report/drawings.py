@@ -3,7 +3,7 @@
 import functools
 import re
 
-from darts_tf import visualize
+from darts_tf.genotypes import drawing as visualize
 from darts_tf.report.markup import Html, join, tag
 
 

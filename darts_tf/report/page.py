@@ -4,11 +4,11 @@ import pathlib
 from collections.abc import Sequence
 
 import darts_tf
-from darts_tf.errors import UserError
-from darts_tf.files import user_path, write_atomically
 from darts_tf.report import runs, sections
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path, write_atomically
 
 
 def write_report(workdirs: Sequence, path) -> pathlib.Path:

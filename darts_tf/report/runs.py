@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from darts_tf import genotype as genotypes
-from darts_tf.errors import UserError
-from darts_tf.files import parse_json, user_path
+from darts_tf import genotypes
+from darts_tf.engine.reporting import read_metrics
 from darts_tf.report.tables import is_number
-from darts_tf.training.reporting import read_metrics
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json, user_path
 
 # What is read of JSON files, in words and as a check.
 _OBJECT = "an object", lambda value: isinstance(value, dict)

@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.config_fields import named
-from darts_tf.language_config import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.fields import named
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.engine.monitor import verdict as verdict_of
 from darts_tf.report import charts, composed, drawings, runs
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, is_number, show, table, words
-from darts_tf.training.monitor import verdict as verdict_of
 
 _SETTINGS = named(
     ("dataset", "data_dir", "seed", "batch_size", "init_channels", "num_cells", "num_units", "bptt", "order"),

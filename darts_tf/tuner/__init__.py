@@ -6,7 +6,7 @@ spaces and proposals do not.
 
 import importlib
 
-from darts_tf import keras_settings
+from darts_tf.system import keras_settings
 
 _KERAS = {"DartsOracle", "GenotypeHyperModel"}
 _NAMES = {

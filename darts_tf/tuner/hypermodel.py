@@ -4,8 +4,8 @@ import keras
 import keras_tuner
 import tensorflow as tf
 
-from darts_tf.conv.derived import CifarNetwork
-from darts_tf.errors import UserError
+from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.system.errors import UserError
 from darts_tf.tuner.language_hypermodel import FittedLanguageModel
 from darts_tf.tuner.space import Space, genotype_from
 

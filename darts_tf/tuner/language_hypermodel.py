@@ -3,9 +3,9 @@
 import keras
 import tensorflow as tf
 
-from darts_tf.errors import UserError
-from darts_tf.recurrent import masks
-from darts_tf.recurrent.networks import RecurrentNetwork
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.system.errors import UserError
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")

@@ -10,8 +10,8 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from darts_tf.errors import UserError, some_of
-from darts_tf.files import write_atomically
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import write_atomically
 from darts_tf.tuner.locking import releasing
 from darts_tf.tuner.peers import ChiefWatch, is_chief, is_worker, say
 from darts_tf.tuner.prior import kind_of, load_prior

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 
-from darts_tf import streams
+from darts_tf.system import streams
 
 SECONDS = 10.0  # between two looks at the chief
 PATIENCE = 5.0  # of one look

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from darts_tf import genotype as genotypes
-from darts_tf import npz, streams
-from darts_tf.errors import UserError, some_of
-from darts_tf.files import parse_json, user_path, write_atomically
-from darts_tf.genotype import Genotype
+from darts_tf import genotypes
+from darts_tf.genotypes import Genotype
+from darts_tf.system import npz, streams
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import parse_json, user_path, write_atomically
 from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import TYPES, Space, space_of
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from darts_tf.genotype import Genotype
-from darts_tf.tuner.canonical import canonical
+from darts_tf.genotypes import Genotype
+from darts_tf.genotypes.canonical import canonical
 from darts_tf.tuner.prior import Prior
 from darts_tf.tuner.space import TYPES
 

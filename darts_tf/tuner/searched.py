@@ -6,12 +6,12 @@ from collections.abc import Callable
 import numpy as np
 
 from darts_tf.config import Search
-from darts_tf.config_fields import named
-from darts_tf.errors import UserError
-from darts_tf.files import parse_json
-from darts_tf.training.checkpoint import Checkpoints
-from darts_tf.training.monitor import verdict
-from darts_tf.training.reporting import read_metrics
+from darts_tf.config.fields import named
+from darts_tf.engine.monitor import verdict
+from darts_tf.engine.reporting import read_metrics
+from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json
 from darts_tf.tuner.space import TYPES, Space
 
 

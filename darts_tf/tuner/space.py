@@ -10,8 +10,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from darts_tf.errors import UserError, some_of
-from darts_tf.genotype import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, ConvGenotype, Genotype, RecurrentGenotype
+from darts_tf.genotypes import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, ConvGenotype, Genotype, RecurrentGenotype
+from darts_tf.system.errors import UserError, some_of
 
 TYPES = {"conv": ConvGenotype, "recurrent": RecurrentGenotype}
 _USUAL = {"conv": (CONV_PRIMITIVES, 4), "recurrent": (RECURRENT_PRIMITIVES, 8)}

@@ -11,19 +11,20 @@ import keras_tuner
 from keras_tuner.engine.trial import TrialStatus
 from keras_tuner.errors import FatalError
 
-from darts_tf import genotype as genotypes
-from darts_tf import scores, streams
-from darts_tf.conv.operations import OPERATIONS
-from darts_tf.errors import UserError
-from darts_tf.recurrent.cells import ACTIVATIONS
-from darts_tf.training import run
-from darts_tf.training.drawing import draw
-from darts_tf.training.own_operations import add_operations
-from darts_tf.training.repeats import as_one_run, once
+from darts_tf import genotypes
+from darts_tf.engine.repeats import as_one_run, once
+from darts_tf.runs import scores
+from darts_tf.runs.drawing import draw
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.spaces.conv.operations import OPERATIONS
+from darts_tf.spaces.conv.own_operations import add_operations
+from darts_tf.spaces.recurrent.cells import ACTIVATIONS
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import run
 from darts_tf.tuner.oracle import DartsOracle
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.space import genotype_from
-from darts_tf.workdir import WorkDir, write_json
 
 DIRECTIONS = {"higher": "max", "lower": "min"}
 KNOWN = {"conv": OPERATIONS, "recurrent": ACTIVATIONS}

@@ -1,0 +1,332 @@
+"""What a search step, a training step and inference cost here."""
+
+import pathlib
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from darts_tf.system.keras_settings import keras, tf
+from darts_tf.bilevel.step import SearchStep, TrainStep
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.engine import memory
+from darts_tf.passes.loss_scale import SKIPPED, reported
+from darts_tf.runs.saved_model import load_saved_model
+from darts_tf.spaces.conv.folding import fold
+from darts_tf.tasks import language_search
+from darts_tf.tasks.classification import build_network
+from darts_tf.tasks.language_step import LanguageSearchStep
+from darts_tf.tasks.search import build_supernet
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
+def random_batches(config, image_shape, num_classes: int) -> list:
+    """Returns a training and a validation batch of noise, each `(images, labels)`."""
+    rng = np.random.default_rng(config.seed)
+    shape, dtype = (config.batch_size, *image_shape), keras.config.floatx()
+    return [
+        (tf.constant(rng.normal(size=shape), dtype), tf.constant(rng.integers(num_classes, size=shape[0]), tf.int32))
+        for _ in range(2)
+    ]
+
+
+def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile: bool = False, length: int = 1) -> dict:
+    """Times a function of the graph: what it takes to build, to trace, to run first, and to run again.
+
+    Args:
+        build: `() -> (function, inputs)`: the function returns a dict of scalars or of small tensors.
+        steps: Runs to time after the first one, at least 1.
+        say: Is told what is going on.
+        jit_compile: Whether XLA compiles the function.
+        length: Of a window of text, see `memory.estimate`.
+
+    Returns:
+        In seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`, `first_step_s` (their sum:
+        everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
+        `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
+        process, and `estimated_memory_MB`, what `memory.estimate` makes of it before the first run;
+        `estimated_tensors_MB`, the part of it that is tensors;
+        `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
+        a GPU; `outputs` of the last run, and `skipped`: of the timed ones, how many a loss scale has undone (their
+        losses are zeros), None without one.
+    """
+    begin = time.perf_counter()
+    function, inputs = build()
+    built = time.perf_counter()
+    say("building the graph ...")
+    concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
+    ready = time.perf_counter()
+    estimated = memory.estimate(concrete, {}, length)
+    expected = (memory.resident_memory() + estimated.tensors + estimated.graph) // memory.MB
+
+    def run():
+        return {name: value.numpy() for name, value in concrete(*inputs).items()}
+
+    say(f"first run, after {ready - begin:.1f} s ...")
+    start = time.perf_counter()
+    outputs = run()
+    first_run, before = time.perf_counter() - start, ready - begin
+    say(f"the first step took {before + first_run:.1f} s with all that goes before it")
+    times, skipped = [], []
+    for index in range(steps):
+        start = time.perf_counter()
+        outputs = run()
+        times.append(time.perf_counter() - start)
+        skipped += [bool(outputs.pop(SKIPPED))] if SKIPPED in outputs else []
+        say(f"step {index + 1} of {steps}: {times[-1]:.3f} s")
+    resident, on_device = _peak_memory(), _device_memory()
+    say("counting operations ...")
+    nodes = _graph_nodes(concrete)
+    (executed, kernels), executed_is = _executed_ops(run), "ops that one step executed"
+    if executed is None:
+        executed, executed_is = nodes, "nodes of the graph; the profiler gave no trace"
+    return {
+        "step_s": round(statistics.median(times), 4),
+        "first_step_s": round(before + first_run, 3),
+        "build_s": round(built - begin, 3),
+        "trace_s": round(ready - built, 3),
+        "first_run_s": round(first_run, 3),
+        "peak_memory_MB": resident,
+        "estimated_memory_MB": expected,
+        "estimated_tensors_MB": estimated.tensors // memory.MB,
+        "device_memory_MB": on_device,
+        "kernels": kernels,
+        "executed_ops": executed,
+        "executed_ops_is": executed_is,
+        "graph_nodes": nodes,
+        "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+        "steps": steps,
+        "tensorflow": tf.__version__,
+        "device": device(),
+        "skipped": sum(skipped) if skipped else None,
+        "outputs": outputs,
+    }
+
+
+def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times whole search steps, architecture and weights, on random images.
+
+    Args:
+        config: Its network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` count.
+        steps: Steps to time after the first one, at least 1.
+        say: Is told what is going on, line by line.
+
+    Returns:
+        The settings, the losses and what `_timed` measures.
+    """
+    size = config.image_size or 32
+    say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells, order {config.order} ...")
+    nets = []
+
+    def build():
+        nets.append(build_supernet(config, (size, size, 3), 10))
+        step = SearchStep(nets[0], config)
+        train, valid = random_batches(config, (size, size, 3), 10)
+
+        def one_step(train, valid, rate):
+            report = step(train, valid, rate)
+            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
+
+        return one_step, (train, valid, tf.constant(config.learning_rate, keras.config.floatx()))
+
+    measured = _timed(build, steps, say, config.jit_compile)
+    losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
+    settings = {name: getattr(config, name) for name in ("order", "init_channels", "num_cells", "num_nodes")}
+    settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
+    settings |= {"image_size": size, "parameters": _size(nets[0].weight_variables)}
+    return measured | settings | _run_settings(config) | losses
+
+
+def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times whole steps of a search for a recurrent cell on a random text.
+
+    Args:
+        config: Its network, order, batch size, window, vocabulary size, dropout, seed and `jit_compile` count.
+        steps: See `search`.
+        say: See `search`.
+
+    Returns:
+        See `search`.
+    """
+    say(f"building the supernet: {config.num_units} units, {config.vocabulary_size} words, order {config.order} ...")
+    nets = []
+
+    def build():
+        nets.append(language_search.build_supernet(config, config.vocabulary_size))
+        step = LanguageSearchStep(nets[0], config)
+        window = tf.constant([0, config.bptt, config.bptt], tf.int64)
+        rng = np.random.default_rng(config.seed)
+        shape = (2, 2, config.bptt, config.batch_size)
+        texts = tf.constant(rng.integers(config.vocabulary_size, size=shape), tf.int32)
+        train, valid = [(tokens, targets, window) for tokens, targets in texts]
+
+        def one_step(train, valid, number, rate):
+            report = step(train, valid, number, rate)
+            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
+
+        rate = tf.constant(config.learning_rate, keras.config.floatx())
+        return one_step, (train, valid, tf.constant(0, tf.int64), rate)
+
+    measured = _timed(build, steps, say, config.jit_compile, config.bptt)
+    losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
+    names = ("order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size")
+    settings = {name: getattr(config, name) for name in names}
+    settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": nets[0].parameters}
+    return measured | settings | _run_settings(config) | losses
+
+
+def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times training steps of a derived network on random images.
+
+    Args:
+        config: Its genotype, network, batch size, image size (0 means 32 pixels, 224 for the ImageNet network), seed
+            and `jit_compile` count.
+        steps: See `search`.
+        say: See `search`.
+
+    Returns:
+        The settings, the loss and what `_timed` measures; `parameters` and `macs` without the auxiliary head.
+    """
+    nets = []
+
+    def build():
+        nets.append(_derived(config, say))
+        step = TrainStep(nets[0], config)
+        batch, _ = random_batches(config, nets[0].image_shape, nets[0].num_classes)
+        seed = tf.constant([config.seed, 0], tf.int64)
+
+        def one_step(batch, rate, drop, seed):
+            report = step(batch, rate, drop, seed)
+            return {name: report[name] for name in ("loss", *reported(config.precision))}
+
+        dtype = keras.config.floatx()
+        return one_step, (batch, tf.constant(config.learning_rate, dtype), tf.constant(config.drop_path, dtype), seed)
+
+    measured = _timed(build, steps, say, config.jit_compile)
+    loss = round(float(measured.pop("outputs")["loss"]), 4)
+    return measured | _derived_settings(config, nets[0]) | {"loss": loss}
+
+
+def inference(config: TrainConfig, steps: int = 10, say: Callable[[str], None] = silent) -> dict:
+    """Times a derived network's inference from a SavedModel, batch norms folded, on random images; see `train`."""
+    net = _derived(config, say)
+    say("folding and saving ...")
+    with tempfile.TemporaryDirectory() as folder:
+        folded = fold(net)
+        module = tf.Module()
+        module.variables_of_network = [variable.value for variable in folded.variables]
+        spec = tf.TensorSpec((None, *net.image_shape), name="image")
+        module.serve = tf.function(lambda image: {"logits": folded(image)}, input_signature=[spec], autograph=False)
+        tf.saved_model.save(module, folder, signatures=module.serve)
+        (images, _), _ = random_batches(config, net.image_shape, net.num_classes)
+
+        def build():
+            loaded = load_saved_model(folder)
+            return lambda image: loaded.signatures["serving_default"](image=image), (images,)
+
+        measured = _timed(build, steps, say, config.jit_compile)
+    measured.pop("outputs")
+    return measured | _derived_settings(config, net)
+
+
+def _derived(config, say):
+    size = config.image_size or (224 if config.network == "imagenet" else 32)
+    say(f"building the network: {config.init_channels} channels, {config.num_cells} cells ...")
+    return build_network(config, (size, size, 3), 1000 if config.network == "imagenet" else 10)
+
+
+def _derived_settings(config, net):
+    settings = {name: getattr(config, name) for name in ("network", "init_channels", "num_cells", "batch_size")}
+    settings |= {"image_size": net.image_shape[0]} | _run_settings(config)
+    return settings | {"parameters": net.parameters, "macs": net.macs(), "genotype": config.genotype}
+
+
+def _run_settings(config):
+    return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
+
+
+def _size(variables) -> int:
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def text(result: dict) -> str:
+    """Returns what `search` or `gradients` found as a table."""
+    plain = [(key, value) for key, value in result.items() if key != "rows" and value is not None]
+    width = max(len(key) for key, _ in plain)
+    lines = [f"{key:<{width}}  {value}" for key, value in plain]
+    if "rows" in result:
+        head = f"{'gradient':<14}{'norm':>12}{'against exact:':>18}{'against radius 0.01:':>26}"
+        lines += ["", head, f"{'':<26}{'cosine':>9}{'distance':>11}{'cosine':>13}{'distance':>11}"]
+        for row in result["rows"]:
+            lines.append(
+                f"{row['name']:<14}{row['norm']:>12.4e}{row['cosine_exact']:>9.4f}{row['distance_exact']:>11.2e}"
+                f"{row['cosine_paper']:>13.4f}{row['distance_paper']:>11.2e}"
+            )
+    return "\n".join(lines)
+
+
+def _peak_memory() -> int:
+    """Returns the most memory the process ever had resident, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def _device_memory() -> int | None:
+    """Returns the most memory that tensors took on the GPU, in MiB; None without one."""
+    if not tf.config.list_physical_devices("GPU"):
+        return None
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
+
+
+def _graph_nodes(concrete) -> int:
+    graph = concrete.graph.as_graph_def()
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+
+def _executed_ops(call) -> tuple[int | None, int | None]:
+    """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
+
+    Returns:
+        Both, None where the profiler gives no trace of them.
+    """
+    try:
+        from tensorflow.tsl.profiler.protobuf import xplane_pb2
+    except ImportError:  # not part of TensorFlow's public interface
+        return None, None
+    count = kernels = 0
+    with tempfile.TemporaryDirectory() as folder:
+        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=3, python_tracer_level=0)
+        with tf.profiler.experimental.Profile(folder, options):
+            call()
+        for path in pathlib.Path(folder).rglob("*.xplane.pb"):
+            space = xplane_pb2.XSpace.FromString(path.read_bytes())
+            for plane in space.planes:
+                if plane.name.startswith("/device:GPU"):
+                    streams = [line for line in plane.lines if line.name.startswith("Stream")]
+                    kernels += sum(len(line.events) for line in streams)
+                if plane.name != "/host:CPU":
+                    continue
+                # An executed operation is called `node:Type`, and `Type` is its display name.
+                ops = {
+                    key
+                    for key, event in plane.event_metadata.items()
+                    if event.display_name and event.name.endswith(f":{event.display_name}")
+                }
+                count += sum(event.metadata_id in ops for line in plane.lines for event in line.events)
+    return count or None, kernels or None
+
+
+def device() -> str:
+    """Returns the name of the GPU that is used, or CPU."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "CPU"
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

@@ -1,0 +1,97 @@
+"""The dominant eigenvalue of the validation loss's Hessian in the alphas, by a few products of it with vectors."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.bilevel.architect import SupernetLoss, values
+from darts_tf.bilevel.gradients import ALPHAS
+
+PRODUCTS = 6
+"""From the gradient on, they tell the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
+
+
+def dominant_eigenvalue(
+    product: Callable[[list[np.ndarray]], Sequence[np.ndarray]], start: Sequence[np.ndarray], products: int = PRODUCTS
+) -> float:
+    """Computes the largest eigenvalue of a symmetric map by Lanczos' method.
+
+    The result is the largest in the space that the products span: never above the true one, and equal to it once there
+    are as many products as the map has distinct eigenvalues. Every direction is made orthogonal to all before, which
+    for a few is cheap and keeps rounding from making copies of eigenvalues.
+
+    Args:
+        product: Arrays in, arrays of the same shapes out.
+        start: Arrays of any shapes, the first direction; the gradient leads there fast.
+        products: How many; fewer are taken where the space is exhausted.
+
+    Returns:
+        The largest eigenvalue, which RobustDARTS takes too, not the one of largest magnitude; nan where the start is
+        zero, or anything not finite.
+
+    Reference: Golub and Van Loan, Matrix Computations, section 10.1.
+    """
+    shapes = [np.shape(each) for each in start]
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+
+    def flat(arrays):
+        return np.concatenate([np.asarray(each, np.float64).ravel() for each in arrays])
+
+    direction = flat(start)
+    length = np.linalg.norm(direction)
+    if not (np.isfinite(length) and length > 0):
+        return math.nan
+    size = direction.size
+    basis, images = np.empty((0, size)), np.empty((0, size))
+    for _ in range(min(products, size)):
+        basis = np.vstack([basis, direction / length])
+        parts = np.split(basis[-1], ends[:-1])
+        image = flat(product([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]))
+        images = np.vstack([images, image])
+        direction = image
+        for _ in range(2):  # one pass leaves a rest of rounding
+            direction = direction - basis.T @ (basis @ direction)
+        length = np.linalg.norm(direction)
+        if length <= 1e-6 * np.linalg.norm(image):  # below that it is float32's rounding
+            break
+    if not np.isfinite(images).all():
+        return math.nan
+    projected = basis @ images.T
+    return float(np.linalg.eigvalsh((projected + projected.T) / 2)[-1])
+
+
+class AlphaCurvature:
+    """That eigenvalue on one batch, at the weights and alphas of now; writes nothing. The first call builds the graph.
+
+    Products are exact. Finite differences of the gradient are of no use here: ReLU and max pooling make kinks in the
+    alphas, and what a difference sees of them depends on its radius; see "Monitor" in BUILD.md.
+
+    Deviation: RobustDARTS takes the epoch's last batch, augmented, and adds the alphas' weight decay to the Hessian;
+    here it is always the same batch, so that batches add no noise of their own.
+
+    Args:
+        functions: An `architect.SupernetLoss`.
+        batch: `(inputs, labels)`, validation examples.
+
+    Reference: Zela et al., arXiv:1909.09656, section 4; `src/search/analyze.py` of automl/RobustDARTS.
+    """
+
+    def __init__(self, functions: SupernetLoss, batch):
+        self.functions, self.batch = functions, batch
+        # Not by XLA, even where the steps are: its second derivative of max pooling is imprecise.
+        self._gradients = tf.function(functions.gradients((ALPHAS,), False), autograph=False)
+        self._product = tf.function(functions.hessian_product(), autograph=False)
+
+    def __call__(self) -> float:
+        """Returns the eigenvalue."""
+        net = self.functions.supernet
+        weights, alphas = self.functions.weights.pack(net.weight_variables), values(net.arch_variables)
+        gradients = self._gradients(weights, alphas, *self.batch)[3][0]
+
+        def product(vector):
+            vector = [tf.cast(v, a.dtype) for v, a in zip(vector, alphas, strict=True)]
+            return [each.numpy() for each in self._product(weights, alphas, *self.batch, vector)]
+
+        return dominant_eigenvalue(product, [each.numpy() for each in gradients])

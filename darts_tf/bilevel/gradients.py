@@ -1,0 +1,166 @@
+"""Gradients of the validation loss in the architecture: first order, and second order in two ways. Pure functions.
+
+The paper's problem (arXiv:1806.09055, eq. 3-4): alphas minimise `L_val(w*(alpha), alpha)` where `w*` minimises
+`L_train(w, alpha)`; `w*` is replaced by the weights one training step ahead. Nothing here reads or writes a variable:
+weights, alphas and gradients are lists of tensors, so there is no copy of the network, no drift from adding and
+subtracting, and the batch-norm statistics, optimiser slots and seeds are afterwards what they were before.
+"""
+
+from collections.abc import Callable
+
+from darts_tf.system.keras_settings import tf
+from darts_tf.bilevel.optimizers import global_norm
+
+WEIGHTS, ALPHAS = "weights", "alphas"
+
+
+def _named(gradients, kind):
+    for index, gradient in enumerate(gradients):
+        if gradient is None:
+            raise ValueError(
+                f"The loss does not depend on {kind}[{index}], so it has no gradient there. "
+                f"Expected a loss that uses every one of the {len(gradients)} {kind}."
+            )
+    return list(gradients)
+
+
+class Objective:
+    """A loss on one batch as a function of weights and alphas, with the derivatives that the algorithm asks for.
+
+    A training loop may subclass it to trace each derivative once and call it as a function.
+
+    Args:
+        loss: `(weights, alphas) -> scalar`, in nats, mean over its batch.
+        strict: Whether a variable that the loss does not depend on is an error; else its gradient is zero.
+    """
+
+    def __init__(self, loss: Callable, strict: bool = True):
+        self.loss = loss
+        self.unconnected = tf.UnconnectedGradients.NONE if strict else tf.UnconnectedGradients.ZERO
+
+    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
+        """Returns `(loss, *gradients)`: one list of tensors for each name in `wrt`, shaped like what it names.
+
+        Raises:
+            ValueError: The loss does not depend on one of them; names its index.
+        """
+        values = {WEIGHTS: list(weights), ALPHAS: list(alphas)}
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([values[name] for name in wrt])
+            loss = self.loss(values[WEIGHTS], values[ALPHAS])
+        gradients = tape.gradient(loss, [values[name] for name in wrt], unconnected_gradients=self.unconnected)
+        return loss, *[_named(g, name) for g, name in zip(gradients, wrt, strict=True)]
+
+    def probe(self, weights, alphas):
+        """Returns the alphas' gradient for a finite difference; a subclass may compute it with more digits."""
+        return self.gradients(weights, alphas, (ALPHAS,))[1]
+
+    def mixed_product(self, weights, alphas, vector):
+        """Returns `d/d alpha (dL/dw . vector)`, exactly, by back-propagation through back-propagation.
+
+        Args:
+            weights: Tensors.
+            alphas: Tensors.
+            vector: Tensors shaped like the weights, held constant.
+
+        Returns:
+            Tensors shaped like the alphas.
+        """
+        vector = [tf.stop_gradient(v) for v in vector]
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            outer.watch(list(alphas))
+            _, gradient = self.gradients(weights, alphas, wrt=(WEIGHTS,))
+            inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
+        return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def hessian_product(self, weights, alphas, vector):
+        """Returns `d/d alpha (dL/d alpha . vector)`, exactly: the alphas' Hessian times a vector.
+
+        Args:
+            weights: Tensors.
+            alphas: Tensors.
+            vector: Tensors shaped like the alphas, held constant.
+
+        Returns:
+            Tensors shaped like the alphas.
+        """
+        vector = [tf.stop_gradient(v) for v in vector]
+        with tf.GradientTape(watch_accessed_variables=False) as outer:
+            outer.watch(list(alphas))
+            _, gradient = self.gradients(weights, alphas, wrt=(ALPHAS,))
+            inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
+        return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def exact_hvp(objective: Objective, weights, alphas, vector):
+    """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas."""
+    return objective.mixed_product(weights, alphas, vector)
+
+
+def finite_difference_hvp(objective: Objective, weights, alphas, vector, radius: float = 0.01):
+    """The implicit term as the paper takes it: a central difference along `vector`, eq. 8.
+
+        (dL_train(w + eps v, a)/da - dL_train(w - eps v, a)/da) / (2 eps),   eps = radius / ||v||
+
+    On networks with ReLU and max pooling this is another number than the exact derivative, not a rounding of it: the
+    shifted weights cross switching points. `exact_hvp` is the derivative.
+
+    Args:
+        objective: The training loss.
+        weights: Tensors w.
+        alphas: Tensors.
+        vector: Tensors v shaped like the weights. If its norm is zero or not finite, the result is zero or NaN.
+        radius: Length of each probe's step, in the units of the weights; the original has 0.01.
+
+    Returns:
+        Tensors shaped like the alphas.
+    """
+    norm = global_norm(vector)
+    # A zero vector has a zero product; without the guard it would be 0/0.
+    epsilon = radius / tf.where(norm > 0, norm, tf.ones_like(norm))
+    plus = objective.probe([w + epsilon * v for w, v in zip(weights, vector, strict=True)], alphas)
+    with tf.control_dependencies(plus):  # one probe after the other: side by side they need twice the memory
+        behind = [w - epsilon * v for w, v in zip(weights, vector, strict=True)]
+    minus = objective.probe(behind, alphas)
+    return [(p - m) / (2 * epsilon) for p, m in zip(plus, minus, strict=True)]
+
+
+def first_order_gradient(valid: Objective, weights, alphas):
+    """Gradient of the validation loss at the present weights: the paper's `xi = 0`.
+
+    Returns:
+        `(loss, gradients)`: a scalar, and one gradient per alpha.
+    """
+    return valid.gradients(weights, alphas, (ALPHAS,))
+
+
+def unrolled_gradient(train: Objective, valid: Objective, weights, alphas, virtual_step, hvp=finite_difference_hvp):
+    """Gradient of the validation loss after one virtual weight step.
+
+    Computes eq. 7 of the paper without forming the Hessian:
+
+        dL_val(w', a)/da  -  xi * d2L_train(w, a)/(da dw) . dL_val(w', a)/dw'
+
+    No variable is read or written: batch-norm statistics, optimiser slots and seeds are as before.
+
+    Args:
+        train: The training loss, closed over one batch.
+        valid: The validation loss, closed over a different batch.
+        weights: Network weights w, one tensor per variable, any shape.
+        alphas: Architecture logits, each `(num_edges, num_primitives)`.
+        virtual_step: `(weights, gradients) -> (w', xi)`: the weight optimiser's own rule; xi > 0, dimensionless.
+        hvp: `(objective, weights, alphas, vector) -> tensors shaped like alphas`.
+
+    Returns:
+        `(loss, gradients)`: validation loss at w', and one gradient per alpha, same shapes.
+
+    Raises:
+        ValueError: A loss does not depend on some alpha or weight; names its index.
+
+    Reference: Liu et al., DARTS, arXiv:1806.09055, eq. 6-8.
+    """
+    _, gradient = train.gradients(weights, alphas, (WEIGHTS,))
+    ahead, xi = virtual_step(weights, gradient)
+    loss, vector, direct = valid.gradients(ahead, alphas, (WEIGHTS, ALPHAS))
+    implicit = hvp(train, weights, alphas, vector)
+    return loss, [d - xi * i for d, i in zip(direct, implicit, strict=True)]

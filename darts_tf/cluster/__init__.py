@@ -1,0 +1,1 @@
+"""Several devices and several processes: one batch for all, the same steps, the same end."""

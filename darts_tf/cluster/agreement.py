@@ -1,0 +1,108 @@
+"""What the processes of a cluster must have in common, compared before the first step."""
+
+import json
+import zlib
+
+import numpy as np
+
+from darts_tf.config import ImageRun
+from darts_tf.config.fields import named
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import user_path
+
+# A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
+# done between two looks decides which collective operations there are, and a process with others would wait for ever.
+_OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
+
+
+def checksum(*arrays) -> str:
+    """Returns a fingerprint of arrays, in their order."""
+    total = 0
+    for each in arrays:
+        total = zlib.crc32(np.ascontiguousarray(each), total)
+    return f"{total:08x}"
+
+
+def of_images(dataset, train_indices, held_out, indices) -> dict:
+    """Returns what tells images from others: their numbers, labels in order, mean colours.
+
+    Args:
+        dataset: An `ImageDataset`.
+        train_indices: Those that are trained on.
+        held_out: The `Split` of what is watched, or trains the alphas.
+        indices: Into that.
+    """
+    return {
+        "training_examples": len(train_indices),
+        "held_out_examples": len(indices),
+        "image_shape": list(dataset.image_shape),
+        "classes": len(dataset.class_names),
+        "mean": [round(each, 3) for each in dataset.mean],  # decoders may differ in a last digit
+        "labels": checksum(dataset.train.labels[train_indices], held_out.labels[indices]),
+    }
+
+
+def of_text(corpus, train, watched) -> dict:
+    """Returns what tells a text from others: numbers of words, and the words in order.
+
+    Args:
+        corpus: A `text.Corpus`.
+        train: Word numbers that are trained on.
+        watched: Those that are watched.
+    """
+    return {
+        "training_words": int(train.size),
+        "validation_words": int(watched.size),
+        "vocabulary": len(corpus.vocabulary),
+        "text": checksum(train, watched, np.frombuffer(corpus.vocabulary.to_text().encode(), np.uint8)),
+    }
+
+
+def described(config, task) -> dict:
+    """Returns what decides a run's numbers and operations: settings, steps, data.
+
+    Args:
+        config: A `config.Run`. Of a file with operations its content counts, which may lie elsewhere on each machine.
+        task: See `loop.Task`.
+    """
+    found = {name: value for name, value in config.to_json().items() if name not in _OWN}
+    if path := found.get("operations_file"):
+        found["operations_file"] = f"checksum {zlib.crc32(user_path(path, 'operations_file').read_bytes()):08x}"
+    return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
+
+
+def check(peers, config, task) -> None:
+    """Compares this process' settings and data with the chief's.
+
+    Args:
+        peers: A `Distribution` of several processes.
+        config: A `config.Run`.
+        task: See `loop.Task`.
+
+    Raises:
+        UserError: They differ, here or in another process: all end, and the one where they do says what differs.
+    """
+    mine = described(config, task)
+    theirs = json.loads(peers.share(json.dumps(mine).encode()))
+    mine = json.loads(json.dumps(mine))  # with lists for tuples
+    different = [
+        f"{name}: {_short(theirs.get(name))} -> {_short(mine.get(name))}"
+        for name in mine | theirs
+        if theirs.get(name) != mine.get(name)
+    ]
+    anywhere, _, _ = peers.agree(bool(different), False, 0)
+    if different:
+        raise UserError(
+            f"Worker {peers.worker} of {peers.workers} has other settings or data than the chief. Expected the same. "
+            f"Received (chief -> here): {some_of(different, 12, '; ')}. Give the same command and data on all machines."
+        )
+    if anywhere:
+        raise UserError(
+            f"Another process has other settings or data than the chief, and says which. Worker {peers.worker} of "
+            f"{peers.workers} ends too. Expected the same in all. Give the same command and data on all machines."
+        )
+
+
+def _short(value):
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

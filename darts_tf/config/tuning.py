@@ -1,0 +1,101 @@
+"""A tuning's settings: those of the training that all its trials share, and of its proposals. No TensorFlow here."""
+
+import dataclasses
+from typing import ClassVar
+
+from darts_tf.config import TrainConfig
+from darts_tf.config.fields import Config, above, at_least, changed, field
+from darts_tf.config.language import LanguageTrainConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tune(Config):
+    """What a tuning of any kind has beside a training's settings: trials, and where their genotypes come from.
+
+    Attributes:
+        trained: What each trial is a run of.
+    """
+
+    binary = "darts-tune"
+    trained: ClassVar[type[Config]]
+
+    prior: str = field(
+        "uniform",
+        "where proposals come from: uniform, a search's work directory, a genotype, or alphas as .npz",
+        is_path=True,
+    )
+    trials: int = field(8, "trials at most", at_least(1), True)
+    minutes: float = field(
+        0.0, "begin no trial that would probably end after this many minutes; 0 = no limit", at_least(0), True
+    )
+    temperature: float = field(1.0, "what the alphas are divided by; above 1 towards uniform", above(0))
+    refine: float = field(
+        0.3, "logits that a choice gains for one standard deviation of its trial's score", at_least(0)
+    )
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.genotype != "",
+            f"genotype must be empty, since each trial has its own. Received: genotype={self.genotype}",
+        )
+        self._refuse(
+            self.strategy == "multi_worker",
+            "strategy must be none or mirrored, since trials run one after the other on one machine; darts-train "
+            "trains the best genotype on several. Received: strategy=multi_worker",
+        )
+
+    @property
+    def objective(self) -> str:
+        """What trials are chosen by, as their summaries call it: of validation data, never of test data."""
+        return f"valid_{self.metric}"
+
+    def training(self, genotype: str) -> Config:
+        """Returns the settings of a trial's training."""
+        shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(self.trained)}
+        return self.trained(**{**shared, "genotype": genotype})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TuneConfig(TrainConfig, Tune):
+    """One tuning on images."""
+
+    kind = "tune"
+    binary = Tune.binary
+    trained = TrainConfig
+
+    genotype: str = changed(TrainConfig, "genotype", "")
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        self._refuse(
+            self.train_portion == 1,
+            "train_portion must be below 1: trials are chosen by images that are kept apart, never by test images. "
+            "Received: train_portion=1.0",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LanguageTuneConfig(LanguageTrainConfig, Tune):
+    """One tuning on a text."""
+
+    kind = "language_tune"
+    binary = Tune.binary
+    trained = LanguageTrainConfig
+
+    genotype: str = changed(LanguageTrainConfig, "genotype", "")
+
+
+def tuning_of(training: TrainConfig | LanguageTrainConfig, **own) -> TuneConfig | LanguageTuneConfig:
+    """The tuning whose trials are trained by some settings.
+
+    Args:
+        training: The settings; their genotype does not count.
+        **own: Fields of `Tune`.
+
+    Raises:
+        UserError: As `Config`.
+    """
+    kind = LanguageTuneConfig if isinstance(training, LanguageTrainConfig) else TuneConfig
+    shared = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}
+    return kind(**{**shared, "genotype": "", **own})

@@ -1,5 +1,0 @@
-"""Convolutional cells: candidate operations, search and derived cells, networks."""
-
-from darts_tf import keras_settings
-
-keras_settings.check_backend()  # before a module of this package imports Keras

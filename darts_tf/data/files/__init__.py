@@ -1,0 +1,1 @@
+"""Images in files: what is found in folders, and how it is read."""

@@ -1,0 +1,144 @@
+"""Image data sets in class folders."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from darts_tf.data.files import roles
+from darts_tf.data.files.headers import READ, shown
+from darts_tf.data.files.image_files import ImageFiles
+from darts_tf.data.files.listing import File, LeftOut, entries, few, find, hidden, subfolders
+from darts_tf.data.images.dataset import Parts
+from darts_tf.data.images.split import stratified
+from darts_tf.system.errors import UserError
+
+MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
+_NAMED = 5  # classes that a note names with their numbers, at most
+
+
+def load_folder(
+    data_dir: str,
+    image_size: int,
+    channels: int,
+    max_train_examples: int,
+    seed: int,
+    center_fraction: float = 1.0,
+) -> Parts:
+    """Reads class folders: `train/CLASS/*` with `val/` and `test/` beside it, or just `CLASS/*`; see `roles`.
+
+    The images of a class lie in its folder and in those below it. What is an image is decided by its content; hidden
+    files, broken links and files that are no images are left out and counted. A file with the ending of an image that
+    is none is refused. Photographs are turned as their EXIF orientation says.
+
+    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is
+    decoded whenever it is read; here only the first and last bytes of each file are checked, and a file that may be
+    cut off is decoded. Random windows are always read from the files.
+    No image is decoded that claims more than `headers.MAX_PIXELS`.
+
+    Args:
+        data_dir: The folder.
+        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps a size that all share.
+        channels: 1 or 3; 0 means 3.
+        max_train_examples: Keeps that many training images, drawn by `seed` with the classes in proportion; 0: all.
+        seed: Seed of that draw.
+        center_fraction: See `resize.fit`.
+
+    Returns:
+        The parts; classes are the folders' names in alphabetical order.
+
+    Raises:
+        UserError: A folder or an image cannot be used; names it.
+    """
+    if not data_dir:
+        raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
+    root = str(pathlib.Path(data_dir))
+    if not os.path.isdir(root):
+        raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
+    layout, left_out, notes = roles.find(root), LeftOut(), []
+    classes, files, labels = _train(layout, left_out)
+    found = [_serving(layout.root, files, labels, classes, "train", max_train_examples)]
+    if 0 < max_train_examples < len(files):
+        kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
+        files, labels = [files[i] for i in kept], labels[kept]
+    settings = image_size, channels or 3, center_fraction
+    train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
+    parts = {"valid": None, "test": None}
+    for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
+        if folder is None:
+            continue
+        files, labels = _held_out(folder, classes, layout.root, left_out)
+        found.append(_serving(folder, files, labels, classes, verb))
+        parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
+    if layout.passed_over:
+        notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
+    _count_strays({root, layout.root, layout.valid, layout.test} - {None}, left_out)
+    notes += [line for line in [left_out.line()] if line]
+    return Parts(train, parts["valid"], parts["test"], classes, ("; ".join(found), *notes))
+
+
+def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], list[File], np.ndarray]:
+    """Returns the classes, the images and their labels `(N,)` int32."""
+    if not layout.classes:
+        raise UserError(f"{shown(layout.root)} holds no class folders: expected one folder of images per class.")
+    files, labels, classes = [], [], tuple(os.path.basename(path) for path in layout.classes)
+    for label, (name, path) in enumerate(zip(classes, layout.classes, strict=True)):
+        if shown(name) != name:  # it becomes a line of labels.txt, and text in JSON
+            raise UserError(
+                f"The name of a class must be UTF-8 and one line. Received: {shown(path)}. Rename the folder."
+            )
+        images = find(path, layout.root, left_out)
+        if not images:
+            raise UserError(f"{shown(path)} holds no images: expected {READ} files. Add some or remove it.")
+        files += images
+        labels += [label] * len(images)
+    if len(classes) < 2:
+        inner = len(subfolders(layout.classes[0])) > 1
+        hint = f" If that is the data set, pass --data_dir={shown(layout.classes[0])}." if inner else ""
+        raise UserError(
+            f"{shown(layout.root)} holds one class only: expected at least two class folders. Received: {classes[0]}."
+            f"{hint}"
+        )
+    return classes, files, np.asarray(labels, np.int32)
+
+
+def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.ndarray]:
+    """Returns the images of a held-out folder and their labels."""
+    number = {name: label for label, name in enumerate(classes)}
+    files, labels, unknown = [], [], []
+    for path in subfolders(folder):
+        images, name = find(path, folder, left_out), os.path.basename(path)
+        if name in number:
+            files += images
+            labels += [number[name]] * len(images)
+        elif images:
+            unknown.append(name)
+    if unknown:
+        raise UserError(
+            f"{shown(folder)} holds {'a class' if len(unknown) == 1 else 'classes'} that {shown(train_root)} does not: "
+            f"expected the same class folders in both. Received: {few(unknown)}."
+        )
+    return files, np.asarray(labels, np.int32)
+
+
+def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
+    """Says what a folder serves as, with counts."""
+    counts = np.bincount(labels, minlength=len(classes))
+    if verb != "train":
+        return f"{shown(folder)}: {len(files)} {verb}"
+    if len(classes) <= _NAMED:
+        sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+    else:
+        low, high = counts.argmin(), counts.argmax()
+        sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
+        sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
+    kept = f", of which {most} are kept," if 0 < most < len(files) else ""
+    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes{kept} train ({sizes})"
+
+
+def _count_strays(folders, left_out) -> None:
+    """Counts the files beside the class folders."""
+    for folder in folders:
+        for entry in entries(folder):
+            if entry.is_file() and not hidden(entry.name):
+                left_out.add("outside of the class folders", entry.path)

@@ -1,0 +1,125 @@
+"""Which folder of a data set serves as what: for training, for validation, for the test."""
+
+import os
+from typing import NamedTuple
+
+from darts_tf.data.files.headers import shown
+from darts_tf.data.files.listing import entries, few, hidden, holds_images, holds_images_itself, subfolders
+from darts_tf.system.errors import UserError
+
+NAMES = {"train": ("train", "training"), "valid": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
+EXPECTED = "class folders, or train/ with class folders and beside it val/ and test/ with the same"
+
+
+class Layout(NamedTuple):
+    """What `find` finds.
+
+    Attributes:
+        root: The folder whose class folders train.
+        classes: Those class folders.
+        valid: The folder whose class folders validate, or None.
+        test: That of the test, or None.
+        passed_over: Folders that are not used, each with the reason.
+    """
+
+    root: str
+    classes: list[str]
+    valid: str | None
+    test: str | None
+    passed_over: list[tuple[str, str]]
+
+
+def find(root: str) -> Layout:
+    """Decides by the names of folders, in any case of letters, and by what they hold.
+
+    `train/` with class folders trains, and beside it only `NAMES` are used. Without it the folders of `root` are the
+    classes, except `val/`, `test/` and the like which hold folders of the same names; a class may be called `train`.
+
+    Raises:
+        UserError: The folders can be understood in two ways, or in none.
+    """
+    tops = subfolders(root)
+    chosen = {
+        role: _only([p for p in tops if _role(p) == role and any(map(holds_images, subfolders(p)))], role)
+        for role in NAMES
+    }
+    if chosen["train"]:
+        return _with_train(tops, chosen)
+    named = [p for p in tops if _role(p) and p not in chosen.values() and holds_images_itself(p)]
+    classes = [p for p in tops if not _role(p)] + [p for p in named if _role(p) == "train"]
+    if not any(_role(p) is None for p in classes) and (named or any(chosen.values())):
+        raise UserError(
+            f"{shown(root)} holds no class folders that train: expected {EXPECTED}. Received: "
+            f"{few([os.path.basename(p) for p in named or filter(None, chosen.values())])} with "
+            f"{'images, and no class folders in it' if named else 'class folders, and no train'}."
+        )
+    for path in named:
+        if path not in classes:
+            raise UserError(
+                f"{shown(path)} can be a class, or images without labels: expected {EXPECTED}. Received: images and no "
+                "class folders in it. Rename it, or sort its images into class folders."
+            )
+    known = {os.path.basename(path) for path in classes}
+    for path in filter(None, chosen.values()):
+        held = {os.path.basename(each) for each in _class_folders(path)}
+        if not held & known:
+            raise UserError(
+                f"{shown(path)} can be a class, or a part of the data: expected {EXPECTED}. Received: the folders "
+                f"{few(held)} in it, and none of the classes {few(known)}. Rename it, or its folders."
+            )
+    for path in classes if len(classes) > 1 else ():
+        inner = {_role(each): each for each in subfolders(path) if _role(each) and holds_images(each)}
+        if len(inner) > 1:
+            raise UserError(
+                f"{shown(path)} holds {few(os.path.basename(each) for each in inner.values())}: "
+                f"expected {EXPECTED}. Received: parts within a class. Move the images to train/"
+                f"{shown(os.path.basename(path))} and so on."
+            )
+    used = {*classes, *filter(None, chosen.values())}
+    passed = [(path, "no images") for path in tops if path not in used]
+    return Layout(root, sorted(classes), chosen["valid"], chosen["test"], passed + _system(root))
+
+
+def _with_train(tops, chosen):
+    train, used = chosen["train"], set(chosen.values())
+    others = [path for path in tops if path not in used]
+    rivals = [path for path in others if not _role(path) and holds_images(path)]
+    if rivals and not (chosen["valid"] or chosen["test"]):
+        names = few([os.path.basename(path) for path in rivals])
+        raise UserError(
+            f"{shown(train)} can be a class, or the training data: expected {EXPECTED}. Received: class folders in it, "
+            f"and images in {names} beside it. Rename it, or move {names} elsewhere."
+        )
+    passed = [(p, "images, but no class folders") for p in others if _role(p) and holds_images_itself(p)]
+    held = {path for path, _ in passed}
+    passed += [(p, "images" if p in rivals else "no images") for p in others if p not in held]
+    passed += _system(os.path.dirname(train))
+    return Layout(train, subfolders(train), chosen["valid"], chosen["test"], sorted(passed))
+
+
+def _system(root):
+    """Folders of the system that are no hidden ones: a user sees them, and may wonder."""
+    return [
+        (e.path, "of the system")
+        for e in entries(root)
+        if os.path.isdir(e.path) and not e.name.startswith(".") and (hidden(e.name) or e.name.startswith("__"))
+    ]
+
+
+def _role(path):
+    name = os.path.basename(path).lower()
+    return next((role for role, names in NAMES.items() if name in names), None)
+
+
+def _class_folders(path):
+    return [each for each in subfolders(path) if holds_images(each)]
+
+
+def _only(paths, role):
+    if len(paths) > 1:
+        names = " and ".join(shown(os.path.basename(path)) for path in paths)
+        raise UserError(
+            f"{shown(os.path.dirname(paths[0]))} holds two folders for one purpose: expected one of "
+            f"{', '.join(NAMES[role])}. Received: {names}. Merge or rename them."
+        )
+    return paths[0] if paths else None

@@ -1,0 +1,150 @@
+"""What an image data set is to the rest of the package, and the helpers that its readers share."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.images.resize import CropReader, crop_reader, slice_window
+from darts_tf.data.reading import reading
+from darts_tf.passes.graph import unconverted
+
+MOMENTS_SAMPLE = 10_000  # images that mean and standard deviation are taken from, at most
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Labelled images, read by index.
+
+    Attributes:
+        labels: `(N,)` int32, each in `[0, number of classes)`.
+        read: `(indices (B,) int32 or int64) -> (B, H, W, C) uint8`; runs eagerly and inside `tf.data.Dataset.map`.
+        read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image as it was before
+            it was cropped and resized for `read`; see `resize.crop_reader`. None where there is none.
+        checksum: Fingerprint of what is read: of the pixels where they are in memory, else of the files' names and
+            sizes. Empty where there is none.
+        unreadable: Returns one line that names an image that can no longer be read, or None; asked after an error.
+    """
+
+    labels: np.ndarray
+    read: Callable[[tf.Tensor], tf.Tensor]
+    read_crops: CropReader | None = None
+    checksum: str = ""
+    unreadable: Callable[[], str | None] = lambda: None
+
+    def __len__(self) -> int:
+        """Returns the number of images."""
+        return len(self.labels)
+
+    @classmethod
+    def from_arrays(cls, images: np.ndarray, labels: np.ndarray, originals: np.ndarray | None = None) -> "Split":
+        """Keeps images in the host's memory.
+
+        Args:
+            images: `(N, H, W, C)` uint8.
+            labels: `(N,)` integers.
+            originals: `(N, H', W', C')` uint8, what `images` were made of, for `read_crops`; None: `images`.
+
+        Returns:
+            A split whose `read` is one gather.
+        """
+        # An eager tensor is captured by the graphs that read it, a NumPy array would be copied into each of them. On
+        # a GPU it would have to travel back for every batch, so it stays on the host.
+        with tf.device("CPU:0"):
+            held = tf.convert_to_tensor(images, tf.uint8)
+            whole = held if originals is None or originals is images else tf.convert_to_tensor(originals, tf.uint8)
+        height, width = whole.shape[1:3]
+
+        def crop(index: tf.Tensor, window) -> tf.Tensor:
+            return slice_window(whole[index], window(height, width))
+
+        return cls(
+            np.asarray(labels, np.int32),
+            lambda indices: tf.gather(held, indices),
+            crop_reader(lambda indices: indices, crop, images.shape[1:]),
+            f"{zlib.crc32(np.ascontiguousarray(images)):08x}",
+        )
+
+
+class Parts(NamedTuple):
+    """What a reader of images returns.
+
+    Attributes:
+        train: The training images: a `Split`, or arrays `(images (N, H, W, C) uint8, labels (N,) int32)`.
+        valid: The validation images that the data bring, of the same type, or None.
+        test: The test images, or None.
+        class_names: One name per class.
+        notes: Lines for the user: which folder or array serves as what, with counts; what was left out, and why.
+    """
+
+    train: Any
+    valid: Any
+    test: Any
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """A labelled image data set.
+
+    Attributes:
+        name: What `load` was asked for.
+        class_names: One name per class.
+        image_shape: (height, width, channels) of every image.
+        mean: Mean of `x / 255` per channel.
+        std: Standard deviation of `x / 255` per channel, > 0.
+        train: The training images.
+        valid: The validation images that the data bring, or None where there are none.
+        test: The test images, or None where there are none.
+        notes: Lines for the user, see `Parts`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    train: Split
+    valid: Split | None
+    test: Split | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def splits(self) -> tuple[Split | None, ...]:
+        """The three parts, for `reading`."""
+        return self.train, self.valid, self.test
+
+
+def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Measures mean and standard deviation of `x / 255` per channel.
+
+    Args:
+        split: Images; at most `MOMENTS_SAMPLE` of them are read, drawn by `seed`.
+        seed: Seed of the draw.
+
+    Returns:
+        `(mean, std)`, C numbers each. The std of a constant channel is given as 1.
+
+    Raises:
+        UserError: An image can no longer be read.
+    """
+    indices = np.arange(len(split))
+    if len(indices) > MOMENTS_SAMPLE:
+        indices = np.sort(np.random.default_rng(seed).choice(indices, MOMENTS_SAMPLE, replace=False))
+    counts = 0
+    batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
+    with reading(split):
+        for images in batches.as_numpy_iterator():
+            counts = counts + np.stack(
+                [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
+            )
+    values = np.arange(256) / 255
+    weights = counts / counts.sum(axis=1, keepdims=True)
+    mean = weights @ values
+    std = np.sqrt(((values - mean[:, None]) ** 2 * weights).sum(axis=1))
+    std = np.where(std > 1e-6, std, 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())

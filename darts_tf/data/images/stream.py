@@ -1,0 +1,165 @@
+"""Batches of images: an endless stream for training, one pass for evaluation."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.images import augment
+from darts_tf.data.images.dataset import Split
+from darts_tf.passes.graph import unconverted
+from darts_tf.system.errors import UserError
+
+CROP, FLIP, CUTOUT, WINDOW, COLOR = range(5)  # one random stream each
+PARALLEL_BATCHES = 4  # batches in the making, and batches that wait
+
+
+def stream(
+    split: Split,
+    indices: np.ndarray,
+    batch_size: int,
+    seed: int,
+    start_step: int = 0,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    crop_padding: int = 0,
+    flip: bool = False,
+    cutout: int = 0,
+    shuffle: bool = True,
+    resized_crop: bool = False,
+    color_jitter: float = 0.0,
+) -> tf.data.Dataset:
+    """Streams augmented batches without end; the batch at step t is a pure function of (seed, t).
+
+    Nothing has to be saved to resume: a stream made with `start_step=t` goes on, bit for bit, where another would
+    have been after t batches. An epoch is `len(indices) // batch_size` steps and visits distinct examples; the
+    remainder is dropped, and with `shuffle` it is another one in each epoch.
+
+    Args:
+        split: Where the images are read.
+        indices: `(n,)` integers: the examples of `split` to use.
+        batch_size: Examples per batch.
+        seed: Seed of order and augmentation. Give each stream of a search its own.
+        start_step: Number of the first batch, >= 0.
+        mean: Mean of `x / 255` per channel.
+        std: Standard deviation of `x / 255` per channel.
+        crop_padding: See `augment.pad_crop`, pixels; 0 is off.
+        flip: Whether to mirror half of the images.
+        cutout: See `augment.cutout`, pixels; 0 is off.
+        shuffle: Whether each epoch has its own random order.
+        resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; not with crop_padding.
+        color_jitter: See `augment.color_jitter`, dimensionless; 0 is off.
+
+    Returns:
+        An infinite data set of `(images (batch_size, H, W, C) float32, labels (batch_size,) int32)`.
+
+    Raises:
+        UserError: A setting is out of its range, or there are fewer examples than `batch_size`.
+    """
+    indices = _checked(split, indices, batch_size)
+    for name, value in (("start_step", start_step), ("crop_padding", crop_padding), ("cutout", cutout)):
+        if value < 0:
+            raise UserError(f"{name} must be >= 0. Received: {value}.")
+    if not 0 <= color_jitter < math.inf:
+        raise UserError(f"color_jitter must be >= 0. Received: {color_jitter}.")
+    if resized_crop and crop_padding:
+        raise UserError(
+            "An image is cropped in one way: expected resized_crop or crop_padding, not both. "
+            f"Received: resized_crop and crop_padding={crop_padding}. Set crop_padding to 0."
+        )
+    if resized_crop and split.read_crops is None:
+        raise UserError("These images have no random windows: expected a split with read_crops. Set resized_crop off.")
+    if batch_size > len(indices):
+        raise UserError(
+            f"The batch size exceeds the split: expected at most {len(indices)} examples per batch. "
+            f"Received: batch_size={batch_size}. Use a smaller batch or more examples."
+        )
+    steps_per_epoch = len(indices) // batch_size
+    examples, labels = _on_host(split, indices)
+
+    def kind_seed(kind: int, step: tf.Tensor) -> tf.Tensor:
+        return tf.random.fold_in(tf.constant([seed, kind], tf.int64), step)
+
+    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        epoch, position = step // steps_per_epoch, step % steps_per_epoch
+        rows = position * batch_size + tf.range(batch_size, dtype=tf.int64)
+        if shuffle:
+            order = tf.stack([tf.constant(seed, tf.int64), epoch])
+            rows = tf.random.experimental.index_shuffle(rows, order, tf.constant(len(indices) - 1, tf.int64))
+        chosen = tf.gather(examples, rows)
+        images = split.read_crops(chosen, kind_seed(WINDOW, step)) if resized_crop else split.read(chosen)
+        images = augment.pad_crop(images, kind_seed(CROP, step), crop_padding)
+        if flip:
+            images = augment.flip(images, kind_seed(FLIP, step))
+        images = augment.color_jitter(images, kind_seed(COLOR, step), color_jitter)
+        images = augment.normalize(images, mean, std)
+        return augment.cutout(images, kind_seed(CUTOUT, step), cutout), tf.gather(labels, chosen)
+
+    steps = tf.data.Dataset.range(start_step, tf.int64.max)
+    return _ahead(steps, batch)
+
+
+def evaluation_batches(
+    split: Split, indices: np.ndarray, batch_size: int, *, mean: Sequence[float], std: Sequence[float]
+) -> tf.data.Dataset:
+    """Passes once over examples, in order, without augmentation; the last batch may be smaller.
+
+    Args:
+        split: Where the images are read.
+        indices: `(n,)` integers: the examples of `split` to use.
+        batch_size: Examples per batch.
+        mean: Mean of `x / 255` per channel.
+        std: Standard deviation of `x / 255` per channel.
+
+    Returns:
+        A data set of `(images (b, H, W, C) float32, labels (b,) int32)`, b <= batch_size.
+
+    Raises:
+        UserError: `batch_size` is not positive, or the indices are none or not of the split.
+    """
+    indices = _checked(split, indices, batch_size)
+    examples, labels = _on_host(split, indices)
+
+    def batch(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        chosen = tf.gather(examples, rows)
+        return augment.normalize(split.read(chosen), mean, std), tf.gather(labels, chosen)
+
+    rows = tf.data.Dataset.range(len(indices)).batch(batch_size)
+    return _ahead(rows, batch)
+
+
+def _ahead(numbers: tf.data.Dataset, batch) -> tf.data.Dataset:
+    """Makes batches some steps ahead, in order.
+
+    Without autotuning: its thread sleeps up to a minute at a time, and whoever lets go of an iterator waits for it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    batches = numbers.map(unconverted(batch), num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
+    return batches.prefetch(PARALLEL_BATCHES).with_options(options)
+
+
+def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:
+    """Returns the indices as int64, or says what is wrong with them."""
+    if batch_size < 1:
+        raise UserError(f"batch_size must be >= 1. Received: {batch_size}.")
+    indices = np.asarray(indices)
+    if indices.ndim != 1 or indices.dtype.kind not in "iu" or indices.size == 0:
+        raise UserError(
+            "The examples of a stream must be a non-empty list of integer indices. "
+            f"Received: shape {indices.shape}, dtype {indices.dtype}."
+        )
+    if indices.min() < 0 or indices.max() >= len(split):
+        raise UserError(
+            f"An index is outside of the data: expected 0 to {len(split) - 1}. "
+            f"Received: {indices.min()} to {indices.max()}. Was the search split made for other data?"
+        )
+    return indices.astype(np.int64)
+
+
+def _on_host(split: Split, indices: np.ndarray) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the indices and all labels as eager tensors: a map's graph captures them, and does not copy them."""
+    with tf.device("CPU:0"):
+        return tf.constant(indices), tf.constant(split.labels, tf.int32)

@@ -1,0 +1,233 @@
+"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet."""
+
+import logging
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.arrays.archive import load_npz
+from darts_tf.data.files.folder import load_folder
+from darts_tf.data.files.imagenet import MEAN as IMAGENET_MEAN
+from darts_tf.data.files.imagenet import STD as IMAGENET_STD
+from darts_tf.data.files.imagenet import load_imagenet
+from darts_tf.data.images.dataset import ImageDataset, Parts, Split, moments
+from darts_tf.data.images.resize import fit_array
+from darts_tf.data.images.split import (
+    Division,
+    SavedSplit,
+    chosen_method,
+    divide,
+    load_split,
+    named,
+    sample,
+    save_split,
+    search_split,
+    stratified,
+)
+from darts_tf.data.images.stream import evaluation_batches, stream
+from darts_tf.passes.graph import unconverted
+from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.files import user_path
+
+__all__ = [
+    "DATASETS",
+    "Division",
+    "ImageDataset",
+    "SavedSplit",
+    "Split",
+    "divide",
+    "evaluation_batches",
+    "load",
+    "load_for",
+    "load_split",
+    "sample",
+    "save_split",
+    "chosen_method",
+    "search_split",
+    "stratified",
+    "stream",
+]
+
+DATASETS = ("cifar10", "digits", "folder", "imagenet2012", "npz")
+CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)
+CIFAR10_STD = (0.24703233, 0.24348505, 0.26158768)
+DIGITS_TRAIN = 1500
+
+
+def load(
+    dataset: str,
+    data_dir: str = "",
+    image_size: int = 0,
+    max_train_examples: int = 0,
+    channels: int = 0,
+    seed: int = 0,
+    center_fraction: float = 1.0,
+    value_range: str = "auto",
+    split: str = "auto",
+) -> ImageDataset:
+    """Loads an image data set.
+
+    Args:
+        dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
+            handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
+            `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`.
+        data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its usual place), used without
+            the network where it holds the data; for npz the archive; for folder the folder.
+        image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
+        max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
+            proportion, except where the order is known to be random: the first ones of cifar10 and imagenet2012.
+        channels: 1 or 3, or of npz as many as the images have; 0 keeps the channels, and means 3 for a folder.
+        seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
+        center_fraction: Side of the centre square that images are cropped to before they are resized, over their
+            shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
+            random windows of a stream are cut from the whole image.
+        value_range: Of npz: which values are black and white, see `arrays.load_npz`.
+        split: "index" keeps the first of npz, digits and cifar10, "stratified" a sample; see `split.chosen_method`.
+
+    Returns:
+        The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
+        colour, and else measured on the training images.
+
+    Raises:
+        UserError: A setting is out of its range, or the data are missing or unusable.
+    """
+    data_dir = data_dir and str(user_path(data_dir, "data_dir"))  # a shell does not expand --data_dir=~/data
+    if dataset not in DATASETS:
+        raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
+    if dataset == "digits" and data_dir:
+        raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
+    if channels not in (0, 1, 3) and (dataset != "npz" or channels < 0):
+        raise UserError(
+            f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers come in npz only. "
+            f"Received: {channels}."
+        )
+    for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
+        if value < 0:
+            raise UserError(f"{name} must be >= 0. Received: {value}.")
+    if not 0 < center_fraction <= 1:
+        raise UserError(f"center_fraction must be above 0 and at most 1. Received: {center_fraction}.")
+    if center_fraction != 1 and image_size == 0:
+        raise UserError(
+            "center_fraction crops images that are resized: expected an image_size with it. "
+            f"Received: center_fraction={center_fraction}, image_size=0. Pass --image_size."
+        )
+    if dataset == "folder":
+        parts = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+    elif dataset == "imagenet2012":
+        parts = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
+    else:
+        if dataset == "cifar10":
+            first = max_train_examples if chosen_method(split, dataset) == "index" else 0  # no others are decoded
+            parts = _load_cifar10(data_dir, first)
+        elif dataset == "digits":
+            parts = _load_digits()
+        else:
+            parts = load_npz(data_dir, value_range)
+
+        pixels, labels = parts.train
+        if 0 < max_train_examples < len(labels):
+            kept = np.arange(max_train_examples)
+            if chosen_method(split, dataset) == "stratified":
+                kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
+            parts = parts._replace(train=(pixels[kept], labels[kept]))
+
+        def fitted(arrays):
+            return Split.from_arrays(fit_array(arrays[0], image_size, channels, center_fraction), arrays[1], arrays[0])
+
+        parts = Parts(*[part and fitted(part) for part in parts[:3]], *parts[3:])
+    with tf.device("CPU:0"):
+        shape = tuple(parts.train.read(tf.constant([0])).shape[1:])
+    if dataset == "cifar10" and shape == (32, 32, 3):
+        mean, std = CIFAR10_MEAN, CIFAR10_STD
+    elif dataset == "imagenet2012" and shape[-1] == 3:
+        mean, std = IMAGENET_MEAN, IMAGENET_STD
+    else:
+        mean, std = moments(parts.train, seed)
+    notes = parts.notes + _absent(parts)
+    return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
+
+
+def load_for(config) -> ImageDataset:
+    """Loads the images of a `config.ImageRun`; errors as `load`."""
+    return load(
+        config.dataset,
+        config.data_dir,
+        config.image_size,
+        config.max_train_examples,
+        seed=config.seed,
+        center_fraction=getattr(config, "eval_crop", 1.0),  # a search has none
+        value_range=config.value_range,
+        split=config.split,
+    )
+
+
+def _absent(parts: Parts) -> tuple[str, ...]:
+    """Returns a warning for each part that has no example of some classes."""
+    notes = []
+    for name, part in (("training", parts.train), ("validation", parts.valid), ("test", parts.test)):
+        if part is not None:
+            absent = np.flatnonzero(np.bincount(part.labels, minlength=len(parts.class_names)) == 0)
+            if absent.size:
+                notes.append(f"warning: none of the {name} images is of {named(absent, parts.class_names)}")
+    return tuple(notes)
+
+
+def _load_digits():
+    """Returns 1,500 digits for training and 297 for testing, the last ones of each class."""
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    images = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
+    labels = digits.target.astype(np.int32)
+    train = stratified(labels, DIGITS_TRAIN)
+    test = np.setdiff1d(np.arange(len(labels)), train)
+    return Parts((images[train], labels[train]), None, (images[test], labels[test]), tuple("0123456789"))
+
+
+def _load_cifar10(data_dir: str, count: int):
+    """Returns CIFAR-10 in the order of the original files."""
+    if data_dir and not os.path.isdir(data_dir):
+        raise UserError(
+            f"There is no folder {data_dir}: expected one that holds, or is to hold, cifar10 as TensorFlow Datasets "
+            "prepares it. Create it, or leave data_dir empty for the usual place."
+        )
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]  # they tell every step and every retry
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        builder = tfds.builder("cifar10", data_dir=data_dir or None, try_gcs=False)
+        builder.download_and_prepare()  # returns at once where the data are prepared
+        train = _read_cifar10(builder, "train", count)
+        test = _read_cifar10(builder, "test", 0)
+        names = tuple(builder.info.features["label"].names)
+    except Exception as error:  # TFDS lets through whatever the network, the disk or the records raise
+        raise UserError(
+            f"CIFAR-10 can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
+            f"{data_dir or 'its usual place'}, or a network to fetch it. Received: {one_line(error)}. Pass --data_dir "
+            "with the folder that holds it, or use --dataset=digits, which needs no network."
+        ) from error
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    return Parts(train, None, test, names)
+
+
+def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first images `(N, 32, 32, 3)` uint8 by their number in the original files, and their labels."""
+    import tensorflow_datasets as tfds
+
+    # The records are shuffled; all are read, but only those that are kept are decoded.
+    records = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+    parts = list(records.batch(1000).as_numpy_iterator())
+    encoded, labels, ids = (np.concatenate([part[key] for part in parts]) for key in ("image", "label", "id"))
+    order = np.argsort(ids, kind="stable")[: count or None]  # train_00000, train_00001, ...
+    decoded = tf.data.Dataset.from_tensor_slices(encoded[order]).map(
+        unconverted(lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=3), (32, 32, 3))), tf.data.AUTOTUNE
+    )
+    images = np.concatenate(list(decoded.batch(1000).as_numpy_iterator()))
+    return images, labels[order].astype(np.int32)

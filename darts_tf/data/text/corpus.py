@@ -1,0 +1,288 @@
+"""Texts: a vocabulary, and three splits as word numbers."""
+
+import collections
+import dataclasses
+import functools
+import gzip
+import pathlib
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from darts_tf.data.text import english
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path
+
+EOS, UNKNOWN = "<eos>", "<unk>"
+SPLITS = ("train", "valid", "test")
+NAMES = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")  # ours, and the original names of both corpora; also with .gz
+BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the room of its numbers
+PROGRESS_SECONDS = 5.0  # between two lines about a file that takes long to read
+MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Words and their numbers.
+
+    Attributes:
+        words: The words in the order of their numbers; `<eos>` and `<unk>` are among them.
+
+    Raises:
+        UserError: A word comes twice, has a blank in it, or one of the two is missing.
+    """
+
+    words: tuple[str, ...]
+
+    def __post_init__(self):
+        """Checks the words."""
+        for word in (EOS, UNKNOWN):
+            if word not in self.index:
+                raise UserError(f"A vocabulary must hold {EOS} and {UNKNOWN}. Received: {len(self)} words, no {word}.")
+        if len(self.index) < len(self):
+            (word, count), *_ = collections.Counter(self.words).most_common(1)
+            raise UserError(f"The words of a vocabulary must differ. Received: {word!r} {count} times.")
+        for word in self.words:
+            if word.split() != [word]:
+                raise UserError(f"A word is not empty and has no blank in it. Received: {word!r}.")
+
+    def __len__(self) -> int:
+        """Returns the number of words."""
+        return len(self.words)
+
+    @functools.cached_property
+    def index(self) -> dict[str, int]:
+        """The number of each word."""
+        return {word: number for number, word in enumerate(self.words)}
+
+    def encode(self, words: Iterable[str]) -> np.ndarray:
+        """Returns the words' numbers, int32; that of `<unk>` for others."""
+        lookup = _Lookup(self.index, self.index[UNKNOWN])
+        return np.fromiter(map(lookup.__getitem__, words), np.int32)
+
+    def unknown(self, words: Iterable[str]) -> list[str]:
+        """Returns those of the words that are not in the vocabulary, each once, in their order."""
+        return [word for word in dict.fromkeys(words) if word not in self.index]
+
+    def decode(self, numbers: Iterable[int]) -> list[str]:
+        """Returns the words with these numbers."""
+        return [self.words[number] for number in numbers]
+
+    def to_text(self) -> str:
+        """Returns the words, one a line, in the order of their numbers."""
+        return "".join(f"{word}\n" for word in self.words)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Vocabulary":
+        """Reads what `to_text` gives."""
+        return cls(tuple(text.removesuffix("\n").split("\n")))
+
+    def check_same(self, other: "Vocabulary", what: str) -> None:
+        """Checks that another vocabulary gives every word the same number.
+
+        Raises:
+            UserError: It does not; begins with `what`, and names the first difference.
+        """
+        if self.words == other.words:
+            return
+        pairs = enumerate(zip(self.words, other.words, strict=False))
+        place = next(
+            (f"word {i} is {b!r}, not {a!r}" for i, (a, b) in pairs if a != b), "one goes on where the other ends"
+        )
+        raise UserError(
+            f"{what} must have the vocabulary that the network was trained with, {len(self)} words. "
+            f"Received: {len(other)} words; {place}. Use the same text and vocabulary limit."
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text in three splits.
+
+    Attributes:
+        name: What it is called in messages.
+        vocabulary: Of the training text; other words of the other splits are `<unk>`.
+        train: Word numbers, `(n,)` int32; each line ends with `<eos>`.
+        valid: The same.
+        test: The same.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+    @property
+    def unknown_words(self) -> dict[str, float]:
+        """The share of `<unk>` among the words of each split, see `unknown_share`."""
+        return {split: unknown_share(getattr(self, split), self.vocabulary) for split in SPLITS}
+
+
+def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
+    """Returns the share of `<unk>` among words, 0 to 1, whether it replaces a word or stands in the text itself.
+
+    Args:
+        numbers: Word numbers of any shape; `<eos>` ends lines and is not counted as a word.
+        vocabulary: Theirs.
+    """
+    words = np.count_nonzero(numbers != vocabulary.index[EOS])
+    return float(np.count_nonzero(numbers == vocabulary.index[UNKNOWN]) / max(1, words))
+
+
+def silent(line: str) -> None:
+    """Says nothing."""
+
+
+def load_folder(data_dir, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
+    """Reads `train.txt`, `valid.txt` and `test.txt`, words between blanks, one sentence or paragraph a line.
+
+    The files may be gzipped, and may have the names they have in the Penn Treebank or WikiText.
+
+    Args:
+        data_dir: The folder.
+        vocabulary_size: Keeps that many of the training text's words, the most frequent, `<eos>` and `<unk>` among
+            them; the others are `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
+        say: Is given lines about what is read, and how far, where that takes long.
+
+    Raises:
+        UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
+            the file.
+    """
+    root = user_path(data_dir, "data_dir")  # a shell does not expand --data_dir=~/data
+    if not root.is_dir():
+        raise UserError(f"There is no folder {data_dir}: expected one with {_expected('train')}. Check --data_dir.")
+    paths = {}
+    for split in SPLITS:
+        names = [name.format(split) for name in NAMES]
+        candidates = [root / (name + suffix) for name in names for suffix in ("", ".gz")]
+        paths[split] = next((path for path in candidates if path.is_file()), None)
+        if paths[split] is None:
+            raise UserError(f"{data_dir} has no {split} split: expected {_expected(split)}. Check --data_dir.")
+    say(f"reading {root}: {', '.join(f'{path.name} ({_size(path.stat().st_size)})' for path in paths.values())} ...")
+    streams = {split: _words(path, say) for split, path in paths.items()}
+    return _corpus(root.name or str(root), streams, vocabulary_size, {s: str(path) for s, path in paths.items()})
+
+
+def load_english(vocabulary_size: int = 0) -> Corpus:
+    """Returns the text that comes with Python, see `english.splits`; for the vocabulary see `load_folder`.
+
+    Raises:
+        UserError: This Python comes without it.
+    """
+    try:
+        texts = english.splits()
+    except ImportError:
+        raise UserError(
+            "This Python comes without pydoc_data, the text of the embedded corpus. Install Python's full standard "
+            "library, or name a folder of texts by --data_dir."
+        ) from None
+    streams = {split: ([*words, EOS] for words in lines) for split, lines in texts.items()}
+    return _corpus("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})
+
+
+class _Lookup(dict):
+    """Numbers of words, and one number for all others."""
+
+    def __init__(self, known, other):
+        super().__init__(known)
+        self.other = other
+
+    def __missing__(self, word):
+        return self.other
+
+
+def _expected(split):
+    return " or ".join(name.format(split) for name in NAMES) + " (or .gz)"
+
+
+def _corpus(name, streams, vocabulary_size, sources):
+    """Numbers the words of the training text by their first occurrence, then all by frequency."""
+    if vocabulary_size and vocabulary_size < 3:
+        raise UserError(
+            f"vocabulary_size must be at least 3, for a word besides {EOS} and {UNKNOWN}, or 0 for all words. "
+            f"Received: vocabulary_size={vocabulary_size}."
+        )
+    numbers = collections.defaultdict()
+    numbers.default_factory = numbers.__len__
+    for word in (EOS, UNKNOWN):
+        numbers[word]
+    train = _encoded(streams["train"], numbers, sources["train"])
+    counts = np.bincount(train, minlength=len(numbers))
+    order = np.argsort(-counts, kind="stable")
+    if vocabulary_size:
+        special = np.isin(order, [0, 1])
+        order = order[special | (np.cumsum(~special) <= vocabulary_size - 2)]
+    words = list(numbers)
+    vocabulary = Vocabulary(tuple(words[number] for number in order))
+    table = np.full(len(words), vocabulary.index[UNKNOWN], np.int32)
+    table[order] = np.arange(len(order), dtype=np.int32)
+    lookup = _Lookup(vocabulary.index, vocabulary.index[UNKNOWN])
+    held_out = [_encoded(streams[split], lookup, sources[split]) for split in SPLITS[1:]]
+    return Corpus(name, vocabulary, table[train], *held_out)
+
+
+def _encoded(blocks, numbers, source):
+    parts = [np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)) for words in blocks]
+    found = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    if not (found != numbers[EOS]).any():
+        raise UserError(f"{source} is empty: expected words between blanks. Received: {len(found)} empty lines.")
+    return found
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
+
+
+def _words(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[list[str]]:
+    """Yields a file's words block by block, with `<eos>` for the end of each line."""
+    start, rest, ended, said = 0, b"", True, time.monotonic()
+    try:
+        with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+            while block := file.read(BLOCK):
+                if time.monotonic() - said > PROGRESS_SECONDS:  # the bytes of the file itself, also of a gzipped one
+                    said = time.monotonic()
+                    say(f"reading {path.name}: {_size(raw.tell())} of {_size(path.stat().st_size)}")
+                block, rest = _whole_words(rest + block)
+                if len(rest) > 4 * MAX_WORD:  # a character has four bytes at most
+                    raise _too_long(path, start + len(block))
+                if block:
+                    yield _split(path, block, start)
+                    start, ended = start + len(block), block.endswith(b"\n")
+            if rest:
+                yield _split(path, rest, start)
+                ended = False
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8: expected a text file. Received: byte 0x{error.object[error.start]:02x} at offset "
+            f"{start + error.start}."
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"Cannot read {path}: {reason}. Expected a text file, or a gzipped one with .gz.") from None
+    if not ended:
+        yield [EOS]
+
+
+def _whole_words(block: bytes) -> tuple[bytes, bytes]:
+    """Returns a block up to its last blank, and what follows: the beginning of a word."""
+    end = 1 + max(block.rfind(blank) for blank in (b"\n", b" ", b"\t", b"\r"))
+    return block[:end], block[end:]
+
+
+def _split(path: pathlib.Path, block: bytes, start: int) -> list[str]:
+    """Returns the words of a block that begins at an offset of its file."""
+    text = block.decode()
+    words = text.removeprefix("\ufeff" if not start else "").replace("\n", f" {EOS} ").split()
+    if max(map(len, words), default=0) > MAX_WORD:
+        raise _too_long(path, start + block.find(max(words, key=len).encode()))
+    return words
+
+
+def _too_long(path: pathlib.Path, offset: int) -> UserError:
+    return UserError(
+        f"{path} is no text: expected words of at most {MAX_WORD} characters between blanks. Received: a longer one at "
+        f"offset {offset}."
+    )

@@ -1,0 +1,142 @@
+"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that a log file bears.
+
+A reader that goes away (`darts-search | head`) never stops a run.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+import rich.console
+import rich.progress
+import rich.table
+import rich.text
+
+from darts_tf.system import streams
+
+PLAIN_SECONDS = 10.0
+"""Where there is no terminal: seconds between two lines of progress."""
+
+
+class Console:
+    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads.
+
+    Args:
+        out: Anything with `write`; None where nobody reads.
+
+    Attributes:
+        terminal: Whether there is a bar.
+    """
+
+    def __init__(self, out: TextIO | None):
+        self._out, self._rich, self.terminal = out, None, False
+        # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
+        if streams.is_terminal(out):
+            self._rich = rich.console.Console(file=out)
+            self.terminal = not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
+        self._bar: rich.progress.Progress | None = None
+        self._lock = threading.Lock()
+
+    def line(self, text: str) -> None:
+        """Prints one line, above the bar if there is one."""
+        if self.terminal:
+            with self._harmless():
+                self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
+            return
+        with self._harmless(), self._lock:
+            if self._out is not None:
+                streams.write(f"{text}\n", self._out)
+
+    def bar(self, where: str, step: int, total: int, facts: str) -> None:
+        """Draws the progress bar; only on a terminal."""
+        with self._harmless():
+            if self._bar is None:
+                self._bar = rich.progress.Progress(
+                    _column("{task.description}"),
+                    rich.progress.BarColumn(bar_width=None),
+                    _column("{task.fields[facts]}"),
+                    console=self._rich,
+                    expand=True,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                self._bar.add_task(where, total=total, facts=facts)
+                self._bar.start()
+            self._bar.update(self._bar.task_ids[0], description=where, completed=step, facts=facts)
+
+    @contextlib.contextmanager
+    def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
+        """A spinner with the seconds that have gone by; without a terminal a line at the start and now and then."""
+        self.stop()
+        with contextlib.ExitStack() as stack:
+            if self.terminal:
+                sign = rich.progress.Progress(
+                    rich.progress.SpinnerColumn(),
+                    _Live(lambda: f"{text} ... ({seconds():.0f} s)"),
+                    console=self._rich,
+                    refresh_per_second=4,
+                    transient=True,
+                )
+                sign.add_task(text, total=None)
+                with self._harmless():
+                    sign.start()
+                stack.callback(lambda: self._end(sign))
+            else:
+                self.line(f"{text} ...")
+                over = threading.Event()
+                thread = threading.Thread(target=self._repeat, args=(text, seconds, over), daemon=True)
+                thread.start()
+                stack.callback(thread.join)
+                stack.callback(over.set)  # runs before the join
+            yield
+
+    def _repeat(self, text: str, seconds: Callable[[], float], over: threading.Event) -> None:
+        while not over.wait(PLAIN_SECONDS):
+            self.line(f"{text} ... ({seconds():.0f} s)")
+
+    def stop(self) -> None:
+        """Takes the bar away; the next progress draws a new one."""
+        if self._bar is not None:
+            self._end(self._bar)
+            self._bar = None
+
+    def _end(self, shown: rich.progress.Progress) -> None:
+        with self._harmless():
+            shown.stop()
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """Lets no failure to write stop the run: from the first one on, nothing is printed."""
+        try:
+            yield
+        except BlockingIOError:
+            pass
+        except (OSError, ValueError):  # a closed pipe or a full disk; a closed file
+            streams.silence(self._out)
+            self._out = None
+            if self._rich is not None:
+                self._rich.file = open(os.devnull, "w")  # lives as long as the process
+
+
+class _Live(rich.progress.ProgressColumn):
+    """A column that asks for its text whenever it is drawn."""
+
+    def __init__(self, text: Callable[[], str]):
+        super().__init__(table_column=rich.table.Column(no_wrap=True))
+        self._text = text
+
+    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
+        """The text of now."""
+        return rich.text.Text(self._text())
+
+
+def _column(text: str) -> rich.progress.TextColumn:
+    return rich.progress.TextColumn(text, markup=False, table_column=rich.table.Column(no_wrap=True))
+
+
+def printer(out: TextIO | None) -> Callable[[str], None]:
+    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
+    return Console(sys.stdout if out is None else out).line

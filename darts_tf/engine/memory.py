@@ -1,0 +1,210 @@
+"""What a run will take of the memory, said before its first step, and what to do where that is too much."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.engine.liveness import Liveness
+from darts_tf.system.errors import UserError, one_line
+
+MB = 2**20
+NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
+COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
+# The eigenvalue's measurement beside a step: its tensors, and the nodes of its graph, as multiples; whether the step is
+# `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
+# twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
+EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
+
+
+class Estimate(NamedTuple):
+    """Bytes.
+
+    Attributes:
+        tensors: Most that a step's tensors take at once.
+        variables: Weights, moving statistics, optimisers.
+        graph: What TensorFlow keeps of the graph when it runs it.
+    """
+
+    tensors: int
+    variables: int
+    graph: int
+
+
+def estimate(concrete, variables: dict[str, list], length: int = 1) -> Estimate:
+    """Estimates what running a function takes.
+
+    Args:
+        concrete: A concrete function.
+        variables: Lists by name, see `loop.Task`.
+        length: Of a window of text: what unknown sizes are taken to be.
+    """
+    liveness = Liveness(length)
+    tensors = liveness.peak(concrete)
+    return Estimate(tensors, sum(_bytes(v) for group in variables.values() for v in group), NODE * liveness.nodes)
+
+
+def _bytes(variable):
+    return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
+
+
+def tell(say, concrete, variables, config, length: int = 1, distribution=None) -> None:
+    """Says in a line what a run will take, and in another, where that is too much, what would help.
+
+    Args:
+        say: Is given the lines.
+        concrete: See `estimate`.
+        variables: See `estimate`.
+        config: A `config.Run`.
+        length: See `estimate`.
+        distribution: A `Distribution` over whose devices batches must split evenly; None for one device.
+    """
+    found = estimate(concrete, variables, length)
+    later = with_eigenvalue(found, config)
+    parts = f"tensors {found.tensors / MB:,.0f} MB, weights and optimisers {found.variables / MB:,.0f} MB"
+    if tf.config.list_physical_devices("GPU"):
+        known, kept, where, free = 0, found.variables, "on the device", device_limit()
+        graph = later_graph = 0
+    else:
+        known, kept, where, free = resident_memory(), 0, "at the peak", free_memory()
+        graph, later_graph = found.graph, later.graph
+        parts += f", graph {graph / MB:,.0f} MB, program and data {max(0, known - found.variables) / MB:,.0f} MB"
+    needed, most = kept + found.tensors + graph, kept + later.tensors + later_graph
+    measured = "" if later is found else f"; with the eigenvalue's measurement about {(known + most) / MB:,.0f} MB"
+    say(f"memory: about {(known + needed) / MB:,.0f} MB {where} ({parts}){measured}")
+    if free is not None and most > free:
+        replicas = 1 if distribution is None else distribution.replicas
+        say(too_little(found, needed, free, config, replicas, most))
+
+
+@contextlib.contextmanager
+def told(config) -> Iterator[None]:
+    """Turns running out of memory into one line with the settings that may help.
+
+    Args:
+        config: A `config.Run`.
+
+    Raises:
+        UserError: What is inside ran out of memory.
+    """
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        ways = ["a smaller --batch_size", "--accumulate"]
+        ways += [] if config.recompute else ["--recompute"]
+        ways += ["--noeigenvalue"] if getattr(config, "eigenvalue", False) else []
+        said = one_line(error).split(" [Op:")[0]
+        raise UserError(
+            f"Memory has run out ({said}). Expected a run that fits. Received: batch_size={config.batch_size}, "
+            f"accumulate={config.accumulate}. {', '.join(ways)} or a smaller network may help."
+        ) from error
+
+
+def with_eigenvalue(found: Estimate, config) -> Estimate:
+    """Returns what a search will take once it measures the eigenvalue; the same where it does not.
+
+    Not counted but measured on a search on images, see `EIGENVALUE`.
+    """
+    if not getattr(config, "eigenvalue", False):
+        return found
+    exact = config.order == "second" and config.hvp == "exact"
+    tensors, graph = EIGENVALUE[exact]
+    return Estimate(max(found.tensors, int(tensors * found.tensors)), found.variables, int((1 + graph) * found.graph))
+
+
+def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
+    """Returns the warning: which settings would make a run fit, as far as that can be told without trying.
+
+    Args:
+        found: The estimate of a step.
+        needed: Bytes that the run will still take for it.
+        free: Bytes that there are.
+        config: A `config.Run`: its batch size, `accumulate`, `recompute` and `precision`.
+        replicas: Devices that share a batch; each of them gets equal parts.
+        most: Bytes that the run will still take with the eigenvalue's measurement, if more.
+    """
+    eigenvalue, most = most > needed, max(most, needed)
+    less, also = _parts(found, most, with_eigenvalue(found, config).tensors, free, config, replicas), ""
+    if eigenvalue and not less and needed > free:
+        less, also = _parts(found, needed, found.tensors, free, config, replicas), " and --noeigenvalue"
+    alone = ["--noeigenvalue"] if eigenvalue and needed <= free else []
+    ways = []
+    if alone or less:
+        words = [*alone, *([f"{' or '.join(less)} in another work directory{also}"] if less else [])]
+        ways.append(f"less is taken with {', or '.join(words)}")
+    may = ["--noeigenvalue"] if eigenvalue and not alone and not also else []
+    may += [] if config.recompute else ["--recompute"]
+    if config.precision == "float32" and tf.config.list_physical_devices("GPU"):
+        may.append("--precision=bfloat16")
+    if may:
+        ways.append(f"{' and '.join(may)} may help")
+    advice = "; ".join(ways) or "use a smaller network"
+    return f"warning: about {most / MB:,.0f} MB more will be needed, and {free / MB:,.0f} MB are free; {advice}"
+
+
+def _parts(found, needed, tensors, free, config, replicas):
+    """Returns flags with which the examples' tensors would fit; only batches that split evenly."""
+    fixed = min(COPIES * found.variables, tensors)
+    size, parts = config.batch_size, config.accumulate
+
+    def fits(share):
+        return needed - tensors + fixed + (tensors - fixed) * share <= free
+
+    accumulate = (n for n in range(parts + 1, size + 1) if size % (n * replicas) == 0 and fits(parts / n))
+    step = parts * replicas
+    batch = (n for n in range((size - 1) // step * step, 0, -step) if fits(n / size))
+    ways = ("accumulate", next(accumulate, None)), ("batch_size", next(batch, None))
+    return [f"--{name}={n}" for name, n in ways if n]
+
+
+def resident_memory() -> int:
+    """Returns the bytes that this process has in memory; 0 where the system does not say."""
+    try:
+        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def free_memory(root: str = "/") -> int | None:
+    """Returns the bytes that this process may still take: of the machine's, and of its control group's limit.
+
+    Args:
+        root: Where `proc` and `sys` are.
+    """
+    found, root = [], pathlib.Path(root)
+    try:
+        lines = (root / "proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    except (OSError, ValueError):
+        pass
+    groups = root / "sys/fs/cgroup"
+    for limit, used, facts, cached in (
+        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+        (*(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")), "total_inactive_file"),
+    ):
+        try:
+            taken = int((groups / used).read_text()) - _counted(groups / facts, cached)
+            found.append(int((groups / limit).read_text()) - max(0, taken))
+        except (OSError, ValueError):  # no such group, or no limit: "max"
+            continue
+    return max(0, min(found)) if found else None
+
+
+def _counted(path: pathlib.Path, name: str) -> int:
+    """Returns one number of a `memory.stat`; 0 where there is none. Files' pages are given up where memory lacks."""
+    try:
+        pairs = [line.split() for line in path.read_text().splitlines()]
+        return next((int(pair[1]) for pair in pairs if pair[0] == name), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def device_limit() -> int | None:
+    """Returns the bytes that TensorFlow may take on the first GPU; None where it does not say."""
+    from tensorflow.python.client import device_lib  # not part of TensorFlow's public interface
+
+    return next((d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"), None)

@@ -1,0 +1,174 @@
+"""What tells a healthy search from one that collapses, from alphas and records. No TensorFlow here.
+
+A search that collapses fills its cells with skip connections: the supernet trains faster through them, and the derived
+network has nothing left to learn with.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+
+SKIPS = ("skip_connect", "identity")
+HEALTHY_SKIPS = 1 / 4
+"""Largest share of a cell's edges that may skip: P-DARTS (arXiv:1904.12760) keeps 2 of 8, DARTS+ (1909.06035) stops."""
+EVERY = 2
+"""Epochs from one eigenvalue to the next, as in RobustDARTS."""
+PATIENCE = 3
+"""Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
+
+
+def mixing_weights(alphas) -> np.ndarray:
+    """Returns the softmax of `(num_edges, num_primitives)` logits over the primitives, float64."""
+    alphas = np.asarray(alphas, np.float64)
+    powers = np.exp(alphas - alphas.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def entropies(weights) -> np.ndarray:
+    """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 once it has decided."""
+    weights = np.asarray(weights, np.float64)
+    return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
+
+
+def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
+    """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
+
+    `none` is left out as in the derivation: no edge can choose it. With one operation to choose it has no second, and
+    the gap is its weight.
+    """
+    weights = np.asarray(weights, np.float64)[:, [name != "none" for name in primitives]]
+    best = np.sort(np.pad(weights, ((0, 0), (1, 0))), -1)
+    return best[:, -1] - best[:, -2]
+
+
+def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
+    """Returns the numbers of one epoch, by the names that records have.
+
+    Args:
+        genotype: What the alphas stand for.
+        alphas: Logits by the genotype's names of its cells (`normal` and `reduce`, or `recurrent`), each `(num_edges,
+            num_primitives)`.
+        primitives: Names of their columns.
+
+    Returns:
+        For each cell: `skip_CELL` and `pool_CELL`, edges of the genotype that skip and that pool; `entropy_CELL` in
+        nats and `gap_CELL`, means over the edges of the supernet. A cell whose primitives have no pool has no
+        `pool_CELL`.
+    """
+    numbers = {}
+    for cell, logits in alphas.items():
+        operations = [operation for operation, _ in getattr(genotype, cell)]
+        numbers[f"skip_{cell}"] = sum(operation in SKIPS for operation in operations)
+        if any("pool" in name for name in primitives):
+            numbers[f"pool_{cell}"] = sum("pool" in operation for operation in operations)
+        weights = mixing_weights(logits)
+        numbers[f"entropy_{cell}"] = float(entropies(weights).mean())
+        numbers[f"gap_{cell}"] = float(gaps(weights, primitives).mean())
+    return numbers
+
+
+def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
+    """Returns what the rule says of a search's records; as in the original nothing of its last epoch.
+
+    Args:
+        records: In the order of the epochs; those without a finite `eigenvalue` do not count.
+        epochs: How many the search has, or would have.
+    """
+
+    def known(value):  # what is not finite becomes None when records are saved
+        return isinstance(value, int | float) and math.isfinite(value)
+
+    return EigenvalueRule().verdict(
+        (record["epoch"], record["eigenvalue"])
+        for record in records
+        if known(record.get("eigenvalue")) and record["epoch"] < epochs
+    )
+
+
+class Monitor:
+    """Adds these numbers to the records of a search, says once what goes wrong, and knows when to stop.
+
+    Its state is a function of the records, so a resumed search says and does what it would have.
+
+    Args:
+        config: Its `epochs`, `warmup_epochs`, `early_stop` and `eigenvalue` are used.
+        eigenvalue: `() -> float`, the dominant eigenvalue of now.
+        say: Is given lines for the user.
+    """
+
+    def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
+        self.config, self.eigenvalue, self.say = config, eigenvalue, say
+        self.records: list[Mapping] = []
+        earliest = EigenvalueRule().earliest(EVERY)
+        if config.early_stop == "eigenvalue" and config.epochs <= earliest:
+            say(
+                f"warning: --early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
+                f"{config.epochs}; use more --epochs"
+            )
+
+    def resumed(self, history: Sequence[Mapping]) -> None:
+        """Is told the records of the epochs before."""
+        self.records = list(history)
+
+    def end_epoch(self, epoch: int, genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
+        """Returns what to add to the record of an epoch (from 1); see `health` for the arguments."""
+        added = health(genotype, alphas, primitives)
+        if epoch % EVERY == 0 and (self.config.eigenvalue or self.config.early_stop == "eigenvalue"):
+            added["eigenvalue"] = self.eigenvalue()
+        before = self._concerns()
+        self.records.append({"epoch": epoch, "genotype": genotype.to_json(), **added})
+        for earlier, line in zip(before, self._concerns(), strict=True):
+            if line and not earlier:
+                self.say(line)
+        return added
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the rule says of the search so far."""
+        return verdict(self.records, self.config.epochs)
+
+    @property
+    def stopped(self) -> Verdict | None:
+        """The verdict, where the settings give it force."""
+        return self.verdict if self.config.early_stop == "eigenvalue" else None
+
+    def _concerns(self) -> list[str]:
+        """What has gone wrong so far: a line for each concern, empty where there is none."""
+        return [self._rising(), self._skipping()]
+
+    def _rising(self) -> str:
+        if self.stopped or not (verdict := self.verdict):
+            return ""
+        return (
+            f"warning: the dominant eigenvalue of the validation loss in alpha has grown {verdict.ratio:.2f}-fold, "
+            "which comes before a collapse; RobustDARTS would stop here and return genotypes/epoch_"
+            f"{verdict.epoch:03d}.json. Take that, or stop now and go on with --early_stop=eigenvalue"
+        )
+
+    def _skipping(self) -> str:
+        records = self.records[self.config.warmup_epochs :]  # before that the alphas are as they were drawn
+        if not records:
+            return ""
+        cell = next(iter(records[0]["genotype"]))  # the first; reduction cells do not collapse
+        edges = len(records[0]["genotype"][cell])
+        skips = [record.get(f"skip_{cell}", 0) for record in records]  # a run of an older version has none
+        limit = HEALTHY_SKIPS * edges
+        for last in range(PATIENCE - 1, len(skips)):
+            if min(skips[last + 1 - PATIENCE : last + 1]) > limit:
+                break
+        else:
+            return ""
+        healthy = [record["epoch"] for record, count in zip(records[:last], skips, strict=False) if count <= limit]
+        return (
+            f"warning: for {PATIENCE} epochs more than {limit:g} of the {edges} edges of the {cell} cell have been "
+            f"skip connections, now {skips[last]}: the search may be collapsing."
+            + (f" The last genotype with fewer is genotypes/epoch_{healthy[-1]:03d}.json." if healthy else "")
+            + (
+                ""
+                if self.config.early_stop == "eigenvalue"
+                else " --early_stop=eigenvalue stops such searches in time."
+            )
+        )

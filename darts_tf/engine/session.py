@@ -1,0 +1,78 @@
+"""What searches and trainings of every kind begin with: a work directory that is locked, and its reporter."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+from darts_tf.data.reading import reading
+from darts_tf.engine import memory
+from darts_tf.engine.loop import Loop, images_of
+from darts_tf.engine.reporting import Reporter
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system import keras_settings, streams
+from darts_tf.system.scratch import scratch
+
+
+@contextlib.contextmanager
+def session(
+    config,
+    workdir,
+    total: int,
+    what: str,
+    build: Callable,
+    held_out: str,
+    out=None,
+    tensorboard: bool | None = None,
+    distribution=None,
+    check: Callable = lambda directory: None,
+) -> Iterator[tuple]:
+    """Opens a run's work directory for as long as the run lasts.
+
+    Args:
+        config: Of the run.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        total: Steps of the whole run.
+        what: What is built, as the first line calls it.
+        build: `(directory, reporter) -> task`.
+        held_out: See `Reporter`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others have one
+            of their own, for as long as they run, and report to nobody.
+        check: `(directory) -> None`, called before anything is written there: refuses what the run in it does not fit.
+
+    Yields:
+        `(task, directory, reporter)`.
+
+    Raises:
+        UserError: The settings make no network, or the directory cannot be used; nothing has been changed then. Or
+            memory has run out, or an image can no longer be read, also in what the caller does inside.
+    """
+    events = config.tensorboard if tensorboard is None else tensorboard
+    out = sys.stdout if out is None else out
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(keras_settings.standing("float32"))
+        stack.enter_context(memory.told(config))
+        if distribution is not None and distribution.worker:
+            streams.say(f"worker {distribution.worker}: the chief reports and keeps the files", out)
+            workdir, events = stack.enter_context(scratch()), False
+            out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        directory = stack.enter_context(WorkDir(workdir))
+        reporter = stack.enter_context(Reporter(directory, total, events, out, held_out=held_out))
+        with reporter.working(f"building the {what}", f"{what} built"):
+            task = build(directory, reporter)
+        # Only now that the settings are known to make a network: a directory keeps those it was made with.
+        for change in directory.open_for(config, check=lambda: check(directory)):
+            reporter.message(f"changed since the last start: {change}")
+        stack.enter_context(reading(*images_of(task)))
+        yield task, directory, reporter
+
+
+def run(task, directory, config, reporter, distribution=None) -> Loop | None:
+    """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
+    loop = Loop(task, directory, config, reporter, distribution)
+    if loop.run():
+        return loop
+    reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
+    return None

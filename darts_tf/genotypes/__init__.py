@@ -1,0 +1,149 @@
+"""Genotypes: the one place to import them from. Types, forms to write them in, published ones, derivation from alphas.
+
+`genotype_cells` has the types, `genotype_text` the written forms, `published` the published cells and `derivation` the
+rule that turns alphas into cells; here they are found, read and saved. No TensorFlow in any of them.
+"""
+
+import json
+import os
+import pathlib
+import re
+from typing import Any
+
+from darts_tf.genotypes import foreign as genotype_foreign
+from darts_tf.genotypes import published
+from darts_tf.genotypes import text as genotype_text
+from darts_tf.genotypes.cells import ConvGenotype, Genotype, RecurrentGenotype, choices
+from darts_tf.genotypes.selection import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, derive_conv, derive_recurrent
+from darts_tf.genotypes.text import show
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path, write_atomically
+
+__all__ = [
+    "CONV_PRIMITIVES",
+    "RECURRENT_PRIMITIVES",
+    "ConvGenotype",
+    "Genotype",
+    "RecurrentGenotype",
+    "derive_conv",
+    "derive_recurrent",
+    "from_json",
+    "load",
+    "names",
+    "parse",
+    "save",
+]
+
+_KINDS = {"conv": (ConvGenotype, published.CONV), "recurrent": (RecurrentGenotype, published.RECURRENT)}
+
+
+def from_json(fields: dict[str, Any]) -> Genotype:
+    """A genotype of the kind that the names of the fields tell; see `ConvGenotype.from_json`.
+
+    Forms of other projects are understood, too, see `genotype_foreign`.
+    """
+    return _of_fields(genotype_foreign.plain(fields))
+
+
+def parse(text: str) -> Genotype:
+    """Reads a genotype from its text form or from JSON text; nothing in the text is evaluated.
+
+    Args:
+        text: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`,
+            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or what `to_json` gives, as JSON. Also the
+            line of a log that holds one, a Python file with one, and the forms of `genotype_foreign`.
+
+    Raises:
+        UserError: The text is not a genotype; says why in one line.
+    """
+    fields = genotype_foreign.plain(genotype_text.read(text))
+    if not isinstance(fields, dict):
+        raise UserError(f"a genotype in JSON is an object with named fields. Received: {show(fields)}")
+    return _of_fields(fields)
+
+
+def names(kind: str | None = None) -> list[str]:
+    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of both for None."""
+    return sorted(set().union(*(_KINDS[key][1] for key in _kinds(kind))))
+
+
+def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotype:
+    """Finds a genotype by name, in a file, in a search's work directory, or in the given text itself.
+
+    Args:
+        spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
+            directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
+            genotype, which is passed on.
+        kind: `"conv"` or `"recurrent"` where only that kind will do. For None any is taken, and of a name that both
+            kinds have, the image cell.
+
+    Raises:
+        UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
+        OSError: A file that exists cannot be read.
+    """
+    kinds = _kinds(kind)
+    if isinstance(spec, Genotype):
+        found = spec
+    elif isinstance(spec, os.PathLike):
+        found = _load_file(user_path(spec, "genotype"))
+    elif isinstance(spec, dict) or hasattr(spec, "_asdict"):
+        found = from_json(spec if isinstance(spec, dict) else spec._asdict())
+    elif not isinstance(spec, str):
+        raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
+    else:
+        order = [*kinds, *_KINDS]  # one of the other kind is refused below, by a message that says so
+        found = next((parse(_KINDS[key][1][spec]) for key in order if spec in _KINDS[key][1]), None)
+        found = found or _load_text(spec, kind)
+    if found.kind not in kinds:
+        raise UserError(
+            f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}; published {kind} ones "
+            f"are {', '.join(names(kind))}"
+        )
+    return found
+
+
+def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
+    """Writes a genotype as JSON; the file is whole or not there. Returns the path. Raises OSError as `open` does."""
+    return write_atomically(user_path(path, "path"), json.dumps(genotype.to_json(), indent=1) + "\n")
+
+
+def _of_fields(fields):
+    recurrent = isinstance(fields, dict) and not {"recurrent", "concat"}.isdisjoint(fields)
+    return (RecurrentGenotype if recurrent else ConvGenotype).from_json(fields)
+
+
+def _load_text(spec, kind):
+    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(|\|\w+~\d", spec):
+        return parse(spec)
+    path = None if "\0" in spec else user_path(spec, "genotype")
+    try:
+        exists = path is not None and path.exists()
+    except OSError:  # too long for a path
+        exists = False
+    if exists:
+        return _load_file(path)
+    if re.search(r"[({\[]", spec):
+        return parse(spec)
+    raise UserError(f"{show(spec)} is neither a published genotype nor a file{choices(spec, names(kind))}")
+
+
+def _load_file(path):
+    path = path / "genotype.json" if path.is_dir() else path
+    if not path.exists():
+        raise UserError(
+            f"{path} does not exist; expected a genotype's file, or a search's folder that holds genotype.json"
+        )
+    with open(path, "rb") as file:
+        data = file.read(genotype_text.MAX_CHARS * 4 + 1)
+    try:
+        return parse(data.decode())
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not a text file; expected a genotype as JSON or in the text form") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _kinds(kind):
+    if kind is not None and kind not in _KINDS:
+        raise UserError(f"kind: unknown kind {show(kind)}{choices(str(kind), list(_KINDS))}")
+    return list(_KINDS) if kind is None else [kind]

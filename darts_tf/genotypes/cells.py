@@ -1,0 +1,228 @@
+"""What a genotype is: the cell of an image network or of a recurrent one, checked when it is made.
+
+A genotype lists, node by node, the edges that enter a node as pairs `(operation, input)`. `input` counts what the node
+can read: first the inputs of the cell (two for image cells, one for recurrent cells), then the earlier nodes.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import numbers
+import operator
+import re
+from collections.abc import Iterable
+from typing import Any, Self
+
+from darts_tf.genotypes.text import show
+from darts_tf.system.errors import UserError
+
+MAX_PAIRS = 100  # with the longest names still within MAX_CHARS, so that what is saved can be read
+_OPERATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")  # good in a layer's name, a file and a drawing
+
+
+class Genotype:
+    """What both kinds share. A subclass names its cells and how many inputs and edges they have."""
+
+    def __post_init__(self):
+        """Checks the fields and turns lists into tuples."""
+        for pairs, concat in self.cells.items():
+            checked = _check_pairs(pairs, getattr(self, pairs), self.num_inputs, self.edges_per_node)
+            nodes = range(self.num_inputs, self.num_inputs + len(checked) // self.edges_per_node)
+            object.__setattr__(self, pairs, checked)
+            object.__setattr__(self, concat, _check_concat(concat, getattr(self, concat), nodes))
+
+    @property
+    def num_nodes(self) -> int:
+        """Number of nodes that compute something (in the normal cell, should the two differ)."""
+        return len(getattr(self, next(iter(self.cells)))) // self.edges_per_node
+
+    @property
+    def operations(self) -> list[str]:
+        """The operations' names, each once, sorted."""
+        return sorted({operation for pairs in self.cells for operation, _ in getattr(self, pairs)})
+
+    def check_operations(self, known: Iterable[str]) -> None:
+        """Checks that every operation can be built.
+
+        Args:
+            known: The names that can.
+
+        Raises:
+            UserError: Names the first operation that cannot, the known ones and the closest of them.
+        """
+        known = list(known)
+        for pairs in self.cells:
+            for index, (operation, _) in enumerate(getattr(self, pairs)):
+                if operation not in known:
+                    raise UserError(f"{pairs}[{index}]: unknown operation {operation!r}{choices(operation, known)}")
+
+    def to_json(self) -> dict[str, list]:
+        """The genotype as a dictionary of lists, strings and integers; `from_json` reads it back."""
+        fields = {}
+        for pairs, concat in self.cells.items():
+            fields[pairs] = [list(pair) for pair in getattr(self, pairs)]
+            fields[concat] = list(getattr(self, concat))
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Reads what `to_json` writes.
+
+        Args:
+            fields: `{"normal": [["sep_conv_3x3", 1], ...], "normal_concat": [2, 3, 4, 5], ...}`.
+
+        Raises:
+            UserError: A field is missing, unknown or wrong; says which.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        if not isinstance(fields, dict):
+            raise UserError(f"a genotype is an object with the fields {', '.join(names)}. Received: {show(fields)}")
+        for name in fields:
+            if name not in names:
+                raise UserError(f"unknown field {show(name)} in a {cls.kind} genotype{choices(str(name), names)}")
+        for name in names:
+            if name not in fields:
+                raise UserError(
+                    f"the field {name!r} is missing in a {cls.kind} genotype; it has the fields {', '.join(names)}. "
+                    f"Received: {show(list(fields))}"
+                )
+        return cls(**fields)
+
+    def to_text(self) -> str:
+        """The text form of papers and of the original's logs, on one line; `parse` reads it back."""
+        parts = []
+        for pairs, concat in self.cells.items():
+            nodes = getattr(self, concat)
+            run = range(nodes[0], nodes[-1] + 1)
+            parts.append(
+                f"{pairs}={list(getattr(self, pairs))!r}, {concat}={run if nodes == tuple(run) else list(nodes)!r}"
+            )
+        return f"Genotype({', '.join(parts)})"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvGenotype(Genotype):
+    """A normal and a reduction cell of an image network.
+
+    Every node adds two edges. Inputs 0 and 1 are the outputs of the two cells before; node `i` is input `2 + i`.
+
+    Attributes:
+        normal: Pairs `(operation, input)` of the normal cell, two per node, in the order of the nodes; a list of two
+            pairs for each node will do, too.
+        normal_concat: The nodes whose outputs are concatenated to the cell's output, counted like inputs.
+        reduce: The same as `normal`, for the reduction cell.
+        reduce_concat: The same as `normal_concat`, for the reduction cell.
+
+    Raises:
+        UserError: A field is wrong; says which, where and how to mend it.
+    """
+
+    normal: tuple
+    normal_concat: tuple
+    reduce: tuple
+    reduce_concat: tuple
+
+    kind = "conv"
+    num_inputs = 2
+    edges_per_node = 2
+    cells = {"normal": "normal_concat", "reduce": "reduce_concat"}
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrentGenotype(Genotype):
+    """A recurrent cell.
+
+    Every node has one edge. Input 0 is the start state made of the word and the hidden state; node `i` is
+    input `1 + i`.
+
+    Attributes:
+        recurrent: Pairs `(activation, input)`, one per node, in the order of the nodes.
+        concat: The nodes whose outputs are averaged to the cell's output, counted like inputs.
+
+    Raises:
+        UserError: A field is wrong; says which, where and how to mend it.
+    """
+
+    recurrent: tuple
+    concat: tuple
+
+    kind = "recurrent"
+    num_inputs = 1
+    edges_per_node = 1
+    cells = {"recurrent": "concat"}
+
+
+def choices(word, known):
+    """The end of a message about a wrong word: the closest known one, all of them, and what came."""
+    lowered = {str(name).lower(): name for name in known}
+    closest = difflib.get_close_matches(word.lower(), lowered, n=1)
+    hint = f"; did you mean {lowered[closest[0]]!r}?" if closest else "."
+    return f"{hint} Known: {', '.join(map(str, known))}. Received: {show(word)}"
+
+
+def is_integer(value):
+    """Whether `value` is an integer, NumPy's included and `bool` not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def check_operation(where, operation):
+    """Returns the operation's name; raises a UserError that begins with `where` if it cannot be one."""
+    if not isinstance(operation, str) or not _OPERATION.fullmatch(operation):
+        raise UserError(
+            f"{where}: an operation's name consists of 1 to 64 letters, digits, '_', '.' or '-'. "
+            f"Received: {show(operation)}"
+        )
+    return str(operation)
+
+
+def _flat(field, pairs, edges_per_node):
+    """The pairs of all nodes in one list, should they come in one list for each node."""
+
+    def is_node(value):
+        return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], list | tuple)
+
+    if not isinstance(pairs, list | tuple) or not pairs or not all(map(is_node, pairs)):
+        return pairs
+    for node, own in enumerate(pairs):
+        if len(own) != edges_per_node:
+            raise UserError(f"{field}: expected {edges_per_node} pairs per node. Received: {len(own)} of node {node}")
+    return [pair for own in pairs for pair in own]
+
+
+def _check_pairs(field, pairs, num_inputs, edges_per_node):
+    pairs = _flat(field, pairs, edges_per_node)
+    if not isinstance(pairs, list | tuple) or not 0 < len(pairs) <= MAX_PAIRS:
+        raise UserError(
+            f"{field}: expected a list of 1 to {MAX_PAIRS} (operation, input) pairs. Received: {show(pairs)}"
+        )
+    if len(pairs) % edges_per_node:
+        raise UserError(
+            f"{field}: expected {edges_per_node} pairs per node. Received: {len(pairs)} pairs; add or drop one"
+        )
+    checked = []
+    for index, pair in enumerate(pairs):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(f"{field}[{index}]: expected a pair (operation, input). Received: {show(pair)}")
+        operation = check_operation(f"{field}[{index}]", pair[0])
+        node = index // edges_per_node
+        if not is_integer(pair[1]) or not 0 <= pair[1] < num_inputs + node:
+            raise UserError(
+                f"{field}[{index}]: node {node} reads one of the inputs 0..{num_inputs + node - 1}, an integer; later "
+                f"nodes are not there yet. Received: input={show(pair[1])} of {show(operation)}"
+            )
+        checked.append((operation, operator.index(pair[1])))
+    return tuple(checked)
+
+
+def _check_concat(field, concat, nodes):
+    expected = f"{field}: expected different integers out of {nodes[0]}..{nodes[-1]}, the nodes of this cell"
+    if not isinstance(concat, list | tuple | range) or not concat:
+        raise UserError(f"{expected}, at least one. Received: {show(concat)}")
+    checked = []
+    for node in itertools.islice(
+        concat, len(nodes) + 1
+    ):  # one more than can be right; the rest of a huge range is moot
+        if not is_integer(node) or node not in nodes or node in checked:
+            raise UserError(f"{expected}. Received: {show(node)} in {show(concat)}")
+        checked.append(operator.index(node))
+    return tuple(checked)

@@ -1,0 +1,240 @@
+"""Weights of the original PyTorch networks in ours, and ours under the original's names.
+
+The original keeps one array for each edge and operation; here the kernels of all edges that leave a node lie side by
+side. A `Slot` says which part of which variable an array of the original is, and how its axes are turned.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from darts_tf.interop import recurrent as interop_recurrent
+from darts_tf.interop import state_dicts
+from darts_tf.interop.state_dicts import read as read_state_dict
+from darts_tf.spaces.conv import norm
+from darts_tf.spaces.conv import operations as ops
+from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.derived import DerivedNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.system.errors import UserError, some_of
+
+# Attribute of the operation -> its name in the original; norms are those without an axis order.
+_KERNELS = {
+    ops.SepConv: {
+        "depthwise_1": "op.1.weight",
+        "pointwise_1": "op.2.weight",
+        "bn_1": "op.3",
+        "depthwise_2": "op.5.weight",
+        "pointwise_2": "op.6.weight",
+        "bn_2": "op.7",
+    },
+    ops.DilConv: {"depthwise": "op.1.weight", "pointwise": "op.2.weight", "bn": "op.3"},
+    ops.FactorizedReduce: {"conv_1": "conv_1.weight", "conv_2": "conv_2.weight", "bn": "bn"},
+    ops.ReLUConvBN: {"conv": "op.1.weight", "bn": "op.2"},
+    ops.Pool: {"bn": "1"},
+    ops.Conv7x1: {"conv_1x7": "1.weight", "conv_7x1": "2.weight", "bn": "3"},
+}
+_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One array of the original inside one of our variables.
+
+    Attributes:
+        name: Its name in the original's state dict.
+        variable: The variable that holds it.
+        turn: The axes of our array in the original's order: `ours = theirs.transpose(turn)`.
+        axis: Axis along which the edges lie side by side.
+        part: Which edge.
+        parts: How many edges.
+    """
+
+    name: str
+    variable: object
+    turn: tuple[int, ...]
+    axis: int = 0
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def _index(self):
+        size = self.variable.shape[self.axis] // self.parts
+        return (*[slice(None)] * self.axis, slice(self.part * size, (self.part + 1) * size))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape in the original."""
+        ours = list(self.variable.shape)
+        ours[self.axis] //= self.parts
+        return tuple(ours[self.turn.index(axis)] for axis in range(len(ours)))
+
+    def read(self, array):
+        """Returns the original's array out of ours."""
+        return np.asarray(array)[self._index].transpose(np.argsort(self.turn))
+
+    def write(self, array, theirs) -> None:
+        """Puts the original's array into ours, in place."""
+        array[self._index] = np.asarray(theirs).transpose(self.turn)
+
+
+def _operation_slots(operation, prefixes):
+    kind = next((k for k in _KERNELS if isinstance(operation, k)), None)
+    for attribute, theirs in _KERNELS.get(kind, {}).items():
+        value = getattr(operation, attribute)
+        for part, prefix in enumerate(prefixes):
+            if value is None:
+                continue
+            if isinstance(value, norm.BatchNorm):
+                yield from _norm_slots(value, prefix + theirs, part, len(prefixes))
+            elif "depthwise" in attribute:
+                yield Slot(prefix + theirs, value, (2, 3, 0, 1), 2, part, len(prefixes))
+            else:
+                yield Slot(prefix + theirs, value, (2, 3, 1, 0), 3, part, len(prefixes))
+
+
+def _norm_slots(norm, prefix, part=0, parts=1):
+    for attribute, theirs in _NORM.items():
+        if getattr(norm, attribute) is not None:
+            yield Slot(f"{prefix}.{theirs}", getattr(norm, attribute), (0,), 0, part, parts)
+
+
+def _mixed_slots(mixed, prefixes):
+    for index, operation in enumerate(mixed.operations):
+        yield from _operation_slots(operation, [f"{p}_ops.{index}." for p in prefixes])
+
+
+def _cell_slots(cell, prefix):
+    yield from _operation_slots(cell.preprocess0, [f"{prefix}preprocess0."])
+    yield from _operation_slots(cell.preprocess1, [f"{prefix}preprocess1."])
+    for state, mixed in enumerate(cell.mixed):
+        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row in cell.edge_rows(state)])
+
+
+def _conv_slots(conv, kernel, norm):
+    yield Slot(kernel, conv.conv, (2, 3, 1, 0))
+    if conv.bn is not None:
+        yield from _norm_slots(conv.bn, norm)
+
+
+def _linear_slots(layer, prefix):
+    yield Slot(f"{prefix}.weight", layer.classifier, (1, 0))
+    yield Slot(f"{prefix}.bias", layer.bias, (0,))
+
+
+def _derived_slots(network):
+    if isinstance(network, ImageNetNetwork):
+        yield from _conv_slots(network.stem0_1, "stem0.0.weight", "stem0.1")
+        yield from _conv_slots(network.stem0_2, "stem0.3.weight", "stem0.4")
+        yield from _conv_slots(network.stem1, "stem1.1.weight", "stem1.2")
+    else:
+        yield from _conv_slots(network.stem, "stem.0.weight", "stem.1")
+    for index, cell in enumerate(network.cells):
+        yield from _operation_slots(cell.preprocess0, [f"cells.{index}.preprocess0."])
+        yield from _operation_slots(cell.preprocess1, [f"cells.{index}.preprocess1."])
+        for number, operation in enumerate(cell.operations):
+            yield from _operation_slots(operation, [f"cells.{index}._ops.{number}."])
+    if (head := network.auxiliary_head) is not None:
+        yield from _conv_slots(head.conv_1, "auxiliary_head.features.2.weight", "auxiliary_head.features.3")
+        yield from _conv_slots(head.conv_2, "auxiliary_head.features.5.weight", "auxiliary_head.features.6")
+        yield from _linear_slots(head, "auxiliary_head.classifier")
+    yield from _linear_slots(network, "classifier")
+
+
+def slots(layer) -> dict[str, Slot]:
+    """Returns where each array of the original lies, by its name in the original's state dict.
+
+    Args:
+        layer: A `ConvSupernet`, `SearchCell`, `MixedOp`, `Operation` (with one edge), `CifarNetwork`,
+            `ImageNetNetwork`, `RecurrentSupernet` or `RecurrentNetwork`.
+
+    Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`; `interop_recurrent`.
+    """
+    if isinstance(layer, ConvSupernet):
+        found = [Slot("stem.0.weight", layer.stem, (2, 3, 1, 0)), *_norm_slots(layer.stem_bn, "stem.1")]
+        for index, cell in enumerate(layer.cells):
+            found += _cell_slots(cell, f"cells.{index}.")
+        found += _linear_slots(layer, "classifier")
+    elif isinstance(layer, DerivedNetwork):
+        found = list(_derived_slots(layer))
+    elif isinstance(layer, interop_recurrent.NETWORKS):
+        found = interop_recurrent.slots(layer)
+    elif isinstance(layer, SearchCell):
+        found = list(_cell_slots(layer, ""))
+    elif isinstance(layer, MixedOp):
+        found = list(_mixed_slots(layer, [""]))
+    else:
+        found = list(_operation_slots(layer, [""]))
+    return {slot.name: slot for slot in found}
+
+
+def to_arrays(layer, values=None) -> dict[str, np.ndarray]:
+    """Returns weights and moving statistics (or anything shaped like them) under the original's names.
+
+    Args:
+        layer: See `slots`.
+        values: `[(variable, array)]`, such as gradients; what it lacks is left out. The variables' own values if None.
+
+    Returns:
+        Arrays in the original's layout.
+    """
+    given = None if values is None else {id(variable): array for variable, array in values}
+    arrays = {}
+    for name, slot in slots(layer).items():
+        if given is None:
+            arrays[name] = slot.read(slot.variable)
+        elif id(slot.variable) in given:
+            arrays[name] = slot.read(given[id(slot.variable)])
+    return arrays
+
+
+def load_arrays(layer, arrays) -> None:
+    """Puts arrays named and shaped as in the original into a layer; nothing is written unless all of them fit.
+
+    Args:
+        layer: See `slots`.
+        arrays: Name -> array, or a checkpoint that holds them; wrappers' prefixes are taken off the names, see
+            `state_dicts`. `num_batches_tracked`, a counter of later PyTorch, is ignored. A supernet also takes
+            `alphas_normal` and `alphas_reduce`, a recurrent one `alphas`, which the original leaves out of its state
+            dict.
+
+    Raises:
+        UserError: Arrays are missing, surplus or of another shape; names a few of each.
+    """
+    wanted = slots(layer)
+    alphas = {v.name: Slot(v.name, v, (0, 1)) for v in getattr(layer, "arch_variables", ())}
+    arrays = state_dicts.unnested(arrays)
+    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    arrays = {short: arrays[name] for name, short in state_dicts.unwrapped(arrays, wanted, alphas).items()}
+    if isinstance(layer, interop_recurrent.NETWORKS):
+        arrays = interop_recurrent.untied(arrays)
+    every = wanted | {name: slot for name, slot in alphas.items() if name in arrays}
+    problems, unfit = [], []
+    if missing := [name for name in wanted if name not in arrays]:
+        problems.append(f"missing: {some_of(missing)}")
+    if surplus := [name for name in arrays if name not in every]:
+        problems.append(f"surplus: {some_of(surplus)}")
+    for name, slot in every.items():
+        if name in arrays and arrays[name].shape != slot.shape:
+            unfit.append(f"{name} has shape {arrays[name].shape}, expected {slot.shape}")
+        elif name in arrays and not np.issubdtype(arrays[name].dtype, np.number):
+            unfit.append(f"{name} has dtype {arrays[name].dtype}, expected numbers")
+    if unfit:
+        problems.append(some_of(unfit, separator="; "))
+    if problems:
+        raise UserError(
+            f"The arrays do not fit the network (check its sizes, cells and primitives): {'; '.join(problems)}."
+        )
+    new = {}
+    for name, slot in every.items():
+        key = id(slot.variable)
+        if key not in new:
+            new[key] = (slot.variable, np.asarray(slot.variable).copy())
+        slot.write(new[key][1], arrays[name])
+    for variable, array in new.values():
+        variable.assign(array)
+
+
+def load(layer, path) -> None:
+    """Loads a file of the original's weights into a layer, see `state_dicts.read` and `load_arrays`."""
+    load_arrays(layer, read_state_dict(path))

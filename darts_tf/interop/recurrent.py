@@ -1,0 +1,96 @@
+"""Where the arrays of the original's recurrent networks lie in ours; `interop` reads and writes them."""
+
+import dataclasses
+
+import numpy as np
+
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
+from darts_tf.system.errors import UserError
+
+NETWORKS = (RecurrentNetwork, RecurrentSupernet)
+_TIED = ("encoder.weight", "decoder.weight")
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """One array of the original, which is one of our variables.
+
+    Attributes:
+        name: Its name in the original's state dict.
+        variable: The variable that holds it.
+    """
+
+    name: str
+    variable: object
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape in the original."""
+        return tuple(self.variable.shape)
+
+    def read(self, array):
+        """Returns the original's array out of ours."""
+        return np.asarray(array)
+
+    def write(self, array, theirs) -> None:
+        """Puts the original's array into ours, in place."""
+        array[...] = theirs
+
+
+@dataclasses.dataclass(frozen=True)
+class StatisticSlot(Slot):
+    """A moving statistic, of which the original has one and we may have one for each node.
+
+    Then each gets the original's, which changes nothing in its inference, and the original gets the nodes' mean.
+
+    Attributes:
+        row: 0 for the mean, 1 for the variance.
+    """
+
+    row: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See `Slot`."""
+        return tuple(self.variable.shape[2:])
+
+    def read(self, array):
+        """See `Slot`."""
+        return np.asarray(array)[self.row].mean(0)
+
+    def write(self, array, theirs) -> None:
+        """See `Slot`."""
+        array[self.row] = theirs
+
+
+def slots(network) -> list:
+    """Returns where each array of the original lies, in its order.
+
+    Args:
+        network: A `RecurrentSupernet` or a `RecurrentNetwork`.
+
+    Source: the names of `state_dict()` in `rnn/model_search.py` and `rnn/model.py`.
+    """
+    found = [Slot(_TIED[0], network.embedding), Slot("rnns.0._W0", network.cell.start)]
+    found += [Slot(f"rnns.0._Ws.{index}", matrix) for index, matrix in enumerate(network.cell.nodes)]
+    found.append(Slot("decoder.bias", network.bias))
+    if isinstance(network, RecurrentSupernet):
+        moving = network.cell.norm.moving
+        found += [StatisticSlot(f"rnns.0.bn.running_{name}", moving, row) for row, name in enumerate(("mean", "var"))]
+    return found
+
+
+def untied(arrays: dict) -> dict:
+    """Returns the arrays without the decoder's matrix, which a state dict names a second time.
+
+    Raises:
+        UserError: It is not the embedding's.
+    """
+    embedding, decoder = (arrays.get(name) for name in _TIED)
+    if decoder is None:
+        return arrays
+    if embedding is None or not np.array_equal(embedding, decoder):
+        raise UserError(
+            f"{_TIED[1]} must be the same matrix as {_TIED[0]}: the networks tie the two. Received: another one."
+        )
+    return {name: array for name, array in arrays.items() if name != _TIED[1]}

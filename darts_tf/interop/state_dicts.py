@@ -1,0 +1,115 @@
+"""State dicts of PyTorch networks: reading them, and taking off what wrappers and training scripts put around them."""
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from darts_tf.system import npz
+from darts_tf.system.errors import UserError, one_line, some_of
+from darts_tf.system.files import user_path
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+"""Where the checkpoints of training scripts keep the state dict, next to the epoch and the optimizer."""
+_WRAPPERS = ("module", "_orig_mod")  # what DataParallel and torch.compile put into the names; the original has neither
+
+
+def read(path) -> dict[str, np.ndarray]:
+    """Reads a PyTorch-style state dict: an `.npz` of named arrays, or a `.pt` where torch is installed.
+
+    Args:
+        path: The file. A checkpoint that holds the state dict under one of the keys `NESTED` will do.
+
+    Raises:
+        UserError: The file is missing, damaged, holds pickled objects, or needs torch.
+    """
+    path = user_path(path, "the file of weights")
+    if not path.is_file():
+        raise UserError(f"There is no file of weights. Expected an .npz or .pt file. Received: {path}.")
+    if path.suffix == ".npz":
+        return npz.read(path)
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"Reading {path.name} needs PyTorch. Install it (`pip install torch`), or save the arrays as .npz."
+        ) from error
+    try:
+        return unnested(torch.load(path, map_location="cpu", weights_only=True))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # torch raises whatever its unpickler meets
+        raise UserError(
+            f"Cannot read the weights in {path}: {one_line(error)}. Expected a state dict of tensors."
+        ) from error
+
+
+def unnested(state) -> dict[str, np.ndarray]:
+    """Returns the arrays of a state dict, or of a checkpoint that holds it under one of the keys `NESTED`.
+
+    Args:
+        state: A mapping from names to arrays or tensors, or to such a mapping.
+
+    Raises:
+        UserError: It is no mapping, or holds mappings under other keys only, or what is no array.
+    """
+    while isinstance(state, Mapping) and (
+        inner := next((k for k in NESTED if isinstance(state.get(k), Mapping)), None)
+    ):
+        state = state[inner]
+    if not isinstance(state, Mapping):
+        raise UserError(f"Expected a state dict, which maps names to arrays. Received: a {type(state).__name__}.")
+    if any(isinstance(value, Mapping) for value in state.values()):
+        raise UserError(
+            f"Expected a state dict, which maps names to arrays, or a checkpoint that holds it under one of the keys "
+            f"{', '.join(NESTED)}. Received: the keys {some_of(state)}."
+        )
+    return {str(name): _array(name, value) for name, value in state.items()}
+
+
+def _array(name, value):
+    try:
+        if hasattr(value, "detach"):  # a tensor of PyTorch, perhaps on a GPU or of a type that NumPy does not have
+            value = value.detach().cpu()
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name} is no array: expected numbers of one shape. Received: {one_line(error)}.") from error
+
+
+def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] = ()) -> dict[str, str]:
+    """Returns the names without what wrappers put before them.
+
+    `module.` (DataParallel) and `_orig_mod.` (torch.compile) are taken off wherever they stand. A prefix that all names
+    share, such as `model.` of a network that is part of another module, is taken off where no name fits with it and
+    some do without.
+
+    Args:
+        names: As a state dict has them.
+        wanted: Names of the network's arrays.
+        apart: Names that may stand next to the others without their prefix.
+
+    Returns:
+        The given names, each with what is left of it.
+
+    Raises:
+        UserError: Two names become one.
+    """
+    wanted, apart = set(wanted), set(apart)
+    short = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
+    found = dict(short)
+    while not wanted.intersection(found.values()):
+        prefixed = [name for name in found if found[name] not in apart]
+        first = {found[name].partition(".")[0] for name in prefixed}
+        if len(first) != 1 or not all("." in found[name] for name in prefixed):
+            found = short  # nothing fits: a message shows the names as they are
+            break
+        found |= {name: found[name].partition(".")[2] for name in prefixed}
+    origins = {}
+    for name, left in found.items():
+        if left in origins:
+            raise UserError(
+                f"Two arrays have one name once the wrappers' prefixes are taken off: expected one of them. Received: "
+                f"{origins[left]} and {name}."
+            )
+        origins[left] = name
+    return found

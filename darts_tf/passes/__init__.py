@@ -1,0 +1,1 @@
+"""How one forward and backward pass is computed: type, parts, replicas, recomputation."""

@@ -1,0 +1,72 @@
+"""A batch computed in parts, one after the other: the gradients of the whole in the memory of a part."""
+
+import tensorflow as tf
+
+from darts_tf.passes import graph
+
+
+def split(batch, axes, count: int) -> list:
+    """Splits a batch into equal parts.
+
+    Args:
+        batch: A structure of tensors.
+        axes: The same with the axis along which examples lie in each tensor, None for what all examples share.
+        count: How many parts; divides each of these axes.
+
+    Returns:
+        The parts.
+    """
+    tf.nest.assert_same_structure(batch, axes)
+
+    def pieces(tensor, axis):
+        whole = tensor is None or axis is None
+        return [tensor] * count if whole else tf.split(tensor, count, axis)
+
+    pairs = zip(tf.nest.flatten(batch), tf.nest.flatten(axes), strict=True)
+    leaves = zip(*(pieces(*pair) for pair in pairs), strict=True)
+    return [tf.nest.pack_sequence_as(axes, part) for part in leaves]
+
+
+class Accumulation:
+    """Splits a batch, and puts together what its parts give.
+
+    Means over examples are means over parts of equal size: loss and gradients are those of the whole batch, but for
+    batch norm, which normalises each part by its own statistics; what its moving statistics are moved by is their mean.
+
+    Args:
+        count: Parts.
+        batch: A structure like `(inputs, labels)` of axes, see `split`.
+        outputs: The same for what a pass tells of its examples; None for a mean over them.
+    """
+
+    def __init__(self, count: int, batch, outputs):
+        self.count, self.batch, self.outputs = count, batch, outputs
+
+    def over(self, function):
+        """Returns `function` of a whole batch, computed in parts; none begins before the one before it has ended.
+
+        Args:
+            function: `(common, batch) -> (means, outputs)`: `common` is what all examples share, `means` are means over
+                the batch's examples, both structures of tensors; outputs may be `()`.
+        """
+
+        def in_parts(common, batch):
+            found, after = [], []
+            for part in split(batch, self.batch, self.count):
+                with tf.control_dependencies(after):
+                    part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)
+                found.append(function(common, part))
+                after = [leaf for leaf in tf.nest.flatten(found[-1]) if leaf is not None]
+            means, outputs = zip(*found, strict=True)
+            axes = self.outputs if tf.nest.flatten(outputs) else ()
+            return tf.nest.map_structure(self._mean, *means), tf.nest.map_structure(self._joined, axes, *outputs)
+
+        return in_parts
+
+    def _mean(self, *parts):
+        return graph.total(parts) / self.count
+
+    def _joined(self, axis, *parts):
+        if parts[0] is None:
+            return None
+        return self._mean(*parts) if axis is None else tf.concat(parts, axis)

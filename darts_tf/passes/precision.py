@@ -1,0 +1,77 @@
+"""Passes in a narrow floating-point type: activations and products in it, everything that adds up in float32.
+
+A layer computes in the type of what it is given and casts its kernels to it; variables, the softmax of the alphas,
+batch-norm statistics and the loss stay as they are. So a network only has to narrow what enters it, by `narrowed`, and
+its logits are wide again at its end.
+"""
+
+import contextlib
+import contextvars
+
+import tensorflow as tf
+
+from darts_tf.passes.loss_scale import LossScale
+from darts_tf.system.errors import UserError
+
+_narrow = contextvars.ContextVar("type of the activations of the pass that is being built", default=None)
+
+
+def narrowed(x):
+    """Returns a tensor in the type of the present pass; as it is outside one, and in float32."""
+    return x if _narrow.get() is None else tf.cast(x, _narrow.get())
+
+
+class Precision:
+    """The type that the passes of one step compute in.
+
+    Gradients leave a pass in the variables' type: those of a kernel pass through the cast that narrowed it.
+
+    Args:
+        name: `"float32"` leaves every type as it is; `"bfloat16"` or `"float16"`.
+
+    Attributes:
+        narrow: The type of activations, or None.
+        loss_scale: A `LossScale` in float16, whose small gradients would be zero without; else None.
+
+    Source: Micikevicius et al., Mixed Precision Training, arXiv:1710.03740.
+    """
+
+    def __init__(self, name: str = "float32"):
+        self.narrow = None if name == "float32" else tf.as_dtype(name)
+        self.loss_scale = LossScale() if name == "float16" else None
+
+    @contextlib.contextmanager
+    def computing(self):
+        """Inside it, `narrowed` casts."""
+        token = _narrow.set(self.narrow)
+        try:
+            yield
+        finally:
+            _narrow.reset(token)
+
+    def check(self, variables) -> None:
+        """Raises UserError where variables are not float32 and the passes are to be narrow."""
+        odd = next((v.dtype for v in variables if v.dtype != "float32"), None)
+        if self.narrow is not None and odd is not None:
+            raise UserError(
+                f"Expected float32 variables with precision={self.narrow.name}. Received: {odd}; "
+                "leave Keras' floatx alone, or use precision=float32."
+            )
+
+    @property
+    def factor(self):
+        """What a pass multiplies its loss with, None in other types than float16.
+
+        Given from outside at every call, it leaves the passes pure.
+        """
+        return self.loss_scale and self.loss_scale.read()
+
+
+def scale(loss, factor):
+    """Returns a loss times its scale, or as it is for None."""
+    return loss if factor is None else loss * factor
+
+
+def unscale(tensors, factor):
+    """Returns what a scaled loss has led to, a structure of tensors, without the scale."""
+    return tensors if factor is None else tf.nest.map_structure(lambda tensor: tensor / factor, tensors)

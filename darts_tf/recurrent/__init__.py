@@ -1,5 +1,0 @@
-"""Recurrent cells: activations, search and derived cells, language models."""
-
-from darts_tf import keras_settings
-
-keras_settings.check_backend()  # before a module of this package imports Keras

@@ -1,0 +1,252 @@
+"""Checkpoints: one file each, complete or absent, with every damaged byte noticed.
+
+A checkpoint is a `.npz` that `numpy.load` reads (no pickle), with the metadata as `metadata.json` inside. The archive's
+comment is the SHA-256 of all bytes before it: the CRCs of a zip do not cover its headers.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from darts_tf.runs.workdir import remove_temporaries, sync_directory
+from darts_tf.system import npz, streams
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import parse_json, write_atomically
+
+_METADATA = "metadata.json"
+# What reading an archive's members raises where its bytes are not what was written (RuntimeError: it is encrypted).
+_UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_FORMAT = 1
+_DIGEST_SIZE = 64  # hexadecimal digits
+_NAME = re.compile(r"step_(\d{8,})\.npz")
+
+
+class Checkpoint(NamedTuple):
+    """What `restore` returns.
+
+    Attributes:
+        step: The step after which it was saved.
+        arrays: By name, as they were given to `save`.
+        metadata: As it was given to `save`.
+    """
+
+    step: int
+    arrays: dict[str, np.ndarray]
+    metadata: dict[str, Any]
+
+
+class Checkpoints:
+    """The checkpoints in one directory, which belongs to one process (see the lock of `WorkDir`).
+
+    Args:
+        directory: Created if need be. What a killed process left half written in it is removed.
+        keep: How many of the newest are kept, at least 1.
+        warn: Is told in one line of damaged checkpoints; prints to stderr if not given.
+        read_only: For a process that only looks: creates and removes nothing.
+
+    Raises:
+        UserError: The directory cannot be created.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        keep: int = 2,
+        warn: Callable[[str], None] | None = None,
+        read_only: bool = False,
+    ):
+        if keep < 1:
+            raise UserError(f"keep must be at least 1. Received: keep={keep}")
+        self.directory = pathlib.Path(directory)
+        self.keep, self._read_only = keep, read_only
+        self._warn = warn or streams.err
+        if not read_only:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(
+                    f"Cannot create the directory of checkpoints {self.directory}: {error.strerror or error}"
+                ) from error
+            remove_temporaries(self.directory)
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints in the directory, damaged ones too, ascending."""
+        try:
+            names = os.listdir(self.directory)
+        except FileNotFoundError:
+            return []
+        return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+
+    def path(self, step: int) -> pathlib.Path:
+        """Where the checkpoint of that step lies."""
+        return self.directory / f"step_{step:08d}.npz"
+
+    def save(self, step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> pathlib.Path:
+        """Writes a checkpoint; on return it has reached the disk. Then removes those beyond the newest `keep`.
+
+        Checkpoints of later steps are removed as well: `restore` could not read them, else the run would not be here.
+
+        Args:
+            step: Steps done, at least 0.
+            arrays: By name: numbers, bools or strings of any shape.
+            metadata: What JSON can hold; tuples come back as lists.
+
+        Returns:
+            The file.
+
+        Raises:
+            UserError: The disk is full or cannot be written; the earlier checkpoints are as before.
+            ValueError: A name or an array cannot be stored.
+        """
+        path = self.path(step)
+        data = _pack(step, arrays, metadata)
+        earlier = [other for other in self.steps() if other != step]
+        try:
+            write_atomically(path, data)
+            sync_directory(self.directory)  # the new name is on the disk before an old one goes
+        except OSError as error:
+            raise UserError(self._cannot_write(path, len(data), error, earlier)) from error
+        self._remove([other for other in earlier if other > step] + self._superseded(step))
+        return path
+
+    def _superseded(self, step: int) -> list[int]:
+        past = [other for other in self.steps() if other < step]
+        return past[: max(0, len(past) - (self.keep - 1))]
+
+    def _remove(self, steps: list[int]) -> None:
+        for other in steps:
+            try:
+                self.path(other).unlink(missing_ok=True)
+            except OSError as error:
+                self._warn(f"warning: cannot remove the old checkpoint {self.path(other)}: {error.strerror or error}")
+
+    def _cannot_write(self, path: pathlib.Path, size: int, error: OSError, earlier: list[int]) -> str:
+        cause = error.strerror or str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            try:
+                free = f"{shutil.disk_usage(self.directory).free / 1e6:.1f} MB"
+            except OSError:
+                free = "an unknown amount"
+            cause += f" ({size / 1e6:.1f} MB needed, {free} free on the disk of {self.directory})"
+        kept = f"{self.path(earlier[-1]).name} is as before" if earlier else "There is no earlier one"
+        return f"Cannot write the checkpoint {path}: {cause}. {kept}; mend this and start again to go on from there"
+
+    def restore(self) -> Checkpoint | None:
+        """The newest checkpoint that can be read, or None when there is none at all.
+
+        A damaged one is skipped for the one before it, and `warn` is told.
+
+        Raises:
+            UserError: There are checkpoints and all are damaged, or one may not be read or is of a newer version:
+                starting from nothing must be the user's decision.
+        """
+        damaged = []
+        steps = self.steps()
+        for step in reversed(steps):
+            path = self.path(step)
+            try:
+                checkpoint = _unpack(path.read_bytes(), path)
+            except _Damaged as error:
+                damaged.append(f"{path.name} ({error})")
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise UserError(f"Cannot read the checkpoint {path}: {error.strerror or error}") from error
+                damaged.append(f"{path.name} ({error.strerror})")
+            else:
+                if damaged:
+                    self._warn(
+                        f"warning: damaged checkpoint in {self.directory}: {', '.join(damaged)}; resuming from "
+                        f"{path.name} instead"
+                    )
+                if not self._read_only:
+                    self._remove(self._superseded(step))  # a kill after the last save has left them
+                return checkpoint
+        if damaged:
+            raise UserError(
+                f"No checkpoint in {self.directory} can be read: {some_of(damaged)}. "
+                "Put a copy in their place, or delete them to start from the beginning"
+            )
+        return None
+
+
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns what a file would hold; `from_bytes` reads it."""
+    return _pack(checkpoint.step, checkpoint.arrays, checkpoint.metadata)
+
+
+def from_bytes(data: bytes) -> Checkpoint:
+    """Reads what `to_bytes` gave."""
+    return _unpack(data, pathlib.Path("bytes"))
+
+
+class _Damaged(Exception):
+    """A checkpoint is not what was written; the message says how that was noticed."""
+
+
+def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
+    """The bytes of a checkpoint. In memory, since a supernet's is some tens of megabytes."""
+    if not 0 <= step:
+        raise ValueError(f"step must be at least 0. Received: step={step}")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        header = {"format": _FORMAT, "step": int(step), "metadata": dict(metadata)}
+        archive.writestr(zipfile.ZipInfo(_METADATA), json.dumps(header, allow_nan=False))
+        for name, array in arrays.items():
+            array = np.asarray(array)
+            if array.dtype.kind not in "biufcSU":
+                raise ValueError(f"An array must hold numbers, bools or strings. Received: {name} of {array.dtype}")
+            if not name or not name.isprintable():
+                raise ValueError(f"An array's name must be printable. Received: {name!r}")
+            # ZipInfo's fixed date makes equal states equal files.
+            with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        archive.comment = b"0" * _DIGEST_SIZE
+    body = buffer.getbuffer()[:-_DIGEST_SIZE]
+    return b"".join((body, hashlib.sha256(body).hexdigest().encode()))
+
+
+def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
+    """Raises _Damaged unless every byte is as written."""
+    body, digest = memoryview(data)[:-_DIGEST_SIZE], data[-_DIGEST_SIZE:]
+    if len(data) <= _DIGEST_SIZE:
+        raise _Damaged(f"{len(data)} bytes")
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise _Damaged("its SHA-256 is wrong")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            header = parse_json(archive.read(_METADATA))
+            if header["format"] != _FORMAT:
+                raise UserError(
+                    f"The checkpoint {path} is of another version of this package. Expected format {_FORMAT}. "
+                    f"Received: {header['format']}"
+                )
+            arrays = {}
+            for name in archive.namelist():
+                if name != _METADATA:
+                    _check_header(path, name.removesuffix(".npy"), archive, len(data))
+                    with archive.open(name) as file:
+                        arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    except UserError:
+        raise
+    except _UNREADABLE as error:
+        raise _Damaged(f"{type(error).__name__}: {error}") from error
+    return Checkpoint(header["step"], arrays, header["metadata"])
+
+
+def _check_header(path: pathlib.Path, name: str, archive: zipfile.ZipFile, size: int) -> None:
+    """A sum of the bytes says that they are as written, not by whom."""
+    try:
+        npz.check_header(str(path), name, archive, size)
+    except UserError as error:
+        raise _Damaged(str(error)) from error

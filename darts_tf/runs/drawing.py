@@ -1,0 +1,20 @@
+"""Drawings of a run's cells, which never stop the run."""
+
+import warnings
+
+from darts_tf.genotypes import drawing as visualize
+
+
+def draw(genotype, directory, message) -> None:
+    """Draws a genotype; what cannot be drawn is reported in one line and stops nothing.
+
+    Args:
+        genotype: What to draw.
+        directory: Where to.
+        message: Is given a warning, as a line; see `repeats` for how often it is said.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        visualize.draw(genotype, directory)
+    for warning in caught:
+        message(f"warning: {warning.message}")

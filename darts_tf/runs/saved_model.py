@@ -1,0 +1,76 @@
+"""SavedModels that `darts-export` wrote, loaded in one place: whatever else a path holds is one line."""
+
+import os
+import pathlib
+from collections.abc import Iterable
+from typing import Any
+
+import tensorflow as tf
+
+from darts_tf.system.errors import UserError, one_line
+
+EXPECTED = "Expected a version's folder that darts-export wrote"
+
+
+def load_saved_model(folder: str | os.PathLike) -> Any:
+    """Loads a SavedModel.
+
+    Args:
+        folder: With `saved_model.pb`.
+
+    Returns:
+        What `tf.saved_model.load` returns; keep it as long as its signatures are used, which do not hold its variables.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    path = pathlib.Path(folder)
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "does not exist"
+        raise UserError(f"{path} is no exported model. {EXPECTED}. Received: a path that {what}.")
+    if not (path / "saved_model.pb").is_file():
+        names = sorted(p.name for p in path.iterdir())
+        found = f"a folder with {', '.join(names[:3])}{' ...' * (len(names) > 3)}" if names else "an empty folder"
+        raise UserError(f"{path} is no exported model. {EXPECTED}, with saved_model.pb. Received: {found}.")
+    try:
+        return tf.saved_model.load(str(path))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        raise
+    except Exception as error:  # TensorFlow lets through whatever its protocol buffers, files and graphs raise
+        raise UserError(
+            f"{path} cannot be loaded. {EXPECTED}, complete; export it again. Received: {_cause(error)}."
+        ) from error
+
+
+def signature_of(loaded: Any, folder: str | os.PathLike, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()):
+    """Returns a signature of a loaded SavedModel, which takes and gives what is asked for.
+
+    Args:
+        loaded: From `load_saved_model`.
+        folder: Names it in the message.
+        name: Of the signature.
+        inputs: Names of all its inputs.
+        outputs: Names of outputs that it must have.
+
+    Raises:
+        UserError: It has no such signature: it is another kind of model, or not of `darts-export`.
+    """
+    found = getattr(loaded, "signatures", {})
+    if name in found:
+        function = found[name]
+        takes, gives = set(function.structured_input_signature[1]), set(function.structured_outputs)
+        if takes == set(inputs) and gives >= set(outputs):
+            return function
+        has = f"{name} ({', '.join(sorted(takes))} -> {', '.join(sorted(gives))})"
+    else:
+        has = ", ".join(found) or "none"
+    wanted = f"{name} ({', '.join(inputs)}{' -> ' * bool(outputs)}{', '.join(outputs)})"
+    raise UserError(
+        f"{folder} has no signature {wanted}. {EXPECTED}, of the kind that is asked for: of a network on images, or of "
+        f"a language model where it is about a text. Received: {has}."
+    )
+
+
+def _cause(error: Exception) -> str:
+    line = one_line(error)
+    return "saved_model.pb is damaged" if "parse" in line.lower() and "saved_model.pb" in str(error) else line

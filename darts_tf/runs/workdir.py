@@ -1,0 +1,248 @@
+"""The work directory of a run: its layout, its lock, and its `config.json`.
+
+The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `alphas/`,
+`plots/`, `tensorboard/`. No TensorFlow here.
+"""
+
+import contextlib
+import fcntl
+import fnmatch
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from darts_tf.config.fields import Config
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import parse_json, sync_directory, user_path, write_atomically
+
+_LOCK = ".lock"
+
+
+def remove_temporaries(directory: str | os.PathLike) -> None:
+    """Removes what killed processes left half written, in the directory and below.
+
+    Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
+    """
+    for folder, below, files in os.walk(directory):
+        for name in fnmatch.filter(files, ".*.tmp"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(folder, name))
+        for name in fnmatch.filter(below, ".*.tmp"):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
+
+
+def write_json(path: str | os.PathLike, data: Any) -> None:
+    """Writes JSON, indented and with a final newline; after a crash the file is the old one or the new one.
+
+    Raises:
+        OSError: As the system says it; the old file is as before.
+        ValueError: A number is not finite; JSON has no word for it.
+    """
+    write_atomically(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+    sync_directory(pathlib.Path(path).parent)
+
+
+class _OtherKind(UserError):
+    """The directory's run is fine, but not of the kind that was asked for."""
+
+
+class WorkDir:
+    """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
+
+    Args:
+        path: The directory; missing parents are created too.
+
+    Attributes:
+        path: As a `pathlib.Path`.
+        resumed: After `open_for`: True when the directory held this run already.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = user_path(path, "The work directory")
+        self.resumed = False
+        self._lock: int | None = None
+
+    def open_for(
+        self,
+        config: Config,
+        folders: Sequence[str] = ("checkpoints", "genotypes", "plots"),
+        check: Callable[[], object] = lambda: None,
+    ) -> list[str]:
+        """Creates the directory, or opens an existing run that has the same settings, and locks it.
+
+        Args:
+            config: The run's settings; written to `config.json`.
+            folders: Which of these three are created in it.
+            check: Is called once the settings are known to fit, before anything is written; raises what else refuses.
+
+        Returns:
+            The fields that differ from the earlier start and may, each as `"field: earlier -> now"`.
+
+        Raises:
+            UserError: The path is no directory, cannot be written, holds other files or another run, its `config.json`
+                cannot be read, or another process is using it. Nothing has been changed then.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._refuse_foreign_files()  # before the lock file is created among them
+            self._take_lock()
+            try:
+                changes = self._compare(config)
+                check()
+                remove_temporaries(self.path)
+                for folder in folders:
+                    (self.path / folder).mkdir(exist_ok=True)
+                write_json(self.config, config.to_json())
+            except BaseException:
+                self.close()
+                raise
+        except OSError as error:
+            raise UserError(
+                f"Cannot use the work directory {self.path}: {error.strerror or error}. "
+                "Expected a directory that can be written; choose another --workdir"
+            ) from error
+        return changes
+
+    def _refuse_foreign_files(self) -> None:
+        if self.config.exists():
+            return
+        ours = {_LOCK, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
+        foreign = sorted(
+            entry.name
+            for entry in self.path.iterdir()
+            if not (entry.name in ours or entry.match(".config.json.*.tmp"))
+            or (entry.is_dir() and any(entry.iterdir()))
+        )
+        if foreign and not self.config.exists():  # another process may have just started a run here
+            raise UserError(
+                f"The work directory {self.path} holds other files and no config.json. Expected a new "
+                f"or empty directory, or that of an earlier run. Received: {some_of(foreign)}; "
+                "choose another --workdir"
+            )
+
+    def _take_lock(self) -> None:
+        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.read(lock, 20).decode(errors="replace").strip()
+            os.close(lock)
+            raise UserError(
+                f"Another process{f' (pid {owner})' if owner else ''} is using the work directory {self.path}. "
+                "Wait for it, stop it, or choose another --workdir"
+            ) from None
+        except OSError:
+            pass  # a file system without locks; better to run than to refuse
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+        self._lock = lock
+
+    def user(self) -> str | None:
+        """The id of the process that is using the directory, or None where there is none."""
+        try:
+            with open(self.path / _LOCK, "rb") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return lock.read(20).decode(errors="replace").strip() or "unknown"
+        except OSError:  # no such directory, or a file system without locks
+            pass
+        return None
+
+    def _compare(self, config: Config) -> list[str]:
+        """The differences that may be; raises UserError for those that may not."""
+        earlier = self.read_config(type(config))
+        if earlier is None:
+            return []
+        self.resumed = True
+        refused = earlier.differences(config, include_resumable=False)
+        if refused:
+            raise UserError(
+                f"The work directory {self.path} holds a run with other settings. Expected the same. Received (there "
+                f"-> now): {some_of(refused, 5, '; ')}. Give the settings of that run, or choose another --workdir"
+            )
+        return earlier.differences(config)
+
+    def read_config(self, config_class: type[Config]) -> Config | None:
+        """The settings of the run in this directory, or None where there is no `config.json`.
+
+        Raises:
+            UserError: The file is damaged, or of another version of this package.
+        """
+        try:
+            data = self.config.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            fields = parse_json(data)
+            self._refuse_other_kind(fields, config_class)
+            return config_class.from_json(fields)
+        except _OtherKind:
+            raise
+        except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
+            raise UserError(
+                f"{self.config} is damaged or of another version: {error}. Mend the file, or choose another --workdir"
+            ) from error
+
+    def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:
+        # Files from before there were two kinds do not say theirs; those were searches.
+        kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
+        if kind != config_class.kind:
+            kind = kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]
+            raise _OtherKind(
+                f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
+                f"Received: {kind}; choose another --workdir"
+            )
+
+    def close(self) -> None:
+        """Gives the lock back; the end of the process does so too."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> Self:
+        """Nothing; the lock is taken by `open_for`."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Gives the lock back."""
+        self.close()
+
+    @property
+    def config(self) -> pathlib.Path:
+        """`config.json`: the settings."""
+        return self.path / "config.json"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        """`metrics.jsonl`: one JSON object for each epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        """`checkpoints/`: what a resumed run starts from."""
+        return self.path / "checkpoints"
+
+    @property
+    def genotypes(self) -> pathlib.Path:
+        """`genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch."""
+        return self.path / "genotypes"
+
+    @property
+    def alphas(self) -> pathlib.Path:
+        """`alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch."""
+        return self.path / "alphas"
+
+    @property
+    def plots(self) -> pathlib.Path:
+        """`plots/`: drawings of those cells."""
+        return self.path / "plots"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        """`tensorboard/`: event files."""
+        return self.path / "tensorboard"

@@ -1,0 +1,1 @@
+"""The search spaces, a folder each: its supernet, its derived networks, its operations."""

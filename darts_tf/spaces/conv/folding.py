@@ -1,0 +1,51 @@
+"""Batch norms become part of the convolutions before them, for inference: `BN(conv(x, k)) = conv(x, k f) + o`."""
+
+import numpy as np
+
+from darts_tf.spaces.conv import operations as ops
+from darts_tf.spaces.conv.derived import ConvBN
+
+# Kind -> batch norm -> the kernels that it normalises, side by side along their last axis.
+_NORMALISED = {
+    ConvBN: {"bn": ("conv",)},
+    ops.ReLUConvBN: {"bn": ("conv",)},
+    ops.FactorizedReduce: {"bn": ("conv_1", "conv_2")},
+    ops.SepConv: {"bn_1": ("pointwise_1",), "bn_2": ("pointwise_2",)},
+    ops.DilConv: {"bn": ("pointwise",)},
+    ops.Conv7x1: {"bn": ("conv_7x1",)},
+}
+
+
+def fold(network):
+    """Copies a derived network without its auxiliary head, its batch norms folded; for inference only.
+
+    In training the copy is not the network that it came from.
+
+    Args:
+        network: A `derived.DerivedNetwork`.
+
+    Returns:
+        A network of the same class. `network(images)` is the same but for rounding.
+    """
+    folded = type(network).from_config({**network.get_config(), "auxiliary": False})
+    head = network.auxiliary_head
+    left_out = {id(variable) for variable in head.variables} if head is not None else set()
+    kept = [variable for variable in network.variables if id(variable) not in left_out]
+    for theirs, ours in zip(kept, folded.variables, strict=True):
+        ours.assign(theirs.value)
+    for layer in folded._flatten_layers():
+        for norm, kernels in next((n for kind, n in _NORMALISED.items() if isinstance(layer, kind)), {}).items():
+            if (norm := getattr(layer, norm)) is not None:
+                _fold(norm, [getattr(layer, kernel) for kernel in kernels])
+    return folded
+
+
+def _fold(norm, kernels):
+    factor, offset = (np.asarray(v) for v in norm.affine_map(norm.gamma.value, norm.beta.value))
+    start = 0
+    for kernel in kernels:
+        width = kernel.shape[-1]
+        kernel.assign(np.asarray(kernel) * factor[start : start + width])
+        start += width
+    norm.beta.assign(offset)
+    norm.folded = True

@@ -1,0 +1,216 @@
+"""The convolutional supernet, and what it shares with derived networks."""
+
+import keras
+import tensorflow as tf
+
+from darts_tf.system.keras_settings import of_one_type
+from darts_tf.genotypes import CONV_PRIMITIVES
+from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.norm import BatchNorm, call_cell, collect_statistics, moving_average
+from darts_tf.spaces.conv.operations import OPERATIONS, uniform
+from darts_tf.system.errors import UserError
+from darts_tf.system.keras_model import KnownInput
+
+
+def reduction_cells(num_cells: int) -> tuple[int, int]:
+    """Returns the cells that halve the resolution and double the channels: at one and two thirds."""
+    return num_cells // 3, 2 * num_cells // 3
+
+
+def check_sizes(network: str, num_classes: int, num_cells: int) -> None:
+    """Raises UserError unless there are two classes and three cells at least; `network` is what to call it."""
+    if num_classes < 2:
+        raise UserError(f"A classifier needs at least 2 classes. Received: num_classes={num_classes}.")
+    if num_cells < 3:
+        raise UserError(
+            f"{network} needs at least 3 cells, for its two reductions at one and two thirds. "
+            f"Received: num_cells={num_cells}."
+        )
+
+
+def classify(x, kernel, bias) -> dict:
+    """Averages over positions and classifies, in the type of the weights.
+
+    Args:
+        x: `(N, H, W, C)`.
+        kernel: `(C, classes)`, a variable.
+        bias: `(classes,)`, a variable.
+
+    Returns:
+        `pooled`, `(N, C)`, and `logits`, `(N, classes)`.
+    """
+    pooled = tf.reduce_mean(tf.cast(x, bias.dtype), (1, 2))
+    return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
+
+
+class ConvModel(KnownInput):
+    """What training and Keras ask of a network of images.
+
+    Training: to run on given weights, and to hand over its statistics instead of writing them.
+
+    Attributes:
+        image_shape: `(height, width, channels)`.
+        num_classes: Number of classes.
+    """
+
+    def build(self, images_shape):
+        """Nothing is left to be made; Keras keeps the shape."""
+
+    @property
+    def known_input(self) -> keras.InputSpec:
+        """See `KnownInput`."""
+        return keras.InputSpec(shape=(None, *self.image_shape), dtype=self.compute_dtype)
+
+    def compute_output_shape(self, images_shape):
+        """Returns the shape of the logits."""
+        return (images_shape[0], self.num_classes)
+
+    @property
+    def state_variables(self) -> list:
+        """The batch norms' moving statistics."""
+        return self.non_trainable_variables
+
+    def stateless(self, weights, alphas, inputs):
+        """Runs the network in training mode on given weights; no variable is read or written.
+
+        Args:
+            weights: Tensors in the order of `weight_variables`.
+            alphas: Tensors in the order of `arch_variables`.
+            inputs: What the network's `outputs_of` takes: images `(N, H, W, channels)`, or more.
+
+        Returns:
+            `(outputs, statistics)`: what `outputs_of` gives, and the batch's mean or variance for each of
+            `state_variables`.
+        """
+        variables = [*self.weight_variables, *self.arch_variables]
+        mapping = list(zip(variables, [*weights, *alphas], strict=True))
+        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
+            outputs = self.outputs_of(inputs)
+        return outputs, [statistics[id(v)] for v in self.state_variables]
+
+    def moved_state(self, state, statistics) -> list:
+        """Returns moving statistics one batch later; both in the order of `state_variables`."""
+        return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class ConvSupernet(ConvModel):
+    """The network whose every edge holds all candidate operations, mixed by softmax(alpha).
+
+    Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
+    reduction cells another, each `(num_edges, num_primitives)`.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        image_shape: `(height, width, channels)`; any, odd ones too.
+        init_channels: Channels C of the first cells.
+        num_cells: Number of cells, at least 3.
+        num_nodes: Intermediate nodes of a cell.
+        concat: How many of the last nodes make up a cell's output; 0 for all.
+        stem_multiplier: The stem has this times C channels.
+        primitives: Names in `operations.OPERATIONS`.
+        alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
+        alpha_init_scale: Standard deviation of the normal start values.
+
+    Raises:
+        UserError: A bad size, or an unknown primitive.
+
+    Source: `cnn/model_search.py` of the original.
+    """
+
+    @of_one_type
+    def __init__(
+        self,
+        num_classes=10,
+        image_shape=(32, 32, 3),
+        init_channels=16,
+        num_cells=8,
+        num_nodes=4,
+        concat=0,
+        stem_multiplier=3,
+        primitives=CONV_PRIMITIVES,
+        alpha_init="normal",
+        alpha_init_scale=1e-3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._check(num_classes, num_cells, num_nodes, concat, primitives)
+        concat = concat or num_nodes
+        self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+        self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
+        self.num_nodes, self.concat, self.primitives = num_nodes, concat, tuple(primitives)
+        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
+        stem_channels = stem_multiplier * init_channels
+        self.stem = self.add_weight(
+            shape=(3, 3, image_shape[-1], stem_channels), initializer=uniform(9 * image_shape[-1]), name="stem"
+        )
+        self.stem_bn = BatchNorm(stem_channels, affine=True)
+        self.cells, widths, channels, reduction = [], (stem_channels, stem_channels), init_channels, False
+        for index in range(num_cells):
+            after_reduction, reduction = reduction, index in reduction_cells(num_cells)
+            channels *= 2 if reduction else 1
+            self.cells.append(
+                SearchCell(widths, channels, reduction, after_reduction, num_nodes, concat, self.primitives)
+            )
+            widths = (widths[1], concat * channels)
+        start = uniform(widths[1])
+        self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
+        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
+        self.arch_variables = [
+            self.add_weight(
+                shape=(self.cells[0].num_edges, len(self.primitives)), initializer=start, name=f"alphas_{kind}"
+            )
+            for kind in ("normal", "reduce")
+        ]
+        self.build((None, *self.image_shape))
+
+    @staticmethod
+    def _check(num_classes, num_cells, num_nodes, concat, primitives):
+        check_sizes("The supernet", num_classes, num_cells)
+        if num_nodes < 1 or not 0 <= concat <= num_nodes:
+            raise UserError(
+                f"A cell concatenates at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
+                f"Received: num_nodes={num_nodes}, concat={concat}."
+            )
+        for name in primitives:
+            if name not in OPERATIONS:
+                raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights w, in a fixed order, without the alphas."""
+        own = {id(v) for v in self.arch_variables}
+        return [v for v in self.trainable_variables if id(v) not in own]
+
+    def mixing_weights(self) -> list:
+        """Returns softmax(alpha) of the normal and the reduction cells, each `(num_edges, num_primitives)`."""
+        return [tf.nn.softmax(a.value) for a in self.arch_variables]
+
+    def call(self, images, training=False):
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
+        return self.activations(images, training)["logits"]
+
+    def activations(self, images, training=False) -> dict:
+        """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
+        normal, reduce = self.mixing_weights()
+        images = narrowed(images)
+        stem = tf.nn.conv2d(images, tf.cast(self.stem.value, images.dtype), 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        s0 = s1 = self.stem_bn(stem, training=training)
+        stages = {"stem": s1}
+        for index, cell in enumerate(self.cells):
+            s0, s1 = s1, call_cell(cell, s0, s1, reduce if cell.reduction else normal, training=training)
+            stages[f"cell{index}"] = s1
+        return stages | classify(s1, self.classifier, self.bias)
+
+    def outputs_of(self, inputs):
+        """Returns the logits of images in training mode."""
+        return self.activations(inputs, training=True)["logits"]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("num_classes", "init_channels", "num_cells", "num_nodes", "concat", "stem_multiplier")
+        own = {name: getattr(self, name) for name in (*names, "alpha_init", "alpha_init_scale")}
+        own |= {"image_shape": list(self.image_shape), "primitives": list(self.primitives)}
+        return {**super().get_config(), **own}

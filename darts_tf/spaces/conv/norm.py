@@ -1,0 +1,121 @@
+"""Batch normalisation as PyTorch does it, whose statistics can be handed over instead of written."""
+
+import contextlib
+import contextvars
+
+import keras
+import tensorflow as tf
+
+from darts_tf.passes import graph, recomputation
+from darts_tf.spaces.conv import functional
+
+MOMENTUM, EPSILON = 0.9, 1e-5
+
+_collected = contextvars.ContextVar("batch statistics by the id of their variable", default=None)
+
+
+@contextlib.contextmanager
+def collect_statistics():
+    """Inside it, batch norms in training hand over their batch's statistics and leave the moving ones alone.
+
+    Yields:
+        A dictionary from the `id` of a moving statistic's variable to the batch's value.
+    """
+    token = _collected.set({})
+    try:
+        yield _collected.get()
+    finally:
+        _collected.reset(token)
+
+
+def call_cell(cell, *tensors, **settings):
+    """Calls a cell in training, recomputed where that is asked for, see `recomputation`.
+
+    Args:
+        cell: A layer; its weights are arguments of what is recomputed, and its batch statistics results of it.
+        *tensors: Those of its arguments that have gradients.
+        **settings: The others.
+    """
+    if not recomputation.asked_for() or _collected.get() is None:
+        return cell(*tensors, **settings)
+    weights, state = cell.trainable_variables, cell.non_trainable_variables
+
+    def function(*both):
+        mapping = list(zip(weights, both[len(tensors) :], strict=True))
+        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
+            y = cell(*both[: len(tensors)], **settings)
+        return y, *[tf.stop_gradient(statistics[id(v)]) for v in state]
+
+    y, *statistics = recomputation.recomputed(function)(*tensors, *[v.value for v in weights])
+    _collected.get().update(zip(map(id, state), statistics, strict=True))
+    return y
+
+
+def moving_average(moving, batch):
+    """Returns a moving statistic one batch later."""
+    return MOMENTUM * moving + (1 - MOMENTUM) * batch
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation as PyTorch does it: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
+
+    `call(x, scale=None, training=False)` multiplies the result by `scale`, `(channels,)`, at no cost.
+
+    Args:
+        channels: Channels of the input.
+        affine: Whether gamma and beta are learned.
+        repeats: The statistics are kept this many times (for edges that share one normalisation, where the original
+            keeps one for each edge); batch statistics are computed once.
+
+    Attributes:
+        folded: Set by `folding.fold`: inference only adds beta, since the rest has become part of the kernel before.
+
+    Source: torch.nn.BatchNorm2d.
+    """
+
+    def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.channels, self.affine, self.repeats, self.folded = channels, affine, repeats, False
+        self.gamma = self.beta = None
+        if affine:
+            self.gamma = self.add_weight(shape=(channels,), initializer="ones", name="gamma")
+            self.beta = self.add_weight(shape=(channels,), initializer="zeros", name="beta")
+        kept = (channels * repeats,)
+        self.moving_mean = self.add_weight(shape=kept, initializer="zeros", trainable=False, name="moving_mean")
+        self.moving_variance = self.add_weight(shape=kept, initializer="ones", trainable=False, name="moving_variance")
+        self.built = True
+
+    def call(self, x, scale=None, training=False):
+        """Normalises `(N, H, W, channels)`; without `training`, and with `repeats`, the result is as wide as those."""
+        dtype = tf.as_dtype(self.moving_mean.dtype)
+        gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
+        beta = graph.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
+        if scale is not None:
+            gamma = scale if self.gamma is None else gamma * scale
+            beta = beta if self.beta is None else beta * scale
+        if self.folded and not training:
+            return tf.nn.bias_add(x, tf.cast(beta, x.dtype))
+        if not training:
+            if self.repeats > 1:
+                x = functional.tile_channels(x, self.repeats)
+                gamma, beta = tf.tile(gamma, [self.repeats]), tf.tile(beta, [self.repeats])
+            factor, offset = self.affine_map(gamma, beta)
+            return x * tf.cast(factor, x.dtype) + tf.cast(offset, x.dtype)
+        y, *statistics = functional.batch_norm(x, gamma, beta, EPSILON)
+        for moving, batch in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
+            batch = tf.tile(batch, graph.integers((self.repeats,))) if self.repeats > 1 else batch
+            collected = _collected.get()
+            if collected is None:
+                moving.assign(moving_average(moving.value, batch))
+            else:
+                collected[id(moving)] = batch
+        return y
+
+    def affine_map(self, gamma, beta):
+        """Returns `(factor, offset)`, `(channels,)` each, of inference: `y = factor * x + offset`."""
+        factor = gamma * tf.math.rsqrt(self.moving_variance.value + EPSILON)
+        return factor, beta - self.moving_mean.value * factor
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "channels": self.channels, "affine": self.affine, "repeats": self.repeats}

@@ -1,0 +1,48 @@
+"""Operations of the user's own, from a Python file named on the command line."""
+
+import os
+import runpy
+
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path
+
+_executed = set()  # operations are added once in a process
+
+
+def add_operations(path: str) -> None:
+    """Runs a user's Python file that calls `operations.add_operation`; does nothing for an empty path.
+
+    Raises:
+        UserError: There is no such file, or it fails; one line that names the error.
+    """
+    if not path or path in _executed:
+        return
+    path, given = str(user_path(path, "operations_file")), path
+    if path in _executed:
+        return
+    if not os.path.isfile(path):
+        raise UserError(f"There is no file of operations. Expected a Python file. Received: --operations_file={path}.")
+    try:
+        runpy.run_path(path)
+    except Exception as error:
+        raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
+    _executed.update((path, os.fspath(given)))
+
+
+def add_operations_of(workdir, stored: str, named: str) -> None:
+    """Adds the operations that a finished run's network is made of.
+
+    Args:
+        workdir: The run's work directory, for the message.
+        stored: The file that its `config.json` names. It is not run for that: work directories are handed around.
+        named: The file that the user names; empty where none is.
+
+    Raises:
+        UserError: The run has operations of its own and no file is named, or as `add_operations`.
+    """
+    if stored and not named and stored not in _executed:
+        raise UserError(
+            f"The run in {workdir} has operations of its own, from the Python file {stored!r}. It is not run unless "
+            "you ask for it: expected --operations_file=PATH on this command line, of a file that you trust."
+        )
+    add_operations(named)

@@ -1,0 +1,286 @@
+"""Language models: the supernet of a recurrent search, and the network of a derived cell."""
+
+import math
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from darts_tf.system.keras_settings import of_one_type
+from darts_tf import genotypes
+from darts_tf.genotypes import RECURRENT_PRIMITIVES
+from darts_tf.passes import graph
+from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
+from darts_tf.spaces.recurrent.masks import Masks, masked
+from darts_tf.system.errors import UserError
+from darts_tf.system.keras_model import KnownInput
+
+
+class Inputs(NamedTuple):
+    """What a language model reads.
+
+    Attributes:
+        tokens: Word numbers, `(steps, batch)` integers; the number of steps may differ from call to call.
+        state: Hidden state before the first of them, `(batch, units)`.
+        masks: Dropout.
+    """
+
+    tokens: tf.Tensor
+    state: tf.Tensor
+    masks: Masks = Masks()
+
+
+class Outputs(NamedTuple):
+    """What a language model gives.
+
+    Attributes:
+        logits: Of the word that follows each, `(steps, batch, vocabulary_size)`.
+        states: Hidden states, `(steps, batch, units)`.
+        dropped: The same after dropout: what the decoder saw.
+        state: The last of the states, `(batch, units)`: where the next call goes on.
+    """
+
+    logits: tf.Tensor
+    states: tf.Tensor
+    dropped: tf.Tensor
+    state: tf.Tensor
+
+
+class _LanguageModel(KnownInput):
+    """Embedding, cell, and a decoder whose matrix is the embedding's; a subclass makes the cell.
+
+    Called with a state, it runs one window of a text as training needs it, and gives `Outputs`. Called with nothing but
+    tokens, as `predict`, `evaluate`, `fit` and `export` do, it is a Keras model like any other: the batch comes first,
+    every text begins with a zero state, and the result is the logits `(batch, steps, vocabulary_size)`.
+
+    Args:
+        vocabulary_size: Number of words, at least 2.
+        units: Width of words and states alike, since the decoder's matrix is the embedding's.
+
+    Attributes:
+        embedding: `(vocabulary_size, units)`.
+        bias: Of the decoder, `(vocabulary_size,)`.
+    """
+
+    def __init__(self, vocabulary_size, units, **kwargs):
+        super().__init__(**kwargs)
+        if vocabulary_size < 2 or units < 1:
+            raise UserError(
+                f"Expected at least 2 words and 1 unit. Received: vocabulary_size={vocabulary_size}, units={units}."
+            )
+        self.vocabulary_size, self.units = vocabulary_size, units
+        self.embedding = self.add_weight(shape=(vocabulary_size, units), initializer=uniform(), name="embedding")
+        self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
+
+    def build(self, tokens_shape):
+        """Nothing is left to be made; Keras keeps the shape."""
+
+    @property
+    def known_input(self) -> keras.InputSpec:
+        """See `KnownInput`."""
+        return keras.InputSpec(shape=(None, None), dtype="int32")
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights w in the original's order, without the alphas; the embedding comes first."""
+        return [self.embedding, *self.cell.weight_variables, self.bias]
+
+    @property
+    def parameters(self) -> int:
+        """How many weights; the tied matrix counts once."""
+        return sum(math.prod(v.shape) for v in self.weight_variables)
+
+    def initial_state(self, batch_size):
+        """Returns the state at the start of a text, zeros `(batch_size, units)`."""
+        return tf.zeros((batch_size, self.units), self.embedding.dtype)
+
+    def _logits_of_texts(self, texts, masks=None, training=False):
+        """Returns the logits `(batch, steps, vocabulary_size)` of texts `(batch, steps)`, each from a zero state."""
+        tokens = tf.transpose(tf.cast(texts, tf.int32))
+        inputs = Inputs(tokens, self.initial_state(tf.shape(tokens)[1]), masks or Masks())
+        outputs, statistics = self._run(inputs, training)
+        if training:
+            moved = self.moved_state([v.value for v in self.state_variables], statistics)
+            for variable, value in zip(self.state_variables, moved, strict=True):
+                variable.assign(value)
+        return tf.ensure_shape(tf.transpose(outputs.logits, (1, 0, 2)), (*texts.shape, self.vocabulary_size))
+
+    def _embedded(self, inputs):
+        words = tf.gather(self.embedding.value, inputs.tokens)
+        if inputs.masks.embedding is not None:
+            # Words are dropped, not rows of the matrix: the decoder needs them all.
+            words *= tf.gather(inputs.masks.embedding, inputs.tokens)
+        return narrowed(masked(words, inputs.masks.input))
+
+    def _decoded(self, states, masks) -> Outputs:
+        read = graph.reader(states)
+        dropped = masked(read(), masks.output)
+        rows = narrowed(tf.reshape(dropped, (-1, self.units)))
+        logits = tf.matmul(rows, tf.cast(self.embedding.value, rows.dtype), transpose_b=True)
+        logits = tf.cast(logits, self.bias.dtype) + self.bias.value
+        batch = states.shape[1] or tf.shape(states)[1]
+        return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), read(), dropped, read()[-1])
+
+    def stateless(self, weights, alphas, inputs):
+        """Runs the network in training mode on given weights; no variable is read or written.
+
+        Args:
+            weights: Tensors in the order of `weight_variables`.
+            alphas: Tensors in the order of `arch_variables`.
+            inputs: `Inputs`.
+
+        Returns:
+            `(outputs, statistics)`: `Outputs`, and what `moved_state` takes.
+        """
+        variables = [*self.weight_variables, *self.arch_variables]
+        mapping = list(zip(variables, [*weights, *alphas], strict=True))
+        with keras.StatelessScope(state_mapping=mapping):
+            return self._run(Inputs(*inputs), training=True)
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class RecurrentSupernet(_LanguageModel):
+    """The language model whose cell holds all candidate activations on every edge, mixed by softmax(alpha).
+
+    Args:
+        vocabulary_size: Number of words, at least 2.
+        units: Width of words and states.
+        num_nodes: Nodes of the cell.
+        concat: How many of the last nodes are averaged into the state; 0 for all.
+        primitives: Names in `cells.ACTIVATIONS`.
+        alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
+        alpha_init_scale: Standard deviation of the normal start values.
+        shared_norm: Whether all nodes and time steps share one batch norm's moving statistics, as in the original;
+            see `norm.NodeNorm`. It matters for inference only.
+
+    Raises:
+        UserError: A bad size, or an unknown activation.
+
+    Source: `rnn/model_search.py` of the original.
+    """
+
+    @of_one_type
+    def __init__(
+        self,
+        vocabulary_size,
+        units=300,
+        num_nodes=8,
+        concat=0,
+        primitives=RECURRENT_PRIMITIVES,
+        alpha_init="normal",
+        alpha_init_scale=1e-3,
+        shared_norm=False,
+        **kwargs,
+    ):
+        super().__init__(vocabulary_size, units, **kwargs)
+        self.cell = RecurrentSearchCell(units, units, num_nodes, concat, primitives, shared_norm)
+        self.primitives, self.num_nodes, self.shared_norm = self.cell.primitives, num_nodes, shared_norm
+        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
+        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
+        shape = (self.cell.num_edges, len(self.primitives))
+        self.arch_variables = [self.add_weight(shape=shape, initializer=start, name="alphas")]
+        self.build((None, None))
+
+    @property
+    def state_variables(self) -> list:
+        """Moving statistics of the batch norms."""
+        return [self.cell.norm.moving]
+
+    def mixing_weights(self) -> list:
+        """Returns softmax(alpha), in a list of one, `(num_edges, num_primitives)`."""
+        return [tf.nn.softmax(a.value) for a in self.arch_variables]
+
+    def call(self, tokens, state=None, masks=None, training=False):
+        """Runs the network; writes nothing.
+
+        Args:
+            tokens: `(steps, batch)` integers.
+            state: `(batch, units)`. Without one the tokens are `(batch, steps)`, each text begins with zeros, and in
+                training the moving statistics are written.
+            masks: `Masks`; None for no dropout.
+            training: Whether batch norm uses the batch's statistics; without dropout that is an evaluation too.
+
+        Returns:
+            `Outputs`; the logits `(batch, steps, vocabulary_size)` without a state.
+        """
+        if state is None:
+            return self._logits_of_texts(tokens, masks, training)
+        return self._run(Inputs(tokens, state, masks or Masks()), training)[0]
+
+    def _run(self, inputs, training):
+        (mixing,) = self.mixing_weights()
+        states, statistics = self.cell(
+            self._embedded(inputs), inputs.state, mixing, masks=inputs.masks, training=training
+        )
+        return self._decoded(states, inputs.masks), [] if statistics is None else [statistics]
+
+    def moved_state(self, state, statistics) -> list:
+        """Returns the moving statistics after a pass; both in the order of `state_variables`, or packed to vectors."""
+        return [self.cell.norm.moved(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        names = ("vocabulary_size", "units", "num_nodes", "alpha_init", "alpha_init_scale", "shared_norm")
+        own = {name: getattr(self, name) for name in names} | {"concat": self.cell.concat}
+        return {**super().get_config(), **own, "primitives": list(self.primitives)}
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class RecurrentNetwork(_LanguageModel):
+    """The language model of a derived cell.
+
+    Args:
+        genotype: A `RecurrentGenotype`, or what `genotype.load` finds one by.
+        vocabulary_size: Number of words, at least 2.
+        units: Width of words and states.
+
+    Raises:
+        UserError: A bad size, or no such genotype.
+
+    Source: `rnn/model.py` of the original.
+    """
+
+    @of_one_type
+    def __init__(self, genotype, vocabulary_size, units=850, **kwargs):
+        super().__init__(vocabulary_size, units, **kwargs)
+        self.cell = RecurrentCell(genotype, units, units)
+        self.genotype = self.cell.genotype
+        self.arch_variables, self.state_variables = [], []
+        self.build((None, None))
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
+        return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the network of a `.keras` file."""
+        return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
+
+    def call(self, tokens, state=None, masks=None):
+        """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""
+        if state is None:
+            return self._logits_of_texts(tokens, masks)
+        return self._run(Inputs(tokens, state, masks or Masks()))[0]
+
+    def next_word(self, tokens, state):
+        """Runs the network along a text and decodes once, at its end.
+
+        Args:
+            tokens: `(steps, batch)` integers.
+            state: `(batch, units)`.
+
+        Returns:
+            `(logits, state)`: `(batch, vocabulary_size)` of the word that follows, `(batch, units)`.
+        """
+        outputs = self._decoded(self.cell(self._embedded(Inputs(tokens, state)), state)[-1:], Masks())
+        return outputs.logits[0], outputs.state
+
+    def _run(self, inputs, training=False):
+        return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
+
+    def moved_state(self, state, statistics) -> list:
+        """Returns nothing: there are no moving statistics."""
+        return []

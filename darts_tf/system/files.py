@@ -1,0 +1,166 @@
+"""Paths as users write them; files that are whole or not there, even after a kill; and JSON from anywhere."""
+
+import contextlib
+import errno
+import json
+import os
+import pathlib
+import re
+import tempfile
+
+from darts_tf.system.errors import UserError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
+# What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOSYS}
+MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
+
+
+def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+    """Returns a path that a user has written, with `~` and `~name` expanded.
+
+    Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
+
+    Args:
+        path: Of a file or folder of this machine, which need not exist.
+        what: The argument, to begin the message with.
+
+    Raises:
+        UserError: It is empty, no path at all, a URL, or in the home folder of a user that does not exist; one line.
+    """
+    try:
+        text = os.fsdecode(path)
+    except TypeError:
+        raise UserError(
+            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {_shown(path)}."
+        ) from None
+    if not text or "\0" in text:
+        raise UserError(f"{what} must be the path of a directory or a file. Received: {_shown(text)}.")
+    check_local(text, what)
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):  # no such user; a shell leaves it so, too
+        raise UserError(
+            f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
+            f"a name that begins so. Received: {_shown(text)}."
+        )
+    found = pathlib.Path(expanded)
+    # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
+    return found.absolute() if _URL.match(str(found)) or str(found).startswith("~") else found
+
+
+def check_local(path: str | os.PathLike, what: str) -> None:
+    """Raises UserError for a URL, by its name: with `pathlib` it would become a folder of this machine."""
+    text = os.fsdecode(path)
+    if _URL.match(text):
+        scheme = text.split(":")[0]
+        raise UserError(
+            f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
+            f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
+        )
+
+
+def _shown(value) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def sync_file(descriptor: int) -> None:
+    """Makes a file's content reach the disk, where the file system can be asked to."""
+    _sync(descriptor, _NO_SYNC)
+
+
+def sync_directory(directory: str | os.PathLike) -> None:
+    """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
+
+    Where the file system has no such thing for directories, its own order of writing has to do.
+    """
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        if error.errno in _NO_FOLDER_SYNC:
+            return
+        raise
+    try:
+        _sync(descriptor, _NO_FOLDER_SYNC)
+    finally:
+        os.close(descriptor)
+
+
+def _sync(descriptor, forgiven):
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in forgiven:
+            raise
+
+
+def write_atomically(path, data):
+    """Writes a file under a temporary name beside its place and moves it there; creates missing folders.
+
+    Args:
+        path: Where the file shall be.
+        data: `bytes`, or `str` to be stored as UTF-8.
+
+    Returns:
+        The path, as `pathlib.Path`.
+
+    Raises:
+        OSError: The folder cannot be written to; an older file of that name is as it was.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            sync_file(file.fileno())  # else a power cut can leave the new name on an empty file
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None:  # no error of the system's
+            raise
+        # By the name that was given: nobody knows the temporary one, and a full disk does not say what it was full for.
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def parse_json(text):
+    """Reads JSON that comes from anywhere.
+
+    Args:
+        text: `bytes` or `str`.
+
+    Raises:
+        ValueError: It is none, or is nested too deeply.
+    """
+    try:
+        found = json.loads(text)
+        level = [found]
+        for _ in range(MAX_DEPTH):
+            level = [each for part in level for each in _inner(part)]
+            if not level:
+                return found
+    except RecursionError:
+        pass
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _inner(part):
+    values = part.values() if isinstance(part, dict) else part
+    return (each for each in values if isinstance(each, dict | list)) if isinstance(part, dict | list) else ()
+
+
+@contextlib.contextmanager
+def temporaries_in(folder):
+    """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
+
+    Keras and TensorFlow take the system's, where nobody would.
+    """
+    before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before

@@ -1,0 +1,62 @@
+"""Tells Keras where the networks are, so that `load_model` finds them after nothing but `import darts_tf`.
+
+A `.keras` file names a class, and Keras looks it up among those that were registered, which happens where the class is
+defined; importing that here would import TensorFlow. So Keras gets a stand-in for each network, which imports the class
+when a file asks for it: now if Keras is imported already, else as soon as it is.
+"""
+
+import importlib
+import importlib.abc
+import sys
+
+PACKAGE = "darts_tf"
+NETWORKS = {
+    "CifarNetwork": "darts_tf.spaces.conv.derived",
+    "ImageNetNetwork": "darts_tf.spaces.conv.derived",
+    "ConvSupernet": "darts_tf.spaces.conv.networks",
+    "RecurrentNetwork": "darts_tf.spaces.recurrent.networks",
+    "RecurrentSupernet": "darts_tf.spaces.recurrent.networks",
+    "FittedNetwork": "darts_tf.tuner.hypermodel",
+    "FittedLanguageModel": "darts_tf.tuner.language_hypermodel",
+}
+
+
+def register() -> None:
+    """Has the networks known to Keras, from when it is imported."""
+    keras = sys.modules.get("keras")
+    if hasattr(keras, "saving"):
+        _register(keras)
+    elif not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def _register(keras):
+    known = keras.saving.get_custom_objects()
+    for name, module in NETWORKS.items():
+        known.setdefault(f"{PACKAGE}>{name}", _stand_in(name, module))  # the class takes its place once it is defined
+
+
+def _stand_in(name, module):
+    def from_config(config):
+        return getattr(importlib.import_module(module), name).from_config(config)
+
+    return type(name, (), {"from_config": staticmethod(from_config)})
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds nothing itself: has the networks registered at the end of the import of Keras."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "keras":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            execute = spec.loader.exec_module
+
+            def exec_module(module):
+                execute(module)
+                _register(module)
+
+            spec.loader.exec_module = exec_module
+        return spec

@@ -1,0 +1,121 @@
+"""What Keras is set to in this process: refused where nothing can be done, and otherwise put aside for a time.
+
+`from darts_tf.system.keras_settings import keras, tf` imports Keras and TensorFlow, and refuses another backend in one
+line. TensorFlow imports Keras, and fails where that fails, so this comes before any `import tensorflow`.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+
+from darts_tf.system.errors import UserError, one_line
+
+_TYPES = ("float32", "float64")
+
+
+def __getattr__(name):
+    """Imports Keras or TensorFlow when it is first asked for."""
+    if name not in ("keras", "tf"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    check_backend()
+    return importlib.import_module({"tf": "tensorflow"}.get(name, name))
+
+
+def check_backend() -> None:
+    """Imports Keras, and checks that it computes with TensorFlow.
+
+    Raises:
+        UserError: It has another backend, or cannot be imported as it is configured.
+    """
+    failure = None
+    try:
+        import keras
+
+        backend = keras.config.backend()
+    except Exception as error:  # whatever the missing backend, or a damaged keras.json, makes it raise
+        failure = error
+        read = sys.modules.get("keras.src.backend.config")
+        backend = read.backend() if hasattr(read, "backend") else None
+    if failure is None and backend == "tensorflow":
+        return
+    if backend == "tensorflow":  # its settings are right, and the installation is not
+        raise failure
+    if backend is None:
+        raise UserError(
+            "Keras cannot be imported as it is configured. Expected a whole keras.json in ~/.keras (or KERAS_HOME) or "
+            f"none, and KERAS_ variables that Keras knows. Received: {one_line(failure)}. Correct them, and start "
+            "Python again."
+        ) from failure
+    raise UserError(
+        f"darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: {backend!r}, from "
+        "KERAS_BACKEND or keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported, and start Python again."
+    ) from failure
+
+
+def check_mode() -> None:
+    """Checks that TensorFlow computes as TensorFlow 2.
+
+    Raises:
+        UserError: Somebody has switched it back to TensorFlow 1.
+    """
+    import tensorflow as tf
+
+    if not tf.executing_eagerly():
+        raise UserError(
+            "TensorFlow runs without eager execution. Expected TensorFlow 2's behaviour. Received: a process in which "
+            "tf.compat.v1.disable_eager_execution() or disable_v2_behavior() was called, or a call inside a graph."
+        )
+
+
+@contextlib.contextmanager
+def standing(dtype=None) -> Iterator[None]:
+    """Inside it, new layers have one type and the channels last, whatever Keras was set to; afterwards it is again.
+
+    Args:
+        dtype: Anything that `keras.dtype_policies.get` takes.
+    """
+    import keras
+
+    policy = keras.dtype_policies.get(dtype)
+    before = keras.config.floatx(), keras.config.image_data_format(), keras.config.dtype_policy()
+    keras.config.set_floatx(policy.variable_dtype)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_image_data_format(before[1])
+        keras.config.set_dtype_policy(before[2])
+
+
+def of_one_type(init: Callable) -> Callable:
+    """Decorates the constructor of a network: its layers compute in the type of its variables.
+
+    That is the argument `dtype`, or else Keras' floatx. A global policy such as mixed_float16 has no effect on it:
+    narrow passes are `precision.Precision`'s, which keeps statistics and loss in float32.
+
+    Raises:
+        UserError: The type is neither float32 nor float64; by the network's constructor.
+    """
+
+    @functools.wraps(init)
+    def wrapped(self, *args, **kwargs):
+        import keras
+
+        wanted = kwargs.get("dtype")
+        policy = keras.dtype_policies.get(keras.config.floatx() if wanted is None else wanted)
+        if policy.compute_dtype != policy.variable_dtype or policy.compute_dtype not in _TYPES:
+            raise UserError(
+                f"A network must be of one type, {' or '.join(_TYPES)}. Received: {policy.name}, "
+                f"{'as Keras floatx' if wanted is None else 'as dtype'}. For narrow passes use precision=bfloat16 or "
+                "float16 of a run's settings."
+            )
+        with standing(policy):
+            init(self, *args, **kwargs)
+
+    wrapped.__signature__ = inspect.signature(init)  # Keras looks at it
+    return wrapped

@@ -1,0 +1,41 @@
+"""Modules under the names that they had in version 0.1, for code that was written against it."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+MOVED = {
+    "conv": "spaces.conv",
+    "recurrent": "spaces.recurrent",
+    "genotype": "genotypes",
+    "presets": "config.presets",
+    "visualize": "genotypes.drawing",
+}
+
+
+class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds `darts_tf.OLD`, and what is in it, as the very module that `darts_tf.NEW` is."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        root, _, rest = fullname.partition(".")
+        old, _, inner = rest.partition(".")
+        if root != "darts_tf" or old not in MOVED:
+            return None
+        spec = importlib.util.spec_from_loader(fullname, self)
+        spec.loader_state = ".".join(filter(None, (root, MOVED[old], inner)))
+        return spec
+
+    def create_module(self, spec):
+        module = importlib.import_module(spec.loader_state)
+        spec.loader_state = module.__spec__
+        return module
+
+    def exec_module(self, module):
+        module.__spec__ = module.__spec__.loader_state  # the import has put ours in its place
+
+
+def register() -> None:
+    """Makes the old names importable."""
+    if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
+        sys.meta_path.append(_Alias())

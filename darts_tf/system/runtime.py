@@ -1,0 +1,120 @@
+"""TensorFlow as the binaries run it: threads, the graph optimiser that pays, and a quiet start.
+
+Nothing heavy is imported before `configure` is called, and it must be called before anything imports TensorFlow.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from typing import BinaryIO
+
+from darts_tf.system import environment, streams
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body fails."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed: there is nobody to disturb
+        yield
+        return
+    streams.flush(sys.stderr)
+    with _nowhere() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except Exception:  # not Ctrl-C, which has nothing to do with it
+            streams.flush(sys.stderr)
+            os.dup2(kept, 2)
+            with contextlib.suppress(OSError):
+                held.seek(0)
+                os.write(2, held.read())
+            raise
+        finally:
+            streams.flush(sys.stderr)
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _nowhere() -> BinaryIO:
+    """A file to write to that is on no disk, where the system has such files; the last resort forgets everything."""
+    with contextlib.suppress(AttributeError, OSError):
+        return open(os.memfd_create("stderr"), "w+b")
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no temporary folder, or no space there
+        return open(os.devnull, "w+b")
+
+
+def cluster() -> tuple[int, list[str]]:
+    """Reads TF_CONFIG; returns `(which process this is, addresses of all)`. The first one is the chief.
+
+    Raises:
+        UserError: It is missing or bad.
+    """
+    text = os.environ.get("TF_CONFIG", "")
+    try:
+        found = parse_json(text)
+        tasks = {kind: found["cluster"].get(kind, []) for kind in ("chief", "worker")}
+        for kind, named in tasks.items():
+            if not (isinstance(named, list) and all(isinstance(address, str) for address in named)):
+                raise ValueError(f"{kind} is no list of strings")
+        task, index = found["task"]["type"], int(found["task"]["index"])
+        if not 0 <= index < len(tasks[task]):
+            raise ValueError(f"there is no {task} {index}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            "TF_CONFIG must name this cluster's processes: expected "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}. '
+            f"Received: {text[:200] or 'nothing'} ({type(error).__name__}: {error})."
+        ) from error
+    return index + (len(tasks["chief"]) if task == "worker" else 0), tasks["chief"] + tasks["worker"]
+
+
+def module_command(module: str) -> list[str]:
+    """Returns the beginning of a command line that runs a module of this package in a process of its own.
+
+    Without `-P` the folder that it is run in would come first on the path, and in a checkout that holds a `darts_tf`
+    without what is installed as `darts_tf.bin` and `darts_tf.export`.
+    """
+    return [sys.executable, "-P", "-m", module]
+
+
+def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
+    """Imports TensorFlow and Keras and sets them up for this process; does it once, before anything runs.
+
+    Neither is influenced by environment variables or a keras.json, unless it is imported already.
+
+    Args:
+        threads: CPU threads that an operation may use; 0 for all cores.
+        jit_compile: Whether the step will be compiled by XLA.
+        strategy: See `config.Run`.
+        replicas: See `config.Run`.
+
+    Raises:
+        RuntimeError: TensorFlow has already been used in this process.
+    """
+    environment.settle()
+    # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
+    with quiet_stderr():
+        with environment.importing():
+            import keras  # noqa: F401
+            import tensorflow as tf
+        from absl import logging
+
+        logging.set_verbosity(logging.ERROR)  # models that are loaded warn of gradients that nobody asks for
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+        # On a CPU the graph optimiser doubles the time of the first run, and the steps are no faster for it; XLA has
+        # its own. On a GPU TensorFlow's default stays: there it also chooses the convolutions' layout.
+        useless = jit_compile or not tf.config.list_physical_devices("GPU")
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": useless})
+        if replicas > 1 and not tf.config.list_physical_devices("GPU"):
+            pieces = [tf.config.LogicalDeviceConfiguration()] * replicas
+            tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], pieces)
+        if strategy != "multi_worker":  # whoever joins a cluster must do so before
+            tf.config.list_logical_devices()  # the devices are opened here, with more notices

@@ -1,0 +1,1 @@
+"""Search, training and evaluation."""

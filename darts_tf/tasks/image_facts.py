@@ -1,0 +1,137 @@
+"""The images of a run in its work directory: what inference has to know of them, and whether they are the same."""
+
+import contextlib
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from darts_tf.cluster.agreement import checksum
+from darts_tf.data import sources as images
+from darts_tf.runs.workdir import write_json
+from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.files import parse_json
+
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
+
+
+def save_data_facts(directory, dataset, division=None) -> None:
+    """Writes `data.json`, what inference and a resumed run have to know of an `ImageDataset`, and `split.json`.
+
+    Args:
+        directory: Of the run.
+        dataset: The images.
+        division: A `split.Division`, or None where nothing is held out.
+    """
+    facts = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
+    facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+    write_json(
+        pathlib.Path(directory) / "data.json",
+        facts | {"parts": {part: _described(getattr(dataset, part)) for part in PARTS}},
+    )
+    if division is not None:
+        path = pathlib.Path(directory) / "split.json"
+        images.save_split(path, division.train, division.held_out, division.of)
+
+
+def check_data_facts(directory, dataset, division=None) -> None:
+    """Checks that images, and their division, are those of the run in a directory, if there is one.
+
+    Raises:
+        UserError: Others would take their place in the middle of a run; says in what they differ.
+    """
+    directory = pathlib.Path(directory)
+    known, saved = {}, None
+    with contextlib.suppress(UserError):  # a damaged file is written anew, as the run has it
+        known = load_data_facts(directory, missing_ok=True)
+    with contextlib.suppress(UserError):  # there is none, or it is damaged
+        saved = images.load_split(directory / "split.json")
+    if known:
+        check_same_part(directory, known, dataset, *PARTS)
+    if division is not None and saved is not None:
+        now = images.SavedSplit(division.train, division.held_out, division.of)
+        if not all(np.array_equal(a, b) for a, b in zip(saved, now, strict=True)):
+            raise UserError(
+                f"The images are not divided as in the run in {directory}: expected {len(saved.train_indices)} and "
+                f"{len(saved.valid_indices)}, as its split.json has them. Received: {len(now.train_indices)} and "
+                f"{len(now.valid_indices)}, or others. Restore the images, or choose another --workdir."
+            )
+
+
+def check_same_part(directory, known: dict, dataset, *parts: str) -> None:
+    """Checks that parts of a data set are those that a run's `data.json` describes; errors as `check_data_facts`.
+
+    Args:
+        directory: Of the run.
+        known: What `load_data_facts` returns. A file of version 0.1 does not describe the images themselves.
+        dataset: An `ImageDataset`.
+        *parts: Some of `PARTS`.
+    """
+    was, now = known["class_names"], list(dataset.class_names)
+    if was != now:
+        lost, new = ([name for name in some if name not in others] for some, others in ((was, now), (now, was)))
+        other = some_of([f"no {name!r}" for name in lost] + [f"also {name!r}" for name in new])
+        raise UserError(
+            f"The classes are not those of the run in {directory}: expected {len(was)}. Received: {len(now)}, "
+            f"{other or 'in another order'}. Restore the images, or choose another --workdir."
+        )
+    described = known.get("parts", {})
+    for part in parts:
+        was, now = described.get(part), _described(getattr(dataset, part))
+        if part in described and was != now:
+            raise UserError(
+                f"The {PARTS[part]} images are not those of the run in {directory}: expected {was or 'none'}. "
+                f"Received: {now or 'none'}. Restore the images, or choose another --workdir."
+            )
+
+
+def _described(split) -> str | None:
+    """Returns what tells a part from others: its number of images, their labels in order, what they show."""
+    if split is None:
+        return None
+    return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"
+
+
+def load_data_facts(directory, missing_ok: bool = False) -> dict:
+    """Reads what `save_data_facts` wrote; an empty dict where there is none and that is allowed."""
+    path = pathlib.Path(directory) / "data.json"
+    if missing_ok and not path.exists():
+        return {}
+    facts = read_json(path)
+    channels = facts["image_shape"][-1] if _is_list(facts.get("image_shape"), int, 3) else 0
+    sound = {
+        "dataset": isinstance(facts.get("dataset"), str),
+        "class_names": _is_list(facts.get("class_names"), str),
+        "image_shape": channels > 0 and min(facts["image_shape"]) > 0,
+        "mean": _is_list(facts.get("mean"), int | float, channels),
+        "std": _is_list(facts.get("std"), int | float, channels),
+        "parts": isinstance(facts.get("parts", {}), dict),
+    }
+    if wrong := [name for name, is_sound in sound.items() if not is_sound]:
+        raise UserError(
+            f"{path} is damaged: {wrong[0]} is missing or wrong. Expected what darts-train writes. Train again, or "
+            "restore the file."
+        )
+    return facts
+
+
+def _is_list(value, kind, length: int | None = None) -> bool:
+    """Whether it is a list of values of a kind; a bool is no number here, and a number is finite."""
+    if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
+        return False
+    return all(isinstance(x, kind) and (isinstance(x, str) or type(x) is not bool and abs(x) < 1e9) for x in value)
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads the object in one of a training run's JSON files. Raises UserError where it is missing or damaged."""
+    try:
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError(f"it holds a {type(found).__name__}, not an object")
+        return found
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} holds no training run: {path.name} is missing. Expected the work directory of darts-train."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}. Expected what darts-train writes.") from error

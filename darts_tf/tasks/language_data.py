@@ -1,0 +1,225 @@
+"""The text of a run: its rows, its windows in each epoch, its files."""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.cluster.agreement import checksum
+from darts_tf.data.text import corpus as text
+from darts_tf.data.text import windows
+from darts_tf.engine.repeats import PREFIX
+from darts_tf.runs.workdir import write_json
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import write_atomically
+from darts_tf.tasks.image_facts import read_json
+
+VOCABULARY = "vocabulary.txt"
+MANY_UNKNOWN = 0.1
+"""Share of unknown words that is worth a warning: Penn Treebank and WikiText-2 as they are published have 3 to 6 %."""
+PARTS = {"train": "training", "valid": "validation", "test": "test"}
+
+
+class TextData:
+    """What a run trains on and watches.
+
+    Args:
+        config: A `LanguageRun`.
+        deviation: Of the windows' lengths, see `windows.plan`.
+        say: See `text.load_folder`.
+
+    Attributes:
+        corpus: A `text.Corpus`.
+        train: Rows of the training text, `(steps, batch_size)`.
+        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows where it is short.
+        epoch_steps: Windows in each epoch.
+
+    Raises:
+        UserError: The text is missing, bad or too short.
+    """
+
+    def __init__(self, config, deviation: float = 0.0, say: Callable[[str], None] = text.silent):
+        self.config, self.deviation = config, deviation
+        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
+        words = self.corpus.train[: config.max_train_words or None]
+        self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
+        words = self.corpus.valid[: config.valid_words or None]
+        self.watched = windows.evaluation_rows(words, config.valid_batch_size, config.bptt, "the validation text")
+        self.epoch_steps = [len(self.plan(epoch)) for epoch in range(config.epochs)]
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Returns an epoch's windows, see `windows.plan`."""
+        c = self.config
+        return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
+
+    def batches(self, epoch: int, position: int) -> tf.data.Dataset:
+        """Returns an epoch's windows from one on, see `windows.batches`."""
+        return windows.batches(self.train, self.plan(epoch)[position:])
+
+
+class TextStream:
+    """The windows of a run's epochs, one after the other, from any step on.
+
+    Args:
+        data: A `TextData`.
+    """
+
+    def __init__(self, data: TextData):
+        self.data, self._ends = data, np.cumsum(data.epoch_steps)
+
+    def start(self, step: int) -> None:
+        """Opens the text at a global step."""
+        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
+        self._open(epoch, step - int(self._ends[epoch]) + self.data.epoch_steps[epoch])
+
+    def of(self, epoch: int):
+        """Returns the iterator over what is left of an epoch, see `windows.batches`."""
+        if epoch != self._opened:
+            self._open(epoch, 0)
+        return self._iterator
+
+    def _open(self, epoch, position):
+        self._opened, self._iterator = epoch, iter(self.data.batches(epoch, position))
+
+
+def load(
+    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = text.silent
+) -> text.Corpus:
+    """Loads a text by its name; `say` as for `text.load_folder`.
+
+    Raises:
+        UserError: It is missing or bad.
+    """
+    if dataset == "english":
+        return text.load_english(vocabulary_size)
+    if not data_dir:
+        raise UserError(
+            "data_dir must say where the text lies: a folder with train.txt, valid.txt and test.txt, or with the "
+            "original files of Penn Treebank or WikiText-2. Received: data_dir=''; --dataset=english is embedded."
+        )
+    return text.load_folder(data_dir, vocabulary_size, say)
+
+
+def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent) -> text.Corpus:
+    """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
+    dataset = "folder" if data_dir else config["dataset"]
+    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
+
+
+def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:
+    """Says which share of each part's words is unknown, and warns where it is large; see `unknown_lines`.
+
+    Args:
+        corpus: The text.
+        vocabulary_size: The setting.
+        say: Is given the lines.
+        **shares: By split, where only a piece of it is read; else those of the whole text.
+    """
+    cut = vocabulary_size if vocabulary_size == len(corpus.vocabulary) else 0
+    known = corpus.unknown_words
+    for line in unknown_lines({"train": known["train"]} | shares if shares else known, cut):
+        say(line)
+
+
+def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
+    """Returns a line that says which shares of words are unknown, and a warning where one is above `MANY_UNKNOWN`.
+
+    `<unk>` stands for all of them. Where the training text has it, it is soon the likeliest word, and the perplexity of
+    a text that is mostly `<unk>` is small, whatever else the network has learned; where it has not, it is arbitrary.
+
+    Args:
+        shares: By split, see `text.unknown_share`; that of the training text tells whether the vocabulary is too small
+            or another part is of another kind.
+        vocabulary_size: To which the training text's words were cut; 0 where all are known.
+    """
+    names = [f"{_percent(share)} of the {PARTS[split]} text" for split, share in shares.items()]
+    lines = [f"unknown words ({text.UNKNOWN}): {', '.join(names)}"]
+    many = [name for name, share in zip(names, shares.values(), strict=True) if share > MANY_UNKNOWN]
+    if not many:
+        return lines
+    ways = []
+    if vocabulary_size:
+        ways.append(f"use a larger --vocabulary_size than {vocabulary_size}")
+    elif shares["train"] > MANY_UNKNOWN:
+        ways.append(f"use a training text that does not hold {text.UNKNOWN} itself")
+    if not ways or max(shares.values()) > shares["train"] + MANY_UNKNOWN:
+        ways.append("check that all parts are in one language, spelling and case")
+    lines.append(
+        f"{PREFIX}unknown words are {', '.join(many)}; published texts have 3 to 6 %. {text.UNKNOWN} stands for all of "
+        f"them, so perplexity and bits per character say little about the network: {', and '.join(ways)}"
+    )
+    return lines
+
+
+def _percent(share):
+    if 0 < share < 5e-4:
+        return "<0.1 %"
+    return f"{100 * share:.1f} %" if share else "0 %"
+
+
+def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
+    """Checks that a text is that of the run in a directory, if there is one.
+
+    Raises:
+        UserError: It has another vocabulary, length or order of words, so that the run would not go on where it was.
+    """
+    if not (directory / VOCABULARY).exists() or not (directory / "data.json").exists():
+        return
+    load_vocabulary(directory).check_same(corpus.vocabulary, f"The text of a run in {directory}")
+    known, now = load_facts(directory), _facts(corpus)
+    for split in text.SPLITS:
+        if known.get(split) != now[split]:
+            raise UserError(
+                f"The {split} text is not that of the run in {directory}: expected {known.get(split)} words. "
+                f"Received: {now[split]}. Give the same text, or choose another --workdir."
+            )
+    if known.get("checksum", now["checksum"]) != now["checksum"]:
+        raise UserError(
+            f"The text is not that of the run in {directory}, though of the same length: expected the checksum "
+            f"{known['checksum']}. Received: {now['checksum']}. Give the same text, or choose another --workdir."
+        )
+
+
+def save_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
+    """Writes `vocabulary.txt` and `data.json`."""
+    write_atomically(directory / VOCABULARY, corpus.vocabulary.to_text())
+    write_json(directory / "data.json", _facts(corpus))
+
+
+def load_facts(directory: pathlib.Path) -> dict:
+    """Reads the `data.json` that `save_facts` wrote.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    found = read_json(directory / "data.json")
+    if not isinstance(found.get("dataset", ""), str):
+        raise UserError(f"{directory / 'data.json'} is damaged: expected what darts-train writes. Restore the file.")
+    return found
+
+
+def _facts(corpus):
+    facts = {"dataset": corpus.name, "vocabulary_size": len(corpus.vocabulary)}
+    splits = {split: getattr(corpus, split) for split in text.SPLITS}
+    facts |= {split: len(words) for split, words in splits.items()}
+    facts["unknown_words"] = {split: round(share, 6) for split, share in corpus.unknown_words.items()}
+    return facts | {"checksum": checksum(*splits.values())}
+
+
+def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:
+    """Reads the vocabulary of a work directory, or of an exported model's assets.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    path = directory / VOCABULARY
+    try:
+        return text.Vocabulary.from_text(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected what darts-train or "
+            "darts-export writes."
+        ) from error
+    except UserError as error:
+        raise UserError(f"{path} is damaged: {error} Restore the file.") from error
