@@ -1,9 +1,10 @@
 """Genotypes: the one place to import them from. Types, forms to write them in, published ones, derivation from alphas.
 
-`genotype_cells` has the types, `genotype_text` the written forms, `published` the published cells and `derivation` the
-rule that turns alphas into cells; here they are found, read and saved. No TensorFlow in any of them.
+`cells` has the types, `text` the written forms, `published` the published cells, `topology` the edges of a cell and
+`selection` the rule that turns alphas into cells; here they are found, read and saved. No TensorFlow in any of them.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -13,18 +14,27 @@ from typing import Any
 from darts_tf.genotypes import foreign as genotype_foreign
 from darts_tf.genotypes import published
 from darts_tf.genotypes import text as genotype_text
-from darts_tf.genotypes.cells import ConvGenotype, Genotype, RecurrentGenotype, choices
-from darts_tf.genotypes.selection import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, derive_conv, derive_recurrent
+from darts_tf.genotypes.cells import (
+    CONV_PRIMITIVES,
+    RECURRENT_PRIMITIVES,
+    ConvGenotype,
+    Genotype,
+    RecurrentGenotype,
+    choices,
+)
+from darts_tf.genotypes.selection import derive, derive_conv, derive_recurrent
 from darts_tf.genotypes.text import show
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path, write_atomically
 
 __all__ = [
     "CONV_PRIMITIVES",
+    "KINDS",
     "RECURRENT_PRIMITIVES",
     "ConvGenotype",
     "Genotype",
     "RecurrentGenotype",
+    "derive",
     "derive_conv",
     "derive_recurrent",
     "from_json",
@@ -34,7 +44,10 @@ __all__ = [
     "save",
 ]
 
-_KINDS = {"conv": (ConvGenotype, published.CONV), "recurrent": (RecurrentGenotype, published.RECURRENT)}
+KINDS: dict[str, type[Genotype]] = {each.kind: each for each in (ConvGenotype, RecurrentGenotype)}
+"""The genotypes of all search spaces by their kind; `spaces.add` adds to them."""
+
+_PUBLISHED = {"conv": published.CONV, "recurrent": published.RECURRENT}  # kind -> name -> text
 
 
 def from_json(fields: dict[str, Any]) -> Genotype:
@@ -64,7 +77,7 @@ def parse(text: str) -> Genotype:
 
 def names(kind: str | None = None) -> list[str]:
     """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of both for None."""
-    return sorted(set().union(*(_KINDS[key][1] for key in _kinds(kind))))
+    return sorted(set().union(*(_PUBLISHED.get(key, {}) for key in _kinds(kind))))
 
 
 def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotype:
@@ -91,14 +104,13 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
     elif not isinstance(spec, str):
         raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
     else:
-        order = [*kinds, *_KINDS]  # one of the other kind is refused below, by a message that says so
-        found = next((parse(_KINDS[key][1][spec]) for key in order if spec in _KINDS[key][1]), None)
+        order = [*kinds, *KINDS]  # one of another kind is refused below, by a message that says so
+        tables = [_PUBLISHED.get(key, {}) for key in order]
+        found = next((parse(table[spec]) for table in tables if spec in table), None)
         found = found or _load_text(spec, kind)
     if found.kind not in kinds:
-        raise UserError(
-            f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}; published {kind} ones "
-            f"are {', '.join(names(kind))}"
-        )
+        known = f"; published {kind} ones are {', '.join(names(kind))}" if names(kind) else ""
+        raise UserError(f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}{known}")
     return found
 
 
@@ -108,8 +120,13 @@ def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
 
 
 def _of_fields(fields):
-    recurrent = isinstance(fields, dict) and not {"recurrent", "concat"}.isdisjoint(fields)
-    return (RecurrentGenotype if recurrent else ConvGenotype).from_json(fields)
+    """Reads fields as a genotype of the kind that has the most of their names; an image cell where none has any."""
+
+    def shared(kind):
+        return len(set(fields) & {field.name for field in dataclasses.fields(kind)})
+
+    kind = max(KINDS.values(), key=shared) if isinstance(fields, dict) else ConvGenotype
+    return kind.from_json(fields)
 
 
 def _load_text(spec, kind):
@@ -144,6 +161,6 @@ def _load_file(path):
 
 
 def _kinds(kind):
-    if kind is not None and kind not in _KINDS:
-        raise UserError(f"kind: unknown kind {show(kind)}{choices(str(kind), list(_KINDS))}")
-    return list(_KINDS) if kind is None else [kind]
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"kind: unknown kind {show(kind)}{choices(str(kind), list(KINDS))}")
+    return list(KINDS) if kind is None else [kind]

@@ -14,9 +14,9 @@ def canonical(genotype: Genotype) -> tuple:
     """
     forms = []
     for cell, concat in genotype.cells.items():
-        pairs, step = getattr(genotype, cell), genotype.edges_per_node
-        nodes = [pairs[i : i + step] for i in range(0, len(pairs), step)]
-        forms.append(_smallest(nodes, genotype.num_inputs, frozenset(getattr(genotype, concat))))
+        topology = genotype.topology_of(cell)
+        nodes = [edges for _, edges in topology.by_node(getattr(genotype, cell))]
+        forms.append(_smallest(nodes, topology.num_inputs, frozenset(getattr(genotype, concat))))
     return tuple(forms)
 
 

@@ -1,4 +1,4 @@
-"""What a genotype is: the cell of an image network or of a recurrent one, checked when it is made.
+"""What a genotype is: the cells of a search space, checked when it is made; the paper's two kinds.
 
 A genotype lists, node by node, the edges that enter a node as pairs `(operation, input)`. `input` counts what the node
 can read: first the inputs of the cell (two for image cells, one for recurrent cells), then the earlier nodes.
@@ -6,35 +6,110 @@ can read: first the inputs of the cell (two for image cells, one for recurrent c
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import numbers
 import operator
 import re
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from darts_tf.genotypes.text import show
+from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
 
 MAX_PAIRS = 100  # with the longest names still within MAX_CHARS, so that what is saved can be read
 _OPERATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")  # good in a layer's name, a file and a drawing
 
 
+# The order is that of the columns of alpha, and is the original's (quark0/darts, cnn/genotypes.py, rnn/genotypes.py).
+CONV_PRIMITIVES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+RECURRENT_PRIMITIVES = ("none", "tanh", "relu", "sigmoid", "identity")
+
+
 class Genotype:
-    """What both kinds share. A subclass names its cells and how many inputs and edges they have."""
+    """What the cells of every search space share; a subclass is a frozen dataclass that says what its cells are.
+
+    Attributes:
+        kind: Name of the space.
+        cells: Field of a cell's pairs -> field of the nodes that make its output.
+        names: Field of a cell's pairs -> name of the cell in drawings and reports.
+        primitives: Names of the usual operations, in the order of the columns of alpha.
+        usual_nodes: How many nodes a cell usually has.
+        inputs: Labels of the inputs of a cell.
+        first_label: The label of the first node, a number; the others follow.
+        outside: Labels of what a drawing has before the inputs, all of which lead to input 0; where there is nothing,
+            the inputs are what the cell reads.
+        output: Label of the output.
+        edges_per_node: How many edges each node keeps.
+    """
+
+    kind: ClassVar[str]
+    cells: ClassVar[dict[str, str]]
+    names: ClassVar[dict[str, str]]
+    primitives: ClassVar[tuple[str, ...]]
+    usual_nodes: ClassVar[int]
+    inputs: ClassVar[tuple[str, ...]]
+    first_label: ClassVar[int] = 0
+    outside: ClassVar[tuple[str, ...]] = ()
+    output: ClassVar[str] = "output"
+    edges_per_node: ClassVar[int] = 1
 
     def __post_init__(self):
         """Checks the fields and turns lists into tuples."""
         for pairs, concat in self.cells.items():
-            checked = _check_pairs(pairs, getattr(self, pairs), self.num_inputs, self.edges_per_node)
-            nodes = range(self.num_inputs, self.num_inputs + len(checked) // self.edges_per_node)
+            checked, topology = _check_pairs(pairs, getattr(self, pairs), type(self))
             object.__setattr__(self, pairs, checked)
-            object.__setattr__(self, concat, _check_concat(concat, getattr(self, concat), nodes))
+            object.__setattr__(self, concat, _check_concat(concat, getattr(self, concat), topology.nodes))
+
+    @classmethod
+    def sources(cls, node: int) -> Iterable[int]:
+        """Returns the states that a node may read, ascending, all counted like inputs: by default all before it."""
+        return range(node)
+
+    @classmethod
+    def kept(cls, node: int) -> int:
+        """Returns how many edges a node keeps."""
+        return cls.edges_per_node
+
+    @classmethod
+    def topology(cls, num_nodes: int) -> Topology:
+        """Returns the edges of a cell with a number of nodes.
+
+        Raises:
+            UserError: The number is not one that a cell can have.
+        """
+        most = MAX_PAIRS // cls.edges_per_node
+        if not is_integer(num_nodes) or not 1 <= num_nodes <= most:
+            raise UserError(f"num_nodes: expected an integer in 1..{most}. Received: {show(num_nodes)}")
+        return cls._topology(int(num_nodes))
+
+    @classmethod
+    @functools.cache
+    def _topology(cls, num_nodes):
+        first = len(cls.inputs)
+        nodes = range(first, first + num_nodes)
+        labels = (*cls.inputs, *(str(cls.first_label + index) for index in range(num_nodes)))
+        sources = tuple(tuple(cls.sources(node)) for node in nodes)
+        return Topology(first, sources, tuple(cls.kept(node) for node in nodes), labels)
+
+    def topology_of(self, cell: str) -> Topology:
+        """Returns the edges among which the pairs of a cell were chosen."""
+        return self.topology(_num_nodes(len(getattr(self, cell)), type(self)))
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes that compute something (in the normal cell, should the two differ)."""
-        return len(getattr(self, next(iter(self.cells)))) // self.edges_per_node
+        """Number of nodes that compute something (in the first cell, should they differ)."""
+        return self.topology_of(next(iter(self.cells))).num_nodes
 
     @property
     def operations(self) -> list[str]:
@@ -123,9 +198,11 @@ class ConvGenotype(Genotype):
     reduce_concat: tuple
 
     kind = "conv"
-    num_inputs = 2
-    edges_per_node = 2
     cells = {"normal": "normal_concat", "reduce": "reduce_concat"}
+    names = {"normal": "normal", "reduce": "reduction"}
+    primitives, usual_nodes = CONV_PRIMITIVES, 4
+    inputs, output = ("c_{k-2}", "c_{k-1}"), "c_{k}"
+    edges_per_node = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +224,10 @@ class RecurrentGenotype(Genotype):
     concat: tuple
 
     kind = "recurrent"
-    num_inputs = 1
-    edges_per_node = 1
-    cells = {"recurrent": "concat"}
+    cells, names = {"recurrent": "concat"}, {"recurrent": "recurrent"}
+    primitives, usual_nodes = RECURRENT_PRIMITIVES, 8
+    inputs, first_label = ("0",), 1  # the start state, made of the word and the hidden state
+    outside, output = ("x_{t}", "h_{t-1}"), "h_{t}"
 
 
 def choices(word, known):
@@ -175,7 +253,15 @@ def check_operation(where, operation):
     return str(operation)
 
 
-def _flat(field, pairs, edges_per_node):
+def _num_nodes(pairs: int, genotype: type[Genotype]) -> int:
+    """Returns the nodes that keep a number of pairs; the next smaller number where it is between two."""
+    first = node = len(genotype.inputs)
+    while (pairs := pairs - genotype.kept(node)) >= 0:
+        node += 1
+    return node - first
+
+
+def _flat(field, pairs, genotype):
     """The pairs of all nodes in one list, should they come in one list for each node."""
 
     def is_node(value):
@@ -184,34 +270,38 @@ def _flat(field, pairs, edges_per_node):
     if not isinstance(pairs, list | tuple) or not pairs or not all(map(is_node, pairs)):
         return pairs
     for node, own in enumerate(pairs):
-        if len(own) != edges_per_node:
-            raise UserError(f"{field}: expected {edges_per_node} pairs per node. Received: {len(own)} of node {node}")
+        if len(own) != (kept := genotype.kept(len(genotype.inputs) + node)):
+            raise UserError(f"{field}: expected {kept} pairs per node. Received: {len(own)} of node {node}")
     return [pair for own in pairs for pair in own]
 
 
-def _check_pairs(field, pairs, num_inputs, edges_per_node):
-    pairs = _flat(field, pairs, edges_per_node)
+def _check_pairs(field, pairs, genotype):
+    pairs = _flat(field, pairs, genotype)
     if not isinstance(pairs, list | tuple) or not 0 < len(pairs) <= MAX_PAIRS:
         raise UserError(
             f"{field}: expected a list of 1 to {MAX_PAIRS} (operation, input) pairs. Received: {show(pairs)}"
         )
-    if len(pairs) % edges_per_node:
+    nodes = _num_nodes(len(pairs), genotype)
+    topology = genotype.topology(max(nodes, 1))
+    if len(pairs) != topology.num_pairs:
         raise UserError(
-            f"{field}: expected {edges_per_node} pairs per node. Received: {len(pairs)} pairs; add or drop one"
+            f"{field}: expected {genotype.edges_per_node} pairs per node. Received: {len(pairs)} pairs; add or drop one"
         )
     checked = []
     for index, pair in enumerate(pairs):
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise UserError(f"{field}[{index}]: expected a pair (operation, input). Received: {show(pair)}")
         operation = check_operation(f"{field}[{index}]", pair[0])
-        node = index // edges_per_node
-        if not is_integer(pair[1]) or not 0 <= pair[1] < num_inputs + node:
+        node = topology.edge_of(index) - topology.num_inputs
+        sources = topology.sources[node]
+        if not is_integer(pair[1]) or pair[1] not in sources:
+            run = f"{sources[0]}..{sources[-1]}" if len(sources) > 1 else f"{sources[0]}"
             raise UserError(
-                f"{field}[{index}]: node {node} reads one of the inputs 0..{num_inputs + node - 1}, an integer; later "
+                f"{field}[{index}]: node {node} reads one of the inputs {run}, an integer; later "
                 f"nodes are not there yet. Received: input={show(pair[1])} of {show(operation)}"
             )
         checked.append((operation, operator.index(pair[1])))
-    return tuple(checked)
+    return tuple(checked), topology
 
 
 def _check_concat(field, concat, nodes):

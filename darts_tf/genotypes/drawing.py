@@ -17,7 +17,6 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path, write_atomically
 
 FORMATS = ("svg", "png", "pdf")
-_FILES = {"normal": "normal", "reduce": "reduction", "recurrent": "recurrent"}
 _FONT = "Helvetica"
 _GREEN, _BLUE, _YELLOW = "#cfe8c6", "#c9dff2", "#f6e3ae"
 _SECONDS = 30  # a cell takes milliseconds
@@ -34,7 +33,7 @@ def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
 
     Args:
         genotype: Whose cell is drawn.
-        cell: `"normal"` or `"reduce"` of a `ConvGenotype`, `"recurrent"` of a `RecurrentGenotype`.
+        cell: One of the genotype's `cells`, such as `"normal"`.
 
     Raises:
         UserError: The genotype has no such cell.
@@ -42,7 +41,7 @@ def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
     if cell not in genotype.cells:
         raise UserError(f"cell: a {genotype.kind} genotype has {', '.join(genotype.cells)}. Received: {cell!r}")
     graph = graphviz.Digraph(
-        _FILES[cell],
+        genotype.names[cell],
         graph_attr={
             "rankdir": "LR",
             "nodesep": "0.3",
@@ -63,23 +62,22 @@ def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
         edge_attr={"fontname": _FONT, "fontsize": "12", "color": "#555555", "arrowsize": "0.7"},
     )
     # Plain labels as in the original: `graphviz-pure` does not lower the index of an HTML label.
-    if genotype.kind == "recurrent":  # node 0 is the start state, made of the word and the hidden state
-        outside, output, inputs, first = ["x_{t}", "h_{t-1}"], "h_{t}", ["0"], 1
-        graph.node("0", fillcolor=_BLUE)
-        graph.edges([(source, "0") for source in outside])
-    else:
-        outside, output, inputs, first = ["c_{k-2}", "c_{k-1}"], "c_{k}", ["c_{k-2}", "c_{k-1}"], 0
+    topology = genotype.topology_of(cell)
+    states, inputs = topology.labels, list(genotype.inputs)
+    outside = list(genotype.outside) or inputs
+    if genotype.outside:
+        graph.node(inputs[0], fillcolor=_BLUE)
+        graph.edges([(source, inputs[0]) for source in outside])
     with graph.subgraph(graph_attr={"rank": "source"}) as group:
         for source in outside:
             group.node(source, fillcolor=_GREEN)
-    states = inputs + [str(first + node) for node in range(len(getattr(genotype, cell)) // genotype.edges_per_node)]
     for node in states[len(inputs) :]:
         graph.node(node, fillcolor=_BLUE)
-    graph.node(output, fillcolor=_YELLOW)
+    graph.node(genotype.output, fillcolor=_YELLOW)
     for index, (operation, source) in enumerate(getattr(genotype, cell)):
-        graph.edge(states[source], states[len(inputs) + index // genotype.edges_per_node], f" {operation} ")
+        graph.edge(states[source], states[topology.edge_of(index)], f" {operation} ")
     for node in getattr(genotype, genotype.cells[cell]):
-        graph.edge(states[node], output, color="#bbbbbb")
+        graph.edge(states[node], genotype.output, color="#bbbbbb")
     return graph
 
 
@@ -113,10 +111,10 @@ def draw(
     written, missing, reasons = [], [], []
     for cell in genotype.cells:
         source = to_digraph(genotype, cell).source
-        written.append(write_atomically(directory / f"{_FILES[cell]}.gv", source))
+        written.append(write_atomically(directory / f"{genotype.names[cell]}.gv", source))
         for name in formats:
             picture = render(source, name, reasons)
-            path = directory / f"{_FILES[cell]}.{name}"
+            path = directory / f"{genotype.names[cell]}.{name}"
             if picture is None:
                 missing.append(path.name)
                 path.unlink(missing_ok=True)

@@ -1,25 +1,103 @@
-"""From the alphas that a search has trained to the genotype it has found."""
+"""From the alphas that a search has trained to the genotype that it has found."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from darts_tf.genotypes.cells import MAX_PAIRS, ConvGenotype, RecurrentGenotype, check_operation, is_integer
+from darts_tf.genotypes.cells import (
+    CONV_PRIMITIVES,
+    RECURRENT_PRIMITIVES,
+    ConvGenotype,
+    Genotype,
+    RecurrentGenotype,
+    check_operation,
+)
 from darts_tf.genotypes.text import show
+from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
 
-# The order is that of the columns of alpha, and is the original's (quark0/darts, cnn/genotypes.py, rnn/genotypes.py).
-CONV_PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
-RECURRENT_PRIMITIVES = ("none", "tanh", "relu", "sigmoid", "identity")
+__all__ = ["derive", "derive_conv", "derive_recurrent", "select", "softmax"]
+
+
+def softmax(alphas, dtype=np.float64) -> np.ndarray:
+    """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a type.
+
+    Weights that underflow become zero.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        logits = np.asarray(alphas).astype(dtype)
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return powers / powers.sum(-1, keepdims=True)
+
+
+def log_softmax(logits) -> np.ndarray:
+    """Returns the logarithm of the softmax over the last axis, also where that would underflow."""
+    logits = logits - logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
+    """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
+
+    An edge is as strong as its strongest operation except `none`, which is never chosen. Ties go to the lower index,
+    of edges and of operations.
+
+    Args:
+        strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` takes part in that.
+        topology: The edges, in the order of the rows.
+        primitives: Names of the columns.
+
+    Returns:
+        `(operation, source)` for each edge that is kept, node after node.
+
+    Reference: Liu et al., DARTS, arXiv:1806.09055, section 2.4; quark0/darts, cnn/model_search.py.
+    """
+    strength, choices = np.asarray(strength), [i for i, operation in enumerate(primitives) if operation != "none"]
+    pairs = []
+    for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
+        rows = strength[topology.rows(node)][:, choices]
+        for edge in np.argsort(-rows.max(axis=1), kind="stable")[:kept]:
+            pairs.append((primitives[choices[int(rows[edge].argmax())]], sources[int(edge)]))
+    return pairs
+
+
+def derive(
+    genotype: type[Genotype],
+    alphas: Mapping[str, np.ndarray],
+    primitives: Iterable[str] | None = None,
+    num_nodes: int | None = None,
+    concat: Iterable[int] | None = None,
+    dtype: str | None = None,
+    strength=softmax,
+    select=select,
+) -> Genotype:
+    """The genotype that a search has found.
+
+    Args:
+        genotype: Its class, which says what cells there are.
+        alphas: Logits by cell, each `(num_edges, num_primitives)`; arrays or what becomes some.
+        primitives: Names of the columns; the class's own for None.
+        num_nodes: Nodes of each cell; the class's own for None.
+        concat: Nodes that make the output of every cell; None for all.
+        dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
+            zeros; the original's is float32. None: float64 for alphas of that type, else float32.
+        strength: `(logits, dtype) -> strengths` of the operations; the softmax in DARTS.
+        select: `(strength, topology, primitives) -> pairs`, see `select`.
+
+    Raises:
+        UserError: Alphas of a wrong shape or not finite, or no operation to choose.
+    """
+    primitives = [check_operation("primitives", name) for name in (primitives or genotype.primitives)]
+    if not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
+        raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
+    topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
+    concat = tuple(topology.nodes if concat is None else concat)
+    fields = {}
+    for cell, outputs in genotype.cells.items():
+        name = "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}"
+        logits = _logits(name, alphas[cell], (topology.num_edges, len(primitives)), dtype)
+        fields |= {cell: select(strength(logits, logits.dtype), topology, primitives), outputs: concat}
+    return genotype(**fields)
 
 
 def derive_conv(
@@ -30,35 +108,10 @@ def derive_conv(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> ConvGenotype:
-    """The image cells that a search has found: every node keeps its two strongest edges, strongest first.
-
-    An edge is as strong as its largest softmax weight except that of `none`, which takes part in the softmax but is
-    never chosen. Ties go to the lower index, of edges and of operations.
-
-    Args:
-        alphas_normal: Logits, `(num_edges, num_primitives)`; rows are the edges into node 0 (from inputs 0, 1), node 1
-            (0, 1, 2) and so on. NumPy array or anything that becomes one.
-        alphas_reduce: The same for the reduction cell.
-        primitives: Names of the columns.
-        num_nodes: Number of nodes.
-        concat: Nodes that make the output of both cells; None for all of them.
-        dtype: Of the softmax, `"float32"` or `"float64"`. It matters where weights underflow to equal zeros; the
-            original's is float32. None: float64 for alphas of that type, else float32.
-
-    Returns:
-        A `ConvGenotype`.
-
-    Raises:
-        UserError: Alphas of a wrong shape or not finite, or no operation to choose.
-
-    Reference: Liu et al., DARTS, arXiv:1806.09055, section 2.4; quark0/darts, cnn/model_search.py.
-    """
-    cells = [
-        _derive(name, alphas, primitives, num_nodes, ConvGenotype, dtype)
-        for name, alphas in (("alphas_normal", alphas_normal), ("alphas_reduce", alphas_reduce))
-    ]
-    concat = range(2, 2 + num_nodes) if concat is None else concat
-    return ConvGenotype(cells[0], concat, cells[1], concat)
+    """The image cells that a search has found: every node keeps its two strongest edges, see `select` and `derive`."""
+    return derive(
+        ConvGenotype, {"normal": alphas_normal, "reduce": alphas_reduce}, primitives, num_nodes, concat, dtype
+    )
 
 
 def derive_recurrent(
@@ -68,34 +121,11 @@ def derive_recurrent(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> RecurrentGenotype:
-    """The recurrent cell that a search has found: every node keeps its strongest edge. Otherwise as `derive_conv`.
-
-    Reference: Liu et al., DARTS, arXiv:1806.09055, section 2.4; quark0/darts, rnn/model_search.py.
-    """
-    pairs = _derive("alphas", alphas, primitives, num_nodes, RecurrentGenotype, dtype)
-    return RecurrentGenotype(pairs, range(1, 1 + num_nodes) if concat is None else concat)
+    """The recurrent cell that a search has found: every node keeps its strongest edge, see `select` and `derive`."""
+    return derive(RecurrentGenotype, {"recurrent": alphas}, primitives, num_nodes, concat, dtype)
 
 
-def _derive(name, alphas, primitives, num_nodes, cls, dtype):
-    primitives = [check_operation("primitives", operation) for operation in primitives]
-    choices = [index for index, operation in enumerate(primitives) if operation != "none"]
-    if not choices or len(set(primitives)) < len(primitives):
-        raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
-    if not is_integer(num_nodes) or not 1 <= num_nodes <= MAX_PAIRS // cls.edges_per_node:
-        raise UserError(
-            f"num_nodes: expected an integer in 1..{MAX_PAIRS // cls.edges_per_node}. Received: {show(num_nodes)}"
-        )
-    weights = _softmax(name, alphas, (sum(cls.num_inputs + i for i in range(num_nodes)), len(primitives)), dtype)
-    pairs, first = [], 0
-    for node in range(num_nodes):
-        rows = weights[first : first + cls.num_inputs + node, choices]
-        first += len(rows)
-        for edge in np.argsort(-rows.max(axis=1), kind="stable")[: cls.edges_per_node]:
-            pairs.append((primitives[choices[int(rows[edge].argmax())]], int(edge)))
-    return tuple(pairs)
-
-
-def _softmax(name, alphas, shape, dtype):
+def _logits(name, alphas, shape, dtype):
     try:
         alphas = np.asarray(alphas)
         if dtype is None:
@@ -113,6 +143,4 @@ def _softmax(name, alphas, shape, dtype):
     if not np.isfinite(logits).all():
         where = tuple(int(index) for index in np.argwhere(~np.isfinite(logits))[0])
         raise UserError(f"{name}: not finite at {where}; the search has diverged. Received: {logits[where]}")
-    with np.errstate(over="ignore", under="ignore"):  # weights that underflow to zero are part of the rule
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return logits

@@ -9,18 +9,14 @@ from darts_tf.report.markup import Html, join, tag
 
 def cell_figure(genotype, cell: str, caption: str) -> Html:
     """Returns a figure of one cell: its drawing, where something can draw, and its edges in words."""
-    inputs = ["h0"] if genotype.kind == "recurrent" else ["c_{k-2}", "c_{k-1}"]
-    first = 1 if genotype.kind == "recurrent" else 0
-    pairs, step = getattr(genotype, cell), genotype.edges_per_node
-    states = inputs + [str(first + node) for node in range(len(pairs) // step)]
-    rows = []
-    for node in range(len(pairs) // step):
-        edges = pairs[node * step : (node + 1) * step]
+    topology, rows = genotype.topology_of(cell), []
+    labels = ["h0", *topology.labels[1:]] if genotype.outside else topology.labels
+    for node, edges in topology.by_node(getattr(genotype, cell)):
         terms = [
-            tag("span", f"{'+' if index else '='} {operation} of {states[source]} ")
+            tag("span", f"{'+' if index else '='} {operation} of {labels[source]} ")
             for index, (operation, source) in enumerate(edges)
         ]
-        rows.append(tag("li", tag("b", states[len(inputs) + node]), " ", *terms))
+        rows.append(tag("li", tag("b", labels[node]), " ", *terms))
     picture = _drawn(visualize.to_digraph(genotype, cell).source)
     drawing = tag("div", picture, class_="drawing") if picture else None
     return tag("figure", drawing, tag("figcaption", tag("b", caption), tag("ul", *rows)), class_="cell")

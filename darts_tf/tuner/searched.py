@@ -47,7 +47,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
             "whose genotype is its result"
         )
     kind, nodes = "recurrent" if len(tables) == 1 else "conv", config["num_nodes"]
-    first, cells = TYPES[kind].num_inputs, tuple(TYPES[kind].cells)
+    first, cells = len(TYPES[kind].inputs), tuple(TYPES[kind].cells)
     concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
     space = Space.of(kind, nodes, config["primitives"], [concat] * len(cells))
     return space, dict(zip(cells, tables, strict=True))

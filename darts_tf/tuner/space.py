@@ -68,7 +68,7 @@ class Space:
                 "A space of genotypes needs at least one node and different primitives, one at least not 'none'. "
                 f"Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
             )
-        first = TYPES[kind].num_inputs
+        first = len(TYPES[kind].inputs)
         every = [range(first, first + nodes)] * len(TYPES[kind].cells)
         return cls(kind, nodes, primitives, tuple(tuple(c) for c in (every if concat is None else concat)))
 
@@ -80,7 +80,7 @@ class Space:
     @property
     def nodes(self) -> range:
         """The nodes' numbers, counted like inputs."""
-        first = TYPES[self.kind].num_inputs
+        first = len(TYPES[self.kind].inputs)
         return range(first, first + self.num_nodes)
 
     @property
@@ -197,7 +197,7 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
         )
     cls, fields = TYPES[kind], {}
     for cell, concat in cls.cells.items():
-        pairs, node = [], cls.num_inputs
+        pairs, node = [], len(cls.inputs)
         while inputs_name(cell, node) in values:
             for source in str(values[inputs_name(cell, node)]).split(","):
                 name = operation_name(cell, node, int(source))
@@ -207,5 +207,5 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
             node += 1
         own = values.get(_concat_name(cell))
         fields[cell] = pairs
-        fields[concat] = [int(n) for n in str(own).split(",")] if own is not None else range(cls.num_inputs, node)
+        fields[concat] = [int(n) for n in str(own).split(",")] if own is not None else range(len(cls.inputs), node)
     return cls(**fields)
