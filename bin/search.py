@@ -22,9 +22,9 @@ def search(flag_values):
     With no flags it searches on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.tasks import run  # here, so that --help waits for nothing
+    from darts_tf.tasks import search as task  # here, so that --help waits for nothing
 
-    genotype = run.search(config, workdir)
+    genotype = task.search(config, workdir)
     if genotype is None:
         return 130
     streams.out(genotype.to_text())

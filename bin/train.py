@@ -24,9 +24,9 @@ def train(flag_values):
     With no flags it trains the paper's cell on handwritten digits that need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.tasks import run  # here, so that --help waits for nothing
+    from darts_tf.tasks import train as task  # here, so that --help waits for nothing
 
-    summary = run.train(config, workdir)
+    summary = task.train(config, workdir)
     if summary is None:
         return 130
     for metric, which in itertools.product((summary["metric"], "bits_per_character"), ("valid", "test")):

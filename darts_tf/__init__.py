@@ -26,8 +26,8 @@ _NAMES = {
     "UserError": "darts_tf.system.errors",
     "add_operation": "darts_tf.spaces.conv.operations",
     "configure": "darts_tf.system.runtime",
-    "search": "darts_tf.tasks.run",
-    "train": "darts_tf.tasks.run",
+    "search": "darts_tf.tasks.search",
+    "train": "darts_tf.tasks.train",
 }
 __all__ = sorted([*_MODULES, *_NAMES])
 keras_registry.register()

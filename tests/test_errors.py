@@ -278,7 +278,7 @@ def test_some_of_many():
 
 
 FEW = {  # what else is joined in a message: as many as a cell has parts, an image sizes, a package kinds
-    *("genotype.cells", "space.cells", "problems", "known", "ways", "names", "names(kind)", "KNOWN[config.cell]"),
+    *("genotype.cells", "space.cells", "problems", "known", "ways", "names", "names(kind)", "KNOWN[config.space]"),
     *("loaded.signatures", "self.operations", "NAMES[role]"),
 }
 

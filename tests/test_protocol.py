@@ -370,7 +370,7 @@ def test_the_defaults_are_those_of_the_paper():
     assert (c.num_searches, c.retrain_epochs, c.eval_seeds, c.num_random) == (4, 100, 10, 24)
     for cell, name in EXAMPLES.items():
         example = presets.get(name).config
-        assert (example.binary, example.cell) == ("darts-train", cell)
+        assert (example.binary, example.space) == ("darts-train", cell)
     plan = Plan(c)
     assert plan.searches[3].config == presets.get("cifar10_search").config.replace(seed=3)
     evaluation = plan.evaluations("search", genotypes.load("DARTS_V2"))[9].config

@@ -109,7 +109,7 @@ class Trainings:
             raise UserError(f"training {number} is bad")
         if number in self.full:
             raise UserError(f"training {number} cannot write") from OSError(errno.ENOSPC, "No space left on device")
-        (first, *_), favourite = genotypes.load(config.genotype).to_json().values(), FAVOURITES[config.cell]
+        (first, *_), favourite = genotypes.load(config.genotype).to_json().values(), FAVOURITES[config.space]
         score = sum(name == favourite for name, _ in first) / len(first)
         path.mkdir(parents=True)
         write_json(path / "summary.json", {})

@@ -16,8 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.cluster import rendezvous
-from darts_tf.passes import replicas
 from darts_tf.passes.accumulation import split
+from darts_tf.passes.context import within
 from darts_tf.system import runtime, streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import at_once
@@ -165,7 +165,7 @@ class Replication:
         # Not inlined: the loops and the collectives of all replicas must keep the same names.
         @tf.function(autograph=False, experimental_attributes={"_noinline": True})
         def replica(rank, common, part):
-            with replicas.together(self.count, self._means):
+            with within(replicas=self.count, mean=self._means):
                 means, outputs = function(common, part)
             axes = [
                 *[None] * len(tf.nest.flatten(means)),

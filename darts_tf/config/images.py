@@ -59,6 +59,9 @@ class ImageRun(Run):
     )
     init_channels: int = field(16, "channels of the first cells; doubled at each reduction", between(1, 10_000))
     num_cells: int = field(8, "cells of the network, two of them reduction cells", between(3, 1000))
+    space: str = field(
+        "conv", "search space: conv, or one that Python code has added", Check("a name", str.isidentifier)
+    )
     operations_file: str = field("", "a Python file that adds operations of your own; it is executed", is_path=True)
 
     def _check_together(self) -> None:
@@ -89,7 +92,6 @@ class SearchConfig(ImageRun, Search):
 
     kind = "search"
     binary = "darts-search"
-    cell = "conv"
 
     learning_rate_min: float = changed(ImageRun, "learning_rate_min", 0.001)
     seed: int = changed(Run, "seed", 2)
@@ -115,7 +117,6 @@ class TrainConfig(ImageRun):
     """One training of a derived network; the defaults are the CIFAR-10 evaluation of the original code.
 
     Attributes:
-        cell: The kind of its genotype.
         metric: What networks are compared by, where `better` is `higher` or `lower`.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `cnn/train.py` of quark0/darts at f276dd3.
@@ -123,7 +124,7 @@ class TrainConfig(ImageRun):
 
     kind = "train"
     binary = "darts-train"
-    cell, metric, better = "conv", "accuracy", "higher"
+    metric, better = "accuracy", "higher"
 
     epochs: int = changed(Run, "epochs", 600)
     batch_size: int = changed(Run, "batch_size", 96)

@@ -32,6 +32,9 @@ class LanguageRun(Run):
     bptt: int = field(35, "words that a gradient goes back; some windows have half", between(2, 100_000))
 
     # The network.
+    space: str = field(
+        "recurrent", "search space: recurrent, or one that Python code has added", Check("a name", str.isidentifier)
+    )
     num_units: int = field(300, "width of words and states", between(1, 100_000))
     dropout: float = field(0.75, "of the states that the decoder sees", fraction())
     dropout_hidden: float = field(0.25, "of the states that go round", fraction())
@@ -65,7 +68,6 @@ class LanguageSearchConfig(LanguageRun, Search):
 
     kind = "language_search"
     binary = "darts-search"
-    cell = "recurrent"
 
     batch_size: int = changed(Run, "batch_size", 256)
     seed: int = changed(Run, "seed", 3)
@@ -99,7 +101,7 @@ class LanguageTrainConfig(LanguageRun):
 
     kind = "language_train"
     binary = "darts-train"
-    cell, metric, better = "recurrent", "perplexity", "lower"
+    metric, better = "perplexity", "lower"
 
     epochs: int = changed(Run, "epochs", 8000)
     seed: int = changed(Run, "seed", 1267)

@@ -119,6 +119,10 @@ class Search(Run):
         False, "let the passes for the alphas move batch norm's running statistics, as the original code does"
     )
 
+    method: str = field(
+        "darts", "search method: darts, or one that Python code has added", Check("a name", str.isidentifier)
+    )
+
     # Watching over them.
     eigenvalue: bool = field(
         True, "log the dominant eigenvalue of the validation loss in alpha after every second epoch", None, True

@@ -33,6 +33,7 @@ class Task(Protocol):
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
         max_rollbacks: How often a number that is not finite sends the run back to its last checkpoint.
         rollbacks: How often that has happened; the loop sets it before `start`. The task has to do something else then.
+        splits: Parts of the data whose reading may fail, see `data.reading`.
         finished: Whether it ends before its last epoch; looked at between epochs, a function of what `resumed` and
             `end_epoch` have seen.
     """
@@ -41,6 +42,7 @@ class Task(Protocol):
     variables: dict[str, list]
     max_rollbacks: int
     rollbacks: int
+    splits: Sequence
     finished: bool
 
     def describe_data(self) -> dict:
@@ -67,12 +69,6 @@ class Task(Protocol):
 
 class Diverged(UserError):
     """A number that is not finite."""
-
-
-def images_of(task: Task) -> tuple:
-    """Returns the splits of images that a task reads; none of a task on texts."""
-    dataset = getattr(task, "dataset", None)
-    return () if dataset is None else dataset.splits
 
 
 def _snapshot(variables):
@@ -242,7 +238,7 @@ class Loop:
 
     def _steps(self, epoch, count):
         begin = time.monotonic()
-        with self._together(), reading(*images_of(self.task)):
+        with self._together(), reading(*self.task.splits):
             values = self.task.run(epoch, count)
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count

@@ -20,13 +20,6 @@ PATIENCE = 3
 """Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
 
 
-def mixing_weights(alphas) -> np.ndarray:
-    """Returns the softmax of `(num_edges, num_primitives)` logits over the primitives, float64."""
-    alphas = np.asarray(alphas, np.float64)
-    powers = np.exp(alphas - alphas.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
 def entropies(weights) -> np.ndarray:
     """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 once it has decided."""
     weights = np.asarray(weights, np.float64)
@@ -44,13 +37,13 @@ def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
     return best[:, -1] - best[:, -2]
 
 
-def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
+def health(genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
     """Returns the numbers of one epoch, by the names that records have.
 
     Args:
         genotype: What the alphas stand for.
-        alphas: Logits by the genotype's names of its cells (`normal` and `reduce`, or `recurrent`), each `(num_edges,
-            num_primitives)`.
+        strengths: How strong each operation of each edge is, by the genotype's names of its cells, each `(num_edges,
+            num_primitives)`; in DARTS the mixing weights. See `Method.strength`.
         primitives: Names of their columns.
 
     Returns:
@@ -59,12 +52,11 @@ def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
         `pool_CELL`.
     """
     numbers = {}
-    for cell, logits in alphas.items():
+    for cell, weights in strengths.items():
         operations = [operation for operation, _ in getattr(genotype, cell)]
         numbers[f"skip_{cell}"] = sum(operation in SKIPS for operation in operations)
         if any("pool" in name for name in primitives):
             numbers[f"pool_{cell}"] = sum("pool" in operation for operation in operations)
-        weights = mixing_weights(logits)
         numbers[f"entropy_{cell}"] = float(entropies(weights).mean())
         numbers[f"gap_{cell}"] = float(gaps(weights, primitives).mean())
     return numbers
@@ -113,9 +105,9 @@ class Monitor:
         """Is told the records of the epochs before."""
         self.records = list(history)
 
-    def end_epoch(self, epoch: int, genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
+    def end_epoch(self, epoch: int, genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
         """Returns what to add to the record of an epoch (from 1); see `health` for the arguments."""
-        added = health(genotype, alphas, primitives)
+        added = health(genotype, strengths, primitives)
         if epoch % EVERY == 0 and (self.config.eigenvalue or self.config.early_stop == "eigenvalue"):
             added["eigenvalue"] = self.eigenvalue()
         before = self._concerns()

@@ -16,7 +16,7 @@ from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
 
-__all__ = ["derive", "derive_conv", "derive_recurrent", "select", "softmax"]
+__all__ = ["derive", "derive_conv", "derive_recurrent", "log_softmax", "select", "softmax", "strengths"]
 
 
 def softmax(alphas, dtype=np.float64) -> np.ndarray:
@@ -28,6 +28,11 @@ def softmax(alphas, dtype=np.float64) -> np.ndarray:
         logits = np.asarray(alphas).astype(dtype)
         powers = np.exp(logits - logits.max(-1, keepdims=True))
         return powers / powers.sum(-1, keepdims=True)
+
+
+def strengths(alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the softmax of each array, in its own type: how strong DARTS takes each operation of each edge to be."""
+    return {name: softmax(logits, logits.dtype) for name, logits in alphas.items()}
 
 
 def log_softmax(logits) -> np.ndarray:
@@ -68,20 +73,21 @@ def derive(
     num_nodes: int | None = None,
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
-    strength=softmax,
+    strength=strengths,
     select=select,
 ) -> Genotype:
     """The genotype that a search has found.
 
     Args:
         genotype: Its class, which says what cells there are.
-        alphas: Logits by cell, each `(num_edges, num_primitives)`; arrays or what becomes some.
+        alphas: Logits by cell, each `(num_edges, num_primitives)`, arrays or what becomes some; and what else
+            `strength` takes.
         primitives: Names of the columns; the class's own for None.
         num_nodes: Nodes of each cell; the class's own for None.
         concat: Nodes that make the output of every cell; None for all.
         dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
             zeros; the original's is float32. None: float64 for alphas of that type, else float32.
-        strength: `(logits, dtype) -> strengths` of the operations; the softmax in DARTS.
+        strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
         select: `(strength, topology, primitives) -> pairs`, see `select`.
 
     Raises:
@@ -92,12 +98,11 @@ def derive(
         raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
     topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
     concat = tuple(topology.nodes if concat is None else concat)
-    fields = {}
-    for cell, outputs in genotype.cells.items():
-        name = "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}"
-        logits = _logits(name, alphas[cell], (topology.num_edges, len(primitives)), dtype)
-        fields |= {cell: select(strength(logits, logits.dtype), topology, primitives), outputs: concat}
-    return genotype(**fields)
+    shape = topology.num_edges, len(primitives)
+    names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
+    found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})
+    pairs = {cell: select(found[cell], topology, primitives) for cell in names}
+    return genotype(**pairs, **dict.fromkeys(genotype.cells.values(), concat))
 
 
 def derive_conv(

@@ -108,7 +108,7 @@ def _cell_slots(cell, prefix):
     yield from _operation_slots(cell.preprocess0, [f"{prefix}preprocess0."])
     yield from _operation_slots(cell.preprocess1, [f"{prefix}preprocess1."])
     for state, mixed in enumerate(cell.mixed):
-        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row in cell.edge_rows(state)])
+        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row, _ in cell.topology.leaving(state)])
 
 
 def _conv_slots(conv, kernel, norm):

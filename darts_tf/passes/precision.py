@@ -5,20 +5,16 @@ batch-norm statistics and the loss stay as they are. So a network only has to na
 its logits are wide again at its end.
 """
 
-import contextlib
-import contextvars
-
 import tensorflow as tf
 
+from darts_tf.passes.context import now
 from darts_tf.passes.loss_scale import LossScale
 from darts_tf.system.errors import UserError
-
-_narrow = contextvars.ContextVar("type of the activations of the pass that is being built", default=None)
 
 
 def narrowed(x):
     """Returns a tensor in the type of the present pass; as it is outside one, and in float32."""
-    return x if _narrow.get() is None else tf.cast(x, _narrow.get())
+    return x if now().narrow is None else tf.cast(x, now().narrow)
 
 
 class Precision:
@@ -39,15 +35,6 @@ class Precision:
     def __init__(self, name: str = "float32"):
         self.narrow = None if name == "float32" else tf.as_dtype(name)
         self.loss_scale = LossScale() if name == "float16" else None
-
-    @contextlib.contextmanager
-    def computing(self):
-        """Inside it, `narrowed` casts."""
-        token = _narrow.set(self.narrow)
-        try:
-            yield
-        finally:
-            _narrow.reset(token)
 
     def check(self, variables) -> None:
         """Raises UserError where variables are not float32 and the passes are to be narrow."""

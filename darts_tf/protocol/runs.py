@@ -92,11 +92,11 @@ class Plan:
         self.config = config
         search = self._preset("search_preset", "darts-search")
         train = self._preset("train_preset", "darts-train")
-        if search.cell != train.cell:  # told now, and not after all searches
+        if search.space != train.space:  # told now, and not after all searches
             raise UserError(
-                f"search_preset and train_preset must be of one kind of cell. Expected a train_preset of {search.cell} "
-                f"cells, such as {EXAMPLES[search.cell]}. Received: search_preset={config.search_preset}, "
-                f"train_preset={config.train_preset}, which is of {train.cell} cells"
+                f"search_preset and train_preset must be of one kind of cell. Expected a train_preset of "
+                f"{search.space} cells, such as {EXAMPLES[search.space]}. Received: search_preset="
+                f"{config.search_preset}, train_preset={config.train_preset}, which is of {train.space} cells"
             )
         self._search = self._changed(search, "search_overrides")
         self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)
