@@ -10,9 +10,6 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_golden
-from conftest import in_type
-from test_golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
 
 from darts_tf import bilevel
 from darts_tf import genotypes as genotype
@@ -26,6 +23,11 @@ from darts_tf.spaces.recurrent.losses import SequenceLoss
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.tasks.language_step import LanguageSearchStep
+from tests.helpers import golden as helpers
+from tests.helpers.golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
+from tests.helpers.types import in_type
+
+pytestmark = pytest.mark.usefixtures("as_the_binaries_do", "deviations")
 
 ALPHAS_OF_RNN = "alphas of a recurrent cell, absolute"  # one Adam step moves them by ten times as much as images'
 TOLERANCES[ALPHAS_OF_RNN] = (1e-9, 2e-4)
@@ -37,26 +39,14 @@ MASKS = {
     "hidden": ("h_mask", "dropouth"),
     "output": ("output_mask", "dropout"),
 }
-deviations = test_golden.deviations  # prints the largest deviations at the end
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_graph_optimiser():
-    """As the binaries run on a CPU: the graphs here are used a few times only."""
-    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
-
-
-class Comparison(test_golden.Comparison):
+class Comparison(helpers.Comparison):
     def check(self, what, quantity, mine, theirs, floor=1e-9):
         if quantity != ALPHAS_OF_RNN:
             return super().check(what, quantity, mine, theirs, floor)
         error = float(np.abs(np.asarray(mine) - theirs).max())
-        test_golden.WORST[quantity, self.dtype] = max(
-            test_golden.WORST.get((quantity, self.dtype), (0.0, "")), (error, what)
-        )
+        helpers.WORST[quantity, self.dtype] = max(helpers.WORST.get((quantity, self.dtype), (0.0, "")), (error, what))
         if not error <= TOLERANCES[quantity][self.dtype == "float32"]:
             self.problems.append(f"{what} ({quantity}): {error:.2e}")
         return error

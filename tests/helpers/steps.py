@@ -1,0 +1,69 @@
+"""Small steps of a search and of a training, their batches, and all that they write."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.bilevel.step import SearchStep
+from darts_tf.config import SearchConfig
+from darts_tf.passes import loss_scale
+from darts_tf.spaces.conv.networks import ConvSupernet
+
+KINDS = {
+    "first": {"order": "first"},
+    "finite_difference": {"order": "second", "hvp": "finite_difference"},
+    "exact": {"order": "second", "hvp": "exact"},
+}
+FEW = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
+
+
+def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0.5, init_channels=2, **changes):
+    """A small supernet's search step with equal start values at every call, and a train and a valid batch."""
+    config = SearchConfig(
+        init_channels=init_channels, num_cells=3, num_nodes=num_nodes, primitives=primitives, **KINDS[kind], **changes
+    )
+    keras.utils.set_random_seed(7)
+    net = ConvSupernet(
+        4,
+        (8, 8, 3),
+        config.init_channels,
+        config.num_cells,
+        config.num_nodes,
+        primitives=primitives,
+        alpha_init_scale=alpha_init_scale,
+    )
+    rng = np.random.default_rng(0)
+    batches = [
+        (tf.constant(rng.normal(size=(4, 8, 8, 3)), keras.config.floatx()), tf.constant([0, 3, 1, 2])) for _ in "tv"
+    ]
+    return SearchStep(net, config, trace), batches
+
+
+def rate(value):
+    return tf.constant(value, keras.config.floatx())
+
+
+def array(value):
+    return tf.convert_to_tensor(value).numpy()  # NumPy warns when it reads a Keras variable itself
+
+
+def snapshot(step):
+    found = [array(v) for variables in step.variables.values() for v in variables]
+    return found + [array(v) for v in step.supernet.variables]
+
+
+def same(before, after):
+    return [np.array_equal(b, a) for b, a in zip(before, after, strict=True)]
+
+
+ORDERS = [("first", "exact"), ("second", "finite_difference"), ("second", "exact")]
+
+
+def every(step):
+    return [v.numpy() for name, group in step.variables.items() if name != loss_scale.GROUP for v in group]
+
+
+def pieces(batch, start=1):
+    rng = np.random.default_rng(start)
+    tokens = rng.integers(9, size=(6, batch))
+    return [tf.constant(t, tf.int32) for t in (tokens[:-1], tokens[1:])] + [tf.constant([start, 5, 8], tf.int64)]
