@@ -16,15 +16,17 @@ import tensorflow as tf
 from darts_tf import bilevel
 from darts_tf import genotypes as genotype
 from darts_tf.bilevel import architect, optimizers
-from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
-from darts_tf.bilevel.step import SearchStep, traced
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
+from darts_tf.genotypes import ConvGenotype
 from darts_tf.interop.conv import load_arrays, slots, to_arrays
 from darts_tf.spaces.conv import operations as ops
-from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet, reduction_cells
-from darts_tf.spaces.conv.norm import collect_statistics
 from tests.helpers.golden import (
     JUMP,
     TOLERANCES,
@@ -40,6 +42,7 @@ from tests.helpers.golden import (
     statistics_of,
     under,
 )
+from tests.helpers.steps import collect_statistics, moved_state, search_step, stateless
 from tests.helpers.types import in_type
 
 pytestmark = pytest.mark.usefixtures("deviations")
@@ -142,7 +145,7 @@ def test_search_cells(golden, dtype):
             channels,
             case["reduction"],
             case["reduction_prev"],
-            num_nodes,
+            ConvGenotype.topology(num_nodes),
             case["out_shape"][1] // channels,
             primitives_of(golden),
         )
@@ -243,8 +246,8 @@ def test_layout_of_the_supernet(search):
 
 def test_forward(search, dtype):
     comparison, theirs, net = Comparison(dtype), read(search.folder, "cnn_search_forward.npz"), search.net
-    for kind, mine in zip(KINDS, net.mixing_weights(), strict=True):
-        comparison.check(f"softmax_alpha/{kind}", "output", mine, theirs[f"softmax_alpha/{kind}"])
+    for kind, mine in net.alphas.items():
+        comparison.check(f"softmax_alpha/{kind}", "output", tf.nn.softmax(mine.value), theirs[f"softmax_alpha/{kind}"])
     for kind in ("train", "valid"):
         images, labels = search.batch(kind)
         logits = net(images, training=False)
@@ -259,7 +262,7 @@ def test_forward(search, dtype):
         loss = search.functions.loss(stages["logits"], labels)
         comparison.check(f"{kind}/loss", "loss", loss, theirs[f"{kind}/loss"])
         weights = values(net.weight_variables)
-        logits, statistics = net.stateless(weights, values(net.arch_variables), images)
+        logits, statistics = stateless(net, weights, values(net.arch_variables), images)
         comparison.check(f"{kind}/logits, stateless", "output", logits, theirs[f"{kind}/logits"])
     stages.pop("logits")
     assert set(stages) == set(under(theirs, "act/"))
@@ -290,8 +293,8 @@ def test_gradients_of_the_training_loss(search, dtype):
 def test_first_order_architecture_gradient(search, dtype):
     comparison, theirs = Comparison(dtype), read(search.folder, "cnn_search_arch_first.npz")
     objective = BatchObjective(search.functions, search.batch("valid"))
-    loss, gradients = bilevel.first_order_gradient(objective, *search.current)
-    comparison.check("valid_loss", "loss", loss, theirs["valid_loss"])
+    told, gradients = bilevel.first_order_gradient(objective, *search.current)
+    comparison.check("valid_loss", "loss", told.loss, theirs["valid_loss"])
     for kind, mine in zip(KINDS, gradients, strict=True):
         comparison.check(f"dalpha/{kind}", "alpha gradient", mine, theirs[f"dalpha/{kind}"])
     comparison.done()
@@ -307,7 +310,7 @@ def unrolled(search, name):
     class Recording(BatchObjective):
         def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), **named):
             result = super().gradients(weights, alphas, wrt, **named)
-            passes.append((weights, self.logits, *result))
+            passes.append((weights, result[0].outputs, result[0].loss, *result[1:]))
             return result
 
     for suffix, hvp, key in (("", "finite_difference", "implicit_fd"), ("_exact", "exact", "implicit_exact")):
@@ -321,20 +324,20 @@ def unrolled(search, name):
 
         step.hvp = recorded
         with mock.patch.object(architect, "BatchObjective", Recording):
-            loss, gradient, state = step.gradient(search.batch("train"), search.batch("valid"), rate)
+            told, gradient, passed = step.gradient(search.batch("train"), search.batch("valid"), rate)
         per_alpha[f"dalpha_final{suffix}"] = gradient
         if not suffix:
-            found["buffer_after_flat"] = flat(search.named_state(state))
+            found["buffer_after_flat"] = flat(search.named_state(moved_state(search.functions, passed)))
             (_, _, train_loss, _), (ahead, logits, valid_loss, vector, direct), plus, minus = passes
             found |= {"train_loss": train_loss, "unrolled_valid_loss": valid_loss, "unrolled_valid_logits": logits}
-            found |= {"loss_plus": plus[2], "loss_minus": minus[2], "loss": loss}
+            found |= {"loss_plus": plus[2], "loss_minus": minus[2], "loss": told.loss}
             per_alpha |= {"dalpha_at_unrolled": direct, "grad_alpha_plus": plus[3], "grad_alpha_minus": minus[3]}
             found["R"] = radius / optimizers.global_norm(vector)
             for what, tensors in (("unrolled", ahead), ("vector", vector)):
                 named = search.named_weights(tensors)
                 found[f"{what}_flat"], found[f"{what}_norm_per_parameter"] = flat(named), norms(named)
                 found[f"{what}_norm_all"] = optimizers.global_norm(tensors)
-    found["loss_exact"] = loss
+    found["loss_exact"] = told.loss
     for key, tensors in per_alpha.items():
         found |= {f"{key}/{kind}": np.asarray(t) for kind, t in zip(KINDS, tensors, strict=True)}
     return found
@@ -408,7 +411,7 @@ def steps(search, name):
         arch_weight_decay=config["arch_weight_decay"],
         arch_bn_updates=True,
     )
-    step = SearchStep(search.net, settings)
+    step = search_step(search.net, settings)
     step.functions = step.architect.functions = search.functions  # traced already
     apply, seen = step.alpha_optimizer.apply, []
 
@@ -418,7 +421,9 @@ def steps(search, name):
 
     step.alpha_optimizer.apply = recording
     for index in range(len(search.data["train_x"])):
-        report = step(search.batch("train", index), search.batch("valid", index), config["eta"])
+        report = step(
+            search.batch("train", index), search.batch("valid", index), index, tf.constant(config["eta"], search.dtype)
+        )
         yield step, report, list(seen)
 
 

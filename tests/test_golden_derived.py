@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.bilevel.architect import cross_entropy, values
+from darts_tf.bilevel.objective import cross_entropy, values
 from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.spaces.conv.norm import collect_statistics
 from tests.helpers.golden import Comparison, nhwc, norm, norms, read, split, statistics_of, under
 from tests.helpers.paths import GOLDEN
+from tests.helpers.steps import collect_statistics
 
 pytestmark = pytest.mark.usefixtures("deviations")
 

@@ -172,8 +172,9 @@ class SearchImages(_Images):
         return piece
 
     def report(self, told, norm, piece):
-        """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping."""
-        return {"loss": told.loss, "gradient_norm": norm, "correct": count_correct(told.outputs, piece[1])}
+        """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping; the `logits`."""
+        correct = count_correct(told.outputs, piece[1])
+        return {"loss": told.loss, "gradient_norm": norm, "correct": correct, "logits": told.outputs}
 
     def open(self, step):
         """Opens the two streams."""

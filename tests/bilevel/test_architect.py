@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.bilevel.architect import Architect, SupernetLoss, values
+from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.bilevel.optimizers import Adam
 from darts_tf.config import SearchConfig
-from tests.helpers.steps import KINDS, array, rate, same, small_step, snapshot
+from tests.helpers.steps import KINDS, array, rate, same, small_step, snapshot, stateless
 
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
 
@@ -21,7 +22,7 @@ every_kind = pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("bn_updates", [False, True], ids=["", "bn_updates"])
 def test_a_gradient_writes_nothing(kind, bn_updates, float64):
     step, batches = small_step(kind, arch_bn_updates=bn_updates)
-    step(*batches, rate(0.1))  # so that momentum buffers and moments are not zero
+    step(*batches, 0, rate(0.1))  # so that momentum buffers and moments are not zero
     before = snapshot(step)
     step.architect.gradient(*batches, rate(0.1))
     assert all(same(before, snapshot(step)))
@@ -42,7 +43,7 @@ def test_an_architecture_step_writes_alphas_and_their_moments_only(kind, float64
 def test_a_weight_step_leaves_the_alphas_alone(float64):
     step, batches = small_step("first")
     before = {name: [array(v) for v in variables] for name, variables in step.variables.items()}
-    step(*batches, rate(0.1), move_alphas=False)
+    step(*batches, 0, rate(0.1), move_alphas=False)
     after = {name: [array(v) for v in variables] for name, variables in step.variables.items()}
     for name, untouched in (("alphas", True), ("alpha_optimizer", True), ("weights", False), ("state", False)):
         assert set(same(before[name], after[name])) == {untouched}, name
@@ -69,7 +70,7 @@ def test_everything_is_traced_once(kind, float64):
     @functools.partial(tf.function, autograph=False)
     def run(train, valid, rate):
         outer.append(1)
-        return step(train, valid, rate)["loss"]
+        return step(train, valid, 0, rate)["loss"]
 
     for value in (0.1, 0.05, 0.025):
         run(*batches, rate(value))
@@ -92,12 +93,12 @@ def test_traced_and_eager_steps_are_one(kind, float64):
 def test_the_architect_computes_what_bilevel_says(float64):
     """The virtual step has the optimiser's buffers and decay and no clipping; alphas move by Adam."""
     step, batches = small_step("exact", grad_clip=1e-3)
-    step(*batches, rate(0.1))
+    step(*batches, 0, rate(0.1))
     net, xi = step.supernet, 0.1
 
     def loss_on(batch):
         def loss(weights, alphas):
-            logits, _ = net.stateless(weights, alphas, batch[0])
+            logits, _ = stateless(net, weights, alphas, batch[0])
             return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(batch[1], logits))
 
         return loss
@@ -113,8 +114,8 @@ def test_the_architect_computes_what_bilevel_says(float64):
 
     train, valid = (bilevel.Objective(loss_on(batch)) for batch in batches)
     expected = bilevel.unrolled_gradient(train, valid, weights, alphas, virtual_step, bilevel.exact_hvp)
-    loss, gradients, _ = step.architect.gradient(*batches, rate(xi))
-    np.testing.assert_allclose(loss, expected[0], rtol=1e-10)
+    told, gradients, _ = step.architect.gradient(*batches, rate(xi))
+    np.testing.assert_allclose(told.loss, expected[0], rtol=1e-10)
     for found, wanted in zip(gradients, expected[1], strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-11)
 
@@ -136,7 +137,7 @@ def test_bn_updates_move_the_statistics_once_a_pass(kind, passes, float64):
     net = moving.supernet
     state = [array(v) for v in net.state_variables]
     images = batches[1 if kind == "first" else 0][0]
-    _, statistics = net.stateless(values(net.weight_variables), values(net.arch_variables), images)
+    _, statistics = stateless(net, values(net.weight_variables), values(net.arch_variables), images)
     for _ in range(passes):
         state = [0.9 * s + 0.1 * array(b) for s, b in zip(state, statistics, strict=True)]
     gradients = [step.architect.gradient(*batches, rate(0.1))[1] for step in (plain, moving)]
@@ -151,9 +152,9 @@ def test_bn_updates_move_the_statistics_once_a_pass(kind, passes, float64):
 def test_a_weight_step_moves_the_statistics_of_its_batch(float64):
     step, (train, valid) = small_step("first")
     net = step.supernet
-    _, statistics = net.stateless(values(net.weight_variables), values(net.arch_variables), train[0])
+    _, statistics = stateless(net, values(net.weight_variables), values(net.arch_variables), train[0])
     expected = [0.9 * array(v) + 0.1 * array(b) for v, b in zip(net.state_variables, statistics, strict=True)]
-    step(train, valid, rate(0.1), move_alphas=False)
+    step(train, valid, 0, rate(0.1), move_alphas=False)
     for variable, value in zip(net.state_variables, expected, strict=True):
         np.testing.assert_allclose(array(variable), value, rtol=1e-12)
 
@@ -163,13 +164,13 @@ def test_the_report_is_of_the_training_batch(float64):
     net = step.supernet
 
     def logits_of():
-        return net.stateless(values(net.weight_variables), values(net.arch_variables), train[0])[0]
+        return stateless(net, values(net.weight_variables), values(net.arch_variables), train[0])[0]
 
     logits = logits_of()
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(train[1], logits_of()))
     gradients = tape.gradient(loss, [v.value for v in net.weight_variables])
-    report = step(train, valid, rate(0.1), move_alphas=False)
+    report = step(train, valid, 0, rate(0.1), move_alphas=False)
     assert "valid_loss" not in report
     np.testing.assert_allclose(report["logits"], logits, rtol=1e-10)
     np.testing.assert_allclose(report["loss"], loss, rtol=1e-12)
@@ -184,11 +185,11 @@ def test_architect_takes_any_supernet(float64):
     class Line:
         def __init__(self):
             self.weight_variables = [tf.Variable([[1.0, -1.0]], dtype="float64")]
-            self.arch_variables = [tf.Variable([0.3, 0.7], dtype="float64")]
+            self.alphas = {"line": tf.Variable([0.3, 0.7], dtype="float64")}
             self.state_variables = [tf.Variable([0.0], dtype="float64")]
 
-        def stateless(self, weights, alphas, inputs):
-            return (inputs @ weights[0]) * alphas[0], [tf.reduce_mean(inputs, 0)]
+        def stateless(self, weights, mixing, inputs):
+            return (inputs @ weights[0]) * mixing["line"], [tf.reduce_mean(inputs, 0)]
 
         def moved_state(self, state, statistics):
             return [s + b for s, b in zip(state, statistics, strict=True)]
@@ -196,10 +197,10 @@ def test_architect_takes_any_supernet(float64):
     net = Line()
     functions = SupernetLoss(net)
     batch = (tf.constant([[1.0], [2.0]], tf.float64), tf.constant([0, 1]))
-    loss, (gradient,), _ = Architect(functions, None, None, order="first").gradient(batch, batch, rate(0.1))
+    told, (gradient,), _ = Architect(functions, None, None, order="first").gradient(batch, batch, rate(0.1))
     weights = functions.weights.pack(net.weight_variables)
-    expected = functions.gradients((WEIGHTS, ALPHAS), False)(weights, values(net.arch_variables), *batch)
-    np.testing.assert_allclose(loss, expected[0], rtol=1e-14)
+    expected, _ = functions.gradients((WEIGHTS, ALPHAS), False)(weights, values(net.alphas.values()), *batch)
+    np.testing.assert_allclose(told.loss, expected.loss, rtol=1e-14)
     assert gradient.shape == (2,) and np.all(np.isfinite(gradient))
 
 
@@ -213,7 +214,7 @@ def test_a_whole_step_compiles(kind):
             kind, init_channels=4, primitives=SearchConfig().primitives, jit_compile=jit, hvp_radius=0.1
         )
         run = tf.function(lambda *a, step=step: step(*a)["loss"], autograph=False, jit_compile=jit)
-        loss = float(run(*batches, rate(0.025)))
+        loss = float(run(*batches, 0, rate(0.025)))
         net = step.supernet
         found.append((loss, np.concatenate([array(v).ravel() for v in net.weight_variables]), net.arch_variables))
     (loss, weights, alphas), (jit_loss, jit_weights, jit_alphas) = found

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.bilevel.architect import BatchObjective, SupernetLoss, values
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS, Objective
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
 from darts_tf.bilevel.optimizers import sgd_update
 
 XI = 0.3

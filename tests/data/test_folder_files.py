@@ -12,8 +12,8 @@ from darts_tf.config import presets
 from darts_tf.data import sources as images
 from darts_tf.data.files import folder
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.classification import train
 from darts_tf.tasks.search import search
+from darts_tf.tasks.train import train
 
 
 def raises(message):

@@ -11,13 +11,17 @@ from PIL import Image
 from darts_tf.config import presets
 from darts_tf.data import sources as images
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import search
-from darts_tf.tasks.classification import Data, train
+from darts_tf.tasks import domains, search
 from darts_tf.tasks.evaluation import evaluate
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
+from darts_tf.tasks.train import train
 
 SEARCH, TRAIN = (presets.get(f"cifar10_{kind}").config for kind in ("search", "train"))
 PURPOSES = ("train the weights", "train the alphas")
+
+
+def loaded(config):
+    return domains.of(config).load(lambda line: None)
 
 
 def raises(message):
@@ -125,7 +129,7 @@ def test_presets_of_the_paper_split_sorted_data_in_proportion(tmp_path, source):
     dataset, division = search.load_data(config)
     for part in (division.train, division.held_out):
         assert counts(dataset.train.labels[part], 4) == [6, 10, 4, 20]
-    data = Data(TRAIN.replace(dataset=source, data_dir=str(path), batch_size=8, train_portion=0.75))
+    data = loaded(TRAIN.replace(dataset=source, data_dir=str(path), batch_size=8, train_portion=0.75))
     assert counts(data.dataset.train.labels[data.train_indices], 4) == [9, 15, 6, 30]
     name, split, indices = data.watched
     assert name == "validation" and counts(split.labels[indices], 4) == [3, 5, 2, 10]
@@ -141,7 +145,7 @@ def test_examples_that_are_watched_are_of_all_classes(tmp_path):
     path = class_folders(tmp_path / "train", [6, 6, 6]).parent
     class_folders(tmp_path / "test", [10, 5, 5])
     changes = dict(dataset="folder", data_dir=str(path), batch_size=4, valid_examples=4)
-    name, split, indices = Data(TRAIN.replace(**changes)).watched
+    name, split, indices = loaded(TRAIN.replace(**changes)).watched
     assert name == "test" and counts(split.labels[indices], 3) == [2, 1, 1]
 
 
@@ -160,7 +164,7 @@ def test_a_class_of_one_example_trains_the_weights_and_is_warned_of(tmp_path):
     assert counts(dataset.train.labels[division.train], 3) == [4, 1, 5]
     (warning,) = division.warnings
     assert warning == "warning: too few examples of class 'c1': none is among those that train the alphas"
-    data = Data(TRAIN.replace(dataset="folder", data_dir=path, batch_size=2, train_portion=0.9))
+    data = loaded(TRAIN.replace(dataset="folder", data_dir=path, batch_size=2, train_portion=0.9))
     assert "none is among those that validate" in data.notes[-1]
 
 
@@ -197,11 +201,11 @@ def test_validation_images_of_the_data_are_held_out_whole(tmp_path):
     dataset, division = search.load_data(SEARCH.replace(validation="train", **changes))
     assert (len(division.train), len(division.held_out)) == (5, 5) and division.split is dataset.train
 
-    data = Data(TRAIN.replace(train_portion=0.9, **changes))
+    data = loaded(TRAIN.replace(train_portion=0.9, **changes))
     assert data.watched[0] == "validation" and data.watched[1] is data.dataset.valid and len(data.train_indices) == 10
     assert any("train_portion=0.9 has no effect" in note for note in data.notes)
     assert len(data.dataset.test) == 7
-    data = Data(TRAIN.replace(train_portion=0.8, validation="train", **changes))
+    data = loaded(TRAIN.replace(train_portion=0.8, validation="train", **changes))
     assert data.watched[1] is data.dataset.train and len(data.watched[2]) == 2
     with raises("part of the data that trains the alphas, 7 examples.*--validation=train"):
         search.load_data(SEARCH.replace(**changes | {"batch_size": 8}))

@@ -8,19 +8,20 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import genotypes as genotype
-from darts_tf.bilevel.architect import values
 from darts_tf.bilevel.curvature import AlphaCurvature, dominant_eigenvalue
+from darts_tf.bilevel.objective import values
 from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
 from darts_tf.engine import monitor
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
+from darts_tf.genotypes.selection import softmax
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.search import SearchTask
 from darts_tf.tuner.prior import load_prior
 from tests.helpers.runs import Console, metrics, same_run
 from tests.helpers.searches import run
-from tests.helpers.steps import rate, small_step, snapshot
+from tests.helpers.steps import rate, small_step, snapshot, stateless
 
 pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
 
@@ -78,7 +79,7 @@ def test_entropy_and_gap():
     even, sure = np.zeros((1, 4)), np.array([[0.0, 100, 0, 0]])
     names = ("none", "a", "b", "c")
     for logits, entropy, gap in ((even, math.log(4), 0), (sure, 0, 1)):
-        weights = monitor.mixing_weights(logits)
+        weights = softmax(logits)
         assert monitor.entropies(weights) == pytest.approx([entropy], abs=1e-12)
         assert monitor.gaps(weights, names) == pytest.approx([gap], abs=1e-12)
     weights = np.array([[0.5, 0.3, 0.2, 0.0], [0.1, 0.2, 0.3, 0.4]])
@@ -141,7 +142,7 @@ def test_eigenvalue_of_a_supernet(float64):
         with tf.GradientTape() as inner:
             inner.watch(flat)
             parts = [tf.reshape(p, a.shape) for p, a in zip(tf.split(flat, 2), alphas, strict=True)]
-            logits, _ = net.stateless(functions.weights.unpack(weights), parts, batch[0])
+            logits, _ = stateless(net, functions.weights.unpack(weights), parts, batch[0])
             loss = functions.loss(logits, batch[1])
         gradient = inner.gradient(loss, flat)
         entries = tf.unstack(gradient)
@@ -170,7 +171,7 @@ def test_the_eigenvalue_is_that_of_now():
     curvature = AlphaCurvature(step.functions, valid)
     first = curvature()
     assert curvature() == first
-    step(train, valid, rate(0.1))
+    step(train, valid, 0, rate(0.1))
     assert curvature() != first
 
 

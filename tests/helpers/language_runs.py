@@ -1,7 +1,7 @@
 """Small trainings of language models in this process."""
 
 from darts_tf.config.language import LanguageTrainConfig
-from darts_tf.tasks import language_training
+from darts_tf.tasks import train as tasks_train
 from tests.helpers.runs import Console
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 0)], concat=range(1, 4))"
@@ -16,4 +16,4 @@ def settings(texts, **changes):
 
 def train(workdir, config, console=None):
     console = console or Console()
-    return language_training.train(config, workdir, out=console), console.getvalue()
+    return tasks_train.train(config, workdir, out=console), console.getvalue()

@@ -10,16 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.bilevel.step import SearchStep, TrainStep
 from darts_tf.cluster import distribution
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system import runtime
-from darts_tf.tasks.classification import build_network
-from darts_tf.tasks.language_search import build_supernet as build_language_supernet
-from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.tasks.search import build_supernet
+from tests.helpers.steps import build_network, build_supernet, search_step, train_step
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1)], concat=range(1, 4))"
 STEPS = 3
@@ -55,17 +51,17 @@ def searched(shared, order, hvp, accumulate=1):
         arch_bn_updates=True,
         accumulate=accumulate,
     )
-    step = SearchStep(build_supernet(config, (8, 8, 3), 3), config, distribution=shared)
-    run = tf.function(lambda *batches: step(*batches, rate(0.1)), autograph=False)
+    step = search_step(build_supernet(config, (8, 8, 3), 3), config, distribution=shared)
+    run = tf.function(lambda *batches: step(*batches, 0, rate(0.1)), autograph=False)
     reports = [run(images(2 * i, 8), images(2 * i + 1, 8)) for i in range(STEPS)]
     return step, reports
 
 
 def trained(shared):
     config = TrainConfig(init_channels=2, num_cells=3, batch_size=8, drop_path=0.5, grad_clip=0.5)
-    step = TrainStep(build_network(config, (8, 8, 3), 3), config, distribution=shared)
+    step = train_step(build_network(config, (8, 8, 3), 3), config, distribution=shared)
     seed = tf.constant([0, 1], tf.int64)
-    run = tf.function(lambda batch: step(batch, rate(0.1), rate(0.4), seed), autograph=False)
+    run = tf.function(lambda batch: step(batch, seed[1], rate(0.1), rate(0.4), seed[0]), autograph=False)
     return step, [run(images(i, 8)) for i in range(STEPS)]
 
 
@@ -73,7 +69,7 @@ def language_searched(shared, order, hvp):
     dropouts = dict.fromkeys(("dropout", "dropout_hidden", "dropout_x", "dropout_input", "dropout_embedding"), 0.3)
     config = LanguageSearchConfig(num_units=5, batch_size=4, num_nodes=2, bptt=6, order=order, hvp=hvp, **dropouts)
     config = config.replace(grad_clip=0.05, arch_learning_rate=0.01, activation_penalty=0.1)
-    step = LanguageSearchStep(build_language_supernet(config, 9), config, distribution=shared)
+    step = search_step(build_supernet(config, 9), config, distribution=shared)
     signature = [WINDOW, WINDOW, tf.TensorSpec((), tf.int64)]
     run = tf.function(lambda *pieces: step(*pieces, rate(2.0)), signature, autograph=False)
     reports = [run(window(2 * i, 6 - i), window(2 * i + 1, 6), tf.constant(i, tf.int64)) for i in range(STEPS)]
@@ -83,9 +79,9 @@ def language_searched(shared, order, hvp):
 def language_trained(shared):
     config = LanguageTrainConfig(num_units=5, batch_size=4, bptt=6, grad_clip=0.05, activation_penalty=0.1)
     keras.utils.set_random_seed(0)
-    step = LanguageTrainStep(RecurrentNetwork(CELL, 9, 5), config, distribution=shared)
+    step = train_step(RecurrentNetwork(CELL, 9, 5), config, distribution=shared)
     seed = tf.constant([7, 1], tf.int64)
-    run = tf.function(lambda piece: step(piece, rate(2.0), seed, False), [WINDOW], autograph=False)
+    run = tf.function(lambda piece: step(piece, seed[1], rate(2.0), 0.0, seed[0]), [WINDOW], autograph=False)
     return step, [run(window(i, 6)) for i in range(STEPS)]
 
 

@@ -6,9 +6,9 @@ from darts_tf import genotypes
 from darts_tf.config import TrainConfig
 from darts_tf.data import sources as images
 from darts_tf.runs.workdir import write_json
-from darts_tf.tasks.classification import build_network
 from darts_tf.tasks.image_facts import save_data_facts
 from darts_tf.tasks.trained import save_network
+from tests.helpers.steps import build_network
 
 
 def made_up(network, seed=0):

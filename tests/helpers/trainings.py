@@ -1,7 +1,7 @@
 """Trainings on images in this process, as the smoke preset has them."""
 
 from darts_tf.config import presets
-from darts_tf.tasks.classification import train
+from darts_tf.tasks.train import train
 from tests.helpers.runs import Console
 
 SMOKE = presets.get("smoke_train").config

@@ -5,17 +5,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.bilevel.step import SearchStep, TrainStep, traced
+from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.passes.accumulation import Accumulation
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.classification import build_network
-from darts_tf.tasks.language_step import LanguageTrainStep
-from darts_tf.tasks.search import build_supernet
 from tests.helpers.language_runs import CELL
-from tests.helpers.steps import pieces
+from tests.helpers.steps import build_network, build_supernet, pieces, search_step, train_step
 
 
 def test_parts_follow_one_another_and_fit_together():
@@ -48,10 +45,10 @@ def language_step(accumulate, trace):
     rng = np.random.default_rng(1)
     for v in net.weight_variables:
         v.assign(rng.normal(size=v.shape))
-    step = LanguageTrainStep(net, config, trace)
-    step.text.state.assign(rng.normal(size=(6, 5)))
-    report = step(pieces(6), tf.constant(2.0, tf.float64), tf.constant([7, 1], tf.int64), False)
-    return [v.numpy() for v in net.weight_variables] + [step.text.state.numpy()], report
+    step = train_step(net, config, trace)
+    step.domain.carried[0].assign(rng.normal(size=(6, 5)))
+    report = step(pieces(6), 1, tf.constant(2.0, tf.float64), 0.0, tf.constant(7, tf.int64))
+    return [v.numpy() for v in net.weight_variables] + [step.domain.carried[0].numpy()], report
 
 
 @pytest.mark.parametrize("trace", [None, traced], ids=["eager", "graph"])
@@ -78,8 +75,8 @@ def test_with_batch_norm_parts_of_equal_statistics_are_exact(float64, order, hvp
         small = {"init_channels": 2, "num_cells": 3, "num_nodes": 1, "batch_size": 4, "accumulate": accumulate}
         config = SearchConfig(**small, order=order, hvp=hvp, primitives=("none", "skip_connect", "sep_conv_3x3"))
         net = build_supernet(config, (8, 8, 3), 3)
-        step = SearchStep(net, config)
-        report = step(images(0, 8), images(1, 8), tf.constant(0.3, tf.float64))
+        step = search_step(net, config)
+        report = step(images(0, 8), images(1, 8), 0, tf.constant(0.3, tf.float64))
         assert report["logits"].shape == (4, 3)
         return [v.numpy() for v in (*net.arch_variables, *net.weight_variables)], report
 
@@ -99,10 +96,10 @@ def test_training_with_the_auxiliary_head_and_drop_path(float64):
     def trained(config, batch=batch, drop=None):
         keras.utils.set_random_seed(0)
         net = build_network(config, (32, 32, 3), 10)
-        step = TrainStep(net, config)
+        step = train_step(net, config)
         if drop is not None:
             net.drop_factors = lambda *arguments: drop
-        step(batch, tf.constant(1.0, tf.float64), tf.constant(0.5, tf.float64), seed)
+        step(batch, seed[1], tf.constant(1.0, tf.float64), tf.constant(0.5, tf.float64), seed[0])
         return net, [v.numpy() for v in net.weight_variables]
 
     net, moved = trained(config)

@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.bench.benchmark import random_batches
-from darts_tf.bilevel.architect import BatchObjective, values
 from darts_tf.bilevel.gradients import WEIGHTS
-from darts_tf.bilevel.step import SearchStep, TrainStep
+from darts_tf.bilevel.objective import BatchObjective, values
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.engine.loop import Diverged, Loop
@@ -15,15 +14,11 @@ from darts_tf.passes import loss_scale
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import language_search
-from darts_tf.tasks.classification import build_network
-from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.tasks.search import build_supernet
 from darts_tf.tasks.trained import load_network, save_network
 from tests.helpers.language_runs import CELL
 from tests.helpers.runs import Console, newest, same_run
 from tests.helpers.searches import SMOKE, run
-from tests.helpers.steps import ORDERS, every, pieces
+from tests.helpers.steps import ORDERS, build_network, build_supernet, every, pieces, search_step, train_step
 
 NARROW = ("bfloat16", "float16")
 # Norm's relative error, and one less the cosine: bfloat16 has 8 bits, float16 11. Processors with narrow arithmetic of
@@ -57,26 +52,26 @@ def image_search(precision, order="first", hvp="exact"):
         alpha_init_scale=0.1,
     )
     net = build_supernet(config, (8, 8, 3), 10)
-    return net, SearchStep(net, config), random_batches(config, (8, 8, 3), 10)
+    return net, search_step(net, config), random_batches(config, (8, 8, 3), 10)
 
 
 def text_search(precision, order="first", hvp="exact"):
     config = LanguageSearchConfig(
         num_units=16, num_nodes=2, batch_size=8, bptt=5, order=order, hvp=hvp, precision=precision, grad_clip=0.0
     )
-    net = language_search.build_supernet(config, 30)
+    net = build_supernet(config, 30)
     rng = np.random.default_rng(0)
     for v in net.weight_variables:
         v.assign(rng.normal(scale=0.4, size=v.shape))
-    step = LanguageSearchStep(net, config)
-    step.train.state.assign(rng.normal(size=(8, 16)))
+    step = search_step(net, config)
+    step.domain.carried[0].assign(rng.normal(size=(8, 16)))
     window = tf.constant([0, 5, 5], tf.int64)
     texts = [tf.constant(rng.integers(30, size=(2, 5, 8)), tf.int32) for _ in range(2)]
     seed = tf.zeros(2, tf.int64)
     if step.functions.precision.loss_scale:
         step.functions.precision.loss_scale.scale.assign(2.0**8)  # that of the start overflows
-    both = zip((step.train, step.valid), texts, strict=True)
-    batches = [text.batch((*pair, window), seed, 1.0) for text, pair in both]
+    pairs = enumerate(texts)
+    batches = [step.domain.batch((*pair, window), seed, held_out=bool(n), factor=1.0) for n, pair in pairs]
     return net, step, batches
 
 
@@ -104,9 +99,9 @@ def moved_by_training(precision):
     """What a step of training adds to the weights: with auxiliary head and drop path; of a text with dropout."""
     config = TrainConfig(init_channels=4, num_cells=3, batch_size=16, drop_path=0.3, precision=precision)
     net = build_network(config, (32, 32, 3), 10)
-    step, (batch, _) = TrainStep(net, config), random_batches(config, (32, 32, 3), 10)
+    step, (batch, _) = train_step(net, config), random_batches(config, (32, 32, 3), 10)
     before = [v.numpy() for v in net.weight_variables]
-    report = step(batch, tf.constant(0.1), tf.constant(0.3), tf.constant([0, 1], tf.int64))
+    report = step(batch, 1, tf.constant(0.1), tf.constant(0.3), tf.constant(0, tf.int64))
     image = [v.numpy() - b for v, b in zip(net.weight_variables, before, strict=True)]
     assert np.isfinite(report["loss"]) and {v.dtype for v in net.variables} == {"float32"}
 
@@ -116,9 +111,9 @@ def moved_by_training(precision):
     for v in net.weight_variables:
         v.assign(rng.normal(scale=0.3, size=v.shape))
     before = [v.numpy() for v in net.weight_variables]
-    step = LanguageTrainStep(net, config)
-    step(pieces(6), tf.constant(0.1), tf.constant([7, 1], tf.int64), False)
-    assert step.text.state.dtype == tf.float32
+    step = train_step(net, config)
+    step(pieces(6), 1, tf.constant(0.1), 0.0, tf.constant(7, tf.int64))
+    assert step.domain.carried[0].dtype == tf.float32
     return image, [v.numpy() - b for v, b in zip(net.weight_variables, before, strict=True)]
 
 
@@ -136,7 +131,7 @@ def test_activations_are_narrow_and_nothing_that_is_kept(precision):
     stem, cells = net.stem_bn.call, net.cells[-1].call
     net.stem_bn.call = lambda x, *a, **k: seen.append(x.dtype.name) or stem(x, *a, **k)
     net.cells[-1].call = lambda x, *a, **k: seen.append(x.dtype.name) or cells(x, *a, **k)
-    report = tf.function(lambda: step(train, valid, tf.constant(0.1)), autograph=False)()
+    report = tf.function(lambda: step(train, valid, 0, tf.constant(0.1)), autograph=False)()
     # The probes of the finite difference differ by less than the narrow type resolves.
     assert set(seen[:2]) == {precision} and set(seen) == {precision, "float32"}
     assert {v.dtype for v in every(step) if v.dtype.kind == "f"} == {np.dtype("float32")}
@@ -155,7 +150,7 @@ def test_an_operation_of_your_own_may_compute_in_its_own_type():
 
 def test_a_step_that_overflows_is_undone():
     net, step, (train, valid) = image_search("float16")
-    one = tf.function(lambda batch: step(batch, valid, tf.constant(0.1)), autograph=False)
+    one = tf.function(lambda batch: step(batch, valid, 0, tf.constant(0.1)), autograph=False)
     before = every(step)
     report = one((train[0] * 1e6, train[1]))
     for old, new in zip(before, every(step), strict=True):
@@ -173,11 +168,11 @@ def test_a_step_that_overflows_is_undone():
 
 def test_a_skipped_step_leaves_the_state_of_the_text():
     config = LanguageTrainConfig(num_units=4, batch_size=6, bptt=10, precision="float16")
-    step = LanguageTrainStep(RecurrentNetwork(CELL, 9, 4), config)
-    step.text.state.assign(tf.fill((6, 4), 0.5))
+    step = train_step(RecurrentNetwork(CELL, 9, 4), config)
+    step.domain.carried[0].assign(tf.fill((6, 4), 0.5))
     step.network.embedding.assign(tf.fill((9, 4), 1e6))
-    report = step(pieces(6), tf.constant(0.1), tf.constant([7, 1], tf.int64), False)
-    assert report["skipped"].numpy() == 1 and (step.text.state.numpy() == 0.5).all()
+    report = step(pieces(6), 1, tf.constant(0.1), 0.0, tf.constant(7, tf.int64))
+    assert report["skipped"].numpy() == 1 and (step.domain.carried[0].numpy() == 0.5).all()
 
 
 def test_the_scale_doubles_after_good_steps(monkeypatch):
@@ -243,7 +238,7 @@ def test_a_saved_network_knows_no_precision(tmp_path):
     config = TrainConfig(init_channels=4, num_cells=3, batch_size=4, precision="bfloat16")
     net = build_network(config, (32, 32, 3), 10)
     batch, _ = random_batches(config, (32, 32, 3), 10)
-    TrainStep(net, config)(batch, tf.constant(0.1), tf.constant(0.0), tf.constant([0, 1], tf.int64))
+    train_step(net, config)(batch, 1, tf.constant(0.1), tf.constant(0.0), tf.constant(0, tf.int64))
     save_network(net, tmp_path / "net.keras")
     loaded = load_network(tmp_path / "net.keras")
     assert "float16" not in str(net.get_config()) and {v.dtype for v in loaded.variables} == {"float32"}

@@ -7,20 +7,16 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.bench.benchmark import random_batches
-from darts_tf.bilevel.architect import values
 from darts_tf.bilevel.gradients import WEIGHTS
-from darts_tf.bilevel.step import SearchStep, TrainStep
+from darts_tf.bilevel.objective import values
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.engine.liveness import Liveness
-from darts_tf.passes.recomputation import GRAPH, XLA, recomputed, recomputing
+from darts_tf.passes.context import within
+from darts_tf.passes.recomputation import GRAPH, XLA, recomputed
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
-from darts_tf.tasks import language_search
-from darts_tf.tasks.classification import build_network
-from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.tasks.search import build_supernet
 from tests.helpers.language_runs import CELL
-from tests.helpers.steps import ORDERS, every, pieces
+from tests.helpers.steps import ORDERS, build_network, build_supernet, every, pieces, search_step, train_step
 
 X, W = (np.random.default_rng(seed).normal(size=(3, 3)) for seed in range(2))
 
@@ -32,7 +28,7 @@ def derivatives(mode):
         return tf.tanh(x @ w) * x, tf.stop_gradient(w)
 
     x, w = tf.constant(X), tf.constant(W)
-    with recomputing(mode):
+    with within(recompute=mode):
         again = recomputed(part)
     with tf.GradientTape() as outer:
         outer.watch([x, w])
@@ -58,7 +54,7 @@ def test_xla_does_not_merge_the_two_computations():
 
         @tf.function(autograph=False, jit_compile=True)
         def compiled(x):
-            with recomputing(mode), tf.GradientTape() as tape:  # noqa: B023
+            with within(recompute=mode), tf.GradientTape() as tape:  # noqa: B023
                 tape.watch(x)
                 y = tf.reduce_sum(tf.tanh(recomputed(lambda x: tf.sin(tf.cos(x) @ x))(x)))
             return y, tape.gradient(y, x)
@@ -80,26 +76,26 @@ def image_search(recompute, **changes):
         **changes,
     )
     net = build_supernet(config, (8, 8, 3), 10)
-    step, (train, valid) = SearchStep(net, config), random_batches(config, (8, 8, 3), 10)
-    return step, (train, valid, tf.constant(0.1, tf.float64))
+    step, (train, valid) = search_step(net, config), random_batches(config, (8, 8, 3), 10)
+    return step, (train, valid, 0, tf.constant(0.1, tf.float64))
 
 
 def text_search(recompute, **changes):
     sizes = {"num_units": 5, "num_nodes": 2, "batch_size": 6, "bptt": 10, "grad_clip": 0.3}
     config = LanguageSearchConfig(**sizes, recompute=recompute, **changes)
-    net = language_search.build_supernet(config, 9)
+    net = build_supernet(config, 9)
     rng = np.random.default_rng(1)
     for v in net.weight_variables:
         v.assign(rng.normal(size=v.shape))
-    step = LanguageSearchStep(net, config)
+    step = search_step(net, config)
     return step, (pieces(6), pieces(6), tf.constant(3, tf.int64), tf.constant(2.0, tf.float64))
 
 
 def image_training(recompute):
     config = TrainConfig(init_channels=2, num_cells=3, batch_size=4, drop_path=0.3, recompute=recompute)
-    step = TrainStep(build_network(config, (32, 32, 3), 10), config)
+    step = train_step(build_network(config, (32, 32, 3), 10), config)
     batch, _ = random_batches(config, (32, 32, 3), 10)
-    return step, (batch, tf.constant(0.1, tf.float64), tf.constant(0.3, tf.float64), tf.constant([0, 1], tf.int64))
+    return step, (batch, 1, tf.constant(0.1, tf.float64), tf.constant(0.3, tf.float64), tf.constant(0, tf.int64))
 
 
 def text_training(recompute):
@@ -108,8 +104,8 @@ def text_training(recompute):
     rng = np.random.default_rng(1)
     for v in net.weight_variables:
         v.assign(rng.normal(size=v.shape))
-    seed = tf.constant([7, 1], tf.int64)
-    return LanguageTrainStep(net, config), (pieces(6), tf.constant(2.0, tf.float64), seed, False)
+    rate, seed = tf.constant(2.0, tf.float64), tf.constant(7, tf.int64)
+    return train_step(net, config), (pieces(6), 1, rate, 0.0, seed)
 
 
 CASES = [
@@ -154,5 +150,4 @@ def batch_of(make):
     if make is image_training:
         images, labels = arguments[0]
         return (images, step.network.drop_factors(4, 0.3, [0, 1])), labels
-    text = step.train if make is text_search else step.text
-    return text.batch(pieces(6), tf.zeros(2, tf.int64), 1.0)
+    return step.domain.batch(pieces(6), tf.zeros(2, tf.int64))

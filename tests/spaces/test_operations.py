@@ -5,15 +5,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.bilevel.architect import SupernetLoss, values
-from darts_tf.genotypes import CONV_PRIMITIVES
+from darts_tf.bilevel.objective import SupernetLoss, values
+from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.interop.conv import _operation_slots, to_arrays
 from darts_tf.spaces.conv import functional, operations
-from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.mixed import MixedOp, mixed
 from darts_tf.spaces.conv.networks import ConvSupernet
-from darts_tf.spaces.conv.norm import BatchNorm, collect_statistics, moving_average
+from darts_tf.spaces.conv.norm import BatchNorm, moving_average
 from darts_tf.system.errors import UserError
 from tests.helpers import oracles
+from tests.helpers.steps import collect_statistics, stateless
 
 SIZES = [(8, 8), (7, 7), (5, 8), (6, 3)]
 TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
@@ -215,38 +217,41 @@ def test_second_derivative(name, stride, float64):
 def test_one_hot_mixture_is_that_operation(stride, training, dtype):
     for size in ((6, 8), (5, 6)):
         x = images(2, *size, CHANNELS, dtype=dtype)
-        mixed = fill(MixedOp(3, CHANNELS, stride, CONV_PRIMITIVES))
-        for index, operation in enumerate(mixed.operations):
+        fused = fill(MixedOp(3, CHANNELS, stride, CONV_PRIMITIVES))
+        for index, operation in enumerate(fused.operations):
             weights = np.zeros((3, len(CONV_PRIMITIVES)), dtype)
             weights[:, index] = 1
             with collect_statistics():
                 assert_close(
-                    mixed(x, weights, training=training), operation(x, training=training), dtype, CONV_PRIMITIVES[index]
+                    fused(x, weights, training=training), operation(x, training=training), dtype, CONV_PRIMITIVES[index]
                 )
 
 
-def test_mixture_is_the_weighted_sum(dtype):
-    x, mixed = images(2, 6, 6, CHANNELS, dtype=dtype), fill(MixedOp(2, CHANNELS, 1, CONV_PRIMITIVES))
+def test_the_fused_mixed_operation_is_equation_2(dtype):
+    x, fused = images(2, 6, 6, CHANNELS, dtype=dtype), fill(MixedOp(2, CHANNELS, 1, CONV_PRIMITIVES))
     weights = images(2, len(CONV_PRIMITIVES), dtype=dtype, seed=5)
     for training in (False, True):
         with collect_statistics():
-            each = [operation(x, training=training) for operation in mixed.operations]
+            each = [operation(x, training=training) for operation in fused.operations]
             expected = sum(y * np.repeat(w, CHANNELS) for y, w in zip(each, weights.T, strict=True))
-            assert_close(mixed(x, weights, training=training), expected, dtype)
+            assert_close(fused(x, weights, training=training), expected, dtype)
+            assert_close(mixed(fused.operations, weights, x, CHANNELS, training), expected, dtype)
 
 
 def test_mixture_of_nothing_is_zero():
-    mixed = MixedOp(2, CHANNELS, 2, ["none"])
-    y = mixed(images(2, 5, 5, CHANNELS, dtype="float32"), np.ones((2, 1), "float32"))
+    fused = MixedOp(2, CHANNELS, 2, ["none"])
+    y = fused(images(2, 5, 5, CHANNELS, dtype="float32"), np.ones((2, 1), "float32"))
     assert np.array_equal(y, np.zeros((2, 3, 3, 2 * CHANNELS)))
 
 
 def test_rows_of_the_alphas():
-    cell = SearchCell((4, 4), 4, False, False, 4, 4, ["none", "skip_connect"])
-    assert [cell.edge_rows(state) for state in range(5)] == [[0, 2, 5, 9], [1, 3, 6, 10], [4, 7, 11], [8, 12], [13]]
+    topology = ConvGenotype.topology(4)
+    rows = [[row for row, _ in topology.leaving(state)] for state in range(6)]
+    assert rows == [[0, 2, 5, 9], [1, 3, 6, 10], [4, 7, 11], [8, 12], [13], []]
     for num_nodes in range(1, 6):
-        cell = SearchCell((4, 4), 4, False, False, num_nodes, 1, ["none", "skip_connect"])
-        rows = [row for state in range(num_nodes + 1) for row in cell.edge_rows(state)]
+        topology = ConvGenotype.topology(num_nodes)
+        cell = SearchCell((4, 4), 4, False, False, topology, 1, ["none", "skip_connect"])
+        rows = [row for state in range(num_nodes + 1) for row, _ in topology.leaving(state)]
         assert sorted(rows) == list(range(num_nodes * (num_nodes + 3) // 2)) and len(cell.mixed) == num_nodes + 1
 
 
@@ -282,8 +287,8 @@ def test_own_operations_in_a_supernet(own):
     gradients = SupernetLoss(net).gradients(("weights", "alphas"), False)
     objective = SupernetLoss(net)
     weights, alphas = objective.weights.pack(net.weight_variables), values(net.arch_variables)
-    loss, _, _, (of_weights, of_alphas) = gradients(weights, alphas, x, labels)
-    assert np.isfinite(loss) and all(np.all(np.isfinite(g)) for g in (*of_weights, *of_alphas))
+    told, (of_weights, of_alphas) = gradients(weights, alphas, x, labels)
+    assert np.isfinite(told.loss) and all(np.all(np.isfinite(g)) for g in (*of_weights, *of_alphas))
     gains = [v for v in net.weight_variables if v.name == "gain"]
     assert len(gains) == 3 * 5  # one for each edge of each cell
     assert all(np.linalg.norm(g[:, 1:]) > 0 for g in of_alphas)
@@ -357,7 +362,7 @@ def test_any_size(num_classes, image_shape, settings):
     assert all(a.shape == (num_nodes * (num_nodes + 3) // 2, 6) for a in net.arch_variables)
     if settings.get("alpha_init") == "zeros":
         assert not any(np.any(a) for a in net.arch_variables)
-    logits, statistics = net.stateless(values(net.weight_variables), values(net.arch_variables), x)
+    logits, statistics = stateless(net, values(net.weight_variables), values(net.arch_variables), x)
     assert np.all(np.isfinite(logits))
     assert [s.shape for s in statistics] == [v.shape for v in net.state_variables]
 
@@ -392,7 +397,7 @@ def test_stateless_writes_nothing():
     x, labels = images(4, 8, 8, 3, dtype="float32"), tf.constant([0, 1, 2, 1])
     before = [np.array(v.numpy()) for v in net.variables]
     weights, alphas = values(net.weight_variables), values(net.arch_variables)
-    logits, _ = net.stateless([2 * w for w in weights], alphas, x)
+    logits, _ = stateless(net, [2 * w for w in weights], alphas, x)
     functions = SupernetLoss(net)
     packed = functions.weights.pack(net.weight_variables)
     functions.gradients(("weights", "alphas"), True)(packed, alphas, x, labels)

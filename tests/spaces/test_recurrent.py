@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.bilevel.architect import SupernetLoss, values
 from darts_tf.bilevel.gradients import WEIGHTS
+from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.bilevel.step import traced
 from darts_tf.genotypes import RecurrentGenotype
 from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.cells import ACTIVATIONS, RecurrentCell, RecurrentSearchCell
-from darts_tf.spaces.recurrent.losses import SequenceLoss
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
 from darts_tf.spaces.recurrent.norm import EPSILON, MOMENTUM, NodeNorm
 from darts_tf.system.errors import UserError
 from tests.helpers.recurrent import BATCH, GENOTYPE, UNITS, VOCABULARY, inputs, randomised, some_masks, targets
+from tests.helpers.steps import SequenceLoss, stateless
 
 FUNCTIONS = {
     "tanh": np.tanh,
@@ -188,7 +188,7 @@ def test_dropped_words_stay_in_the_decoder(float64):
 
 def test_each_node_keeps_its_own_statistics(float64):
     net = randomised(RecurrentSupernet(VOCABULARY, UNITS, 3))
-    _, (statistics,) = net.stateless(values(net.weight_variables), values(net.arch_variables), inputs())
+    _, (statistics,) = stateless(net, values(net.weight_variables), values(net.arch_variables), inputs())
     (moving,) = state = values(net.state_variables)
     assert moving.shape == statistics.shape == (2, 4, UNITS)
     (moved,) = net.moved_state(state, [statistics])

@@ -5,17 +5,17 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.bilevel.architect import Architect, SupernetLoss, VirtualStep, values
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS, Objective
+from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.bilevel.optimizers import ASGD, SGD, clip_by_global_norm, global_norm
 from darts_tf.bilevel.step import traced
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.spaces.recurrent import masks
-from darts_tf.spaces.recurrent.losses import SequenceLoss
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentSupernet
-from darts_tf.tasks.language_step import LanguageSearchStep
 from tests.helpers.recurrent import BATCH, UNITS, VOCABULARY, inputs, randomised, some_masks, targets
+from tests.helpers.steps import SequenceLoss, search_step, stateless
 
 
 def smooth(trace=None):
@@ -40,7 +40,7 @@ def test_exact_is_the_derivative_of_the_whole_map(float64, trace):
 
     def whole(alpha):
         def loss(batch):
-            return Objective(lambda w, a: functions.loss(net.stateless(w, a, batch[0])[0], batch[1]))
+            return Objective(lambda w, a: functions.loss(stateless(net, w, a, batch[0])[0], batch[1]))
 
         _, gradient = loss(train).gradients(weights, [alpha], (WEIGHTS,))
         ahead = [w - rate * (g + 1e-3 * w) for w, g in zip(weights, values(gradient), strict=True)]
@@ -60,7 +60,7 @@ def test_error_of_the_finite_difference_falls_with_the_square_of_its_radius(floa
     (inputs_, labels), _ = batches()
     weights, alphas = functions.weights.pack(net.weight_variables), values(net.arch_variables)
     objective = Objective(
-        lambda w, a: functions.loss(net.stateless(functions.weights.unpack(w), a, inputs_)[0], labels)
+        lambda w, a: functions.loss(stateless(net, functions.weights.unpack(w), a, inputs_)[0], labels)
     )
     _, vector, _ = objective.gradients(weights, alphas, (WEIGHTS, ALPHAS))
     (exact,) = bilevel.exact_hvp(objective, weights, alphas, vector)
@@ -172,8 +172,8 @@ def test_state_of_the_validation_text_is_handed_over(float64):
     net, functions = smooth()
     sgd, (train, valid) = SGD(functions.weights.pack(net.weight_variables), 0.0), batches()
     moves = Architect(functions, sgd, None, "first")
-    moves.gradient(train, valid, 0.5)
-    np.testing.assert_allclose(moves.outputs.state, net(*valid[0], training=True).state, rtol=1e-12)
+    told, _, _ = moves.gradient(train, valid, 0.5)
+    np.testing.assert_allclose(told.outputs.state, net(*valid[0], training=True).state, rtol=1e-12)
 
 
 # Averaged SGD
@@ -242,7 +242,7 @@ class ByHand:
         rates = masks.Masks(c.dropout_embedding, c.dropout_input, c.dropout_x, c.dropout_hidden, c.dropout)
         drawn = masks.draw(tf.constant([2 * c.seed + stream, self.number], tf.int64), rates, 3, 5, 9, "float64")
         state = tf.constant(self.states[stream])
-        outputs, _ = self.net.stateless(weights, [alphas], Inputs(tokens, state, drawn))
+        outputs, _ = stateless(self.net, weights, [alphas], Inputs(tokens, state, drawn))
         penalty = 0.0 if stream else SequenceLoss(0.3, 0.5).penalty(outputs)
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(following, outputs.logits)
         return tf.reduce_mean(entropy) + penalty, outputs.state
@@ -287,9 +287,9 @@ def test_a_step_by_hand(float64, clip, hvp):
     implicit = rate * factor * hand.implicit(weights, alphas, hand.clipped(vector)[0])
     assert tf.norm(implicit) > 1e-3 * tf.norm(direct)
 
-    step, seen = LanguageSearchStep(hand.net, hand.config), []
-    for text, state in zip((step.train, step.valid), hand.states, strict=True):
-        text.state.assign(state)
+    step, seen = search_step(hand.net, hand.config), []
+    for carried, state in zip(step.domain.carried, hand.states, strict=True):
+        carried.assign(state)
     gradient = step.architect.gradient
     step.architect.gradient = lambda *arguments: seen.append(gradient(*arguments)) or seen[-1]
     step(*hand.pieces, tf.constant(hand.number, tf.int64), tf.constant(hand.rate, tf.float64))
@@ -302,5 +302,5 @@ def test_a_step_by_hand(float64, clip, hvp):
     moved, _ = hand.moved(weights, hand.clipped(gradients)[0])
     for variable, right in zip(hand.net.weight_variables, moved, strict=True):
         np.testing.assert_allclose(variable, right, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(step.train.state, train_state, rtol=1e-10)
-    np.testing.assert_allclose(step.valid.state, valid_state, rtol=1e-10)
+    np.testing.assert_allclose(step.domain.carried[0], train_state, rtol=1e-10)
+    np.testing.assert_allclose(step.domain.carried[1], valid_state, rtol=1e-10)

@@ -19,7 +19,8 @@ from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system import environment, keras_settings
 from darts_tf.system.errors import UserError
 from darts_tf.system.runtime import module_command
-from darts_tf.tasks import run, trained
+from darts_tf.tasks import trained
+from darts_tf.tasks.search import search
 
 HOSTILE = {
     "KERAS_BACKEND": "theano",
@@ -196,7 +197,7 @@ def test_runs_have_their_own_settings(keras_as_before, tmp_path):
     others = {"policy": "mixed_float16", "floatx": "float64", "layout": "channels_first"}
     for name, settings in (("a", {}), ("b", others)):
         set_globally(**settings)
-        run.search(config, tmp_path / name, out=io.StringIO())
+        search(config, tmp_path / name, out=io.StringIO())
         found.append(json.loads((tmp_path / name / "metrics.jsonl").read_text()) | {"seconds": 0})
     assert found[0] == found[1]
     assert (keras.config.dtype_policy().name, keras.config.floatx()) == ("mixed_float16", "float64")
@@ -205,7 +206,7 @@ def test_runs_have_their_own_settings(keras_as_before, tmp_path):
 
 def test_a_run_inside_a_graph_is_refused(tmp_path):
     with tf.Graph().as_default(), pytest.raises(UserError, match="eager execution"):
-        run.search(presets.get("smoke").config, tmp_path / "run")
+        search(presets.get("smoke").config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -15,6 +15,7 @@ from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
 from darts_tf.system import keras_registry
+from tests.helpers.steps import stateless
 
 FEW = ("none", "skip_connect", "max_pool_3x3")
 PLAIN = "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1)], normal_concat=[2], "
@@ -153,7 +154,8 @@ def test_a_language_model_reads_texts_each_from_a_zero_state(kind):
 def test_fit_moves_the_statistics_of_a_recurrent_supernet():
     network = made("RecurrentSupernet")
     x, _ = examples(network)
-    _, statistics = network.stateless(
+    _, statistics = stateless(
+        network,
         [v.value for v in network.weight_variables],
         [v.value for v in network.arch_variables],
         (x.T, network.initial_state(5)),

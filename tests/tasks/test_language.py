@@ -13,21 +13,20 @@ from darts_tf import genotypes
 from darts_tf.bilevel.optimizers import clip_by_global_norm
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.data.text import windows
-from darts_tf.data.text.corpus import Vocabulary
+from darts_tf.data.text.corpus import Vocabulary, silent
 from darts_tf.engine.loop import Diverged
 from darts_tf.spaces.recurrent import masks
-from darts_tf.spaces.recurrent.losses import SequenceLoss
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import language_search, language_training
+from darts_tf.tasks import domains, language
+from darts_tf.tasks import search as search_task
+from darts_tf.tasks.language import triggers
 from darts_tf.tasks.language_data import load_vocabulary
 from darts_tf.tasks.language_evaluation import LanguageEvaluator, bits_per_character, evaluate, language_forward
-from darts_tf.tasks.language_step import LanguageSearchStep, LanguageTrainStep
-from darts_tf.tasks.language_training import triggers
 from darts_tf.tasks.trained import load_network
 from tests.helpers.language_runs import CELL, SMALL, STRONG, settings, train
 from tests.helpers.runs import LINE, Console, metrics, newest
-from tests.helpers.steps import pieces
+from tests.helpers.steps import SequenceLoss, pieces, search_step, stateless, train_step
 
 pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
 
@@ -57,25 +56,25 @@ def test_a_training_step_is_the_rule_by_hand(float64):
     rng = np.random.default_rng(1)
     for v in net.weight_variables:
         v.assign(rng.normal(size=v.shape))
-    step = LanguageTrainStep(net, config)
-    step.text.state.assign(rng.normal(size=(3, 5)))
+    step = train_step(net, config)
+    step.domain.carried[0].assign(rng.normal(size=(3, 5)))
     rates = masks.Masks(0.1, 0.2, 0.75, 0.25, 0.75)
-    expected, state, seen = [v.numpy() for v in net.weight_variables], step.text.state.numpy(), []
+    expected, state, seen = [v.numpy() for v in net.weight_variables], step.domain.carried[0].numpy(), []
     for number, averaging in enumerate([False, False, True, True, True]):
         piece, seed = pieces(3, start=number), tf.constant([7, number], tf.int64)
-        report = step(piece, tf.constant(2.0, tf.float64), seed, averaging)
+        report = step(piece, seed[1], tf.constant(2.0, tf.float64), 0.0, seed[0], averaging)
         state = np.zeros_like(state) if number == 0 else state  # a window at 0 begins a text
         weights = [tf.constant(w) for w in expected]
         with tf.GradientTape() as tape:
             tape.watch(weights)
             inputs = Inputs(piece[0], tf.constant(state), masks.draw(seed, rates, 3, 5, 9, "float64"))
-            outputs, _ = net.stateless(weights, [], inputs)
+            outputs, _ = stateless(net, weights, [], inputs)
             entropy = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(piece[1], outputs.logits))
             loss = entropy + SequenceLoss(0.4, 0.5).penalty(outputs)
         gradients, norm = clip_by_global_norm(tape.gradient(loss, weights), 0.3)
         expected = [w - 2.0 * 0.8 * (g + 0.1 * w) for w, g in zip(expected, gradients, strict=True)]
         state = outputs.state.numpy()
-        np.testing.assert_allclose(step.text.state, state, rtol=1e-10)
+        np.testing.assert_allclose(step.domain.carried[0], state, rtol=1e-10)
         for name, value in (("loss", loss), ("gradient_norm", norm), ("nats", 5 * entropy), ("length", 5)):
             np.testing.assert_allclose(report[name], value, rtol=1e-10)
         for v, w in zip(net.weight_variables, expected, strict=True):
@@ -95,12 +94,12 @@ def searched(**changes):
     rng = np.random.default_rng(2)
     for v in [*net.weight_variables, *net.arch_variables]:
         v.assign(0.5 * rng.normal(size=v.shape))
-    step = LanguageSearchStep(net, config)
+    step = search_step(net, config)
     seen = []
 
-    def recorded(train, valid, rate, weights=None):
+    def recorded(train, valid, *others):
         seen.extend([train, valid])
-        return type(step.architect).gradient(step.architect, train, valid, rate, weights)
+        return type(step.architect).gradient(step.architect, train, valid, *others)
 
     step.architect.gradient = recorded
     report = step(pieces(3, 4), pieces(3, 5), tf.constant(3, tf.int64), tf.constant(2.0, tf.float64))
@@ -131,11 +130,11 @@ def test_a_search_step_and_its_switches(float64):
 
 def test_frozen_alphas_do_not_move(float64):
     net = RecurrentSupernet(9, 5, 2)
-    step = LanguageSearchStep(net, LanguageSearchConfig(num_units=5, batch_size=3, num_nodes=2))
+    step = search_step(net, LanguageSearchConfig(num_units=5, batch_size=3, num_nodes=2))
     before = net.arch_variables[0].numpy()
     report = step(pieces(3), pieces(3), tf.constant(0, tf.int64), tf.constant(1.0, tf.float64), move_alphas=False)
     np.testing.assert_array_equal(net.arch_variables[0].numpy(), before)
-    assert "valid_loss" not in report and np.array_equal(step.valid.state, np.zeros((3, 5)))
+    assert "valid_loss" not in report and np.array_equal(step.domain.carried[1], np.zeros((3, 5)))
 
 
 def test_when_averaging_starts():
@@ -236,7 +235,7 @@ def search_settings(texts, **changes):
 
 def search(workdir, config, console=None):
     console = console or Console()
-    return language_search.search(config, workdir, out=console), console.getvalue()
+    return search_task.search(config, workdir, out=console), console.getvalue()
 
 
 def test_a_search_stopped_goes_on_as_if_it_had_not(texts, tmp_path):
@@ -272,7 +271,7 @@ def test_a_supernet_that_cannot_be_evaluated_goes_on(texts, tmp_path, monkeypatc
     def broken(*arguments):
         raise Diverged("The loss on held-out text is not finite (nan). Expected a number.")
 
-    monkeypatch.setattr(language_search.LanguageEvaluator, "__call__", broken)
+    monkeypatch.setattr(language.LanguageEvaluator, "__call__", broken)
     found, printed = search(tmp_path, search_settings(texts, epochs=1, order="first"))
     assert found and printed.count("the supernet has no validation perplexity: ") == 1
     assert metrics(tmp_path)[0]["valid_perplexity"] is None
@@ -310,7 +309,7 @@ def test_another_vocabulary_is_refused(texts, tmp_path):
 
 def test_a_stall_in_the_last_epoch_averages_nothing(texts, tmp_path, monkeypatch):
     """There are no steps after it: what is kept and tested are the weights, not an average of none."""
-    monkeypatch.setattr(language_training, "triggers", lambda losses, nonmono: len(losses) == 2)
+    monkeypatch.setattr(language, "triggers", lambda losses, nonmono: len(losses) == 2)
     config = settings(texts, nonmono=1, epochs=2)
     summary, printed = train(tmp_path / "run", config)
     assert summary["averaged_from"] is None and "averaged:" not in printed
@@ -355,7 +354,7 @@ def test_short_texts_are_evaluated_to_their_last_word(whole, split, words):
     path, _, _ = whole
     config, said = settings(json.loads((path / "config.json").read_text())["data_dir"]), []
     found = evaluate(str(path), split=split, max_words=words, say=said.append)
-    tokens = getattr(language_training.Data(config).corpus, split)[:words]
+    tokens = getattr(domains.of(config).load(silent).corpus, split)[:words]
     network = load_network(path / "best.keras", RecurrentNetwork)
     assert found["words"] == words - 1
     assert found["loss"] == pytest.approx(by_hand(network, tokens), rel=1e-5)
@@ -366,7 +365,7 @@ def test_short_texts_are_evaluated_to_their_last_word(whole, split, words):
 def test_rows_that_are_asked_for_may_be_short(whole):
     path, _, _ = whole
     found = evaluate(str(path), max_words=9, batch_size=3)
-    tokens = language_training.Data(settings(json.loads((path / "config.json").read_text())["data_dir"])).corpus.test
+    tokens = domains.of(settings(json.loads((path / "config.json").read_text())["data_dir"])).load(silent).corpus.test
     network = load_network(path / "best.keras", RecurrentNetwork)
     mean = np.mean([by_hand(network, row) for row in tokens[:9].reshape(3, 3)])
     assert found["words"] == 6 and found["loss"] == pytest.approx(mean, rel=1e-5)
@@ -414,9 +413,9 @@ def test_unknown_words_are_told_and_warned_of(texts, tmp_path):
 
 def test_plan_of_a_run_is_the_text(texts):
     """Every epoch's windows follow one another and end where the text does."""
-    data = language_training.TextData(settings(texts), 1.0)
+    data = domains.of(settings(texts)).load(silent)
     for epoch, count in enumerate(data.epoch_steps):
-        plan = data.plan(epoch)
+        plan = data._plan(epoch)
         assert len(plan) == count
         ends = plan[:, windows.START] + plan[:, windows.LENGTH]
         np.testing.assert_array_equal(plan[1:, windows.START], ends[:-1])
@@ -428,10 +427,10 @@ def test_no_sum_depends_on_timing():
     tokens = tf.zeros((6, 4), tf.int32)
     piece = tokens, tokens, tf.constant([0, 6, 6], tf.int64)
     cell = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1), ('identity', 1)], concat=range(1, 5))"
-    training = LanguageTrainStep(RecurrentNetwork(cell, 9, 5), LanguageTrainConfig(**small))
-    searching = LanguageSearchStep(RecurrentSupernet(9, 5, 4), LanguageSearchConfig(**small, num_nodes=4))
+    training = train_step(RecurrentNetwork(cell, 9, 5), LanguageTrainConfig(**small))
+    searching = search_step(RecurrentSupernet(9, 5, 4), LanguageSearchConfig(**small, num_nodes=4))
     steps = [
-        lambda: training(piece, tf.constant(1.0), tf.constant([1, 2], tf.int64), False),
+        lambda: training(piece, tf.constant(2, tf.int64), tf.constant(1.0), 0.0, tf.constant(1, tf.int64)),
         lambda: searching(piece, piece, tf.constant(1, tf.int64), tf.constant(1.0)),
     ]
     for step in steps:

@@ -8,7 +8,7 @@ import pytest
 from darts_tf.engine.loop import Diverged
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import language_training
+from darts_tf.tasks import train as training
 from darts_tf.tasks.language_evaluation import LanguageEvaluator, language_forward, means, perplexity
 from tests.helpers.language_runs import CELL, settings, train
 from tests.helpers.runs import Console, metrics, newest
@@ -20,7 +20,7 @@ def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
     config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=2)
     console = Console()
     with pytest.raises(UserError, match="is not finite .* was rolled back 2 times already"):
-        language_training.train(config, tmp_path / "run", out=console)
+        training.train(config, tmp_path / "run", out=console)
     printed = console.getvalue()
     assert "roll-back 1 of at most 2: going on from step 0" in printed and "roll-back 2 of at most 2" in printed
     # One that helps: with rates below 1e-3 it converges.
@@ -51,10 +51,10 @@ def test_a_loss_without_a_perplexity_is_a_divergence(texts, tmp_path):
 def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
     """A step that goes wrong after averaging has begun: the run ends as one that took no such step."""
     config = settings(texts, nonmono=1, epochs=5, learning_rate=60.0, rollback_rate=1.0, max_rollbacks=1)
-    monkeypatch.setattr(language_training, "ROLLBACK_SEED", 0)  # the same masks again
+    monkeypatch.setattr(training, "ROLLBACK_SEED", 0)  # the same masks again
     right, _ = train(tmp_path / "right", config)
     assert right["averaged_from"] and right["averaged_from"] < 5
-    ended, whole = [], language_training.LanguageTrainTask.run
+    ended, whole = [], training.TrainTask.run
 
     def once_wrong(task, epoch, count):
         report = whole(task, epoch, count)
@@ -63,7 +63,7 @@ def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
             report["loss"][-1] = math.nan
         return report
 
-    monkeypatch.setattr(language_training.LanguageTrainTask, "run", once_wrong)
+    monkeypatch.setattr(training.TrainTask, "run", once_wrong)
     found, printed = train(tmp_path / "wrong", config)
     assert ended == [True] and "roll-back 1 of at most 1: going on from step" in printed
     assert {**found, "seconds": 0} == {**right, "seconds": 0, "rollbacks": 1}

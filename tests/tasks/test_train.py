@@ -12,8 +12,7 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import genotypes as genotype
-from darts_tf.bilevel.architect import cross_entropy
-from darts_tf.bilevel.step import TrainStep
+from darts_tf.bilevel.objective import cross_entropy
 from darts_tf.bin import evaluate as evaluate_binary
 from darts_tf.bin import export as export_binary
 from darts_tf.bin import train as train_binary
@@ -26,6 +25,7 @@ from darts_tf.tasks.classification import TrainTask
 from darts_tf.tasks.evaluation import evaluate
 from darts_tf.tasks.trained import load_network, load_trained
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
+from tests.helpers.steps import train_step
 from tests.helpers.trainings import SMOKE, run
 
 pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
@@ -145,7 +145,7 @@ def test_a_step_is_the_rule_by_hand(float64):
     keras.utils.set_random_seed(3)
     net = CifarNetwork("DARTS_V1", 4, (8, 8, 1), 4, 3)
     config = TrainConfig(grad_clip=0.5, drop_path=0.3, label_smoothing=0.1)
-    step = TrainStep(net, config)
+    step = train_step(net, config)
     rng = np.random.default_rng(0)
     x, y = tf.constant(rng.normal(size=(6, 8, 8, 1))), tf.constant(rng.integers(4, size=6))
     buffers = [np.zeros(v.shape) for v in net.weight_variables]
@@ -307,7 +307,7 @@ def test_a_step_compiled_by_xla_is_the_same():
     for jit_compile in (False, True):
         keras.utils.set_random_seed(3)
         net = CifarNetwork("DARTS_V2", 4, (8, 8, 1), 4, 3)
-        step = TrainStep(net, TrainConfig(drop_path=0.0, jit_compile=jit_compile))
+        step = train_step(net, TrainConfig(drop_path=0.0, jit_compile=jit_compile))
         rng = np.random.default_rng(0)
         x, y = tf.constant(rng.normal(size=(6, 8, 8, 1)), tf.float32), tf.constant(rng.integers(4, size=6), tf.int32)
         rate, none, seed = tf.constant(0.1), tf.constant(0.0), tf.constant([0, 0])

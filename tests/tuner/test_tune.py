@@ -23,7 +23,6 @@ from darts_tf.report.page import write_report
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import classification, language_training
 from darts_tf.tuner import tuning
 
 pytestmark = [
@@ -120,8 +119,7 @@ class Trainings:
 def trainings(monkeypatch):
     def use(**settings):
         made = Trainings(**settings)
-        for library in (classification, language_training):
-            monkeypatch.setattr(library, "train", made)
+        monkeypatch.setattr(tuning, "train", made)
         return made
 
     return use

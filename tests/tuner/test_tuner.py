@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from darts_tf import genotypes
-from darts_tf.engine.monitor import mixing_weights
 from darts_tf.genotypes import ConvGenotype, RecurrentGenotype
 from darts_tf.genotypes.canonical import canonical
+from darts_tf.genotypes.selection import softmax
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system.errors import UserError
 from darts_tf.tuner import DartsOracle, genotype_from, values_from
@@ -205,11 +205,11 @@ def test_the_prior_of_a_search_that_was_stopped_early(tmp_path, capsys):
     for cell, table in zip(("normal", "reduction"), earlier.values(), strict=True):
         file = tmp_path / "alphas" / cell / "epoch_010.json"
         file.parent.mkdir(parents=True)
-        file.write_text(json.dumps({"mixing_weights": mixing_weights(table).astype(np.float32).tolist()}))
+        file.write_text(json.dumps({"mixing_weights": softmax(table).astype(np.float32).tolist()}))
     found = load_prior(tmp_path)
     assert found.first == genotypes.derive_conv(*earlier.values())
     for cell in ("normal", "reduce"):
-        np.testing.assert_allclose(mixing_weights(found.alphas[cell]), mixing_weights(earlier[cell]), rtol=1e-6)
+        np.testing.assert_allclose(softmax(found.alphas[cell]), softmax(earlier[cell]), rtol=1e-6)
     (line,) = capsys.readouterr().out.splitlines()
     assert "stopped early: the prior is the mixing weights after epoch 10" in line
     file.write_text("{}")
