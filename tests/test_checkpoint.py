@@ -193,7 +193,7 @@ KILLED = """
     import sys
     sys.path.insert(0, sys.argv[2])
     from test_checkpoint import save
-    from darts_tf.training.checkpoint import Checkpoints
+    from darts_tf.runs.checkpoint import Checkpoints
     checkpoints = Checkpoints(sys.argv[1], warn=lambda message: sys.exit(message))
     found = checkpoints.restore()
     step = found.step if found else 0
@@ -260,8 +260,8 @@ def test_a_file_larger_than_allowed_is_one_line_and_leaves_the_earlier_one(tmp_p
         import resource, signal, sys
         sys.path.insert(0, sys.argv[2])
         from test_checkpoint import save
-        from darts_tf.errors import UserError
-        from darts_tf.training.checkpoint import Checkpoints
+        from darts_tf.system.errors import UserError
+        from darts_tf.runs.checkpoint import Checkpoints
         checkpoints = Checkpoints(sys.argv[1])
         save(checkpoints, 1)
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -398,7 +398,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
     code = """
         import sys, time
         from darts_tf.config import SearchConfig
-        from darts_tf.workdir import WorkDir
+        from darts_tf.runs.workdir import WorkDir
         work = WorkDir(sys.argv[1])
         work.open_for(SearchConfig())
         print("open", flush=True)

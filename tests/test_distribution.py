@@ -293,7 +293,7 @@ def test_who_waits_for_the_others_can_be_stopped(tmp_path, number, worker, statu
 
 HOLDER = """
 import time
-from darts_tf.training.scratch import scratch
+from darts_tf.system.scratch import scratch
 with scratch() as folder:
     (folder / "file").write_text("")
     print(folder, flush=True)

@@ -78,7 +78,7 @@ def test_a_kill_in_an_epoch_s_end(siege_of_a_search, tmp_path):
     """Right after the checkpoint, before its record is in `metrics.jsonl`."""
     code = (
         "import os, sys\n"
-        "from darts_tf.training import reporting\n"
+        "from darts_tf.engine import reporting\n"
         "reporting.Reporter.epoch = lambda self, record: os._exit(9)\n"
         "from darts_tf.bin import search\n"
         "sys.exit(search.main(sys.argv[1:]))\n"

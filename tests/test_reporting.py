@@ -267,8 +267,8 @@ def test_heat_map_cells_are_readable_and_ordered():
 
 RUN = """
     import sys, time
-    from darts_tf.training.reporting import Reporter
-    from darts_tf.workdir import WorkDir
+    from darts_tf.engine.reporting import Reporter
+    from darts_tf.runs.workdir import WorkDir
     with Reporter(WorkDir(sys.argv[1]), 60, False) as report:
         report.message("3 cells")
         with report.working("building the graph", "graph built"):
