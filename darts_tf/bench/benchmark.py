@@ -1,7 +1,6 @@
 """What a search step, a training step and inference cost here."""
 
 import pathlib
-import resource
 import statistics
 import sys
 import tempfile
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf.bilevel.step import SearchStep, TrainStep
@@ -65,7 +65,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
     ready = time.perf_counter()
     estimated = memory.estimate(concrete, {}, length)
-    expected = (memory.resident_memory() + estimated.tensors + estimated.graph) // memory.MB
+    expected = (psutil.Process().memory_info().rss + estimated.tensors + estimated.graph) // memory.MB
 
     def run():
         return {name: value.numpy() for name, value in concrete(*inputs).items()}
@@ -275,6 +275,10 @@ def text(result: dict) -> str:
 
 def _peak_memory() -> int:
     """Returns the most memory the process ever had resident, in MiB."""
+    if hasattr(info := psutil.Process().memory_info(), "peak_wset"):  # Windows
+        return info.peak_wset // 2**20
+    import resource  # other systems only
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 

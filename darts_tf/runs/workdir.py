@@ -5,7 +5,6 @@ The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoint
 """
 
 import contextlib
-import fcntl
 import fnmatch
 import json
 import os
@@ -15,10 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from darts_tf.config.fields import Config
+from darts_tf.system import locks
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, sync_directory, user_path, write_atomically
-
-_LOCK = ".lock"
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
@@ -32,7 +30,7 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
                 os.unlink(os.path.join(folder, name))
         for name in fnmatch.filter(below, ".*.tmp"):
             shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
-        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
+        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, locks.FILE))]
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
@@ -44,6 +42,12 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     """
     write_atomically(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
     sync_directory(pathlib.Path(path).parent)
+
+
+def _holder(lock: int) -> str:
+    """The id of the process that a lock file names; empty if it names none."""
+    os.lseek(lock, os.name == "nt", os.SEEK_SET)
+    return os.read(lock, 20).decode(errors="replace").strip()
 
 
 class _OtherKind(UserError):
@@ -110,7 +114,7 @@ class WorkDir:
     def _refuse_foreign_files(self) -> None:
         if self.config.exists():
             return
-        ours = {_LOCK, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
+        ours = {locks.FILE, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
         foreign = sorted(
             entry.name
             for entry in self.path.iterdir()
@@ -125,33 +129,28 @@ class WorkDir:
             )
 
     def _take_lock(self) -> None:
-        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(lock, 20).decode(errors="replace").strip()
+        lock = os.open(self.path / locks.FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        if locks.lock(lock) is False:  # without locks it is better to run than to refuse
+            owner = _holder(lock)
             os.close(lock)
             raise UserError(
                 f"Another process{f' (pid {owner})' if owner else ''} is using the work directory {self.path}. "
                 "Wait for it, stop it, or choose another --workdir"
-            ) from None
-        except OSError:
-            pass  # a file system without locks; better to run than to refuse
+            )
         os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        os.write(lock, f" {os.getpid()}\n".encode())  # the blank is the byte that Windows lets no other process read
         self._lock = lock
 
     def user(self) -> str | None:
         """The id of the process that is using the directory, or None where there is none."""
         try:
-            with open(self.path / _LOCK, "rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return lock.read(20).decode(errors="replace").strip() or "unknown"
-        except OSError:  # no such directory, or a file system without locks
-            pass
-        return None
+            lock = os.open(self.path / locks.FILE, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            return None if locks.lock(lock) is not False else _holder(lock) or "unknown"
+        finally:
+            os.close(lock)
 
     def _compare(self, config: Config) -> list[str]:
         """The differences that may be; raises UserError for those that may not."""

@@ -139,4 +139,3 @@ class Siege:
         temporaries = place.temporaries()
         if len(temporaries) > (LEFT if life.status < 0 else 0) or any(place.tmp.iterdir()):
             raise Lost(f"{told}: left {', '.join(map(str, temporaries))}")
-        place.a_minute_passes()
