@@ -275,9 +275,9 @@ def text(result: dict) -> str:
 
 def _peak_memory() -> int:
     """Returns the most memory the process ever had resident, in MiB."""
-    if hasattr(info := psutil.Process().memory_info(), "peak_wset"):  # Windows
-        return info.peak_wset // 2**20
-    import resource  # other systems only
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset // 2**20
+    import resource  # Windows has none
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -118,7 +118,7 @@ class Console:
             streams.silence(self._out)
             self._out = None
             if self._rich is not None:
-                self._rich.file = open(os.devnull, "w")  # lives as long as the process
+                self._rich.file = open(os.devnull, "w", encoding="utf-8")  # lives as long as the process
 
 
 class _Live(rich.progress.ProgressColumn):

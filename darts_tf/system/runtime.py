@@ -42,8 +42,9 @@ def quiet_stderr():
 
 def _nowhere() -> BinaryIO:
     """A file to write to that is on no disk, where the system has such files; the last resort forgets everything."""
-    with contextlib.suppress(AttributeError, OSError):
-        return open(os.memfd_create("stderr"), "w+b")
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # it is an old one, or has no memory left
+            return open(os.memfd_create("stderr"), "w+b")
     try:
         return tempfile.TemporaryFile()
     except OSError:  # no temporary folder, or no space there
