@@ -17,7 +17,7 @@ from darts_tf.system.errors import UserError, one_line
 MB = 2**20
 NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
-# The eigenvalue's measurement beside a step: its tensors, and the nodes of its graph, as multiples; whether the step is
+# The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
 # `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
 # twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
 EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
@@ -119,7 +119,7 @@ def with_eigenvalue(found: Estimate, config) -> Estimate:
 
 
 def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
-    """Returns the warning: which settings would make a run fit, as far as that can be told without trying.
+    """Returns the warning: which settings would make a run fit, as far as that is known without trying.
 
     Args:
         found: The estimate of a step.

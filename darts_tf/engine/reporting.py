@@ -1,4 +1,4 @@
-"""What a run tells: progress on the console, `metrics.jsonl`, TensorBoard."""
+"""What a run reports: progress on the console, `metrics.jsonl`, TensorBoard."""
 
 import collections
 import contextlib
@@ -85,7 +85,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def working(self, text: str, done: str | None = None) -> Iterator[None]:
-        """Shows that something long is going on, with its seconds, then a line with how long it took.
+        """Shows that something long is running, with its seconds, then a line with how long it took.
 
         Args:
             text: Such as "building the graph".
@@ -239,7 +239,7 @@ class Reporter:
 
 
 def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
-    """Steps a second between two `(time, step)`; 0 where it cannot be told."""
+    """Steps a second between two `(time, step)`; 0 where it is unknown."""
     seconds, steps = later[0] - earlier[0], later[1] - earlier[1]
     return steps / seconds if seconds > 0 and steps > 0 else 0.0
 

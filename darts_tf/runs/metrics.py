@@ -79,7 +79,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
         elif number < len(lines) - 1:
             raise UserError(
                 f"{path} is damaged. Expected one JSON object a line. Received in line {number}: {line[:40]!r}; "
-                "delete that line to go on without it"
+                "delete that line to continue without it"
             )
     return records
 

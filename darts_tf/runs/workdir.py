@@ -142,7 +142,7 @@ class WorkDir:
         self._lock = lock
 
     def user(self) -> str | None:
-        """The id of the process that is using the directory, or None where there is none."""
+        """The id of the process that is using the directory, or None."""
         try:
             lock = os.open(self.path / locks.FILE, os.O_RDWR)
         except OSError:
@@ -184,7 +184,7 @@ class WorkDir:
             raise
         except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
             raise UserError(
-                f"{self.config} is damaged or of another version: {error}. Mend the file, or choose another --workdir"
+                f"{self.config} is damaged or of another version: {error}. Fix the file, or choose another --workdir"
             ) from error
 
     def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:

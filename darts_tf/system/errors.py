@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, told in one line: what is wrong, what was expected, what came, how to fix it.
+    """Bad input, described in one line: what is wrong, what was expected, what came, how to fix it.
 
     The binaries print the message without a traceback and exit with status 1. Anything else that is raised is a defect
     of this package and keeps its traceback.

@@ -96,7 +96,7 @@ def _sync(descriptor, forgiven):
 
 
 def write_atomically(path, data):
-    """Writes a file under a temporary name beside its place and moves it there; creates missing folders.
+    """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:
         path: Where the file shall be.
@@ -120,7 +120,7 @@ def write_atomically(path, data):
     except OSError as error:
         if error.errno is None:  # no error of the system's
             raise
-        # By the name that was given: nobody knows the temporary one, and a full disk does not say what it was full for.
+        # By the name that was given: users do not know the temporary one, and a full disk does not name any.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -134,7 +134,7 @@ def parse_json(text):
         text: `bytes` or `str`.
 
     Raises:
-        ValueError: It is none, or is nested too deeply.
+        ValueError: It is not JSON, or is nested too deeply.
     """
     try:
         found = json.loads(text)
@@ -157,7 +157,7 @@ def _inner(part):
 def temporaries_in(folder):
     """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
 
-    Keras and TensorFlow take the system's, where nobody would.
+    Keras and TensorFlow take the system's, which is not swept.
     """
     before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
     try:
