@@ -8,7 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Self, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -29,7 +29,7 @@ _SHORT = {f"{part}{what}": what for part in ("train_", "") for what in ("loss", 
 _SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|entropy|gap)_.*")
 
 
-class Reporter:
+class Reporter(contextlib.AbstractContextManager):
     """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 everywhere that people look.
 
     Call `resume` before the first epoch, with nothing for a new run, and `close` at the end (or use `with`).
@@ -65,10 +65,6 @@ class Reporter:
         self._next_line = -math.inf
         self._events = Events(workdir.tensorboard, tensorboard, self._message)
         self._keeps_weights = True
-
-    def __enter__(self) -> Self:
-        """Nothing."""
-        return self
 
     def __exit__(self, *exception: object) -> None:
         """Closes."""

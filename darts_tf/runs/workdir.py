@@ -11,7 +11,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 from darts_tf.config.fields import Config
 from darts_tf.system import locks
@@ -54,7 +54,7 @@ class _OtherKind(UserError):
     """The directory's run is fine, but not of the kind that was asked for."""
 
 
-class WorkDir:
+class WorkDir(contextlib.AbstractContextManager):
     """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
 
     Args:
@@ -63,10 +63,20 @@ class WorkDir:
     Attributes:
         path: As a `pathlib.Path`.
         resumed: After `open_for`: True when the directory held this run already.
+        config: `config.json`: the settings.
+        metrics: `metrics.jsonl`: one JSON object for each epoch.
+        checkpoints: `checkpoints/`: what a resumed run starts from.
+        genotypes: `genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch.
+        alphas: `alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch.
+        plots: `plots/`: drawings of those cells.
+        tensorboard: `tensorboard/`: event files.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = user_path(path, "The work directory")
+        self.config, self.metrics = self.path / "config.json", self.path / "metrics.jsonl"
+        self.checkpoints, self.genotypes = self.path / "checkpoints", self.path / "genotypes"
+        self.alphas, self.plots, self.tensorboard = (self.path / name for name in ("alphas", "plots", "tensorboard"))
         self.resumed = False
         self._lock: int | None = None
 
@@ -203,45 +213,6 @@ class WorkDir:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Self:
-        """Nothing; the lock is taken by `open_for`."""
-        return self
-
     def __exit__(self, *exception: object) -> None:
-        """Gives the lock back."""
+        """Gives the lock back; it is `open_for` that takes it."""
         self.close()
-
-    @property
-    def config(self) -> pathlib.Path:
-        """`config.json`: the settings."""
-        return self.path / "config.json"
-
-    @property
-    def metrics(self) -> pathlib.Path:
-        """`metrics.jsonl`: one JSON object for each epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> pathlib.Path:
-        """`checkpoints/`: what a resumed run starts from."""
-        return self.path / "checkpoints"
-
-    @property
-    def genotypes(self) -> pathlib.Path:
-        """`genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch."""
-        return self.path / "genotypes"
-
-    @property
-    def alphas(self) -> pathlib.Path:
-        """`alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch."""
-        return self.path / "alphas"
-
-    @property
-    def plots(self) -> pathlib.Path:
-        """`plots/`: drawings of those cells."""
-        return self.path / "plots"
-
-    @property
-    def tensorboard(self) -> pathlib.Path:
-        """`tensorboard/`: event files."""
-        return self.path / "tensorboard"

@@ -22,6 +22,11 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {line.rstrip('. ')}" if line else type(error).__name__
 
 
+def short(text: str, most: int = 120) -> str:
+    """Returns a text, or its beginning and `...`, at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def some_of(names: Iterable, shown: int = 3, separator: str = ", ") -> str:
     """Returns the first of many names for a message: `a, b, c and 97 more`.
 

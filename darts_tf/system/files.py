@@ -8,7 +8,7 @@ import pathlib
 import re
 import tempfile
 
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, short
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
 # What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
@@ -33,16 +33,16 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
         text = os.fsdecode(path)
     except TypeError:
         raise UserError(
-            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {_shown(path)}."
+            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {short(repr(path))}."
         ) from None
     if not text or "\0" in text:
-        raise UserError(f"{what} must be the path of a directory or a file. Received: {_shown(text)}.")
+        raise UserError(f"{what} must be the path of a directory or a file. Received: {short(repr(text))}.")
     check_local(text, what)
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):  # no such user; a shell leaves it so, too
         raise UserError(
             f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
-            f"a name that begins so. Received: {_shown(text)}."
+            f"a name that begins so. Received: {short(repr(text))}."
         )
     found = pathlib.Path(expanded)
     # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
@@ -56,13 +56,8 @@ def check_local(path: str | os.PathLike, what: str) -> None:
         scheme = text.split(":")[0]
         raise UserError(
             f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
-            f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
+            f"{short(repr(text))}. Copy the data here, or mount them and give the folder of the mount."
         )
-
-
-def _shown(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def sync_file(descriptor: int) -> None:
