@@ -1,7 +1,6 @@
 """What a search step, a training step and inference cost here."""
 
 import pathlib
-import resource
 import statistics
 import sys
 import tempfile
@@ -9,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+import psutil
 
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf import spaces
@@ -63,7 +63,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
     ready = time.perf_counter()
     estimated = memory.estimate(concrete, {}, length)
-    expected = (memory.resident_memory() + estimated.tensors + estimated.graph) // memory.MB
+    expected = (psutil.Process().memory_info().rss + estimated.tensors + estimated.graph) // memory.MB
 
     def run():
         return {name: value.numpy() for name, value in concrete(*inputs).items()}
@@ -274,6 +274,10 @@ def text(result: dict) -> str:
 
 def _peak_memory() -> int:
     """Returns the most memory the process ever had resident, in MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset // 2**20
+    import resource  # Windows has none
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 

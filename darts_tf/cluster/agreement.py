@@ -7,7 +7,7 @@ import numpy as np
 
 from darts_tf.config import ImageRun
 from darts_tf.config.fields import named
-from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.errors import UserError, short, some_of
 from darts_tf.system.files import user_path
 
 # A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
@@ -86,7 +86,7 @@ def check(peers, config, task) -> None:
     theirs = json.loads(peers.share(json.dumps(mine).encode()))
     mine = json.loads(json.dumps(mine))  # with lists for tuples
     different = [
-        f"{name}: {_short(theirs.get(name))} -> {_short(mine.get(name))}"
+        f"{name}: {short(str(theirs.get(name)), 80)} -> {short(str(mine.get(name)), 80)}"
         for name in mine | theirs
         if theirs.get(name) != mine.get(name)
     ]
@@ -101,8 +101,3 @@ def check(peers, config, task) -> None:
             f"Another process has other settings or data than the chief, and says which. Worker {peers.worker} of "
             f"{peers.workers} ends too. Expected the same in all. Give the same command and data on all machines."
         )
-
-
-def _short(value):
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -65,13 +65,13 @@ class Distribution:
 
         Args:
             error: What TensorFlow said.
-            kept: Where the run goes on from.
+            kept: Where the run resumes from.
         """
         told = [line.strip() for line in str(error).splitlines() if "rror" in line and "Graph execution" not in line]
         return UserError(
             f"Worker {self.worker} of {self.workers} has lost the others: one of them has died or cannot be reached "
             f"({type(error).__name__}{': ' if told else ''}{told[-1][:200] if told else ''}). {kept}; the same command "
-            "on all machines goes on from there."
+            "on all machines resumes from there."
         )
 
     def _total(self, numbers) -> np.ndarray:
@@ -101,7 +101,7 @@ def of(config) -> Distribution | None:
     """Returns the devices of a `config.Run`; None for one device, TensorFlow's default.
 
     Raises:
-        UserError: There are not so many devices, the batch cannot be split over them, or this is no cluster.
+        UserError: There are fewer devices, the batch cannot be split over them, or this is no cluster.
     """
     if config.strategy == "none":
         return None
@@ -134,8 +134,7 @@ def _opened(kind, count):
     devices = gpus or devices
     if count > len(devices):
         raise UserError(
-            f"There are not so many devices: expected replicas to be at most {len(devices)}. Received: "
-            f"replicas={count}."
+            f"There are fewer devices: expected replicas to be at most {len(devices)}. Received: replicas={count}."
         )
     chosen = [each.name for each in devices[: count or None]]
     return Distribution(tf.distribute.MirroredStrategy(chosen))
@@ -193,7 +192,7 @@ class Replication:
             with tf.control_dependencies(self._of_this_graph(self._last)):
                 results = [self.strategy.experimental_local_results(each) for each in self.strategy.run(call)]
             self._last = list(itertools.chain(*results))
-            with tf.control_dependencies(self._last):  # else the others, whose results nobody reads, would not run
+            with tf.control_dependencies(self._last):  # else the others, whose results are not read, would not run
                 found = iter([tf.identity(each[0]) for each in results])
             structure = concrete.structured_outputs
             leaves = [None if leaf is None else next(found) for leaf in tf.nest.flatten(structure)]

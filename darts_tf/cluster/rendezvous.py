@@ -24,11 +24,11 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
     Args:
         worker: Which process this is; 0, the chief, is whom the others report to.
         addresses: `host:port` of all.
-        say: Is told for whom it waits.
+        say: Is given a line with those it waits for.
         seconds: How long it waits.
 
     Raises:
-        UserError: An address is none, this process cannot listen at its own, or others have not come; names them.
+        UserError: An address is malformed, this process cannot listen at its own, or others have not come; names them.
     """
     others = [address for i, address in enumerate(addresses) if i != worker]
     places = [_parsed(address) for address in addresses]
@@ -73,7 +73,7 @@ def _gather(port, count, until):
                     continue
                 number = _number(each, count)
                 unnamed.discard(each)
-                if each in here.values() or number is None:  # it has gone, or is somebody else
+                if each in here.values() or number is None:  # it has gone, or is another program
                     here = {i: other for i, other in here.items() if other is not each}
                     each.close()
                 else:
@@ -118,7 +118,7 @@ def _report(worker, place, until):
                 # Other bytes come from TensorFlow's own server: the chief has seen all, and this process began anew.
                 if connection.recv(64):
                     return True
-        except OSError:  # nobody there yet, or no more
+        except OSError:  # it is not there yet, or no more
             pass
         time.sleep(_RETRY)
     return False

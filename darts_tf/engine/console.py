@@ -13,7 +13,6 @@ from typing import TextIO
 import rich.console
 import rich.progress
 import rich.table
-import rich.text
 
 from darts_tf.system import streams
 
@@ -22,10 +21,10 @@ PLAIN_SECONDS = 10.0
 
 
 class Console:
-    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads.
+    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when its reader has gone.
 
     Args:
-        out: Anything with `write`; None where nobody reads.
+        out: Anything with `write`; None where there is no reader.
 
     Attributes:
         terminal: Whether there is a bar.
@@ -75,7 +74,7 @@ class Console:
             if self.terminal:
                 sign = rich.progress.Progress(
                     rich.progress.SpinnerColumn(),
-                    _Live(lambda: f"{text} ... ({seconds():.0f} s)"),
+                    _column("{task.description} ... ({task.elapsed:.0f} s)"),
                     console=self._rich,
                     refresh_per_second=4,
                     transient=True,
@@ -118,19 +117,7 @@ class Console:
             streams.silence(self._out)
             self._out = None
             if self._rich is not None:
-                self._rich.file = open(os.devnull, "w")  # lives as long as the process
-
-
-class _Live(rich.progress.ProgressColumn):
-    """A column that asks for its text whenever it is drawn."""
-
-    def __init__(self, text: Callable[[], str]):
-        super().__init__(table_column=rich.table.Column(no_wrap=True))
-        self._text = text
-
-    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
-        """The text of now."""
-        return rich.text.Text(self._text())
+                self._rich.file = open(os.devnull, "w", encoding="utf-8")  # lives as long as the process
 
 
 def _column(text: str) -> rich.progress.TextColumn:

@@ -11,7 +11,7 @@ import tensorflow as tf
 # The result lies in the first operand's memory.
 _VIEWS = {"Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient"}
 _VIEWS |= {"TensorListFromTensor", "TensorListGetItem", "TensorListPopBack"}
-# The result overwrites an operand that nobody else reads.
+# The result overwrites an operand that has no other reader.
 _IN_PLACE = {"Add", "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Maximum", "Neg", "Square", "Select", "SelectV2"}
 _IN_PLACE |= {"Relu", "ReluGrad", "Sigmoid", "SigmoidGrad", "Tanh", "TanhGrad", "BiasAdd", "Exp", "Rsqrt"}
 _CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}

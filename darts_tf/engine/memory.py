@@ -3,10 +3,12 @@
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import tensorflow as tf
 
 from darts_tf.engine.liveness import Liveness
@@ -15,7 +17,7 @@ from darts_tf.system.errors import UserError, one_line
 MB = 2**20
 NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
-# The eigenvalue's measurement beside a step: its tensors, and the nodes of its graph, as multiples; whether the step is
+# The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
 # `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
 # twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
 EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
@@ -70,7 +72,7 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
         known, kept, where, free = 0, found.variables, "on the device", device_limit()
         graph = later_graph = 0
     else:
-        known, kept, where, free = resident_memory(), 0, "at the peak", free_memory()
+        known, kept, where, free = psutil.Process().memory_info().rss, 0, "at the peak", free_memory()
         graph, later_graph = found.graph, later.graph
         parts += f", graph {graph / MB:,.0f} MB, program and data {max(0, known - found.variables) / MB:,.0f} MB"
     needed, most = kept + found.tensors + graph, kept + later.tensors + later_graph
@@ -117,7 +119,7 @@ def with_eigenvalue(found: Estimate, config) -> Estimate:
 
 
 def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
-    """Returns the warning: which settings would make a run fit, as far as that can be told without trying.
+    """Returns the warning: which settings would make a run fit, as far as that is known without trying.
 
     Args:
         found: The estimate of a step.
@@ -161,46 +163,24 @@ def _parts(found, needed, tensors, free, config, replicas):
     return [f"--{name}={n}" for name, n in ways if n]
 
 
-def resident_memory() -> int:
-    """Returns the bytes that this process has in memory; 0 where the system does not say."""
-    try:
-        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
-
-
-def free_memory(root: str = "/") -> int | None:
-    """Returns the bytes that this process may still take: of the machine's, and of its control group's limit.
+def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
+    """Returns the bytes that this process may still take: of the machine's, and of its container's limit.
 
     Args:
-        root: Where `proc` and `sys` are.
+        groups: Where Linux tells of control groups, which psutil does not know.
     """
-    found, root = [], pathlib.Path(root)
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError):
-        pass
-    groups = root / "sys/fs/cgroup"
-    for limit, used, facts, cached in (
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        (*(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")), "total_inactive_file"),
+    found = [psutil.virtual_memory().available]
+    for names, cached in (
+        (("memory.max", "memory.current", "memory.stat"), "inactive_file"),
+        ([f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")], "total_inactive_file"),
     ):
-        try:
-            taken = int((groups / used).read_text()) - _counted(groups / facts, cached)
-            found.append(int((groups / limit).read_text()) - max(0, taken))
-        except (OSError, ValueError):  # no such group, or no limit: "max"
-            continue
-    return max(0, min(found)) if found else None
-
-
-def _counted(path: pathlib.Path, name: str) -> int:
-    """Returns one number of a `memory.stat`; 0 where there is none. Files' pages are given up where memory lacks."""
-    try:
-        pairs = [line.split() for line in path.read_text().splitlines()]
-        return next((int(pair[1]) for pair in pairs if pair[0] == name), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
+        limit, used, facts = (pathlib.Path(groups, name) for name in names)
+        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit: "max"
+            most, taken = int(limit.read_bytes()), int(used.read_bytes())
+            # The pages of files are given up when memory runs short.
+            pages = re.search(rf"^{cached} (\d+)".encode(), facts.read_bytes(), re.M) if facts.exists() else None
+            found.append(most - max(0, taken - int(pages[1] if pages else 0)))
+    return max(0, min(found))
 
 
 def device_limit() -> int | None:

@@ -5,8 +5,8 @@ import pathlib
 import statistics
 from typing import Any, NamedTuple
 
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.protocol.runs import Run
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.scores import shown
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotypes
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.report.tables import is_number
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, user_path
 

@@ -52,7 +52,7 @@ class Checkpoints:
     Args:
         directory: Created if need be. What a killed process left half written in it is removed.
         keep: How many of the newest are kept, at least 1.
-        warn: Is told in one line of damaged checkpoints; prints to stderr if not given.
+        warn: Is given a line about damaged checkpoints; prints to stderr if not given.
         read_only: For a process that only looks: creates and removes nothing.
 
     Raises:
@@ -140,12 +140,12 @@ class Checkpoints:
                 free = "an unknown amount"
             cause += f" ({size / 1e6:.1f} MB needed, {free} free on the disk of {self.directory})"
         kept = f"{self.path(earlier[-1]).name} is as before" if earlier else "There is no earlier one"
-        return f"Cannot write the checkpoint {path}: {cause}. {kept}; mend this and start again to go on from there"
+        return f"Cannot write the checkpoint {path}: {cause}. {kept}; fix this and start again to resume from there"
 
     def restore(self) -> Checkpoint | None:
         """The newest checkpoint that can be read, or None when there is none at all.
 
-        A damaged one is skipped for the one before it, and `warn` is told.
+        A damaged one is skipped for the one before it, and `warn` is called.
 
         Raises:
             UserError: There are checkpoints and all are damaged, or one may not be read or is of a newer version:

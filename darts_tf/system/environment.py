@@ -44,7 +44,7 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Inside it, Keras is imported as if nobody had configured it: TensorFlow's backend, float32, channels last."""
+    """Inside it, Keras is imported as if no user had configured it: TensorFlow's backend, float32, channels last."""
     before = {name: os.environ.get(name) for name in _AT_IMPORT}
     _set(_AT_IMPORT)
     try:

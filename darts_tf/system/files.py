@@ -8,7 +8,7 @@ import pathlib
 import re
 import tempfile
 
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, short
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
 # What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
@@ -33,16 +33,16 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
         text = os.fsdecode(path)
     except TypeError:
         raise UserError(
-            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {_shown(path)}."
+            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {short(repr(path))}."
         ) from None
     if not text or "\0" in text:
-        raise UserError(f"{what} must be the path of a directory or a file. Received: {_shown(text)}.")
+        raise UserError(f"{what} must be the path of a directory or a file. Received: {short(repr(text))}.")
     check_local(text, what)
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):  # no such user; a shell leaves it so, too
         raise UserError(
             f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
-            f"a name that begins so. Received: {_shown(text)}."
+            f"a name that begins so. Received: {short(repr(text))}."
         )
     found = pathlib.Path(expanded)
     # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
@@ -56,13 +56,8 @@ def check_local(path: str | os.PathLike, what: str) -> None:
         scheme = text.split(":")[0]
         raise UserError(
             f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
-            f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
+            f"{short(repr(text))}. Copy the data here, or mount them and give the folder of the mount."
         )
-
-
-def _shown(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def sync_file(descriptor: int) -> None:
@@ -96,7 +91,7 @@ def _sync(descriptor, forgiven):
 
 
 def write_atomically(path, data):
-    """Writes a file under a temporary name beside its place and moves it there; creates missing folders.
+    """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:
         path: Where the file shall be.
@@ -120,7 +115,7 @@ def write_atomically(path, data):
     except OSError as error:
         if error.errno is None:  # no error of the system's
             raise
-        # By the name that was given: nobody knows the temporary one, and a full disk does not say what it was full for.
+        # By the name that was given: users do not know the temporary one, and a full disk does not name any.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -134,7 +129,7 @@ def parse_json(text):
         text: `bytes` or `str`.
 
     Raises:
-        ValueError: It is none, or is nested too deeply.
+        ValueError: It is not JSON, or is nested too deeply.
     """
     try:
         found = json.loads(text)
@@ -157,7 +152,7 @@ def _inner(part):
 def temporaries_in(folder):
     """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
 
-    Keras and TensorFlow take the system's, where nobody would.
+    Keras and TensorFlow take the system's, which is not swept.
     """
     before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
     try:

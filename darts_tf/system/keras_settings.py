@@ -59,7 +59,7 @@ def check_mode() -> None:
     """Checks that TensorFlow computes as TensorFlow 2.
 
     Raises:
-        UserError: Somebody has switched it back to TensorFlow 1.
+        UserError: It has been switched back to TensorFlow 1.
     """
     import tensorflow as tf
 

@@ -13,7 +13,7 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
 
     Args:
         notice: The line that the first signal prints on standard error.
-        first: Is told the first signal's number.
+        first: Is called with the first signal's number.
         again: Is called at the second one, before KeyboardInterrupt is raised.
 
     Raises:
@@ -26,7 +26,7 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
             again()
             raise KeyboardInterrupt
         came.append(number)
-        with contextlib.suppress(OSError):  # nobody reads it
+        with contextlib.suppress(OSError):  # it is closed
             # Written past Python's buffers, whose lock the interrupted code may hold.
             os.write(2, f"{notice}\n".encode())
         first(number)

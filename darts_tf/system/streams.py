@@ -1,4 +1,4 @@
-"""Lines for whoever reads: on a terminal, in a notebook, in a log, or for nobody, because the stream is closed.
+"""Lines for whoever reads: on a terminal, in a notebook, in a log; or for no reader, because the stream is closed.
 
 A standard stream can be None, closed, a full disk, a pipe whose reader has left, ASCII only, or an object that has
 nothing but `write`. A message must never end the work that it is about.
@@ -30,7 +30,7 @@ def write(text: str, stream: Any) -> None:
             stream.write(text.encode("ascii", "replace").decode())
         if callable(flush := getattr(stream, "flush", None)):
             flush()
-    except BlockingIOError:  # a terminal that somebody has made non-blocking: the next line may pass
+    except BlockingIOError:  # a terminal that was made non-blocking: the next line may pass
         raise
     except Exception as error:  # an object that is not ours raises what it likes
         silence(stream)
@@ -70,7 +70,7 @@ class Errors:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether somebody is sitting in front of the stream."""
+    """Whether the stream is a terminal."""
     try:
         return bool(stream.isatty())
     except Exception:  # it has no such method, or is closed

@@ -17,8 +17,10 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from darts_tf.engine import console, reporting
-from darts_tf.engine.reporting import Reporter, heat_map, read_metrics
+from darts_tf.engine import console
+from darts_tf.engine.reporting import Reporter
+from darts_tf.engine.tensorboard import heat_map
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 
@@ -149,7 +151,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def fail(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(reporting.os, "fsync", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(UserError, match=r"Cannot write .*metrics.jsonl: No space left on device") as caught:
         report.epoch({"epoch": 1})
     assert "\n" not in str(caught.value)
@@ -208,24 +210,67 @@ def test_tensorboard_reads_scalars_pictures_and_histograms(tmp_path):
     assert "0->2, 1->2, 0->3" in legend and "none, skip_connect" in legend
 
 
+def curve(path, name="loss"):
+    return [(each.step, float(tf.make_ndarray(each.tensor_proto))) for each in events(path).Tensors(name)]
+
+
 @pytest.mark.parametrize("torn", [b"", b"\x20\x00", b"\x20" + bytes(15)])
-def test_tensorboard_forgets_what_is_past_the_checkpoint(tmp_path, torn):
+def test_after_a_resume_tensorboard_has_each_epoch_once(tmp_path, torn):
+    records = [{"epoch": epoch, "loss": float(epoch), "genotype": "text"} for epoch in (1, 2, 3, 4)]
     first, _, _ = reporter(tmp_path, tensorboard=True)
     with first:
         first.resume([])
-        for epoch in (1, 2, 3, 4):
-            first.epoch({"epoch": epoch, "loss": 1.0})
-    (path,) = (tmp_path / "tensorboard").iterdir()
-    path.write_bytes(path.read_bytes() + torn)
-    (tmp_path / "tensorboard" / f".{path.name}.tmp").write_bytes(b"half")
+        for record in records:
+            first.alphas(record["epoch"], "normal", np.full((1, 1), record["epoch"] / 4), ["edge"], ["skip_connect"])
+            first.epoch(record)
+    curves, pictures = sorted((tmp_path / "tensorboard").iterdir(), key=lambda path: "pictures" in path.name)
+    curves.write_bytes(curves.read_bytes() + torn)
+    kept = pictures.read_bytes()
+    pictures.write_bytes(kept + torn)
+    (tmp_path / "tensorboard" / "events.out.tfevents.1.host").write_bytes(curves.read_bytes())  # a kill has left both
+    for _ in range(2):
+        second, _, _ = reporter(tmp_path, tensorboard=True)
+        with second:
+            assert second.resume(records[:2]) == 2
+            second.alphas(3, "normal", np.full((1, 1), 0.5), ["edge"], ["skip_connect"])
+            second.epoch({"epoch": 3, "loss": 2.0})
+            assert second.resume(records[:1]) == 1  # a roll-back, while the files are open
+            for epoch in (2, 3):
+                second.epoch({"epoch": epoch, "loss": 5.0})
+        assert curve(tmp_path) == [(1, 1.0), (2, 5.0), (3, 5.0)]
+        assert pictures.read_bytes() == kept + torn
+        shown = [each.step for each in events(tmp_path).Tensors("normal/mixing_weights")]
+        assert shown[:4] == [1, 2, 3, 4] and set(shown[4:]) == {3}
+        (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_a_record_that_is_lost_is_in_tensorboard_once(tmp_path):
+    records = [{"epoch": epoch, "loss": float(epoch)} for epoch in (1, 2, 3)]
+    first, _, _ = reporter(tmp_path, tensorboard=True)
+    with first:
+        for record in records:
+            first.epoch(record)
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "loss": 1.0}\nrubbish\n')
     second, _, _ = reporter(tmp_path, tensorboard=True)
     with second:
-        second.resume([{"epoch": 1}, {"epoch": 2}])
-        second.epoch({"epoch": 3, "loss": 2.0})
-    # Of two files of one second TensorBoard reads that first whose name sorts first: the tenth before the ninth.
-    found = sorted((each.step, float(tf.make_ndarray(each.tensor_proto))) for each in events(tmp_path).Tensors("loss"))
-    assert found == [(1, 1.0), (2, 1.0), (3, 2.0)]
-    assert len(os.listdir(tmp_path / "tensorboard")) == 2
+        for record in records[second.resume(records) :]:
+            second.epoch(record)
+    assert curve(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+def test_a_resume_without_tensorboard_leaves_its_files_and_a_later_one_with_it_has_all(tmp_path):
+    records = [{"epoch": epoch, "loss": float(epoch)} for epoch in (1, 2, 3)]
+    for epoch, switch in enumerate((True, False)):
+        report, _, _ = reporter(tmp_path, tensorboard=switch)
+        with report:
+            report.resume(records[:epoch])
+            report.epoch(records[epoch])
+    assert curve(tmp_path) == [(1, 1.0)]
+    report, _, _ = reporter(tmp_path, tensorboard=True)
+    with report:
+        report.resume(records[:2])
+        report.epoch(records[2])
+    assert curve(tmp_path) == [(1, 1.0), (2, 2.0), (3, 3.0)]
 
 
 def test_a_disk_too_full_for_tensorboard_is_said_once_and_the_run_goes_on(tmp_path):
@@ -268,7 +313,7 @@ def test_heat_map_cells_are_readable_and_ordered():
 RUN = """
     import sys, time
     from darts_tf.engine.reporting import Reporter
-    from darts_tf.workdir import WorkDir
+    from darts_tf.runs.workdir import WorkDir
     with Reporter(WorkDir(sys.argv[1]), 60, False) as report:
         report.message("3 cells")
         with report.working("building the graph", "graph built"):

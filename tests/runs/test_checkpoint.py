@@ -374,7 +374,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):
     code = """
         import sys, time
         from darts_tf.config import SearchConfig
-        from darts_tf.workdir import WorkDir
+        from darts_tf.runs.workdir import WorkDir
         work = WorkDir(sys.argv[1])
         work.open_for(SearchConfig())
         print("open", flush=True)

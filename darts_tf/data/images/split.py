@@ -209,7 +209,7 @@ def load_split(path: str | os.PathLike) -> SavedSplit:
         UserError: The file is missing or is not a split.
     """
     try:
-        content = parse_json(pathlib.Path(path).read_text())
+        content = parse_json(pathlib.Path(path).read_bytes())
         parts = [np.asarray(content[key]) for key in ("train_indices", "valid_indices")]
         valid_of = content.get("valid_of", "train")
         sound = all(part.ndim == 1 and part.size and part.dtype.kind == "i" and part.min() >= 0 for part in parts)
