@@ -2,16 +2,17 @@
 
 import contextlib
 import contextvars
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 GRAPH, XLA = "graph", "xla"
 
-_mode = contextvars.ContextVar("how the parts of the pass that is being built are recomputed", default=None)
+_mode = contextvars.ContextVar[str | None]("how the parts of the pass that is being built are recomputed", default=None)
 
 
 @contextlib.contextmanager
-def recomputing(mode):
+def recomputing(mode: str | None) -> Iterator[None]:
     """Inside it, `recomputed` does what it says: mode is `GRAPH`, `XLA` where that compiles the pass, or None."""
     token = _mode.set(mode)
     try:
@@ -25,7 +26,7 @@ def asked_for() -> bool:
     return _mode.get() is not None
 
 
-def recomputed(function):
+def recomputed(function: Callable) -> Callable:
     """Returns a function whose backward pass keeps its arguments and calls it again; outside `recomputing` itself.
 
     The backward pass is recomputed in the same way when it is differentiated itself, and so on: exact Hessian-vector

@@ -8,10 +8,12 @@ import contextvars
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from darts_tf.system.types import Tensor
+
 
 class _Replicas(NamedTuple):
-    count: int
-    mean: Callable[[list], list]
+    number: int
+    means: Callable[[list], list]
 
 
 _ALONE = _Replicas(1, lambda tensors: tensors)
@@ -35,9 +37,9 @@ def together(count: int, mean: Callable[[list], list]) -> Iterator[None]:
 
 def count() -> int:
     """Returns how many replicas share the batch."""
-    return _present.get().count
+    return _present.get().number
 
 
-def mean(tensor):
+def mean(tensor: Tensor) -> Tensor:
     """Returns a tensor's mean over the replicas, which all of them get."""
-    return _present.get().mean([tensor])[0]
+    return _present.get().means([tensor])[0]
