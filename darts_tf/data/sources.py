@@ -6,6 +6,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.config import ImageRun
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
 from darts_tf.data.files.imagenet import MEAN as IMAGENET_MEAN
@@ -50,8 +51,8 @@ __all__ = [
 ]
 
 DATASETS = ("cifar10", "digits", "folder", "imagenet2012", "npz")
-CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)
-CIFAR10_STD = (0.24703233, 0.24348505, 0.26158768)
+CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)
+CIFAR10_STD: tuple[float, ...] = (0.24703233, 0.24348505, 0.26158768)
 DIGITS_TRAIN = 1500
 
 
@@ -135,7 +136,8 @@ def load(
         def fitted(arrays):
             return Split.from_arrays(fit_array(arrays[0], image_size, channels, center_fraction), arrays[1], arrays[0])
 
-        parts = Parts(*[part and fitted(part) for part in parts[:3]], *parts[3:])
+        train, valid, test = (part and fitted(part) for part in parts[:3])
+        parts = parts._replace(train=train, valid=valid, test=test)
     with tf.device("CPU:0"):
         shape = tuple(parts.train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):
@@ -148,7 +150,7 @@ def load(
     return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
 
 
-def load_for(config) -> ImageDataset:
+def load_for(config: ImageRun) -> ImageDataset:
     """Loads the images of a `config.ImageRun`; errors as `load`."""
     return load(
         config.dataset,

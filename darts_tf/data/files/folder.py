@@ -9,7 +9,7 @@ from darts_tf.data.files import roles
 from darts_tf.data.files.headers import READ, shown
 from darts_tf.data.files.image_files import ImageFiles
 from darts_tf.data.files.listing import File, LeftOut, entries, few, find, hidden, subfolders
-from darts_tf.data.images.dataset import Parts
+from darts_tf.data.images.dataset import Parts, Split
 from darts_tf.data.images.split import stratified
 from darts_tf.system.errors import UserError
 
@@ -63,7 +63,7 @@ def load_folder(
         files, labels = [files[i] for i in kept], labels[kept]
     settings = image_size, channels or 3, center_fraction
     train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
-    parts = {"valid": None, "test": None}
+    parts: dict[str, Split | None] = {"valid": None, "test": None}
     for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
         if folder is None:
             continue

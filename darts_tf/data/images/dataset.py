@@ -65,7 +65,7 @@ class Split:
             np.asarray(labels, np.int32),
             lambda indices: tf.gather(held, indices),
             crop_reader(lambda indices: indices, crop, images.shape[1:]),
-            f"{zlib.crc32(np.ascontiguousarray(images)):08x}",
+            f"{zlib.crc32(np.ascontiguousarray(images).data):08x}",
         )
 
 
@@ -135,7 +135,7 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
     indices = np.arange(len(split))
     if len(indices) > MOMENTS_SAMPLE:
         indices = np.sort(np.random.default_rng(seed).choice(indices, MOMENTS_SAMPLE, replace=False))
-    counts = 0
+    counts: Any = 0
     batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
     with reading(split):
         for images in batches.as_numpy_iterator():
