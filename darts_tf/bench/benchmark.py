@@ -12,7 +12,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf.bilevel.step import SearchStep, TrainStep
-from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine import memory
 from darts_tf.passes.loss_scale import SKIPPED, reported
@@ -28,7 +28,7 @@ def silent(line: str) -> None:
     """Says nothing."""
 
 
-def random_batches(config, image_shape, num_classes: int) -> list:
+def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: int) -> list[tuple]:
     """Returns a training and a validation batch of noise, each `(images, labels)`."""
     rng = np.random.default_rng(config.seed)
     shape, dtype = (config.batch_size, *image_shape), keras.config.floatx()

@@ -45,13 +45,14 @@ def compare(
         functions = SupernetLoss(net, trace=traced)
         sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
         rate = tf.constant(config.learning_rate, keras.config.floatx())
-        settings = {"first order": {"order": "first"}}
+        settings: dict[str, dict] = {"first order": {"order": "first"}}
         settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}
         settings["exact"] = {"hvp": "exact"}
         found = {}
         for name, setting in settings.items():
             say(f"gradient: {name} ...")
-            loss, alphas, _ = Architect(functions, sgd, None, **setting).gradient(*batches, rate)
+            architect = Architect(functions, sgd, None, **setting)
+            loss, alphas, _ = architect.gradient(batches[0], batches[1], rate)
             found[name] = float(loss), alphas
     references = {"exact": found["exact"][1], "paper": found[f"radius {PAPER_RADIUS:g}"][1]}
     rows = []

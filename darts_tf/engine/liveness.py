@@ -5,6 +5,8 @@ makes it to the last that reads it; functions that are called, and loops, are go
 """
 
 import math
+from collections.abc import Hashable
+from typing import Any
 
 import tensorflow as tf
 
@@ -42,9 +44,10 @@ class Liveness:
     """
 
     def __init__(self, length: int = 1):
-        self.length, self.nodes, self._seen = length, 0, set()
+        self.length, self.nodes = length, 0
+        self._seen: set[tf.Graph] = set()
 
-    def peak(self, concrete) -> int:
+    def peak(self, concrete: Any) -> int:
         """Returns the most bytes alive at once in a concrete function, without variables and what it was given."""
         graph = concrete.graph
         given = [(_Buffer(_size(tensor, self.length), foreign=True), self.length) for tensor in graph.inputs]
@@ -122,7 +125,8 @@ class Liveness:
 def _readers(graph):
     """Returns the nodes that a function's results need, and how many of them read each tensor, by its id."""
     waiting = [t.op for t in graph.outputs] + list(graph.control_outputs)
-    needed, readers = set(), {}
+    needed: set[tf.Operation] = set()
+    readers: dict[Hashable, int] = {}
     for tensor in graph.outputs:
         readers[_key(tensor)] = readers.get(_key(tensor), 0) + 1
     while waiting:

@@ -3,12 +3,14 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run, Search
 from darts_tf.engine.liveness import Liveness
 from darts_tf.system.errors import UserError, one_line
 
@@ -35,7 +37,7 @@ class Estimate(NamedTuple):
     graph: int
 
 
-def estimate(concrete, variables: dict[str, list], length: int = 1) -> Estimate:
+def estimate(concrete: Any, variables: Mapping[str, list], length: int = 1) -> Estimate:
     """Estimates what running a function takes.
 
     Args:
@@ -52,7 +54,14 @@ def _bytes(variable):
     return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
 
 
-def tell(say, concrete, variables, config, length: int = 1, distribution=None) -> None:
+def tell(
+    say: Callable[[str], None],
+    concrete: Any,
+    variables: Mapping[str, list],
+    config: Run,
+    length: int = 1,
+    distribution: Distribution | None = None,
+) -> None:
     """Says in a line what a run will take, and in another, where that is too much, what would help.
 
     Args:
@@ -82,7 +91,7 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
 
 
 @contextlib.contextmanager
-def told(config) -> Iterator[None]:
+def told(config: Run) -> Iterator[None]:
     """Turns running out of memory into one line with the settings that may help.
 
     Args:
@@ -104,19 +113,19 @@ def told(config) -> Iterator[None]:
         ) from error
 
 
-def with_eigenvalue(found: Estimate, config) -> Estimate:
+def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
     """Returns what a search will take once it measures the eigenvalue; the same where it does not.
 
     Not counted but measured on a search on images, see `EIGENVALUE`.
     """
-    if not getattr(config, "eigenvalue", False):
+    if not (isinstance(config, Search) and config.eigenvalue):
         return found
     exact = config.order == "second" and config.hvp == "exact"
     tensors, graph = EIGENVALUE[exact]
     return Estimate(max(found.tensors, int(tensors * found.tensors)), found.variables, int((1 + graph) * found.graph))
 
 
-def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
+def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: int = 1, most: int = 0) -> str:
     """Returns the warning: which settings would make a run fit, as far as that can be told without trying.
 
     Args:
@@ -175,13 +184,14 @@ def free_memory(root: str = "/") -> int | None:
     Args:
         root: Where `proc` and `sys` are.
     """
-    found, root = [], pathlib.Path(root)
+    found: list[int] = []
+    top = pathlib.Path(root)
     try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
+        lines = (top / "proc/meminfo").read_text().splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     except (OSError, ValueError):
         pass
-    groups = root / "sys/fs/cgroup"
+    groups = top / "sys/fs/cgroup"
     for limit, used, facts, cached in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         (*(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")), "total_inactive_file"),

@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from darts_tf.config import Search
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+from darts_tf.genotypes import Genotype
 
 SKIPS = ("skip_connect", "identity")
 HEALTHY_SKIPS = 1 / 4
@@ -20,20 +22,20 @@ PATIENCE = 3
 """Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
 
 
-def mixing_weights(alphas) -> np.ndarray:
+def mixing_weights(alphas: np.ndarray) -> np.ndarray:
     """Returns the softmax of `(num_edges, num_primitives)` logits over the primitives, float64."""
     alphas = np.asarray(alphas, np.float64)
     powers = np.exp(alphas - alphas.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 
 
-def entropies(weights) -> np.ndarray:
+def entropies(weights: np.ndarray) -> np.ndarray:
     """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 once it has decided."""
     weights = np.asarray(weights, np.float64)
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
 
 
-def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
+def gaps(weights: np.ndarray, primitives: Sequence[str]) -> np.ndarray:
     """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
 
     `none` is left out as in the derivation: no edge can choose it. With one operation to choose it has no second, and
@@ -44,7 +46,7 @@ def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
     return best[:, -1] - best[:, -2]
 
 
-def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
+def health(genotype: Genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
     """Returns the numbers of one epoch, by the names that records have.
 
     Args:
@@ -58,7 +60,7 @@ def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
         nats and `gap_CELL`, means over the edges of the supernet. A cell whose primitives have no pool has no
         `pool_CELL`.
     """
-    numbers = {}
+    numbers: dict[str, float] = {}
     for cell, logits in alphas.items():
         operations = [operation for operation, _ in getattr(genotype, cell)]
         numbers[f"skip_{cell}"] = sum(operation in SKIPS for operation in operations)
@@ -99,7 +101,7 @@ class Monitor:
         say: Is given lines for the user.
     """
 
-    def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
+    def __init__(self, config: Search, eigenvalue: Callable[[], float], say: Callable[[str], None]):
         self.config, self.eigenvalue, self.say = config, eigenvalue, say
         self.records: list[Mapping] = []
         earliest = EigenvalueRule().earliest(EVERY)
@@ -113,7 +115,9 @@ class Monitor:
         """Is told the records of the epochs before."""
         self.records = list(history)
 
-    def end_epoch(self, epoch: int, genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
+    def end_epoch(
+        self, epoch: int, genotype: Genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
+    ) -> dict[str, float]:
         """Returns what to add to the record of an epoch (from 1); see `health` for the arguments."""
         added = health(genotype, alphas, primitives)
         if epoch % EVERY == 0 and (self.config.eigenvalue or self.config.early_stop == "eigenvalue"):

@@ -68,7 +68,7 @@ class Reporter:
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
         self._next_line = -math.inf
         self._tensorboard, self._keeps_weights = tensorboard, True
-        self._writer = None  # opened by the first summary, after `resume` has been through the files
+        self._writer: Any = None  # opened by the first summary, after `resume` has been through the files
 
     def __enter__(self) -> Self:
         """Nothing."""

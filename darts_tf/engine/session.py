@@ -4,29 +4,33 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run
 from darts_tf.data.reading import reading
 from darts_tf.engine import memory
-from darts_tf.engine.loop import Loop, images_of
+from darts_tf.engine.loop import Loop, Task, images_of
 from darts_tf.engine.reporting import Reporter
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
 from darts_tf.system.scratch import scratch
+from darts_tf.system.types import Path
 
 
 @contextlib.contextmanager
 def session(
-    config,
-    workdir,
+    config: Run,
+    workdir: Path,
     total: int,
     what: str,
-    build: Callable,
+    build: Callable[[WorkDir, Reporter], Any],
     held_out: str,
-    out=None,
+    out: TextIO | None = None,
     tensorboard: bool | None = None,
-    distribution=None,
-    check: Callable = lambda directory: None,
-) -> Iterator[tuple]:
+    distribution: Distribution | None = None,
+    check: Callable[[WorkDir], object] = lambda directory: None,
+) -> Iterator[tuple[Any, WorkDir, Reporter]]:
     """Opens a run's work directory for as long as the run lasts.
 
     Args:
@@ -69,7 +73,9 @@ def session(
         yield task, directory, reporter
 
 
-def run(task, directory, config, reporter, distribution=None) -> Loop | None:
+def run(
+    task: Task, directory: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
     loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():
