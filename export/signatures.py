@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -60,7 +60,7 @@ def trace(
     def of_bytes(image_bytes):
         positions = tf.range(tf.size(image_bytes))
         image = tf.map_fn(
-            lambda element: to_image(*element[:2], shape, center_fraction, element[2]),
+            lambda element: to_image(element[0], element[1], shape, center_fraction, element[2]),
             (image_bytes, positions, exif.orientations(image_bytes)),
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
@@ -116,7 +116,7 @@ def _variables(graph) -> list:
 
 
 @contextlib.contextmanager
-def writing():
+def writing() -> Iterator[None]:
     """Turns TensorFlow's own way to say that a disk is full into one line.
 
     Raises:
