@@ -1,8 +1,10 @@
 """From the alphas that a search has trained to the genotype that it has found."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from darts_tf.genotypes.cells import (
     CONV_PRIMITIVES,
@@ -18,8 +20,10 @@ from darts_tf.system.errors import UserError
 
 __all__ = ["derive", "derive_conv", "derive_recurrent", "select", "softmax"]
 
+Cells = TypeVar("Cells", bound=Genotype)
 
-def softmax(alphas, dtype=np.float64) -> np.ndarray:
+
+def softmax(alphas: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a type.
 
     Weights that underflow become zero.
@@ -30,13 +34,13 @@ def softmax(alphas, dtype=np.float64) -> np.ndarray:
         return powers / powers.sum(-1, keepdims=True)
 
 
-def log_softmax(logits) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Returns the logarithm of the softmax over the last axis, also where that would underflow."""
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
+def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
     An edge is as strong as its strongest operation except `none`, which is never chosen. Ties go to the lower index,
@@ -62,15 +66,15 @@ def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tupl
 
 
 def derive(
-    genotype: type[Genotype],
+    genotype: type[Cells],
     alphas: Mapping[str, np.ndarray],
     primitives: Iterable[str] | None = None,
     num_nodes: int | None = None,
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
-    strength=softmax,
-    select=select,
-) -> Genotype:
+    strength: Callable[..., np.ndarray] = softmax,
+    select: Callable[..., list[tuple[str, int]]] = select,
+) -> Cells:
     """The genotype that a search has found.
 
     Args:
@@ -92,7 +96,7 @@ def derive(
         raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
     topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
     concat = tuple(topology.nodes if concat is None else concat)
-    fields = {}
+    fields: dict[str, Any] = {}
     for cell, outputs in genotype.cells.items():
         name = "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}"
         logits = _logits(name, alphas[cell], (topology.num_edges, len(primitives)), dtype)
@@ -101,8 +105,8 @@ def derive(
 
 
 def derive_conv(
-    alphas_normal,
-    alphas_reduce,
+    alphas_normal: np.ndarray,
+    alphas_reduce: np.ndarray,
     primitives: Iterable[str] = CONV_PRIMITIVES,
     num_nodes: int = 4,
     concat: Iterable[int] | None = None,
@@ -115,7 +119,7 @@ def derive_conv(
 
 
 def derive_recurrent(
-    alphas,
+    alphas: np.ndarray,
     primitives: Iterable[str] = RECURRENT_PRIMITIVES,
     num_nodes: int = 8,
     concat: Iterable[int] | None = None,
