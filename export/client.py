@@ -9,7 +9,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -237,7 +237,7 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     return ask
 
 
-def _check_files(path: pathlib.Path, signature: str, signatures) -> None:
+def _check_files(path: pathlib.Path, signature: str, signatures: Any) -> None:
     """Refuses image files where a model of images takes arrays only."""
     if signature != inputs.SIGNATURES["image_bytes"] or signature in signatures:
         return

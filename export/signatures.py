@@ -109,7 +109,7 @@ def to_image(
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
 
 
-def _variables(graph) -> list:
+def _variables(graph: tf.Graph) -> list:
     """The variables that a graph reads, in the order of their first use: TensorFlow's own is that of a set."""
     owners = {id(v.handle): v for v in graph.variables}
     return [owners[id(tensor)] for tensor in graph.external_captures if id(tensor) in owners]

@@ -6,7 +6,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -253,7 +254,7 @@ def _run_settings(config):
     return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
 
 
-def _size(variables) -> int:
+def _size(variables: Sequence[tf.Variable]) -> int:
     return sum(int(np.prod(v.shape)) for v in variables)
 
 
@@ -286,12 +287,12 @@ def _device_memory() -> int | None:
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
 
 
-def _graph_nodes(concrete) -> int:
+def _graph_nodes(concrete: Any) -> int:
     graph = concrete.graph.as_graph_def()
     return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-def _executed_ops(call) -> tuple[int | None, int | None]:
+def _executed_ops(call: Callable) -> tuple[int | None, int | None]:
     """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
 
     Returns:

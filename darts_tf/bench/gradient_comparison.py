@@ -77,7 +77,7 @@ def compare(
     }
 
 
-def _compared(tensors, reference) -> tuple[float, float]:
+def _compared(tensors: Sequence[tf.Tensor], reference: Sequence[tf.Tensor]) -> tuple[float, float]:
     """Returns the cosine with the reference and the distance from it, relative to its norm."""
     inner = float(tf.add_n([tf.reduce_sum(t * r) for t, r in zip(tensors, reference, strict=True)]))
     norm = float(global_norm(reference))

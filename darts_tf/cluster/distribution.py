@@ -77,7 +77,7 @@ class Distribution:
             "on all machines goes on from there."
         )
 
-    def _total(self, numbers) -> np.ndarray:
+    def _total(self, numbers: Any) -> np.ndarray:
         return self._sum(tf.constant(numbers, tf.float32)).numpy()
 
     def _summed(self, numbers):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -175,7 +176,7 @@ def _absent(parts: Parts) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _load_digits():
+def _load_digits() -> Parts:
     """Returns 1,500 digits for training and 297 for testing, the last ones of each class."""
     from sklearn import datasets
 
@@ -187,7 +188,7 @@ def _load_digits():
     return Parts((images[train], labels[train]), None, (images[test], labels[test]), tuple("0123456789"))
 
 
-def _load_cifar10(data_dir: str, count: int):
+def _load_cifar10(data_dir: str, count: int) -> Parts:
     """Returns CIFAR-10 in the order of the original files."""
     if data_dir and not os.path.isdir(data_dir):
         raise UserError(
@@ -219,7 +220,7 @@ def _load_cifar10(data_dir: str, count: int):
     return Parts(train, None, test, names)
 
 
-def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_cifar10(builder: Any, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the first images `(N, 32, 32, 3)` uint8 by their number in the original files, and their labels."""
     import tensorflow_datasets as tfds
 

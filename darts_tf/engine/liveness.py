@@ -162,18 +162,18 @@ def _key(tensor):
     return tensor.op, tensor.value_index
 
 
-def _unknown(tensor) -> bool:
+def _unknown(tensor: tf.Tensor) -> bool:
     return tensor.shape.rank is not None and not tensor.shape.is_fully_defined()
 
 
-def _size(tensor, length: int) -> int:
+def _size(tensor: tf.Tensor, length: int) -> int:
     """Returns a tensor's bytes, its unknown sizes taken to be `length`; none of lists and of handles of variables."""
     if tensor.dtype in (tf.variant, tf.resource, tf.string) or tensor.shape.rank is None:
         return 0
     return tensor.dtype.size * math.prod(length if size is None else size for size in tensor.shape)
 
 
-def _length(tensor, size: int, otherwise: int) -> int:
+def _length(tensor: tf.Tensor, size: int, otherwise: int) -> int:
     """Returns the unknown size of a view of `size` bytes."""
     if not _unknown(tensor) or tensor.shape.as_list().count(None) != 1 or not size:
         return otherwise

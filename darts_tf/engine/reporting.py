@@ -217,7 +217,9 @@ class Reporter:
 
         self._summarise(epoch, write)
 
-    def _keep_weights(self, path, weights, rows, columns) -> None:
+    def _keep_weights(
+        self, path: pathlib.Path, weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+    ) -> None:
         if not self._keeps_weights:
             return
         try:

@@ -69,7 +69,7 @@ class _Protocol:
         say: Is told each line of progress.
     """
 
-    def __init__(self, plan: Plan, path: pathlib.Path, say):
+    def __init__(self, plan: Plan, path: pathlib.Path, say: Callable[[str], None]):
         self.plan, self.path, self.say, self.metric, self.better = plan, path, say, "", ""
         self.workers = Workers(path, plan.config.processes, say)
 

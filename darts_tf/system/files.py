@@ -63,7 +63,7 @@ def check_local(path: Path, what: str) -> None:
         )
 
 
-def _shown(value) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ class ImageFiles:
             images[row] = image
         return images
 
-    def _decoded(self, indices: Iterable[int], function, turned: bool = True) -> Iterator[np.ndarray]:
+    def _decoded(self, indices: Iterable[int], function: Callable, turned: bool = True) -> Iterator[np.ndarray]:
         """Yields `function(content, orientation)` of files as arrays; raises UserError where one cannot be read."""
         indices = np.asarray(indices, np.int64)
 

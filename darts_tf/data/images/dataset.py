@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.images.resize import CropReader, crop_reader, slice_window
+from darts_tf.data.images.resize import CropReader, Window, crop_reader, slice_window
 from darts_tf.data.reading import reading
 from darts_tf.passes.graph import unconverted
 
@@ -58,7 +58,7 @@ class Split:
             whole = held if originals is None or originals is images else tf.convert_to_tensor(originals, tf.uint8)
         height, width = whole.shape[1:3]
 
-        def crop(index: tf.Tensor, window) -> tf.Tensor:
+        def crop(index: tf.Tensor, window: Window) -> tf.Tensor:
             return slice_window(whole[index], window(height, width))
 
         return cls(

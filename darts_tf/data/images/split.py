@@ -63,7 +63,9 @@ def chosen_method(method: str, dataset: str) -> str:
     return "index" if dataset == "cifar10" else "stratified"
 
 
-def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
+def _missing(
+    parts: list[np.ndarray], purposes: tuple[str, str], class_names: tuple[str, ...], method: str
+) -> tuple[str, ...]:
     """Refuses or warns of classes that one of two parts lacks.
 
     Refused is what need not be: a split by order that leaves out classes which have examples for both parts, and a
