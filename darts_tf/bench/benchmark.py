@@ -7,7 +7,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -287,7 +286,7 @@ def _device_memory() -> int | None:
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
 
 
-def _graph_nodes(concrete: Any) -> int:
+def _graph_nodes(concrete: tf.types.experimental.ConcreteFunction) -> int:
     graph = concrete.graph.as_graph_def()
     return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 

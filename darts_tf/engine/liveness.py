@@ -6,7 +6,6 @@ makes it to the last that reads it; functions that are called, and loops, are go
 
 import math
 from collections.abc import Hashable
-from typing import Any
 
 import tensorflow as tf
 
@@ -47,7 +46,7 @@ class Liveness:
         self.length, self.nodes = length, 0
         self._seen: set[tf.Graph] = set()
 
-    def peak(self, concrete: Any) -> int:
+    def peak(self, concrete: tf.types.experimental.ConcreteFunction) -> int:
         """Returns the most bytes alive at once in a concrete function, without variables and what it was given."""
         graph = concrete.graph
         given = [(_Buffer(_size(tensor, self.length), foreign=True), self.length) for tensor in graph.inputs]

@@ -314,7 +314,9 @@ class Loop:
         self.saved_at = time.monotonic()
 
 
-def steps_in_graph(step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False) -> Callable[..., dict]:
+def steps_in_graph(
+    step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
     """Returns a traced function that takes many steps without a return to Python.
 
     Args:

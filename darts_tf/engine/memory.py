@@ -4,7 +4,7 @@ import contextlib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +37,9 @@ class Estimate(NamedTuple):
     graph: int
 
 
-def estimate(concrete: Any, variables: Mapping[str, list], length: int = 1) -> Estimate:
+def estimate(
+    concrete: tf.types.experimental.ConcreteFunction, variables: Mapping[str, list], length: int = 1
+) -> Estimate:
     """Estimates what running a function takes.
 
     Args:
@@ -56,7 +58,7 @@ def _bytes(variable):
 
 def tell(
     say: Callable[[str], None],
-    concrete: Any,
+    concrete: tf.types.experimental.ConcreteFunction,
     variables: Mapping[str, list],
     config: Run,
     length: int = 1,

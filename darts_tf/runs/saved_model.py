@@ -1,7 +1,7 @@
 """SavedModels that `darts-export` wrote, loaded in one place: whatever else a path holds is one line."""
 
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
@@ -44,7 +44,7 @@ def load_saved_model(folder: Path) -> Any:
 
 def signature_of(
     loaded: Any, folder: Path, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()
-) -> Callable[..., dict[str, tf.Tensor]]:
+) -> tf.types.experimental.ConcreteFunction:
     """Returns a signature of a loaded SavedModel, which takes and gives what is asked for.
 
     Args:
