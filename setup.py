@@ -18,6 +18,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["darts_tf", "darts_tf.*"]), "darts_tf.bin", "darts_tf.export"],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
+    package_data={"darts_tf": ["py.typed"]},  # of all that installs under it
     install_requires=[
         "absl-py>=2.1,<3",
         "filelock>=3.30",  # `lock_descriptor`, since 3.30, locks a file or folder that is open already
@@ -42,7 +43,7 @@ setup(
                 "build",
                 "hypothesis",
                 "import-linter>=2.5",
-                "mypy>=1.19",  # for Windows, too: what it lacks of Python's own modules
+                "mypy>=2.4,<2.5",  # another version finds other errors
                 "pytest>=8",
                 "pytest-xdist>=3.6",
                 "ruff>=0.6",

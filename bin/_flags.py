@@ -1,19 +1,21 @@
 """The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from absl import flags
 
-from darts_tf.config import Config, SearchConfig, TrainConfig, presets
+from darts_tf.config import Config, Run, SearchConfig, TrainConfig, presets
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 
-_ORIGINALS = {
+Kind = TypeVar("Kind", bound=Config)
+AnyRun = TypeVar("AnyRun", bound=Run)
+_ORIGINALS: dict[type[Config], str] = {
     SearchConfig: "the original search on images",
     TrainConfig: "the original's training on CIFAR-10",
     LanguageSearchConfig: "the original search on Penn Treebank",
@@ -50,7 +52,7 @@ def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]
         )
 
 
-def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]) -> Config:
+def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]]) -> Kind:
     """The preset's config with the flags that were given on the command line.
 
     Args:
@@ -65,7 +67,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     """
     name = flag_values["preset"].value
     name = default_preset if name is None else name
-    config = presets.get(name, tuple(config_classes)).config
+    config: Any = presets.get(name, tuple(config_classes)).config
     known = {field.name for field in dataclasses.fields(config)}
     for other in (field for each in config_classes for field in dataclasses.fields(each)):
         if other.name not in known and flag_values[other.name].value is not None:
@@ -92,8 +94,8 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
 
 
 def start(
-    name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]
-) -> tuple[Config, str]:
+    name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[AnyRun]]
+) -> tuple[AnyRun, str]:
     """Reads the command line of a run, says the first line, and sets TensorFlow up.
 
     Args:
@@ -130,7 +132,7 @@ def directory(flag_values: flags.FlagValues, default: str) -> str:
     return default if workdir is None else str(user_path(workdir, "The work directory"))
 
 
-def begin(name: str, about: str, workdir: str, config: Config) -> None:
+def begin(name: str, about: str, workdir: str, config: Run) -> None:
     """Says the first line of a run, and sets TensorFlow up."""
     streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
@@ -141,7 +143,7 @@ def begin(name: str, about: str, workdir: str, config: Config) -> None:
     runtime.configure(config.threads, config.jit_compile, config.strategy, config.replicas)
 
 
-def keeps_files(config: Config) -> bool:
+def keeps_files(config: Run) -> bool:
     """Whether this process has the run's work directory: not the workers of a cluster but for its chief."""
     from darts_tf.system import runtime
 
@@ -164,14 +166,14 @@ def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: f
     if choices:
         flags.DEFINE_enum(field.name, None, list(dict.fromkeys(choices)), help_text, flag_values=flag_values)
         return
-    define_flag = {
+    define: dict[Any, Callable] = {
         bool: flags.DEFINE_bool,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
         tuple: flags.DEFINE_list,
-    }[field.type]
-    define_flag(field.name, None, help_text, flag_values=flag_values)
+    }
+    define[field.type](field.name, None, help_text, flag_values=flag_values)
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import sys
+from collections.abc import Sequence
+
+from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
@@ -14,12 +17,12 @@ RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_protocol"
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a protocol's config."""
     _flags.define(flag_values, CONFIGS)
 
 
-def protocol(flag_values):
+def protocol(flag_values: flags.FlagValues) -> int:
     """Runs the whole experiment around a search, and random search beside it; prints a table.
 
     Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
@@ -42,7 +45,7 @@ def protocol(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere)
 

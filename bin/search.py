@@ -1,6 +1,9 @@
 """Searches a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
 
 import sys
+from collections.abc import Sequence
+
+from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig
@@ -11,12 +14,12 @@ CONFIGS = (SearchConfig, LanguageSearchConfig)
 DEFAULT_PRESET = "digits_search"
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of the searches' configs."""
     _flags.define(flag_values, CONFIGS)
 
 
-def search(flag_values):
+def search(flag_values: flags.FlagValues) -> int:
     """Searches a cell by gradient descent on the architecture; prints the genotype it found.
 
     With no flags it searches on handwritten digits that need no download.
@@ -33,7 +36,7 @@ def search(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-search", search, define_flags, argv)
 

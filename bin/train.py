@@ -2,6 +2,9 @@
 
 import itertools
 import sys
+from collections.abc import Sequence
+
+from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import TrainConfig
@@ -9,16 +12,16 @@ from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.runs import scores
 from darts_tf.system import streams
 
-CONFIGS = (TrainConfig, LanguageTrainConfig)
+CONFIGS: tuple[type[TrainConfig | LanguageTrainConfig], ...] = (TrainConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_train"
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a training's config."""
     _flags.define(flag_values, CONFIGS)
 
 
-def train(flag_values):
+def train(flag_values: flags.FlagValues) -> int:
     """Builds the network of a genotype and trains it from scratch; prints how good it is.
 
     With no flags it trains the paper's cell on handwritten digits that need no download.
@@ -38,7 +41,7 @@ def train(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-train", train, define_flags, argv)
 

@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import psutil
@@ -13,7 +13,7 @@ import psutil
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf import spaces
 from darts_tf.bilevel.step import SearchStep, TrainStep
-from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine import memory
 from darts_tf.passes.loss_scale import SKIPPED, reported
@@ -26,7 +26,7 @@ def silent(line: str) -> None:
     """Says nothing."""
 
 
-def random_batches(config, image_shape, num_classes: int) -> list:
+def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: int) -> list[tuple]:
     """Returns a training and a validation batch of noise, each `(images, labels)`."""
     rng = np.random.default_rng(config.seed)
     shape, dtype = (config.batch_size, *image_shape), keras.config.floatx()
@@ -252,7 +252,7 @@ def _run_settings(config):
     return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
 
 
-def _size(variables) -> int:
+def _size(variables: Sequence[tf.Variable]) -> int:
     return sum(int(np.prod(v.shape)) for v in variables)
 
 
@@ -289,12 +289,12 @@ def _device_memory() -> int | None:
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
 
 
-def _graph_nodes(concrete) -> int:
+def _graph_nodes(concrete: tf.types.experimental.ConcreteFunction) -> int:
     graph = concrete.graph.as_graph_def()
     return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-def _executed_ops(call) -> tuple[int | None, int | None]:
+def _executed_ops(call: Callable) -> tuple[int | None, int | None]:
     """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
 
     Returns:

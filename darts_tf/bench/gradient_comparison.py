@@ -46,7 +46,7 @@ def compare(
         functions = SupernetLoss(net, trace=traced)
         sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
         rate = tf.constant(config.learning_rate, keras.config.floatx())
-        settings = {"first order": {"order": "first"}}
+        settings: dict[str, dict] = {"first order": {"order": "first"}}
         settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}
         settings["exact"] = {"hvp": "exact"}
         found = {}
@@ -77,7 +77,7 @@ def compare(
     }
 
 
-def _compared(tensors, reference) -> tuple[float, float]:
+def _compared(tensors: Sequence[tf.Tensor], reference: Sequence[tf.Tensor]) -> tuple[float, float]:
     """Returns the cosine with the reference and the distance from it, relative to its norm."""
     inner = float(tf.add_n([tf.reduce_sum(t * r) for t, r in zip(tensors, reference, strict=True)]))
     norm = float(global_norm(reference))

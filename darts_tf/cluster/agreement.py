@@ -2,28 +2,32 @@
 
 import json
 import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_tf.config import ImageRun
+from darts_tf.config import ImageRun, Run
 from darts_tf.config.fields import named
 from darts_tf.system.errors import UserError, short, some_of
 from darts_tf.system.files import user_path
+
+if TYPE_CHECKING:  # TensorFlow is not needed here
+    from darts_tf.cluster.distribution import Distribution
 
 # A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
 # done between two looks decides which collective operations there are, and a process with others would wait for ever.
 _OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
 
 
-def checksum(*arrays) -> str:
+def checksum(*arrays: np.ndarray) -> str:
     """Returns a fingerprint of arrays, in their order."""
     total = 0
     for each in arrays:
-        total = zlib.crc32(np.ascontiguousarray(each), total)
+        total = zlib.crc32(np.ascontiguousarray(each).data, total)
     return f"{total:08x}"
 
 
-def of_images(dataset, train_indices, held_out, indices) -> dict:
+def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
     """Returns what tells images from others: their numbers, labels in order, mean colours.
 
     Args:
@@ -42,7 +46,7 @@ def of_images(dataset, train_indices, held_out, indices) -> dict:
     }
 
 
-def of_text(corpus, train, watched) -> dict:
+def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
     """Returns what tells a text from others: numbers of words, and the words in order.
 
     Args:
@@ -58,7 +62,7 @@ def of_text(corpus, train, watched) -> dict:
     }
 
 
-def described(config, task) -> dict:
+def described(config: Run, task: Any) -> dict[str, Any]:
     """Returns what decides a run's numbers and operations: settings, steps, data.
 
     Args:
@@ -71,7 +75,7 @@ def described(config, task) -> dict:
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
 
 
-def check(peers, config, task) -> None:
+def check(peers: "Distribution", config: Run, task: Any) -> None:
     """Compares this process' settings and data with the chief's.
 
     Args:

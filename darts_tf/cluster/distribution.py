@@ -11,11 +11,14 @@ import functools
 import itertools
 import json
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.cluster import rendezvous
+from darts_tf.config import Run
 from darts_tf.passes.accumulation import split
 from darts_tf.passes.context import within
 from darts_tf.system import runtime, streams
@@ -37,12 +40,12 @@ class Distribution:
         replicas: How many devices share a batch.
     """
 
-    def __init__(self, strategy, worker: int = 0, workers: int = 1):
+    def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.replicas = strategy.num_replicas_in_sync
         self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
-    def replication(self, batch, outputs) -> "Replication":
+    def replication(self, batch: Any, outputs: Any) -> "Replication":
         """Returns what spreads a pass over the replicas; see `Replication`."""
         return Replication(self.strategy, batch, outputs)
 
@@ -60,7 +63,7 @@ class Distribution:
         whole[: len(mine)] = mine
         return self._total(whole).astype(np.uint8).tobytes()
 
-    def lost(self, error, kept: str) -> UserError:
+    def lost(self, error: Exception, kept: str) -> UserError:
         """Says that another process cannot be reached any more.
 
         Args:
@@ -74,7 +77,7 @@ class Distribution:
             "on all machines resumes from there."
         )
 
-    def _total(self, numbers) -> np.ndarray:
+    def _total(self, numbers: Any) -> np.ndarray:
         return self._sum(tf.constant(numbers, tf.float32)).numpy()
 
     def _summed(self, numbers):
@@ -97,7 +100,7 @@ def same(distribution: Distribution | None, numbers: dict[str, float]) -> dict[s
     return numbers if others is None else json.loads(others.share(json.dumps(numbers).encode()))
 
 
-def of(config) -> Distribution | None:
+def of(config: Run) -> Distribution | None:
     """Returns the devices of a `config.Run`; None for one device, TensorFlow's default.
 
     Raises:
@@ -152,13 +155,13 @@ class Replication:
         outputs: Axes of what a pass tells of its examples; None for a mean over them.
     """
 
-    def __init__(self, strategy, batch, outputs):
+    def __init__(self, strategy: tf.distribute.Strategy, batch: Any, outputs: Any):
         self.strategy, self.batch, self.outputs = strategy, batch, outputs
         self.count = strategy.num_replicas_in_sync
         self._hint = "nccl" if "GPU" in strategy.extended.worker_devices[0] else "ring"
-        self._last = []
+        self._last: list[tf.Tensor] = []
 
-    def over(self, function):
+    def over(self, function: Callable) -> Callable:
         """Returns `function`, see `Accumulation.over`, of a whole batch; for use inside a `tf.function`."""
 
         # Not inlined: the loops and the collectives of all replicas must keep the same names.

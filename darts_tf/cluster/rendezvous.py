@@ -64,8 +64,14 @@ def _gather(port, count, until):
                 f"This process cannot listen at its port in TF_CONFIG: {error.strerror or error}. Expected a free one. "
                 f"Received: {port}."
             ) from error
-        unnamed, here = set(), {}
-        stack.callback(lambda: [each.close() for each in (*unnamed, *here.values())])
+        unnamed: set[socket.socket] = set()
+        here: dict[int, socket.socket] = {}
+
+        @stack.callback
+        def hang_up() -> None:
+            for each in (*unnamed, *here.values()):
+                each.close()
+
         while len(here) < count - 1 and time.monotonic() < until:
             for each in select.select([server, *unnamed, *here.values()], [], [], _RETRY)[0]:
                 if each is server:

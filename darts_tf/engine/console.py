@@ -31,17 +31,16 @@ class Console:
     """
 
     def __init__(self, out: TextIO | None):
-        self._out, self._rich, self.terminal = out, None, False
+        self._out = out
         # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
-        if streams.is_terminal(out):
-            self._rich = rich.console.Console(file=out)
-            self.terminal = not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
+        self._rich = rich.console.Console(file=out) if streams.is_terminal(out) else None
+        self.terminal = bool(self._rich and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf"))
         self._bar: rich.progress.Progress | None = None
         self._lock = threading.Lock()
 
     def line(self, text: str) -> None:
         """Prints one line, above the bar if there is one."""
-        if self.terminal:
+        if self.terminal and self._rich:
             with self._harmless():
                 self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
             return

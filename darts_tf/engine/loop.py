@@ -7,17 +7,20 @@ and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninte
 import contextlib
 import math
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.cluster import agreement
-from darts_tf.cluster.distribution import peers
+from darts_tf.cluster.distribution import Distribution, peers
+from darts_tf.config import Run
 from darts_tf.data.reading import reading
+from darts_tf.engine.reporting import Reporter
 from darts_tf.passes.loss_scale import HOPELESS, SKIPPED
 from darts_tf.runs.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
+from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
@@ -77,7 +80,7 @@ def _snapshot(variables):
     }
 
 
-def restore(variables: dict[str, list], arrays) -> None:
+def restore(variables: Mapping[str, list], arrays: Mapping[str, np.ndarray]) -> None:
     """Puts a checkpoint's arrays into variables; nothing is written unless all fit.
 
     Raises:
@@ -108,13 +111,17 @@ class Loop:
             after the same one; the chief keeps the checkpoints.
     """
 
-    def __init__(self, task: Task, workdir, config, reporter, distribution=None):
+    def __init__(
+        self, task: Task, workdir: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+    ):
         self.task, self.config, self.reporter, self.peers = task, config, reporter, peers(distribution)
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
-        self.step, self.sums, self.history = 0, {}, []
+        self.step = 0
+        self.sums: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
         self.ends = np.cumsum(task.epoch_steps)  # global steps after which epochs end
-        self.stopped = []  # the signal that has come
+        self.stopped: list[int] = []  # the signal that has come
 
     @property
     def total(self) -> int:
@@ -303,7 +310,9 @@ class Loop:
         self.saved_at = time.monotonic()
 
 
-def steps_in_graph(step, names, jit_compile: bool = False):
+def steps_in_graph(
+    step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
     """Returns a traced function that takes many steps without a return to Python.
 
     Args:

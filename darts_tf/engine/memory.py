@@ -4,13 +4,15 @@ import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import psutil
 import tensorflow as tf
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run, Search
 from darts_tf.engine.liveness import Liveness
 from darts_tf.system.errors import UserError, one_line
 
@@ -37,7 +39,9 @@ class Estimate(NamedTuple):
     graph: int
 
 
-def estimate(concrete, variables: dict[str, list], length: int = 1) -> Estimate:
+def estimate(
+    concrete: tf.types.experimental.ConcreteFunction, variables: Mapping[str, list], length: int = 1
+) -> Estimate:
     """Estimates what running a function takes.
 
     Args:
@@ -54,7 +58,14 @@ def _bytes(variable):
     return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
 
 
-def tell(say, concrete, variables, config, length: int = 1, distribution=None) -> None:
+def tell(
+    say: Callable[[str], None],
+    concrete: tf.types.experimental.ConcreteFunction,
+    variables: Mapping[str, list],
+    config: Run,
+    length: int = 1,
+    distribution: Distribution | None = None,
+) -> None:
     """Says in a line what a run will take, and in another, where that is too much, what would help.
 
     Args:
@@ -84,7 +95,7 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
 
 
 @contextlib.contextmanager
-def told(config) -> Iterator[None]:
+def told(config: Run) -> Iterator[None]:
     """Turns running out of memory into one line with the settings that may help.
 
     Args:
@@ -106,12 +117,12 @@ def told(config) -> Iterator[None]:
         ) from error
 
 
-def with_eigenvalue(found: Estimate, config) -> Estimate:
+def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
     """Returns what a search will take once it measures the eigenvalue; the same where it does not.
 
     Not counted but measured on a search on images, see `EIGENVALUE`.
     """
-    if not getattr(config, "eigenvalue", False):
+    if not (isinstance(config, Search) and config.eigenvalue):
         return found
     exact = config.order == "second" and config.hvp == "exact"
     tensors, graph = EIGENVALUE[exact]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from darts_tf.config import Search
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
 
 SKIPS = ("skip_connect", "identity")
@@ -26,7 +27,7 @@ def entropies(weights) -> np.ndarray:
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
 
 
-def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
+def gaps(weights: np.ndarray, primitives: Sequence[str]) -> np.ndarray:
     """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
 
     `none` is left out as in the derivation: no edge can choose it. With one operation to choose it has no second, and
@@ -91,7 +92,7 @@ class Monitor:
         say: Is given lines for the user.
     """
 
-    def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
+    def __init__(self, config: Search, eigenvalue: Callable[[], float], say: Callable[[str], None]):
         self.config, self.eigenvalue, self.say = config, eigenvalue, say
         self.records: list[Mapping] = []
         earliest = EigenvalueRule().earliest(EVERY)

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import math
 import os
+import pathlib
 import re
 import sys
 import time
@@ -184,7 +185,9 @@ class Reporter(contextlib.AbstractContextManager):
         self._keep_weights(self._workdir.alphas / name / f"epoch_{epoch:03d}.json", weights, row_labels, column_labels)
         self._events.weights(epoch, name, weights, row_labels, column_labels)
 
-    def _keep_weights(self, path, weights, rows, columns) -> None:
+    def _keep_weights(
+        self, path: pathlib.Path, weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]
+    ) -> None:
         if not self._keeps_weights:
             return
         try:

@@ -5,9 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run
 from darts_tf.data.reading import reading
 from darts_tf.engine import memory
-from darts_tf.engine.loop import Loop
+from darts_tf.engine.loop import Loop, Task
 from darts_tf.engine.reporting import Reporter
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
@@ -70,7 +72,9 @@ def session(
         yield task, directory, reporter
 
 
-def run(task, directory, config, reporter, distribution=None) -> Loop | None:
+def run(
+    task: Task, directory: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
     loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():

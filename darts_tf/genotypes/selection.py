@@ -1,8 +1,10 @@
 """From the alphas that a search has trained to the genotype that it has found."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from darts_tf.genotypes.cells import (
     CONV_PRIMITIVES,
@@ -18,8 +20,10 @@ from darts_tf.system.errors import UserError
 
 __all__ = ["derive", "derive_conv", "derive_recurrent", "log_softmax", "select", "softmax", "strengths"]
 
+Cells = TypeVar("Cells", bound=Genotype)
 
-def softmax(alphas, dtype=np.float64) -> np.ndarray:
+
+def softmax(alphas: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a type.
 
     Weights that underflow become zero.
@@ -41,7 +45,7 @@ def log_softmax(logits) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
+def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
     An edge is as strong as its strongest operation except `none`, which is never chosen. Ties go to the lower index,
@@ -67,7 +71,7 @@ def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tupl
 
 
 def derive(
-    genotype: type[Genotype],
+    genotype: type[Cells],
     alphas: Mapping[str, np.ndarray],
     primitives: Iterable[str] | None = None,
     num_nodes: int | None = None,
@@ -106,8 +110,8 @@ def derive(
 
 
 def derive_conv(
-    alphas_normal,
-    alphas_reduce,
+    alphas_normal: np.ndarray,
+    alphas_reduce: np.ndarray,
     primitives: Iterable[str] = CONV_PRIMITIVES,
     num_nodes: int = 4,
     concat: Iterable[int] | None = None,
@@ -120,7 +124,7 @@ def derive_conv(
 
 
 def derive_recurrent(
-    alphas,
+    alphas: np.ndarray,
     primitives: Iterable[str] = RECURRENT_PRIMITIVES,
     num_nodes: int = 8,
     concat: Iterable[int] | None = None,

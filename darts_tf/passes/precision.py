@@ -10,9 +10,10 @@ import tensorflow as tf
 from darts_tf.passes.context import now
 from darts_tf.passes.loss_scale import LossScale
 from darts_tf.system.errors import UserError
+from darts_tf.system.types import Tensors
 
 
-def narrowed(x):
+def narrowed(x: tf.Tensor) -> tf.Tensor:
     """Returns a tensor in the type of the present pass; as it is outside one, and in float32."""
     return x if now().narrow is None else tf.cast(x, now().narrow)
 
@@ -46,7 +47,7 @@ class Precision:
             )
 
     @property
-    def factor(self):
+    def factor(self) -> tf.Tensor | None:
         """What a pass multiplies its loss with, None in other types than float16.
 
         Given from outside at every call, it leaves the passes pure.
@@ -54,11 +55,11 @@ class Precision:
         return self.loss_scale and self.loss_scale.read()
 
 
-def scale(loss, factor):
+def scale(loss: tf.Tensor, factor: tf.Tensor | None) -> tf.Tensor:
     """Returns a loss times its scale, or as it is for None."""
     return loss if factor is None else loss * factor
 
 
-def unscale(tensors, factor):
+def unscale(tensors: Tensors, factor: tf.Tensor | None) -> Tensors:
     """Returns what a scaled loss has led to, a structure of tensors, without the scale."""
     return tensors if factor is None else tf.nest.map_structure(lambda tensor: tensor / factor, tensors)

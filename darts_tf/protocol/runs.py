@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 
 from darts_tf import genotypes
-from darts_tf.config import Config, TrainConfig, presets
+from darts_tf.config import Run as RunConfig
+from darts_tf.config import TrainConfig, presets
 from darts_tf.config.fields import named
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.genotypes import Genotype
@@ -32,7 +33,7 @@ class Run:
 
     name: str
     preset: str
-    config: Config
+    config: RunConfig
     result: str
 
     def command(self, directory: pathlib.Path) -> list[str]:
@@ -58,7 +59,7 @@ class Run:
         earlier = WorkDir(path).read_config(type(self.config))
         if earlier is None:
             return False
-        planned = self.config.replace(genotype=earlier.genotype) if any_cell else self.config
+        planned = self.config.replace(genotype=earlier.to_json()["genotype"]) if any_cell else self.config
         if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
                 f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "

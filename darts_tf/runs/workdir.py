@@ -24,7 +24,7 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
 
     Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
     """
-    for folder, below, files in os.walk(directory):
+    for folder, below, files in os.walk(os.fspath(directory)):
         for name in fnmatch.filter(files, ".*.tmp"):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))

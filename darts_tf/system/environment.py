@@ -8,7 +8,8 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 # None removes a variable. KERAS_HOME names a place that cannot exist, so that no keras.json is read, a damaged one
 # included, and none is written.
@@ -64,10 +65,11 @@ def tolerate_warnings() -> None:
     if any(option.startswith("error") for option in sys.warnoptions):
         kept = [rule for rule in warnings.filters if rule[0] != "error"]
         warnings.resetwarnings()
-        warnings.filters.extend(kept)
+        filters: Any = warnings.filters  # a list, which is documented as a sequence only
+        filters.extend(kept)
 
 
-def _set(values: dict[str, str | None]) -> None:
+def _set(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)

@@ -7,8 +7,11 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from darts_tf.system.errors import UserError, short
+from darts_tf.system.types import Path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
 # What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
@@ -17,7 +20,7 @@ _NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISD
 MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
 
 
-def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+def user_path(path: Path, what: str) -> pathlib.Path:
     """Returns a path that a user has written, with `~` and `~name` expanded.
 
     Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
@@ -49,7 +52,7 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
     return found.absolute() if _URL.match(str(found)) or str(found).startswith("~") else found
 
 
-def check_local(path: str | os.PathLike, what: str) -> None:
+def check_local(path: Path, what: str) -> None:
     """Raises UserError for a URL, by its name: with `pathlib` it would become a folder of this machine."""
     text = os.fsdecode(path)
     if _URL.match(text):
@@ -65,7 +68,7 @@ def sync_file(descriptor: int) -> None:
     _sync(descriptor, _NO_SYNC)
 
 
-def sync_directory(directory: str | os.PathLike) -> None:
+def sync_directory(directory: Path) -> None:
     """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
 
     Where the file system has no such thing for directories, its own order of writing has to do.
@@ -122,7 +125,7 @@ def write_atomically(path, data):
     return path
 
 
-def parse_json(text):
+def parse_json(text: bytes | str) -> Any:
     """Reads JSON that comes from anywhere.
 
     Args:
@@ -149,7 +152,7 @@ def _inner(part):
 
 
 @contextlib.contextmanager
-def temporaries_in(folder):
+def temporaries_in(folder: Path) -> Iterator[None]:
     """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
 
     Keras and TensorFlow take the system's, which is not swept.

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from darts_tf.system import environment, streams
@@ -15,7 +16,7 @@ from darts_tf.system.files import parse_json
 
 
 @contextlib.contextmanager
-def quiet_stderr():
+def quiet_stderr() -> Iterator[None]:
     """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body fails."""
     try:
         kept = os.dup(2)

@@ -19,7 +19,7 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
     Raises:
         KeyboardInterrupt: A second signal came.
     """
-    came = []
+    came: list[int] = []
 
     def note(number, frame):
         if came:

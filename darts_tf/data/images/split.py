@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.data.images.dataset import ImageDataset, Split
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, write_atomically
@@ -33,7 +34,7 @@ class Division(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def divide(dataset: ImageDataset, config, purposes: tuple[str, str]) -> Division:
+def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: tuple[str, str]) -> Division:
     """Divides a data set into what trains and what is held out, as a config asks for it.
 
     Validation images that the data bring are what is held out; all training images train then. Where there are none,
@@ -41,7 +42,7 @@ def divide(dataset: ImageDataset, config, purposes: tuple[str, str]) -> Division
 
     Args:
         dataset: The images.
-        config: A `config.ImageRun` with `validation`, `train_portion`, `split` and `seed`.
+        config: Whose `validation`, `train_portion`, `split` and `seed` count.
         purposes: What the two parts do, for messages, such as ("train the weights", "train the alphas").
 
     Raises:
@@ -62,7 +63,9 @@ def chosen_method(method: str, dataset: str) -> str:
     return "index" if dataset == "cifar10" else "stratified"
 
 
-def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
+def _missing(
+    parts: list[np.ndarray], purposes: tuple[str, str], class_names: tuple[str, ...], method: str
+) -> tuple[str, ...]:
     """Refuses or warns of classes that one of two parts lacks.
 
     Refused is what need not be: a split by order that leaves out classes which have examples for both parts, and a
@@ -86,7 +89,7 @@ def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def named(classes: Sequence[int], class_names: Sequence[str]) -> str:
+def named(classes: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns the names of at most three classes, and the number of the others, for a message."""
     return f"{'class' if len(classes) == 1 else 'classes'} {some_of([repr(class_names[label]) for label in classes])}"
 
