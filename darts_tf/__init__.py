@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from darts_tf.spaces.conv.operations import add_operation
     from darts_tf.system.errors import UserError
     from darts_tf.system.runtime import configure
-    from darts_tf.tasks.run import search, train
+    from darts_tf.tasks.search import search
+    from darts_tf.tasks.train import train
 
 __version__ = "0.1.0"
 
