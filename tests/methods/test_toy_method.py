@@ -46,7 +46,11 @@ def test_a_method_of_ones_own_searches_and_resumes(tmp_path, kind, order):
 
 @pytest.mark.slow
 def test_a_killed_search_with_it_resumes(tmp_path):
-    code = "import darts_tf; from tests.helpers.toy_method import config_of as c; darts_tf.search(c('image', 'first'), {!r})"
+    code = """if True:
+        import darts_tf
+        from tests.helpers.toy_method import config_of
+        darts_tf.search(config_of("image", "first"), {!r})
+    """
     process = subprocess.Popen([sys.executable, "-c", code.format(str(tmp_path / "killed"))], cwd=ROOT)
     while not (tmp_path / "killed" / "metrics.jsonl").exists():
         assert process.poll() is None
