@@ -24,7 +24,7 @@ class Method(Protocol):
     def __init__(self, config: Any = None) -> None: ...
 
     def variables(self, supernet: Any) -> dict[str, Any]:
-        """Makes architecture variables in addition to the space's, such as weights of edges; trained like them."""
+        """Makes architecture variables in addition to the space's, `keras.Variable`s that are trained like those."""
         return {}
 
     def noise(self, alphas: Alphas, seed: Any) -> Any:

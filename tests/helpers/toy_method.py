@@ -1,5 +1,6 @@
 """A search method that is written outside of the package, and small searches with it."""
 
+import keras
 import tensorflow as tf
 
 from darts_tf.config import presets
@@ -11,7 +12,7 @@ class Uniform(Method):
     """Mixes uniformly, with noise, around which the alphas still learn; with a variable and a penalty of its own."""
 
     def variables(self, supernet):
-        return {"sharpness": supernet.add_weight(shape=(), initializer="ones", name="sharpness")}
+        return {"sharpness": keras.Variable(1.0, dtype=supernet.variable_dtype, name="sharpness")}
 
     def noise(self, alphas, seed):
         cells = (name for name in alphas if name != "sharpness")
@@ -35,7 +36,7 @@ class Uniform(Method):
 METHODS["uniform"] = Uniform
 SMALL = {"num_units": 6, "vocabulary_size": 60, "max_train_words": 600, "valid_words": 100, "batch_size": 4}
 SMALL |= {"valid_batch_size": 2, "bptt": 6, "epochs": 2, "num_nodes": 2}
-CONFIGS = {"image": presets.get("smoke").config.replace(num_nodes=1, init_channels=2)}
+CONFIGS = {"image": presets.get("smoke").config}
 CONFIGS["text"] = presets.get("text_search").config.replace(**SMALL)
 
 
