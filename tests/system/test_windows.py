@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 
-ROOT = pathlib.Path(__file__).parent.parent
+ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ("darts_tf", "export", "bin")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
