@@ -23,10 +23,10 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 
 
 def protocol(flag_values: flags.FlagValues) -> int:
-    """Runs the whole experiment around a search, and random search beside it; prints a table.
+    """Runs the whole experiment around a search, and random search at equal cost; prints a table.
 
     Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
-    the selected cell; the same with random cells at equal cost. An interrupted protocol goes on with the same command.
+    the selected cell; the same with random cells at equal cost. The same command resumes an interrupted protocol.
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)

@@ -47,7 +47,7 @@ def tune(flag_values: flags.FlagValues) -> int:
     """Trains genotypes from scratch, the most probable first, and keeps the best on validation data.
 
     With --search it proposes what a search, a genotype or alphas make probable; with --prior=uniform at random, the
-    baseline. --preset says whether images or texts are trained on. An interrupted tuning goes on with the same command.
+    baseline. --preset says whether images or texts are trained on. The same command resumes an interrupted tuning.
     """
     config = config_from(flag_values)
     workdir = _flags.directory(flag_values, "runs/tune")

@@ -17,7 +17,7 @@ def changed(config: Settings, field: str, items: Iterable[str], reserved: Mappin
     Args:
         config: The settings.
         field: Where the changes come from; messages begin with it.
-        items: Each `name=value`; an item without `=` goes on with the list before it, as in
+        items: Each `name=value`; an item without `=` continues the list before it, as in
             `("primitives=none", "skip_connect")`, which is what a command line makes of a list with commas.
         reserved: Names that cannot be changed here, each with what sets them.
 

@@ -24,20 +24,20 @@ from darts_tf.tuner.space import space_of
 
 
 def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
-    """Runs a protocol, or goes on with an interrupted one in the same directory.
+    """Runs a protocol, or resumes an interrupted one in the same directory.
 
     Each search and each training is a process with a work directory of its own, `searches/seed_N`, `retrain/search_N`,
     `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; a run that has ended is not run again,
-    one that was interrupted goes on. Cells are selected by the validation data of their short trainings; test data are
-    read of the two selected cells' full trainings only.
+    one that was interrupted is resumed. Cells are selected by the validation data of their short trainings; test data
+    are read of the two selected cells' full trainings only.
 
     Args:
         config: The protocol's settings.
         workdir: Path of its directory.
-        say: Is told each line of progress.
+        say: Is called with each line of progress.
 
     Returns:
-        What `protocol.json` holds; None when it was interrupted: the same call goes on.
+        What `protocol.json` holds; None when it was interrupted: the same call resumes it.
 
     Raises:
         UserError: Bad settings, a directory of another protocol or with runs of other settings, or a run that failed;
@@ -66,7 +66,7 @@ class _Protocol:
     Args:
         plan: The runs.
         path: The protocol's opened directory.
-        say: Is told each line of progress.
+        say: Is called with each line of progress.
     """
 
     def __init__(self, plan: Plan, path: pathlib.Path, say: Callable[[str], None]):

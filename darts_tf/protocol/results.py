@@ -33,14 +33,7 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
 
 
 class Validated(NamedTuple):
-    """What selects.
-
-    Attributes:
-        metric: What is measured, `accuracy` or `perplexity`.
-        better: `higher` or `lower`.
-        value: On validation data.
-        seconds: Of the training.
-    """
+    """What selects: a metric such as `accuracy`, which way is better, its value on validation data, and seconds."""
 
     metric: str
     better: str
@@ -60,7 +53,7 @@ def validation(path: pathlib.Path) -> Validated:
     value = summary[f"valid_{metric}"]
     if value is None or not math.isfinite(value):
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
-    if summary.get(f"test_{metric}", 0.0) is None:  # told now, and not after the full trainings; its value is not read
+    if summary.get(f"test_{metric}", 0.0) is None:  # an error now, not after the full trainings; the value is not read
         raise UserError(
             f"{path} was not tested, since its data have no test part, which the selected cells are judged by. "
             "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
@@ -88,16 +81,7 @@ def collect(
     selected: dict[str, int],
     evaluations: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """What `protocol.json` holds; work directories are relative to the protocol's.
-
-    Args:
-        metric: See `Validated`.
-        better: See `Validated`.
-        searches: For each its seed, work directory, cell and seconds, and those of its cell's short training.
-        randoms: For each random cell the seed, work directory, validation and seconds of its short training.
-        selected: For `search` and for `random` the index of the selected cell.
-        evaluations: For both the full trainings, see `evaluation`.
-    """
+    """What `protocol.json` holds of both methods' cells, which of them were selected, and their full trainings."""
     return {
         "metric": metric,
         "better": better,
@@ -125,11 +109,7 @@ def _spread(tests):
 
 
 def table(result: dict[str, Any]) -> str:
-    """The table as lines of text.
-
-    Args:
-        result: What `protocol.json` holds.
-    """
+    """What `protocol.json` holds as lines of text."""
     metric = result["metric"]
     head = ["method", "cells", f"validation {metric}", f"test {metric}", "evaluations", "search time", "selection time"]
     lines = [head]

@@ -17,7 +17,6 @@ from darts_tf.system.runtime import module_command
 # What no override may set -> where it comes from.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
 named(RESERVED, TrainConfig)
-EXAMPLES = {"conv": "cifar10_train", "recurrent": "ptb_train"}  # a train_preset for each kind of cell
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Run:
     result: str
 
     def command(self, directory: pathlib.Path) -> list[str]:
-        """The command line that runs it, or goes on with it."""
+        """The command line that runs or resumes it."""
         module = self.config.binary.replace("darts-", "darts_tf.bin.")
         base = presets.get(self.preset).config
         different = [f for f in dataclasses.fields(base) if getattr(base, f.name) != getattr(self.config, f.name)]
@@ -93,11 +92,14 @@ class Plan:
         self.config = config
         search = self._preset("search_preset", "darts-search")
         train = self._preset("train_preset", "darts-train")
-        if search.space != train.space:  # told now, and not after all searches
+        if search.space != train.space:  # an error now, not after all searches
+            trainings = [each for each in presets.PRESETS.values() if each.config.binary == train.binary]
+            fitting = (each for each in trainings if getattr(each.config, "space", None) == search.space)
+            example = next((f", such as {each.name}" for each in fitting), "")
             raise UserError(
                 f"search_preset and train_preset must be of one kind of cell. Expected a train_preset of "
-                f"{search.space} cells, such as {EXAMPLES[search.space]}. Received: search_preset="
-                f"{config.search_preset}, train_preset={config.train_preset}, which is of {train.space} cells"
+                f"{search.space} cells{example}. Received: search_preset={config.search_preset}, "
+                f"train_preset={config.train_preset}, which is of {train.space} cells"
             )
         self._search = self._changed(search, "search_overrides")
         self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)
@@ -154,7 +156,7 @@ class Plan:
     def check(self, directory: pathlib.Path) -> None:
         """Compares all runs that were begun with their plans, so that none is refused only after hours of others.
 
-        What depends on runs to come cannot be told: which cells are selected, and the cells of searches that go on.
+        What depends on later runs is not known yet: which cells are selected, and the cells of unfinished searches.
 
         Raises:
             UserError: A run has other settings; it is named.

@@ -36,7 +36,7 @@ class Workers:
     Args:
         directory: The protocol's directory; run `a/b` has its work directory there, and its output in `logs/a/b.log`.
         processes: How many at a time.
-        say: Is told each line of progress.
+        say: Is called with each line of progress.
     """
 
     def __init__(self, directory: pathlib.Path, processes: int, say: Callable[[str], None]):
@@ -50,10 +50,10 @@ class Workers:
         """Runs those that are not done yet, and waits for them.
 
         Returns:
-            Whether all are done; False where a signal has stopped them: they have saved, and go on the next time.
+            Whether all are done; False where a signal has stopped them: they have saved, and are resumed the next time.
 
         Raises:
-            UserError: One has failed; those beside it have ended, no further ones were begun.
+            UserError: One has failed; those that were running have ended, no others were begun.
             KeyboardInterrupt: A second signal came; the processes are killed.
         """
         waiting = [run for run in runs if not run.done(self.directory)]
@@ -69,7 +69,7 @@ class Workers:
                 self._stop.set()  # else the pool would begin what is left before it lets the error through
                 raise
         if self._failures:
-            raise UserError(f"{self._failures[0]} The same command goes on when it is mended")
+            raise UserError(f"{self._failures[0]} Once that is fixed, the same command resumes the protocol")
         return not self._stop.is_set()
 
     def _log(self, run):
@@ -77,15 +77,15 @@ class Workers:
 
     def _one(self, run):
         """Runs one; also where a process that an earlier start has left is still at it."""
-        told = False
+        said = False
         while not self._stop.is_set() and not self._failures:
             if (user := WorkDir(self.directory / run.name).user()) is not None:
-                if not told:
+                if not said:
                     self.say(f"{run.name}: process {user} of an earlier start is at it; waiting for its end")
-                told = True
+                said = True
                 self._stop.wait(POLL_SECONDS)
             elif run.done(self.directory):
-                if told:
+                if said:
                     self._end(run)
                 return
             else:
@@ -113,14 +113,14 @@ class Workers:
 
     def _wait(self, run, process):
         """Waits for its end, and passes on now and then what it said last."""
-        told = None
+        said = None
         while True:
             try:
                 return process.wait(RELAY_SECONDS)
             except subprocess.TimeoutExpired:
-                if (last := self._last_line(run)) != told:
+                if (last := self._last_line(run)) != said:
                     self.say(f"{run.name}: {last}")
-                told = last
+                said = last
 
     def _last_line(self, run):
         lines = self._log(run).read_text(errors="replace").strip().splitlines()
@@ -131,8 +131,10 @@ class Workers:
         self.say(f"{run.name}: done{after}, {self._ended} of {self._count}")
 
     def _fail(self, run, status):
-        told = f"failed with status {status}: {self._last_line(run)} (all of its output: {self._log(run)})."
-        self._failures.append(f"{self.directory / run.name} {told}")
+        self._failures.append(
+            f"{self.directory / run.name} failed with status {status}: {self._last_line(run)} (all of its output: "
+            f"{self._log(run)})."
+        )
         if others := len(self._running):
             self.say(self._failures[-1])
             self.say(f"no further runs begin; waiting for the end of {others} (Ctrl-C stops them, too)")

@@ -18,7 +18,7 @@ NETWORKS = {
     "RecurrentNetwork": "darts_tf.spaces.recurrent.networks",
     "RecurrentSupernet": "darts_tf.spaces.recurrent.networks",
     "FittedNetwork": "darts_tf.tuner.hypermodel",
-    "FittedLanguageModel": "darts_tf.tuner.language_hypermodel",
+    "FittedLanguageModel": "darts_tf.tuner.hypermodel",
 }
 
 

@@ -1,39 +1,55 @@
 """Derived networks as Keras models that hyperparameters describe and `fit` trains."""
 
+from typing import ClassVar
+
 import keras
 import keras_tuner
 import tensorflow as tf
 
 from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
-from darts_tf.tuner.language_hypermodel import FittedLanguageModel
 from darts_tf.tuner.space import Space, genotype_from
 
-SETTINGS = ("init_channels", "num_cells", "learning_rate", "momentum", "drop_path", "weight_decay")
-SETTINGS += ("num_units", "dropout")
+
+class _Dropping:
+    """A network that draws what it drops itself, at a constant rate, since `fit` passes inputs only.
+
+    Args:
+        *args: Of the network.
+        drop_seed: Seed of the draws.
+        **kwargs: Of the network; and by the name `rate` the probability, in [0, 1), 0 unless given.
+    """
+
+    rate: ClassVar[str]
+
+    def __init__(self, *args, drop_seed=0, **kwargs):
+        rate = kwargs.pop(self.rate, 0.0)
+        if not 0 <= rate < 1:
+            raise UserError(f"{self.rate} must be at least 0 and below 1. Received: {self.rate}={rate}.")
+        setattr(self, self.rate, rate)
+        self.drop_seed = drop_seed
+        super().__init__(*args, **kwargs)
+
+    def build(self, inputs_shape):
+        """Makes the state of the draws."""
+        self.drop_seeds = keras.random.SeedGenerator(self.drop_seed) if getattr(self, self.rate) else None
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
-class FittedNetwork(CifarNetwork):
-    """A `CifarNetwork` without the auxiliary head, which draws its own drop path: `fit` passes images only.
+class FittedNetwork(_Dropping, CifarNetwork):
+    """A `CifarNetwork` for `fit`: without the auxiliary head, with its own drop path (`drop_path`, `drop_seed`)."""
 
-    Args:
-        *args: As `CifarNetwork`.
-        drop_path: Probability of an operation to be dropped, constant over the epochs; in [0, 1).
-        drop_seed: Seed of the draws.
-        **kwargs: As `CifarNetwork`.
-    """
+    rate = "drop_path"
 
-    def __init__(self, *args, drop_path=0.0, drop_seed=0, **kwargs):
+    def __init__(self, *args, **kwargs):
         kwargs["auxiliary"] = False  # its output takes no part in `fit`'s loss, so it would have no gradient
-        if not 0 <= drop_path < 1:
-            raise UserError(f"drop_path must be at least 0 and below 1. Received: drop_path={drop_path}.")
-        self.drop_path, self.drop_seed = drop_path, drop_seed
         super().__init__(*args, **kwargs)
-
-    def build(self, images_shape):
-        """Makes the state of the draws."""
-        self.drop_seeds = keras.random.SeedGenerator(self.drop_seed) if self.drop_path else None
 
     def call(self, images, training=False, drop=None):
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
@@ -42,9 +58,25 @@ class FittedNetwork(CifarNetwork):
             drop = self.drop_factors(tf.shape(images)[0], self.drop_path, seed)
         return super().call(tf.cast(images, self.compute_dtype), training, drop)  # bytes, too
 
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "drop_path": self.drop_path, "drop_seed": self.drop_seed}
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class FittedLanguageModel(_Dropping, RecurrentNetwork):
+    """A `RecurrentNetwork` for `fit`: the batch first, each window from a zero state, its own `dropout`.
+
+    What is dropped are embedded words and the states that the decoder sees. Carrying the state from window to window,
+    as `darts-train` does, is not what `fit` shuffles batches for.
+    """
+
+    rate = "dropout"
+
+    def call(self, tokens, training=False):
+        """Returns the logits `(batch, length, vocabulary_size)` of tokens `(batch, length)`, integers."""
+        drawn = None
+        if training and self.dropout:
+            rates, batch = masks.Masks(x=self.dropout, output=self.dropout), tf.shape(tokens)[0]
+            seed = tf.cast(self.drop_seeds.next(), tf.int64)
+            drawn = masks.draw(seed, rates, batch, self.units, self.vocabulary_size, self.compute_dtype)
+        return self._logits_of_texts(tokens, drawn)
 
 
 class GenotypeHyperModel(keras_tuner.HyperModel):
@@ -73,7 +105,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         vocabulary_size: Above 0 for recurrent cells: number of words. Inputs are word numbers `(N, length)`, labels the
             words that follow them, `(N, length)`; the image's arguments do not count.
         num_units: Width of words and states of a language model.
-        dropout: Of a language model, see `language_hypermodel.FittedLanguageModel`.
+        dropout: Of a language model, see `FittedLanguageModel`.
     """
 
     def __init__(
@@ -98,13 +130,9 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         if not vocabulary_size and len(tuple(input_shape)) != 3:
             raise UserError(f"input_shape must be (height, width, channels). Received: input_shape={input_shape}.")
         self.input_shape, self.num_classes, self.optimizer = tuple(input_shape), num_classes, optimizer
-        self.settings = dict(
-            zip(
-                SETTINGS,
-                (init_channels, num_cells, learning_rate, momentum, drop_path, weight_decay, num_units, dropout),
-                strict=True,
-            )
-        )
+        self.settings = {"init_channels": init_channels, "num_cells": num_cells, "drop_path": drop_path}
+        self.settings |= {"learning_rate": learning_rate, "momentum": momentum, "weight_decay": weight_decay}
+        self.settings |= {"num_units": num_units, "dropout": dropout}
         self.space = Space.of("recurrent" if vocabulary_size else "conv", num_nodes, primitives)
 
     def declare_hyperparameters(self, hp):
@@ -127,24 +155,18 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
                 f"are built, and is {self.vocabulary_size}."
             )
         now = {name: hp.values.get(name, default) for name, default in self.settings.items()}
-        network = self._network(genotype, now)
-        optimizer = (
+        if self.vocabulary_size:
+            network = FittedLanguageModel(genotype, self.vocabulary_size, now["num_units"], dropout=now["dropout"])
+        else:
+            sizes = now["init_channels"], now["num_cells"]
+            network = FittedNetwork(genotype, self.num_classes, self.input_shape, *sizes, drop_path=now["drop_path"])
+        decay = now["weight_decay"] or None
+        network.compile(
             self.optimizer(hp)
             if self.optimizer
-            else keras.optimizers.SGD(
-                now["learning_rate"], now["momentum"], weight_decay=now["weight_decay"] or None, global_clipnorm=5.0
-            )
-        )
-        network.compile(
-            optimizer,
+            else keras.optimizers.SGD(now["learning_rate"], now["momentum"], weight_decay=decay, global_clipnorm=5.0),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
             jit_compile=False,  # Keras would choose it on a GPU, where the first step then takes minutes
         )
         return network
-
-    def _network(self, genotype, now):
-        if self.vocabulary_size:
-            return FittedLanguageModel(genotype, self.vocabulary_size, now["num_units"], now["dropout"])
-        sizes = now["init_channels"], now["num_cells"]
-        return FittedNetwork(genotype, self.num_classes, self.input_shape, *sizes, drop_path=now["drop_path"])

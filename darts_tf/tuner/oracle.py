@@ -1,5 +1,6 @@
 """The oracle that proposes genotypes to any `keras_tuner.Tuner`."""
 
+import itertools
 import json
 import numbers
 import os
@@ -12,8 +13,7 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import write_atomically
-from darts_tf.tuner.locking import releasing
-from darts_tf.tuner.peers import ChiefWatch, is_chief, is_worker, say
+from darts_tf.tuner.peers import is_chief, is_worker, releasing, say, watch_chief
 from darts_tf.tuner.prior import kind_of, load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import Space, genotype_from, values_from
@@ -44,7 +44,7 @@ class DartsOracle(keras_tuner.Oracle):
 
     No architecture is proposed twice; cells that differ in the numbering of their nodes only count as one. A proposal
     is a function of the seed, of how many trials have been started and of those that have ended, so that a tuning that
-    goes on after a kill proposes what it would have proposed.
+    is resumed after a kill proposes what it would have proposed.
 
     Hyperparameters of your own ride along: declared in `hyperparameters` or asked for in `build`, they take their
     default in the first trial and are sampled at random afterwards.
@@ -117,11 +117,10 @@ class DartsOracle(keras_tuner.Oracle):
         if seed is not None:  # the base class takes 0 for none
             self.seed = self._seed_state = seed
         self._given_seed, self._given_objective = seed, _objective_text(self.objective)
-        self._counted_from = 0  # failures before a reload are forgiven
         self.stopped_because = None
         self._awaited = ()
         if is_worker():
-            ChiefWatch().start()
+            watch_chief()
 
     def populate_space(self, trial_id):
         """Proposes a trial; never raises, because the caller holds the lock.
@@ -133,19 +132,14 @@ class DartsOracle(keras_tuner.Oracle):
             `{"status": ..., "values": ...}`; STOPPED where there is nothing new, or `stopped_because` says why.
         """
         try:
-            failed = self._failures()
-            if failed >= self.max_consecutive_failed_trials:
-                return self._stop(self._failure_text(failed))
-            values = self._propose()
-            if values is None:
-                return self._stop("every architecture of the space has been proposed")
-            return {"status": TrialStatus.RUNNING, "values": values}
+            self.stopped_because = self._too_many_failures()
+            values = None if self.stopped_because else self._propose()
+            if values is not None:
+                return {"status": TrialStatus.RUNNING, "values": values}
+            self.stopped_because = self.stopped_because or "every architecture of the space has been proposed"
         except Exception as error:
             traceback.print_exc()
-            return self._stop(f"{type(error).__name__}: {error}")
-
-    def _stop(self, reason):
-        self.stopped_because = reason
+            self.stopped_because = f"{type(error).__name__}: {error}"
         return {"status": TrialStatus.STOPPED, "values": None}
 
     def _propose(self):
@@ -214,24 +208,24 @@ class DartsOracle(keras_tuner.Oracle):
             self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != name}
             self.save()  # the base class saves before it is no longer ongoing
 
-    def _failures(self):
-        count = 0
-        for name in reversed(self.end_order[self._counted_from :]):
-            if self.trials[name].status != TrialStatus.FAILED:
-                break
-            count += 1
-        return count
+    def _failed_last(self):
+        """The names of the trials that failed in a row and ended last."""
+        failed = itertools.takewhile(lambda n: self.trials[n].status == TrialStatus.FAILED, reversed(self.end_order))
+        return [*failed][::-1]
 
-    def _failure_text(self, count):
-        lines = (self.trials[self.end_order[-1]].message or "no message; see the worker's output").strip().splitlines()
-        return f"{count} trials in a row failed; the last one: {lines[-1]}"
+    def _too_many_failures(self):
+        """Says so, or returns None."""
+        failed = self._failed_last()
+        if len(failed) < self.max_consecutive_failed_trials:
+            return None
+        lines = (self.trials[failed[-1]].message or "no message; see the worker's output").strip().splitlines()
+        return f"{len(failed)} trials in a row failed; the last one: {lines[-1]}"
 
     def _check_consecutive_failures(self):
-        count = self._failures()
         # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
-        if count >= self.max_consecutive_failed_trials and "KERASTUNER_ORACLE_IP" not in os.environ:
-            self.stopped_because = self._failure_text(count)
-            raise RuntimeError(self.stopped_because)
+        if "KERASTUNER_ORACLE_IP" not in os.environ and (reason := self._too_many_failures()):
+            self.stopped_because = reason
+            raise RuntimeError(reason)
 
     def _settings(self):
         settings = {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
@@ -239,9 +233,7 @@ class DartsOracle(keras_tuner.Oracle):
 
     def get_state(self):
         """The base class's state, and the settings that a reload must find again."""
-        state = super().get_state()
-        tried = sorted(state["tried_so_far"])  # a set, listed in another order in each process
-        return {**state, "tried_so_far": tried, "darts": self._settings()}
+        return {**super().get_state(), "darts": self._settings()}
 
     def set_state(self, state):
         """Takes a saved state over.
@@ -260,17 +252,12 @@ class DartsOracle(keras_tuner.Oracle):
                 f"{some_of(other, 5, '; ')}. Give the settings of that tuning, or another project_name."
             )
         super().set_state(state)
-        if (stopped := self._failures()) >= self.max_consecutive_failed_trials:
-            self._begin_again(self.end_order[-stopped:])
-        self._counted_from = len(self.end_order)
-
-    def _begin_again(self, names):
-        """Those whose failures have ended the tuning come first now: somebody has mended something since."""
-        for name in reversed(names):  # the queue's last one is the first
-            self.trials[name] = Trial(self.trials[name].hyperparameters, name)
-            self._run_times[name] = 0
-            self._retry_queue.append(name)
-        self.end_order = self.end_order[: -len(names)]
+        if self._too_many_failures():  # those that ended the tuning come first: their cause may be fixed
+            for name in reversed(self._failed_last()):  # the queue's last one is the first
+                self.end_order.remove(name)
+                self.trials[name] = Trial(self.trials[name].hyperparameters, name)
+                self._run_times[name] = 0
+                self._retry_queue.append(name)
 
     def save(self):
         """Writes the state; after a crash the file is the old one or the new one."""
@@ -281,7 +268,7 @@ class DartsOracle(keras_tuner.Oracle):
         write_atomically(path, json.dumps(trial.get_state()))
 
     def reload(self):
-        """Goes on with the project in the tuner's directory; see the base class.
+        """Resumes the project in the tuner's directory; see the base class.
 
         Raises:
             UserError: A file is damaged, or the settings are others.
@@ -297,6 +284,5 @@ class DartsOracle(keras_tuner.Oracle):
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(
                 f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
-                "trial_*/trial.json from a copy, or begin anew: another project_name, overwrite=True, or "
-                "for darts-tune another --workdir."
+                "trial_*/trial.json from a copy, or begin anew: another project_name, or overwrite=True."
             ) from error

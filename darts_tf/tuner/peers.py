@@ -1,9 +1,12 @@
-"""What is said where a chief or a worker of keras-tuner waits for a process that may be dead."""
+"""What a chief of keras-tuner and its workers need: a lock that is always freed, and to hear whom they wait for."""
 
+import functools
 import os
 import socket
 import threading
 import time
+
+import keras_tuner
 
 from darts_tf.system import streams
 
@@ -26,38 +29,46 @@ def is_worker() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ and not is_chief()
 
 
-class ChiefWatch:
-    """Tells when a worker's chief is not there, and when it is back: the worker itself waits an hour without a word.
+def watch_chief() -> None:
+    """Has a thread say when a worker's chief is gone, and when it is back: the worker waits an hour without a word."""
+    address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
 
-    Args:
-        say: Is told each line.
-    """
-
-    def __init__(self, say=say):
-        self.address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
-        self.say, self._there = say, True
-
-    def start(self):
-        """Looks from now on, in a thread that ends with the process."""
-        threading.Thread(target=self._watch, name="chief watch", daemon=True).start()
-
-    def look(self):
-        """Looks once."""
-        try:
-            socket.create_connection(self.address, PATIENCE).close()
-            there = True
-        except OSError:
-            there = False
-        if self._there and not there:
-            self.say(
-                f"the chief at {':'.join(map(str, self.address))} does not answer. If there are trials left, start it "
-                "again, and this worker goes on"
-            )
-        elif there and not self._there:
-            self.say("the chief answers")
-        self._there = there
-
-    def _watch(self):
+    def watch():
+        there = True
         while True:
             time.sleep(SECONDS)
-            self.look()
+            before = there
+            try:
+                socket.create_connection(address, PATIENCE).close()
+                there = True
+            except OSError:
+                there = False
+            if before and not there:
+                say(
+                    f"the chief at {':'.join(map(str, address))} does not answer. If there are trials left, start it "
+                    "again, and this worker continues"
+                )
+            elif there and not before:
+                say("the chief answers")
+
+    threading.Thread(target=watch, name="chief watch", daemon=True).start()
+
+
+def releasing(method):
+    """As `keras_tuner.synchronized`, which keeps an oracle's lock for ever when what it guards raises."""
+
+    @keras_tuner.synchronized
+    def held(*arguments, **named):
+        try:
+            return method(*arguments, **named), None
+        except BaseException as error:  # noqa: B036 (raised again, outside the lock)
+            return None, error
+
+    @functools.wraps(method)
+    def guarded(*arguments, **named):
+        result, error = held(*arguments, **named)
+        if error is not None:
+            raise error
+        return result
+
+    return guarded

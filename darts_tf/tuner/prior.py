@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from darts_tf import genotypes
-from darts_tf.genotypes import Genotype
+from darts_tf.genotypes import KINDS, Genotype
 from darts_tf.system import npz, streams
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, user_path, write_atomically
 from darts_tf.tuner.searched import found_alphas
-from darts_tf.tuner.space import TYPES, Space, space_of
+from darts_tf.tuner.space import Space, space_of
 
 # A genotype as a prior: its operation gets 0.95 of the probability of its edge, its edges are preferred by a factor of
-# e^2 beside that. A sample of the paper's space then differs from the genotype in two or three of its 32 choices.
+# e^2 over that. A sample of the paper's space then differs from the genotype in two or three of its 32 choices.
 GENOTYPE_OPERATION, GENOTYPE_EDGE = 5.0, 2.0
 
 
@@ -46,7 +46,7 @@ class Prior:
         return digest.hexdigest()[:16]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the prior, so that a tuning goes on with the same one whatever becomes of the search."""
+        """Writes the prior, so that a tuning is resumed with the same one whatever becomes of the search."""
         buffer = io.BytesIO()
         first = self.first and self.first.to_json()
         about = json.dumps({**dataclasses.asdict(self.space), "first": first})
@@ -56,12 +56,15 @@ class Prior:
 
 
 def kind_of(source) -> str | None:
-    """The kind of cells that a prior has, where that can be told without reading a file; else None."""
+    """The kind of cells that a prior has; None where a file would have to be read to know it."""
     if isinstance(source, Prior):
         return source.space.kind
     if isinstance(source, Genotype):
         return source.kind
-    return ("recurrent" if "recurrent" in source else "conv") if isinstance(source, Mapping) else None
+    if isinstance(source, Mapping):  # that which has the most cells of these names, and fewest others
+        cells = {kind: set(each.cells) for kind, each in KINDS.items()}
+        return max(cells, key=lambda kind: (len(cells[kind] & set(source)), -len(cells[kind] - set(source))))
+    return None
 
 
 def load_prior(
@@ -75,15 +78,15 @@ def load_prior(
             its neighbours; the path of an `.npz` file with alphas; alphas by cell,
             `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`.
         space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
-        kind: `"conv"` or `"recurrent"` where only that kind of cell will do; for None any, and image cells where the
-            source does not say.
-        say: Is told where the prior is not what a search ended with.
+        kind: A key of `genotypes.KINDS`, `"conv"` or `"recurrent"`, where only that kind of cell will do; for None any,
+            and image cells where the source does not say.
+        say: Is called with a line where the prior is not what a search ended with.
 
     Raises:
         UserError: There is no such thing, it is damaged, or it does not fit the space; one line.
     """
-    if kind not in (None, *TYPES):
-        raise UserError(f"kind must be {' or '.join(TYPES)}. Received: kind={kind!r}.")
+    if kind not in (None, *KINDS):
+        raise UserError(f"kind must be {' or '.join(KINDS)}. Received: kind={kind!r}.")
     if isinstance(source, Prior):
         found = source
     elif source is None or (isinstance(source, str) and source == "uniform"):
@@ -120,13 +123,12 @@ def _no_edges(space):
 
 def _of_genotype(genotype, space):
     if space is None:
-        usual = Space.of(genotype.kind).primitives
+        usual = genotype.primitives
         space = space_of(genotype, [*usual, *(name for name in genotype.operations if name not in usual)])
     space.check(genotype)
     alphas, edges = {cell: np.zeros(space.shape) for cell in space.cells}, _no_edges(space)
     for cell in space.cells:
-        for index, (operation, source) in enumerate(getattr(genotype, cell)):
-            row = space.row(space.nodes[index // space.edges_per_node], source)
+        for row, operation in space.edges(genotype, cell):
             alphas[cell][row, space.primitives.index(operation)] = GENOTYPE_OPERATION
             edges[cell][row] = GENOTYPE_EDGE
     return Prior(space, alphas, edges, genotype)
@@ -139,9 +141,8 @@ def _of_alphas(alphas, space, where):
             f"{where} holds alphas of other cells. Expected {', '.join(space.cells)}. "
             f"Received: {some_of(alphas) or 'none'}."
         )
-    derive = {"conv": genotypes.derive_conv, "recurrent": genotypes.derive_recurrent}[space.kind]
     try:
-        first = derive(*[alphas[cell] for cell in space.cells], space.primitives, space.num_nodes, space.concat[0])
+        first = genotypes.derive(space.genotype, alphas, space.primitives, space.num_nodes, space.concat[0])
     except UserError as error:
         raise UserError(f"{where} does not fit the space of {space.num_nodes} nodes: {error}") from error
     alphas = {cell: np.asarray(alphas[cell], np.float64) for cell in space.cells}

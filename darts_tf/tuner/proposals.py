@@ -8,7 +8,6 @@ from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.genotypes.selection import log_softmax
 from darts_tf.tuner.prior import Prior
-from darts_tf.tuner.space import TYPES
 
 ATTEMPTS = 200  # samples between two rises of the temperature, where all that is probable has been tried
 FLAT = 0.01  # a spread of logits that is as good as none
@@ -36,8 +35,7 @@ def refined(prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, f
     kept = {cell: np.zeros(space.shape[0]) for cell in space.cells}
     for (genotype, _), score in zip(scored, _standardised([score for _, score in scored]), strict=True):
         for cell in space.cells:
-            for index, (operation, source) in enumerate(getattr(genotype, cell)):
-                row = space.row(space.nodes[index // space.edges_per_node], source)
+            for row, operation in space.edges(genotype, cell):
                 gains[cell][row, space.operations.index(operation)] += rate * score
                 kept[cell][row] += rate * score
     operations, edges = {}, {}
@@ -58,17 +56,18 @@ def _standardised(scores):
 
 def sample(space, operations, edges, random: np.random.Generator) -> Genotype:
     """Draws a genotype: for each node its inputs by Gumbel's top k, without replacement; then an operation for each."""
-    fields = {}
-    for (cell, concat), outputs in zip(TYPES[space.kind].cells.items(), space.concat, strict=True):
+    fields, topology = {}, space.topology
+    for (cell, concat), outputs in zip(space.genotype.cells.items(), space.concat, strict=True):
         pairs = []
-        for node in space.nodes:
-            rows = [space.row(node, source) for source in range(node)]
-            noisy = edges[cell][rows] + random.gumbel(size=node)
-            for source in sorted(np.argsort(-noisy)[: space.edges_per_node]):
-                logits = operations[cell][rows[source]]
-                pairs.append((space.operations[int(np.argmax(logits + random.gumbel(size=len(logits))))], int(source)))
+        for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
+            rows = topology.rows(node)
+            noisy = edges[cell][rows] + random.gumbel(size=len(rows))
+            for index in sorted(np.argsort(-noisy)[:kept]):
+                logits = operations[cell][rows[index]]
+                chosen = space.operations[int(np.argmax(logits + random.gumbel(size=len(logits))))]
+                pairs.append((chosen, sources[index]))
         fields |= {cell: pairs, concat: outputs}
-    return TYPES[space.kind](**fields)
+    return space.genotype(**fields)
 
 
 def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, random) -> Genotype | None:

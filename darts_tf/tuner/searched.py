@@ -5,14 +5,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from darts_tf.config import Search
+from darts_tf.config import Search, SearchConfig
 from darts_tf.config.fields import named
+from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine.monitor import verdict
+from darts_tf.genotypes import KINDS
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
-from darts_tf.tuner.space import TYPES, Space
+from darts_tf.tuner.space import Space
+
+_SPACES = {each.kind: each.space for each in (SearchConfig, LanguageSearchConfig)}  # where config.json names none
 
 
 def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space, dict[str, np.ndarray]] | None:
@@ -23,7 +27,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
 
     Args:
         path: Of a work directory.
-        say: Is told in one line that it is an earlier epoch.
+        say: Is called with a line where it is an earlier epoch.
 
     Returns:
         The space of the search, and for each cell `(edges, primitives)` logits; None where there are no alphas but
@@ -33,24 +37,24 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
         UserError: A file is damaged; one line.
     """
     config = _config(path)
-    if not {"primitives", "num_nodes"} <= config.keys():
+    kind = str(config.get("space") or _SPACES.get(str(config.get("kind", SearchConfig.kind))))
+    if kind not in KINDS or not {"primitives", "num_nodes"} <= config.keys():
         return None  # a training or anything else
+    genotype = KINDS[kind]
     stopped = None
     if config.get("early_stop") == "eigenvalue":
         stopped = verdict(read_metrics(path / "metrics.jsonl"), config.get("epochs", 0))
-    tables = _newest(path) if stopped is None else _of_epoch(path, stopped.epoch)
-    if not tables:
+    alphas = _newest(path, genotype) if stopped is None else _of_epoch(path, genotype, stopped.epoch)
+    if alphas is None:
         return None
     if stopped is not None:
         say(
             f"the search in {path} was stopped early: the prior is the mixing weights after epoch {stopped.epoch}, "
             "whose genotype is its result"
         )
-    kind, nodes = "recurrent" if len(tables) == 1 else "conv", config["num_nodes"]
-    first, cells = len(TYPES[kind].inputs), tuple(TYPES[kind].cells)
-    concat = range(first + nodes - (config.get("concat") or nodes), first + nodes)
-    space = Space.of(kind, nodes, config["primitives"], [concat] * len(cells))
-    return space, dict(zip(cells, tables, strict=True))
+    nodes = genotype.topology(config["num_nodes"]).nodes
+    concat = nodes[-config["concat"] :] if config.get("concat") else nodes
+    return Space.of(kind, len(nodes), config["primitives"], [concat] * len(genotype.cells)), alphas
 
 
 def _config(path):
@@ -83,19 +87,28 @@ _FIELDS["primitives"] = lambda value: isinstance(value, list) and all(isinstance
 named(_FIELDS, Search)
 
 
-def _newest(path):
-    """The alphas of the newest checkpoint, in the order of the genotype's cells."""
+def _newest(path, genotype):
+    """The alphas of the newest checkpoint, in which those of the cells come first; None where there is none."""
     found = Checkpoints(path / "checkpoints", read_only=True).restore()
-    return [] if found is None else [a for name, a in sorted(found.arrays.items()) if name.startswith("alphas/")]
+    tables = [array for name, array in sorted(found.arrays.items()) if name.startswith("alphas/")] if found else []
+    if 0 < len(tables) < len(genotype.cells):
+        raise UserError(
+            f"The newest checkpoint in {path} lacks alphas. Expected those of {', '.join(genotype.cells)}, as "
+            f"{path / 'config.json'} says. Received: {len(tables)} table(s)."
+        )
+    return dict(zip(genotype.cells, tables, strict=False)) if tables else None
 
 
-def _of_epoch(path, epoch):
-    """The logarithms of an epoch's mixing weights, whose softmax they are; "normal" comes before "reduction"."""
-    tables = []
-    for file in sorted(path.glob(f"alphas/*/epoch_{epoch:03d}.json")):
+def _of_epoch(path, genotype, epoch):
+    """The logarithms of an epoch's mixing weights, whose softmax they are; None where they were not kept."""
+    alphas = {}
+    for cell, name in genotype.names.items():
+        file = path / "alphas" / name / f"epoch_{epoch:03d}.json"
         try:
             weights = np.array(parse_json(file.read_bytes())["mixing_weights"], np.float64)
+        except FileNotFoundError:
+            return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} cannot be read: {error}. Expected what darts-search writes.") from error
-        tables.append(np.log(np.maximum(weights, np.finfo(np.float32).tiny)))  # a float32 softmax may have zeros
-    return tables
+        alphas[cell] = np.log(np.maximum(weights, np.finfo(np.float32).tiny))  # a float32 softmax may have zeros
+    return alphas

@@ -7,14 +7,12 @@ operation that is active only where its node reads that edge: 36 hyperparameters
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from darts_tf.genotypes import CONV_PRIMITIVES, RECURRENT_PRIMITIVES, ConvGenotype, Genotype, RecurrentGenotype
+from darts_tf.genotypes import KINDS, Genotype
+from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError, some_of
-
-TYPES = {"conv": ConvGenotype, "recurrent": RecurrentGenotype}
-_USUAL = {"conv": (CONV_PRIMITIVES, 4), "recurrent": (RECURRENT_PRIMITIVES, 8)}
 
 
 def inputs_name(cell: str, node: int) -> str:
@@ -31,12 +29,16 @@ def _concat_name(cell: str) -> str:
     return f"{cell}/concat"
 
 
+def _listed(numbers: Iterable[int]) -> str:
+    return ",".join(map(str, numbers))  # a choice's values must be of one scalar type: "0,2" are the inputs 0 and 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Space:
     """What genotypes there are.
 
     Attributes:
-        kind: `"conv"` or `"recurrent"`.
+        kind: A key of `genotypes.KINDS`.
         num_nodes: Nodes of each cell.
         primitives: Names of the operations, in the order of alpha's columns; `none` is never chosen.
         concat: For each cell the nodes that make its output, counted like inputs.
@@ -55,38 +57,36 @@ class Space:
         primitives: Iterable[str] | None = None,
         concat: Iterable[Iterable[int]] | None = None,
     ) -> "Space":
-        """The paper's space of a kind, or one that differs from it in what is given.
+        """The usual space of a kind, or one that differs from it in what is given.
 
         Raises:
             UserError: Fewer than one node, or no operation to choose.
         """
-        known, usual = _USUAL[kind]
-        nodes = usual if num_nodes is None else num_nodes
-        primitives = tuple(known if primitives is None else primitives)
+        genotype = KINDS[kind]
+        nodes = genotype.usual_nodes if num_nodes is None else num_nodes
+        primitives = tuple(genotype.primitives if primitives is None else primitives)
         if nodes < 1 or not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
             raise UserError(
                 "A space of genotypes needs at least one node and different primitives, one at least not 'none'. "
                 f"Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
             )
-        first = len(TYPES[kind].inputs)
-        every = [range(first, first + nodes)] * len(TYPES[kind].cells)
-        return cls(kind, nodes, primitives, tuple(tuple(c) for c in (every if concat is None else concat)))
+        concat = [genotype.topology(nodes).nodes] * len(genotype.cells) if concat is None else concat
+        return cls(kind, nodes, primitives, tuple(map(tuple, concat)))
+
+    @property
+    def genotype(self) -> type[Genotype]:
+        """The class of its genotypes."""
+        return KINDS[self.kind]
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Names of the cells, which are those of the genotype's fields."""
-        return tuple(TYPES[self.kind].cells)
+        return tuple(self.genotype.cells)
 
     @property
-    def nodes(self) -> range:
-        """The nodes' numbers, counted like inputs."""
-        first = len(TYPES[self.kind].inputs)
-        return range(first, first + self.num_nodes)
-
-    @property
-    def edges_per_node(self) -> int:
-        """How many inputs a node reads."""
-        return TYPES[self.kind].edges_per_node
+    def topology(self) -> Topology:
+        """The edges of each cell."""
+        return self.genotype.topology(self.num_nodes)
 
     @property
     def operations(self) -> list[str]:
@@ -96,56 +96,51 @@ class Space:
     @property
     def shape(self) -> tuple[int, int]:
         """`(edges, primitives)` of one cell's alphas."""
-        return sum(self.nodes), len(self.primitives)
+        return self.topology.num_edges, len(self.primitives)
 
-    def row(self, node: int, source: int) -> int:
-        """Returns the row of alpha that belongs to an edge."""
-        return sum(range(self.nodes[0], node)) + source
+    def edges(self, genotype: Genotype, cell: str) -> Iterator[tuple[int, str]]:
+        """Gives for each edge of a genotype's cell the row of alpha that it belongs to, and its operation."""
+        for node, pairs in self.topology.by_node(getattr(genotype, cell)):
+            for operation, source in pairs:
+                yield self.topology.row(source, node), operation
 
     def check(self, genotype: Genotype) -> None:
         """Raises a UserError that says why a genotype is not in this space."""
-        wrong = None
-        if genotype.kind != self.kind:
-            wrong = f"it is a {genotype.kind} genotype"
-        for cell, concat in zip(self.cells, self.concat, strict=True):
-            if wrong:
-                break
-            pairs = getattr(genotype, cell)
-            unknown = next((name for name, _ in pairs if name not in self.operations), None)
-            if len(pairs) != self.num_nodes * self.edges_per_node:
-                wrong = f"{cell} has {len(pairs) // self.edges_per_node} nodes"
-            elif unknown is not None:
-                wrong = f"{cell} has the operation {unknown!r}"
-            elif sorted(getattr(genotype, genotype.cells[cell])) != sorted(concat):
-                wrong = f"{genotype.cells[cell]} is {list(getattr(genotype, genotype.cells[cell]))}"
-            else:
-                for node, edges in zip(self.nodes, _by_node(pairs, self.edges_per_node), strict=True):
-                    if len({source for _, source in edges}) < len(edges):
-                        wrong = f"node {node} of {cell} reads one input twice"
-        if wrong:
+        if wrong := next(self._misfits(genotype), None):
             raise UserError(
                 f"The genotype does not fit the space: {wrong}. Expected {self.kind} cells of {self.num_nodes} nodes, "
-                f"each reading {self.edges_per_node} different inputs, and of {', '.join(self.operations)}."
+                f"each reading different inputs, and of {', '.join(self.operations)}."
             )
+
+    def _misfits(self, genotype):
+        if genotype.kind != self.kind:
+            yield f"it is a {genotype.kind} genotype"
+        for (cell, output), concat in zip(self.genotype.cells.items(), self.concat, strict=True):
+            topology, pairs = genotype.topology_of(cell), getattr(genotype, cell)
+            if topology.num_nodes != self.num_nodes:
+                yield f"{cell} has {topology.num_nodes} nodes"
+            for name, _ in pairs:
+                if name not in self.operations:
+                    yield f"{cell} has the operation {name!r}"
+            if sorted(getattr(genotype, output)) != sorted(concat):
+                yield f"{output} is {list(getattr(genotype, output))}"
+            for node, edges in topology.by_node(pairs):
+                if len({source for _, source in edges}) < len(edges):
+                    yield f"node {node} of {cell} reads one input twice"
 
     def declare(self, hp) -> None:
         """Adds the space's hyperparameters to `keras_tuner.HyperParameters`; those that are there already stay."""
-        usual = Space.of(self.kind, self.num_nodes).concat
-        for cell, concat, all_nodes in zip(self.cells, self.concat, usual, strict=True):
-            if concat != all_nodes:  # rides along, so that values alone say which genotype they are
-                hp.Fixed(_concat_name(cell), ",".join(map(str, concat)))
-            for node in self.nodes:
-                # A choice's values must be of one scalar type: "0,2" stands for the inputs 0 and 2.
-                choices = [",".join(map(str, c)) for c in itertools.combinations(range(node), self.edges_per_node)]
-                hp.Choice(inputs_name(cell, node), choices)
-                for source in range(node):
-                    reading = [choice for choice in choices if str(source) in choice.split(",")]
+        topology = self.topology
+        for cell, concat in zip(self.cells, self.concat, strict=True):
+            if concat != tuple(topology.nodes):  # rides along, so that values alone say which genotype they are
+                hp.Fixed(_concat_name(cell), _listed(concat))
+            for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
+                choices = [*itertools.combinations(sources, kept)]
+                hp.Choice(inputs_name(cell, node), [*map(_listed, choices)])
+                for source in sources:
+                    reading = [_listed(choice) for choice in choices if source in choice]
                     name = operation_name(cell, node, source)
                     hp.Choice(name, self.operations, parent_name=inputs_name(cell, node), parent_values=reading)
-
-
-def _by_node(pairs, edges_per_node):
-    return [pairs[i : i + edges_per_node] for i in range(0, len(pairs), edges_per_node)]
 
 
 def space_of(genotype: Genotype, primitives: Iterable[str] | None = None) -> Space:
@@ -164,14 +159,12 @@ def values_from(genotype: Genotype) -> dict[str, Any]:
     """
     space = space_of(genotype, ["none", *genotype.operations])
     values = {}
-    for cell, concat, usual in zip(
-        space.cells, space.concat, Space.of(space.kind, space.num_nodes).concat, strict=True
-    ):
-        if concat != usual:
-            values[_concat_name(cell)] = ",".join(map(str, concat))
-        for node, edges in zip(space.nodes, _by_node(getattr(genotype, cell), space.edges_per_node), strict=True):
+    for cell, concat in zip(space.cells, space.concat, strict=True):
+        if concat != tuple(space.topology.nodes):
+            values[_concat_name(cell)] = _listed(concat)
+        for node, edges in space.topology.by_node(getattr(genotype, cell)):
             edges = sorted(edges, key=lambda edge: edge[1])
-            values[inputs_name(cell, node)] = ",".join(str(source) for _, source in edges)
+            values[inputs_name(cell, node)] = _listed(source for _, source in edges)
             values |= {operation_name(cell, node, source): operation for operation, source in edges}
     return values
 
@@ -187,17 +180,18 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
         UserError: There is no genotype in them, or a part of it is missing.
     """
     values = getattr(values, "values", values) if not isinstance(values, Mapping) else values
-    kind = next(
-        (kind for kind, cls in TYPES.items() if any(f"{cell}/node" in n for cell in cls.cells for n in values)), None
-    )
-    if kind is None:
+    # Each cell of a kind must be there; where two kinds fit, the one with more cells.
+    kinds = [
+        kind for kind in KINDS.values() if all(inputs_name(cell, len(kind.inputs)) in values for cell in kind.cells)
+    ]
+    if not kinds:
         raise UserError(
             "These hyperparameters hold no genotype. Expected names such as "
             f"{inputs_name('normal', 2)}. Received: {some_of(sorted(map(str, values))) or 'none'}."
         )
-    cls, fields = TYPES[kind], {}
-    for cell, concat in cls.cells.items():
-        pairs, node = [], len(cls.inputs)
+    kind, fields = max(kinds, key=lambda kind: len(kind.cells)), {}
+    for cell, concat in kind.cells.items():
+        pairs, node = [], len(kind.inputs)
         while inputs_name(cell, node) in values:
             for source in str(values[inputs_name(cell, node)]).split(","):
                 name = operation_name(cell, node, int(source))
@@ -207,5 +201,5 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
             node += 1
         own = values.get(_concat_name(cell))
         fields[cell] = pairs
-        fields[concat] = [int(n) for n in str(own).split(",")] if own is not None else range(len(cls.inputs), node)
-    return cls(**fields)
+        fields[concat] = range(len(kind.inputs), node) if own is None else [int(n) for n in str(own).split(",")]
+    return kind(**fields)

@@ -2,8 +2,6 @@
 
 import io
 
-import pytest
-
 from darts_tf import genotypes as genotype
 from darts_tf.config.tuning import LanguageTuneConfig
 from darts_tf.engine.repeats import as_one_run, once
@@ -47,7 +45,6 @@ def test_cells_that_cannot_be_drawn_are_one_line_of_a_run(tmp_path, monkeypatch)
     assert out.getvalue().count("\n") == 1 and "not drawn" in out.getvalue()
 
 
-@pytest.mark.filterwarnings("ignore:.*(currentThread|getName).*:DeprecationWarning")
 def test_a_tuning_says_once_what_is_so_in_every_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(visualize, "_programs", lambda: [])
     config = LanguageTuneConfig(

@@ -25,10 +25,6 @@ from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
 from darts_tf.tuner import tuning
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*currentThread.*:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:.*getName.*:DeprecationWarning"),
-]
 SMALL = {"dataset": "digits", "max_train_examples": 64, "batch_size": 8, "epochs": 2, "init_channels": 4}
 SMALL |= {"num_cells": 3, "crop_padding": 1, "cutout": 0, "tensorboard": False, "train_portion": 0.8}
 TEXT = {"dataset": "english", "vocabulary_size": 60, "max_train_words": 1000, "valid_words": 200, "batch_size": 4}
@@ -94,12 +90,12 @@ FAVOURITES = {"conv": "skip_connect", "recurrent": "relu"}
 
 
 class Trainings:
-    """Takes the place of both `train`: a genotype's accuracy or perplexity is its share of a favourite operation."""
+    """Takes the place of `train`: a genotype's accuracy or perplexity is its share of a favourite operation."""
 
     def __init__(self, fails=(), stops=(), full=(), seconds=1.0):
         self.configs, self.fails, self.stops, self.full, self.seconds = [], fails, stops, full, seconds
 
-    def __call__(self, config, path, out, tensorboard):
+    def __call__(self, config, path, out):
         self.configs.append(config)
         number = int(path.name)
         if number in self.stops:
@@ -177,16 +173,64 @@ def test_an_interrupted_tuning_goes_on(tmp_path, trainings, cell):
 
 def test_three_bad_trainings_in_a_row_stop(tmp_path, trainings, capsys):
     trainings(fails={1, 2, 3})
-    with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad. Mended") as caught:
+    with pytest.raises(UserError, match="3 trials in a row failed; the last one: training 3 is bad. Once") as caught:
         tuning.tune(config("recurrent", trials=9), tmp_path, out := io.StringIO())
     assert "\ntrial 3 failed: training 2 is bad\n" in out.getvalue()
     assert "    3  failed: training 2 is bad" in out.getvalue()
     assert "\n" not in str(caught.value) and "Traceback" not in capsys.readouterr().err
     assert len(json.loads((tmp_path / "summary.json").read_text())["trials"]) == 4
-    trainings()  # somebody has mended it
+    trainings()  # it is fixed
     trials = tuning.tune(config("recurrent", trials=4), tmp_path, io.StringIO())["trials"]
     assert [trial["status"] for trial in trials] == ["completed"] * 4
     assert len(tuning.tune(config("recurrent", trials=9), tmp_path, io.StringIO())["trials"]) == 9
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: "{", "JSONDecodeError"),
+        (lambda state: [], "TypeError"),
+        (lambda state: state | {"prior": "0" * 16}, "proposed from another prior than prior.npz"),
+        (lambda state: state | {"trials": [{**state["trials"][0], "genotype": {}}]}, "the field 'normal' is missing"),
+        (lambda state: state | {"trials": [{**state["trials"][0], "status": "lost"}]}, "trial 1 of it is damaged"),
+        (lambda state: state | {"trials": [{**state["trials"][0], "seconds": None}]}, "TypeError"),
+        (lambda state: state | {"trials": state["trials"][1:]}, "trial 1 of it is damaged"),
+    ],
+)
+def test_a_damaged_state_is_one_line(tmp_path, trainings, damage, message):
+    trainings()
+    tuning.tune(config(trials=2), tmp_path, io.StringIO())
+    path = tmp_path / "trials.json"
+    damaged = damage(json.loads(path.read_text()))
+    path.write_text(damaged if isinstance(damaged, str) else json.dumps(damaged))
+    with pytest.raises(UserError, match=f"trials.json cannot be resumed: .*{message}") as caught:
+        tuning.tune(config(trials=3), tmp_path, io.StringIO())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tuning_of_an_earlier_version_is_refused(tmp_path, trainings):
+    trainings()
+    tuning.tune(config(trials=1), tmp_path, io.StringIO())
+    (tmp_path / "trials.json").unlink()
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "tuner").mkdir()
+    write_json(tmp_path / "tuner" / "oracle.json", {})
+    with pytest.raises(UserError, match="an earlier version began.*Received: tuner/oracle.json") as caught:
+        tuning.tune(config(trials=3), tmp_path, io.StringIO())
+    assert "\n" not in str(caught.value) and json.loads((tmp_path / "config.json").read_text()) == settings
+
+
+def test_a_defect_is_a_failed_trial_with_its_traceback(tmp_path, trainings, monkeypatch, capsys):
+    trainings()
+    monkeypatch.setattr(tuning, "train", lambda *a: [][7])
+    summary = tuning.tune(config(trials=1), tmp_path, io.StringIO())
+    assert summary["best"] is None and summary["trials"][0]["message"] == "IndexError: list index out of range"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_no_keras_tuner_is_needed():
+    code = "import sys; sys.modules['keras_tuner'] = None; from darts_tf.tuner import tuning"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_the_budget_counts_earlier_starts(tmp_path, trainings):

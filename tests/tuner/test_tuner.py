@@ -1,5 +1,6 @@
 """The oracle, the hypermodel and the space: what keras-tuner asks of them, and each of its pitfalls."""
 
+import dataclasses
 import json
 import os
 import threading
@@ -9,13 +10,15 @@ import numpy as np
 import pytest
 
 from darts_tf import genotypes
-from darts_tf.genotypes import ConvGenotype, RecurrentGenotype
+from darts_tf.genotypes import ConvGenotype, Genotype, RecurrentGenotype
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.genotypes.selection import softmax
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system.errors import UserError
 from darts_tf.tuner import DartsOracle, genotype_from, values_from
 from darts_tf.tuner.prior import load_prior
+from darts_tf.tuner.proposals import propose
+from darts_tf.tuner.space import Space
 
 pytestmark = [
     # keras-tuner 1.4.8 asks threads for their names as Python 3.9 did.
@@ -108,6 +111,45 @@ def test_values_without_a_genotype():
     del values["normal/node2/from1"]
     with pytest.raises(UserError, match="normal/node2/from1 is missing"):
         genotype_from(values)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain(Genotype):
+    """A cell of another space: a node reads one or two of the two states before it."""
+
+    chain: tuple
+    outputs: tuple
+
+    kind = "chain"
+    cells, names, inputs = {"chain": "outputs"}, {"chain": "chain"}, ("in",)
+    primitives, usual_nodes = ("none", "scale", "skip_connect"), 3
+
+    @classmethod
+    def sources(cls, node):
+        """The states that a node may read."""
+        return range(max(0, node - 2), node)
+
+    @classmethod
+    def kept(cls, node):
+        """How many edges it keeps."""
+        return min(2, node)
+
+
+def test_another_kind_of_cell(tmp_path, monkeypatch):
+    """Nothing but its class is needed, for the space, the prior, proposals and the oracle."""
+    monkeypatch.setitem(genotypes.KINDS, "chain", Chain)
+    prior = {"chain": np.random.default_rng(0).normal(size=(5, 3))}
+    found = load_prior(prior)
+    assert found.space == Space.of("chain") and found.first == genotypes.derive(Chain, prior)
+    assert load_prior(found.first).first == found.first and load_prior(None, kind="chain").space == found.space
+    write_search(tmp_path, prior, space="chain", num_nodes=3, primitives=list(Chain.primitives))
+    assert load_prior(tmp_path).digest() == found.digest()
+    tried = []
+    while (one := propose(found, 1.0, tried, (), 0.0, np.random.default_rng(len(tried)))) is not None:
+        assert canonical(genotype_from(values_from(one))) == canonical(one)
+        tried.append(one)
+    assert len(tried) == 32  # five edges, all kept, of two operations
+    assert genotype_from(oracle(prior).populate_space("0")["values"]) == genotype_from(values_from(found.first))
 
 
 def renumbered(pairs, order, num_inputs=2):
@@ -505,7 +547,7 @@ def test_three_in_a_row_stop_with_the_reason(tmp_path):
     with pytest.raises(RuntimeError, match="3 trials in a row failed.*trial 3 is bad"):
         made.search()
     assert free(made.oracle)
-    again = tuner(tmp_path, TARGET, 9)  # somebody has mended it
+    again = tuner(tmp_path, TARGET, 9)  # its cause is fixed
     again.search()
     trials = again.oracle.trials
     assert len(trials) == 9 and {each.status for each in trials.values()} == {"COMPLETED"}
