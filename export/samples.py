@@ -46,7 +46,8 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
     Raises:
         UserError: The data are gone, or no longer fit the network.
     """
-    config, (height, width, channels) = trained.config, trained.image_shape
+    config, known = trained.config, trained.facts
+    height, width, channels = known.image_shape
     data = images.load(
         config["dataset"],
         data_dir or config["data_dir"],
@@ -55,10 +56,10 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         center_fraction=config.get("eval_crop", 1.0),
         value_range=config.get("value_range", "auto"),
     )
-    if data.image_shape != tuple(trained.image_shape) or data.class_names != tuple(trained.class_names):
+    if data.image_shape != known.image_shape or data.class_names != known.class_names:
         expected, received = (
             f"{len(facts.class_names)} classes ({_first(facts.class_names)}) of {'x'.join(map(str, facts.image_shape))}"
-            for facts in (trained, data)
+            for facts in (known, data)
         )
         raise UserError(
             f"The data are not those that the network was trained on: expected {expected} images. "
