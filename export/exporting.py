@@ -11,17 +11,13 @@ from importlib import metadata
 from typing import Any
 
 from darts_tf import __version__, genotypes
-from darts_tf.config import TrainConfig
-from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.export import images, language, saving, tflite, verify, warmup
 from darts_tf.export.publish import Publication
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.trained import Trained, load
+from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
 FORMATS = ("saved_model", "tflite")
-
-
-_SERVED = {TrainConfig.kind: images.served, LanguageTrainConfig.kind: language.served}
+_SERVED = {ImageFacts: images.served, TextFacts: language.served}  # by what inference has to know of the data
 
 
 def export(
@@ -62,7 +58,7 @@ def export(
     publication = Publication(export_dir, name, version, keep)
     with publication.building() as folder:
         trained = load(workdir, weights, operations_file)
-        served = _SERVED[trained.config["kind"]](trained, data_dir, "tflite" in formats, say)
+        served = _SERVED[type(trained.facts)](trained, data_dir, "tflite" in formats, say)
         build(trained, served, folder, name, say)
         published = publication.publish(folder)
     say(f"published {published}")

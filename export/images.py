@@ -39,15 +39,16 @@ def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[st
         files = "; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files"
     written, off = folded(trained, real.images[few], cases[0].outputs["logits"][few])
     known = facts.image_shape, facts.mean, facts.std, facts.class_names, fraction
-    tflite = (lambda: signatures.trace(lowering.lower(network), *known), real.labels, real.calibration)
+    tflite = {"labels": real.labels, "calibration": real.calibration}
+    tflite["lowered"] = lambda: signatures.trace(lowering.lower(network), *known)
     return Served(
-        lambda: signatures.trace(written, *known),
-        "labels.txt",
-        "".join(" ".join(label.split()) + "\n" for label in facts.class_names),
-        cases,
-        [(case.signature, {name: values[few] for name, values in case.inputs.items()}) for case in cases],
-        "images",
-        {
+        endpoints=lambda: signatures.trace(written, *known),
+        asset="labels.txt",
+        asset_text="".join(" ".join(label.split()) + "\n" for label in facts.class_names),
+        cases=cases,
+        requests=[(case.signature, {name: values[few] for name, values in case.inputs.items()}) for case in cases],
+        data="images",
+        card={
             "classes": len(facts.class_names),
             "image_shape": list(facts.image_shape),
             "input": f"serving_default: image, float32 in 0..255{files}",
@@ -59,8 +60,8 @@ def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[st
             "stored_numbers": None,
             "macs": summary.get("macs", network.macs()),
         },
-        lambda found: {"batch_norms_folded": written is not network, "folding_changes_logits_by": off, **found},
-        *(tflite if with_tflite else ()),
+        checks=lambda found: {"batch_norms_folded": written is not network, "folding_changes_logits_by": off, **found},
+        **(tflite if with_tflite else {}),
     )
 
 

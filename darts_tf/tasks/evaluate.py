@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf.config import TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
@@ -20,7 +19,7 @@ from darts_tf.system.files import parse_json, user_path
 from darts_tf.tasks.evaluators import Evaluator, LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.tasks.image_facts import PARTS, check_same_part, load_data_facts
 from darts_tf.tasks.language_data import VOCABULARY, load_again, load_vocabulary, tell_unknown
-from darts_tf.tasks.trained import ImageFacts, Trained, kind_of, load, load_network
+from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_network
 
 
 class Asked(NamedTuple):
@@ -78,19 +77,24 @@ def evaluate(
     if bool(workdir) == bool(model):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
     wanted, source = Asked(**asked), user_path(workdir, "workdir") if workdir else newest_version(model)
-    if workdir:
-        measure = _MEASURES.get(kind_of(source), _of_images)
-    elif source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
+    if model and source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
         raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
-    else:
-        measure = _of_text if (source / "assets" / VOCABULARY).is_file() else _of_images
-    for name, reason in _REFUSED[measure].items():
-        if getattr(wanted, name):
-            raise UserError(f"--{name} is {reason}")
     say(f"loading {source} ...")
     trained = load(source, weights or None, wanted.operations_file) if workdir else None
-    dataset, split, found = measure(trained, source, wanted, say)
+    is_text = isinstance(trained.facts, TextFacts) if trained else (source / "assets" / VOCABULARY).is_file()
+    for name, reason in (_NOT_OF_TEXT if is_text else _NOT_OF_IMAGES).items():
+        if getattr(wanted, name):
+            raise UserError(f"--{name} is {reason}")
+    dataset, split, found = (_of_text if is_text else _of_images)(trained, source, wanted, say)
     return {"dataset": dataset, "split": split, "source": str(source)} | found
+
+
+_NOT_OF_IMAGES = {"bits_per_character": "of a text, and this is a network on images. Leave it out."}
+_NOT_OF_TEXT = {
+    "dataset": "of images. A text is named by --data_dir, or is that of the run.",
+    "value_range": "of images. Leave it out.",
+    "operations_file": "of networks on images, and this is a language model. Leave it out.",
+}
 
 
 def _of_images(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -> tuple[str, str, dict]:
@@ -171,17 +175,6 @@ def _of_text(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -
     if asked.bits_per_character or config.get("bits_per_character"):
         found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
     return corpus.name, split, found
-
-
-_MEASURES = {TrainConfig.kind: _of_images, LanguageTrainConfig.kind: _of_text}
-_REFUSED = {
-    _of_images: {"bits_per_character": "of a text, and this is a network on images. Leave it out."},
-    _of_text: {
-        "dataset": "of images. A text is named by --data_dir, or is that of the run.",
-        "value_range": "of images. Leave it out.",
-        "operations_file": "of networks on images, and this is a language model. Leave it out.",
-    },
-}
 
 
 def _part(data, split, saved, facts, limited):
