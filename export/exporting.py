@@ -17,7 +17,8 @@ from darts_tf.system.errors import UserError
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
 FORMATS = ("saved_model", "tflite")
-_SERVED = {ImageFacts: images.served, TextFacts: language.served}  # by what inference has to know of the data
+# By what inference has to know of the data.
+_SERVED: dict[type, Callable[..., saving.Served]] = {ImageFacts: images.served, TextFacts: language.served}
 
 
 def export(

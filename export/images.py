@@ -12,7 +12,7 @@ from darts_tf.export.verify import Case, tolerance
 from darts_tf.tasks.trained import ImageFacts, Trained
 
 
-def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
+def served(trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
     """Returns what a network on images is served with.
 
     Args:
@@ -65,7 +65,7 @@ def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[st
     )
 
 
-def _case(trained: Trained, signature: str, name: str, inputs: np.ndarray, images: np.ndarray) -> Case:
+def _case(trained: Trained[ImageFacts], signature: str, name: str, inputs: np.ndarray, images: np.ndarray) -> Case:
     logits = network_logits(trained.network, trained.facts, images)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
@@ -82,7 +82,7 @@ def network_logits(network: Callable, facts: ImageFacts, images: np.ndarray) -> 
         return tf.cast(tf.concat(parts, 0), tf.float32).numpy()
 
 
-def folded(trained: Trained, images: np.ndarray, logits: np.ndarray) -> tuple:
+def folded(trained: Trained[ImageFacts], images: np.ndarray, logits: np.ndarray) -> tuple:
     """Folds the batch norms where the network's space offers that and it keeps the outputs.
 
     Returns:

@@ -4,6 +4,7 @@ A server keeps no state, so that any of several may take the next step.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,13 +14,13 @@ from darts_tf.export.saving import Served
 from darts_tf.export.verify import BATCHES, Case
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.language_data import VOCABULARY, load_again
-from darts_tf.tasks.trained import Trained
+from darts_tf.tasks.trained import TextFacts, Trained
 
 PADDING = -1
 LENGTH = 12  # words of the texts that an export is checked with
 
 
-def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
+def served(trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
     """Returns what a language model is served with.
 
     Args:
@@ -59,7 +60,7 @@ def served(trained: Trained, data_dir: str, with_tflite: bool, say: Callable[[st
     )
 
 
-def trace(network, start: int) -> dict:
+def trace(network: Any, start: int) -> dict:
     """Traces a language model.
 
     Args:
@@ -113,7 +114,7 @@ def trace(network, start: int) -> dict:
     return {"serving_default": scored, "score": scored, "step": stepped}
 
 
-def cases_of(network, text: np.ndarray, start: int) -> list[Case]:
+def cases_of(network: Any, text: np.ndarray, start: int) -> list[Case]:
     """Returns what a network gives for pieces of a text, each after the state that the piece before it left.
 
     Args:

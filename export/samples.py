@@ -10,7 +10,7 @@ from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.trained import Trained
+from darts_tf.tasks.trained import ImageFacts, Trained
 
 CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
 
@@ -31,7 +31,7 @@ class Samples(NamedTuple):
     contents: list[bytes]
 
 
-def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
+def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
     """Reads images of the data that a network was trained on, evenly spread.
 
     Args:

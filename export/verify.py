@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,11 +93,13 @@ def check(folder: str, expected: str) -> dict:
 
     with np.load(expected, allow_pickle=True) as file:
         known = dict(file)
-    labels, cases = known.pop("labels", None), {}
+    labels = known.pop("labels", None)
+    cases: dict[str, Case] = {}
+    found: dict[str, float] = {}
     for key, values in known.items():
         signature, side, name = key.split("/")
         getattr(cases.setdefault(signature, Case(signature, {}, {})), side)[name] = values
-    loaded, found = load_saved_model(folder), {}
+    loaded = load_saved_model(folder)
     for size in BATCHES:
         for signature, inputs, outputs in cases.values():
             given = {name: tf.constant(values[:size]) for name, values in inputs.items()}
@@ -126,7 +128,9 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
     Raises:
         UserError: The check failed; says why in one line.
     """
-    expected = {f"{case.signature}/inputs/{name}": values for case in cases for name, values in case.inputs.items()}
+    expected: dict[str, Any] = {
+        f"{case.signature}/inputs/{name}": values for case in cases for name, values in case.inputs.items()
+    }
     expected |= {f"{case.signature}/outputs/{name}": values for case in cases for name, values in case.outputs.items()}
     expected |= {} if labels is None else {"labels": labels}
     # The reference is a CPU's: a GPU rounds products to ten bits.

@@ -3,7 +3,7 @@
 import os
 import pathlib
 import shutil
-from typing import Any, NamedTuple, Self
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 from darts_tf.system.keras_settings import keras
 from darts_tf import genotypes
@@ -89,7 +89,10 @@ _KINDS: dict[str, tuple[type[Config], type[ImageFacts] | type[TextFacts]]] = {
 }
 
 
-class Trained(NamedTuple):
+Facts = TypeVar("Facts", ImageFacts, TextFacts)
+
+
+class Trained(NamedTuple, Generic[Facts]):
     """A trained network and what is known of it.
 
     Attributes:
@@ -105,7 +108,7 @@ class Trained(NamedTuple):
 
     network: Any
     genotype: Any
-    facts: ImageFacts | TextFacts
+    facts: Facts
     config: dict[str, Any]
     summary: dict[str, Any]
     path: pathlib.Path
