@@ -21,8 +21,8 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.train import TrainTask
 from darts_tf.tasks.evaluate import evaluate
+from darts_tf.tasks.train import TrainTask
 from darts_tf.tasks.trained import load, load_network
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
 from tests.helpers.steps import train_step
