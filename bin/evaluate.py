@@ -8,7 +8,6 @@ from typing import Any
 from absl import flags
 
 from darts_tf.bin import _main
-from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.system.errors import UserError
 
 FLAGS = {
@@ -46,41 +45,19 @@ def define_flags(to: flags.FlagValues) -> None:
 
 def evaluate(flag_values: flags.FlagValues) -> None:
     """Prints how good a trained network is: accuracy and loss on labelled images, perplexity on a text; throughput."""
-    asked: dict[str, Any] = {name: flag_values[name].value or "" for name in FLAGS}
+    asked: dict[str, Any] = {name: flag_values[name].value or "" for name in (*FLAGS, "weights", "split")}
+    asked |= {name: flag_values[name].value or 0 for name in ("max_examples", "batch_size", "bits_per_character")}
     if bool(asked["workdir"]) == bool(asked["model"]):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
-    if asked["model"] and flag_values.weights:
+    if asked["model"] and asked["weights"]:
         raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure(flag_values.threads)
-    from darts_tf.tasks import evaluation, language_evaluation, trained
+    from darts_tf.tasks import evaluate as evaluation
 
-    asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
-    limit, bits = flag_values.max_examples, flag_values.bits_per_character
-    if asked["model"]:
-        path = evaluation.newest_version(asked["model"])
-        if path.is_file() and path.suffix != ".keras":  # a TFLite file, a saved_model.pb
-            raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {path}.")
-        asked["model"] = str(path)
-        is_language = language_evaluation.is_language_model(asked["model"])
-    else:
-        is_language = trained.kind_of(asked["workdir"]) == LanguageTrainConfig.kind
-    if is_language:
-        if asked.pop("dataset"):
-            raise UserError("--dataset is of images. A text is named by --data_dir, or is that of the run.")
-        if asked.pop("value_range"):
-            raise UserError("--value_range is of images. Leave it out.")
-        if asked.pop("operations_file"):
-            raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
-        asked["split"] = asked["split"] or "test"
-        result = language_evaluation.evaluate(**asked, max_words=limit, with_bits=bits, say=_say)
-    else:
-        if bits:
-            raise UserError("--bits_per_character is of a text, and this is a network on images. Leave it out.")
-        asked |= {"batch_size": asked["batch_size"] or 96, "split": asked["split"] or ""}
-        result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
+    result = evaluation.evaluate(**asked, say=_say)
     _main.show(json.dumps(result) if flag_values.format == "json" else evaluation.text(result))
 
 

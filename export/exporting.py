@@ -1,23 +1,24 @@
 """Export of a trained network, from its work directory to a version that a server loads."""
 
+import datetime
+import json
 import os
 import pathlib
+import platform
 import tempfile
 from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
-from darts_tf.config.language import LanguageTrainConfig
-from darts_tf.data.images.augment import normalize
-from darts_tf.export import card, language, lowering, samples, signatures, tflite, verify, warmup
+from darts_tf import __version__, genotypes
+from darts_tf.export import images, language, saving, tflite, verify, warmup
 from darts_tf.export.publish import Publication
-from darts_tf.spaces.conv.folding import fold
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.language_trained import load_language_model
-from darts_tf.tasks.trained import Trained, kind_of, load_trained
+from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
 FORMATS = ("saved_model", "tflite")
+# By what inference has to know of the data.
+_SERVED: dict[type, Callable[..., saving.Served]] = {ImageFacts: images.served, TextFacts: language.served}
 
 
 def export(
@@ -43,8 +44,8 @@ def export(
         formats: `saved_model`, which is always written, and `tflite`.
         weights: `best` or `last`; None for those that the run recommends.
         data_dir: Where the data lie; empty for where they were when it was trained.
-        operations_file: A Python file with operations of the user's own, see `load_trained`.
-        say: Is told what is going on.
+        operations_file: A Python file with operations of the user's own, see `trained.load`.
+        say: Is given lines about the progress.
 
     Returns:
         The published folder.
@@ -56,99 +57,65 @@ def export(
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
     publication = Publication(export_dir, name, version, keep)
-    is_language = kind_of(workdir) == LanguageTrainConfig.kind
-    if is_language and "tflite" in formats:
-        raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
-    if is_language and operations_file:
-        raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
     with publication.building() as folder:
-        if is_language:
-            language.build(load_language_model(workdir, weights), folder, name, data_dir, say)
-        else:
-            trained = load_trained(workdir, weights, operations_file)
-            weights = weights or trained.summary.get("recommended_weights", "best")
-            say(f"reading images of {trained.dataset} ...")
-            real = samples.load(trained, data_dir, 512 if "tflite" in formats else samples.CHECKED)
-            say("tracing and writing ...")
-            build(trained, real, folder, name, weights, "tflite" in formats, say)
+        trained = load(workdir, weights, operations_file)
+        served = _SERVED[type(trained.facts)](trained, data_dir, "tflite" in formats, say)
+        build(trained, served, folder, name, say)
         published = publication.publish(folder)
     say(f"published {published}")
     return published
 
 
-def build(
-    trained: Trained,
-    real: samples.Samples,
-    folder: pathlib.Path,
-    name: str,
-    weights: str,
-    with_tflite: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Writes a model's files into a folder and checks them; arguments and errors as in `export`."""
-    fraction = trained.config.get("eval_crop", 1.0)
-    logits = network_logits(trained, real.images)
-    network, off = folded(trained, real.images[: samples.CHECKED], logits[: samples.CHECKED])
-    facts = (trained.image_shape, trained.mean, trained.std, trained.class_names, fraction)
-    with signatures.writing(), tempfile.TemporaryDirectory() as temporary:
-        labels = pathlib.Path(temporary, "labels.txt")
-        labels.write_text("".join(" ".join(label.split()) + "\n" for label in trained.class_names), "utf-8")
-        numbers = signatures.save(signatures.trace(network, *facts), folder, labels)
-        warmup.write(folder, warmup.image_requests(name, real.images[: samples.CHECKED], real.contents))
-        if with_tflite:
+def build(trained: Trained, served: saving.Served, folder: pathlib.Path, name: str, say: Callable[[str], None]) -> None:
+    """Writes a model's files into a new folder and checks them; arguments and errors as in `export`."""
+    say("tracing and writing ...")
+    with saving.writing(), tempfile.TemporaryDirectory() as temporary:
+        asset = pathlib.Path(temporary, served.asset)
+        asset.write_text(served.asset_text, "utf-8")
+        numbers = saving.save(served.endpoints(), folder, asset)
+        warmup.write(folder, name, served.requests)
+        if served.lowered is not None:
             say("converting to TFLite ...")
             lowered = os.path.join(temporary, "lowered")
-            signatures.save(signatures.trace(lowering.lower(trained.network), *facts), lowered, labels)
-            tflite.convert(lowered, folder, real.calibration)
+            saving.save(served.lowered(), lowered, asset)
+            tflite.convert(lowered, folder, served.calibration)
     say("checking it in a new process ...")
-    expected = {"images": real.images, "labels": real.labels, "logits": logits}
-    if real.contents:
-        decoded = [
-            signatures.to_image(tf.constant(content), tf.constant(index), trained.image_shape, fraction).numpy()
-            for index, content in enumerate(real.contents)
-        ]
-        expected["contents"] = np.array(real.contents, dtype=object)
-        expected["content_logits"] = network_logits(trained, np.stack(decoded))
-    found = verify.in_fresh_process(folder, expected)
-    for line in report(found, len(real.images)):
+    found = verify.in_fresh_process(folder, served.cases, served.labels)
+    for line in report(found, served):
         say(line)
-    checks = {"batch_norms_folded": network is not trained.network, "folding_changes_logits_by": off, **found}
-    card.write(folder, trained, card.card(trained, name, weights, numbers, checks))
+    genotypes.save(trained.genotype, folder / "assets" / "genotype.json")
+    card = _card(trained, name, served.card | {"stored_numbers": numbers}, served.checks(found))
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    (folder / "assets" / "model_card.json").write_text(text, "utf-8")
 
 
-def report(found: dict, count: int) -> list[str]:
-    """Returns what `verify.check` found, on `count` images, as lines to read."""
-    saved = found["saved_model"]
+def report(found: dict, served: saving.Served) -> list[str]:
+    """Returns what `verify.check` found as lines to read."""
+    off = dict(found["saved_model"])
+    requests = off.pop("warmup_requests")
+    words = [f"{name.replace('_', ' ')}{'s' * (name[-1] != 's')} within {value:.1g}" for name, value in off.items()]
     lines = [
-        f"equal to the network on real images at batch {' and '.join(map(str, verify.BATCHES))}: logits within "
-        f"{saved['logits']:.1g}, probabilities within {saved['probabilities']:.1g}; {saved['warmup_requests']} warm-up "
-        "requests run"
+        f"equal to the network on real {served.data} at batch {' and '.join(map(str, verify.BATCHES))}: "
+        f"{', '.join(words)}; {requests} warm-up requests run"
     ]
     for kind, result in found.get("tflite", {}).items():
         lines.append(
-            f"tflite {kind:8}{result['bytes'] / 1e6:6.2f} MB  accuracy {100 * result['accuracy']:.2f} % on {count} "
-            f"images, {100 * result['accuracy_difference']:+.2f} points from the network's"
+            f"tflite {kind:8}{result['bytes'] / 1e6:6.2f} MB  accuracy {100 * result['accuracy']:.2f} % on "
+            f"{len(served.labels)} images, {100 * result['accuracy_difference']:+.2f} points from the network's"
         )
     return lines
 
 
-def network_logits(trained: Trained, images: np.ndarray) -> np.ndarray:
-    """Returns the network's logits of images `(n, H, W, C)`, float32 in 0..255, computed on a CPU."""
-    with tf.device("CPU:0"):
-        parts = [
-            trained.network(normalize(images[start : start + 64], trained.mean, trained.std), training=False)
-            for start in range(0, len(images), 64)
-        ]
-        return tf.cast(tf.concat(parts, 0), tf.float32).numpy()
-
-
-def folded(trained: Trained, images: np.ndarray, logits: np.ndarray) -> tuple:
-    """Folds the batch norms where that keeps the outputs.
-
-    Returns:
-        `(network, largest difference of the logits)`: the folded network, or the network itself where its logits
-        would change by more than `verify.tolerance`.
-    """
-    network = fold(trained.network)
-    off = float(np.abs(network_logits(trained._replace(network=network), images) - logits).max())
-    return (network if off <= verify.tolerance(logits) else trained.network), off
+def _card(trained: Trained, name: str, own: dict[str, Any], checks: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a user of an exported model should know of it."""
+    return {
+        "name": name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "dataset": trained.facts.dataset,
+        **own,
+        "genotype": trained.genotype.to_json(),
+        "training_config": trained.config,
+        "checks": checks,
+        "versions": {"darts_tf": __version__, "python": platform.python_version()}
+        | {package: metadata.version(package) for package in ("tensorflow", "keras", "numpy")},
+    }

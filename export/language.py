@@ -1,23 +1,66 @@
-"""What a served language model computes, and its export; the state is the client's, so that a server keeps none."""
+"""What a served language model computes, and what its export is checked with; the state is the client's.
 
-import pathlib
-import tempfile
+A server keeps no state, so that any of several may take the next step.
+"""
+
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.text.corpus import EOS
-from darts_tf.export import card, signatures, verify, warmup
-from darts_tf.spaces.recurrent.networks import RecurrentNetwork
+from darts_tf.export.saving import Served
+from darts_tf.export.verify import BATCHES, Case
+from darts_tf.system.errors import UserError
 from darts_tf.tasks.language_data import VOCABULARY, load_again
-from darts_tf.tasks.language_trained import LanguageModel
+from darts_tf.tasks.trained import TextFacts, Trained
 
 PADDING = -1
 LENGTH = 12  # words of the texts that an export is checked with
 
 
-def trace(network: RecurrentNetwork, start: int) -> dict:
+def served(trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
+    """Returns what a language model is served with.
+
+    Args:
+        trained: The model.
+        data_dir: Where the text lies; empty for where it was.
+        with_tflite: Must be false.
+        say: Is given lines about the progress.
+
+    Raises:
+        UserError: The text is missing or another one.
+    """
+    if with_tflite:
+        raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
+    network, vocabulary = trained.network, trained.facts.vocabulary
+    corpus, start = load_again(trained.config, data_dir, say), vocabulary.index[EOS]
+    vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
+    cases = cases_of(network, corpus.test, start)
+    step = cases[0].inputs
+    score, one = {"tokens": step["tokens"]}, step | {"tokens": step["tokens"][:, :1]}
+    return Served(
+        endpoints=lambda: trace(network, start),
+        asset=VOCABULARY,
+        asset_text=vocabulary.to_text(),
+        cases=cases,
+        requests=[("score", score), ("step", step), ("step", one)],
+        data="text",
+        card={
+            "vocabulary": len(vocabulary),
+            "units": network.units,
+            "input": "step: tokens (batch, length), state (batch, units); score: tokens, with -1 after the last",
+            "weights": trained.weights,
+            "perplexity": trained.summary.get(trained.weights, {}),
+            "parameters": network.parameters,
+            "stored_numbers": None,
+        },
+        checks=lambda found: found["saved_model"],
+    )
+
+
+def trace(network: Any, start: int) -> dict:
     """Traces a language model.
 
     Args:
@@ -71,48 +114,18 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
     return {"serving_default": scored, "score": scored, "step": stepped}
 
 
-def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str, say: Callable[[str], None]) -> None:
-    """Writes a language model's files into a folder and checks them on real text.
-
-    Args:
-        trained: The model.
-        folder: A new folder.
-        name: The model's name.
-        data_dir: Where the text lies; empty for where it was.
-        say: Is told what is going on.
-
-    Raises:
-        UserError: The text is missing or another, or the export does not do what the network does.
-    """
-    config = trained.config
-    corpus = load_again(config, data_dir, say)
-    trained.vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
-    expected = outputs_of(trained.network, corpus.test, trained.vocabulary.index[EOS])
-    say("tracing and writing ...")
-    with signatures.writing(), tempfile.TemporaryDirectory() as temporary:
-        vocabulary = pathlib.Path(temporary, VOCABULARY)
-        vocabulary.write_text(trained.vocabulary.to_text(), "utf-8")
-        endpoints = trace(trained.network, trained.vocabulary.index[EOS])
-        numbers = signatures.save(endpoints, folder, vocabulary)
-        warmup.write(folder, requests(name, expected))
-    say("checking it in a new process ...")
-    found = verify.in_fresh_process(folder, expected, "darts_tf.export.verify_language")
-    say(
-        f"equal to the network on real text at batch {' and '.join(map(str, verify.BATCHES))}: logits within "
-        f"{found['logits']:.1g}, states within {found['state']:.1g}, log probabilities within "
-        f"{found['log_probabilities']:.1g}; {found['warmup_requests']} warm-up requests run"
-    )
-    card.write(folder, trained, card.language_card(trained, name, numbers, found))
-
-
-def outputs_of(network: RecurrentNetwork, text: np.ndarray, start: int) -> dict:
+def cases_of(network: Any, text: np.ndarray, start: int) -> list[Case]:
     """Returns what a network gives for pieces of a text, each after the state that the piece before it left.
 
+    Args:
+        network: The language model.
+        text: Word numbers.
+        start: Number of the word that stands before a text, `<eos>`.
+
     Returns:
-        `tokens` `(n, LENGTH)`, `state` `(n, units)` and, of each piece, `logits` `(n, vocabulary)` and `new_state`, and
-        `log_probabilities` `(n, LENGTH)` as `score` has them.
+        Of `step`, of `score`, and of `serving_default` with rows that are filled up, all of the same words.
     """
-    count = max(verify.BATCHES)
+    count = max(BATCHES)
     tokens = np.resize(text, (count, 2 * LENGTH)).astype(np.int32)
     earlier, tokens = tokens[:, :LENGTH], tokens[:, LENGTH:]
     with tf.device("CPU:0"):
@@ -120,17 +133,11 @@ def outputs_of(network: RecurrentNetwork, text: np.ndarray, start: int) -> dict:
         logits, new_state = network.next_word(tf.constant(tokens.T), state)
         before = np.concatenate([np.full((count, 1), start, np.int32), tokens[:, :-1]], 1)
         scored = network(tf.constant(before.T), network.initial_state(count)).logits
-        likely = tf.gather(tf.nn.log_softmax(scored), tokens.T[..., None], batch_dims=2)[..., 0]
-    found = {"logits": logits, "state": state, "new_state": new_state, "log_probabilities": tf.transpose(likely)}
-    return {"tokens": tokens} | {key: value.numpy() for key, value in found.items()}
-
-
-def requests(model: str, known: dict) -> list:
-    """Returns warm-up requests: both signatures at the usual sizes of a batch, a step of one word and of more."""
-    made = []
-    for size in warmup.BATCH_SIZES:
-        rows = np.arange(size) % len(known["tokens"])
-        tokens, state = known["tokens"][rows], known["state"][rows]
-        made.append(warmup.request(model, "score", {"tokens": tokens}))
-        made += [warmup.request(model, "step", {"tokens": t, "state": state}) for t in (tokens, tokens[:, :1])]
-    return made
+        likely = tf.gather(tf.nn.log_softmax(scored), tokens.T[..., None], batch_dims=2)[..., 0].numpy().T
+    state, logits, new_state = (tensor.numpy() for tensor in (state, logits, new_state))
+    longer = np.pad(tokens, [(0, 0), (0, 3)], constant_values=PADDING)
+    return [
+        Case("step", {"tokens": tokens, "state": state}, {"logits": logits, "state": new_state}),
+        Case("score", {"tokens": tokens}, {"log_probabilities": likely}),
+        Case("serving_default", {"tokens": longer}, {"perplexity": np.exp(-likely.mean(1))}),
+    ]

@@ -1,17 +1,17 @@
 """The same network in operations that 8-bit arithmetic can hold."""
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.spaces.conv import operations as ops
-from darts_tf.spaces.conv.derived import DerivedNetwork
-from darts_tf.spaces.conv.folding import fold
 
 _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def lower(network: DerivedNetwork) -> DerivedNetwork:
-    """Copies a derived network, its batch norms folded, for conversion to integers; for inference only.
+def lower(network: Any) -> Any:
+    """Copies a folded network for conversion to integers; for inference only.
 
     Three operations change their form and none its result: max pooling does not pad with the lowest float, which would
     stretch the range of its 8 bits until nothing else is left in it; the pooling that does not count its padding
@@ -19,12 +19,16 @@ def lower(network: DerivedNetwork) -> DerivedNetwork:
     refuses one that is computed.
 
     Args:
-        network: What is copied.
+        network: On images, made whole by its constructor; it need not offer a `folded` form.
 
     Returns:
         A network of the same class.
     """
-    lowered = fold(network)
+    if hasattr(network, "folded"):
+        lowered = network.folded()
+    else:
+        lowered = type(network).from_config(network.get_config())
+        lowered.set_weights(network.get_weights())
     for layer in lowered._flatten_layers():
         form = next((form for kind, form in _FORMS.items() if isinstance(layer, kind)), None)
         if form is not None:

@@ -10,7 +10,7 @@ from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.trained import Trained
+from darts_tf.tasks.trained import ImageFacts, Trained
 
 CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
 
@@ -31,7 +31,7 @@ class Samples(NamedTuple):
     contents: list[bytes]
 
 
-def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
+def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
     """Reads images of the data that a network was trained on, evenly spread.
 
     Args:
@@ -46,7 +46,8 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
     Raises:
         UserError: The data are gone, or no longer fit the network.
     """
-    config, (height, width, channels) = trained.config, trained.image_shape
+    config, known = trained.config, trained.facts
+    height, width, channels = known.image_shape
     data = images.load(
         config["dataset"],
         data_dir or config["data_dir"],
@@ -55,10 +56,10 @@ def load(trained: Trained, data_dir: str = "", count: int = 512, calibration: in
         center_fraction=config.get("eval_crop", 1.0),
         value_range=config.get("value_range", "auto"),
     )
-    if data.image_shape != tuple(trained.image_shape) or data.class_names != tuple(trained.class_names):
+    if data.image_shape != known.image_shape or data.class_names != known.class_names:
         expected, received = (
             f"{len(facts.class_names)} classes ({_first(facts.class_names)}) of {'x'.join(map(str, facts.image_shape))}"
-            for facts in (trained, data)
+            for facts in (known, data)
         )
         raise UserError(
             f"The data are not those that the network was trained on: expected {expected} images. "

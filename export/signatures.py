@@ -1,9 +1,6 @@
 """What a served model computes: from images, or from the content of image files, to logits, probabilities, classes."""
 
-import contextlib
-import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -11,7 +8,6 @@ from darts_tf.data.files import exif
 from darts_tf.data.files.encoded import decode
 from darts_tf.data.images.augment import normalize
 from darts_tf.data.images.resize import fit
-from darts_tf.system.errors import UserError
 
 FILE_CHANNELS = (1, 3)  # of networks that image files can be decoded for
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads
@@ -107,45 +103,3 @@ def to_image(
     # Networks that are not square come from data that were not resized; an image of another size is stretched.
     pixels = tf.image.resize(fit(image, 0, channels), (height, width), antialias=True)
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
-
-
-def _variables(graph: tf.Graph) -> list:
-    """The variables that a graph reads, in the order of their first use: TensorFlow's own is that of a set."""
-    owners = {id(v.handle): v for v in graph.variables}
-    return [owners[id(tensor)] for tensor in graph.external_captures if id(tensor) in owners]
-
-
-@contextlib.contextmanager
-def writing() -> Iterator[None]:
-    """Turns TensorFlow's own way to say that a disk is full into one line.
-
-    Raises:
-        UserError: A file cannot be written.
-    """
-    try:
-        yield
-    except tf.errors.OpError as error:
-        line = re.sub(r"\{\{.*?\}\} ?| \[Op:\w+\]", "", (str(error).splitlines() or [""])[0])
-        raise UserError(f"Cannot write the model: {line}. Nothing was published.") from error
-
-
-def save(endpoints: dict, path: str | os.PathLike, labels_file: str | os.PathLike) -> int:
-    """Writes a SavedModel.
-
-    Args:
-        endpoints: From `trace`.
-        path: A new folder.
-        labels_file: Becomes an asset of its own name: `labels.txt`, or `vocabulary.txt`.
-
-    Returns:
-        How many numbers the variables hold.
-    """
-    module = tf.Module()
-    # Only the variables that the graphs read, each once. Tracking the Keras model would store all of them twice, with
-    # those of the auxiliary head and of the batch norms that have been folded away.
-    module.weights = list({id(v): v for f in endpoints.values() for v in _variables(f.graph)}.values())
-    module.labels = tf.saved_model.Asset(os.fspath(labels_file))
-    # A served model is not trained: without the gradients of our convolutions the file is smaller and written faster.
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-    tf.saved_model.save(module, os.fspath(path), signatures=endpoints, options=options)
-    return sum(v.shape.num_elements() for v in module.weights)

@@ -9,7 +9,8 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,39 +18,55 @@ from darts_tf.system import environment
 from darts_tf.system.errors import UserError
 from darts_tf.system.runtime import module_command
 
-TOLERANCE = 1e-5  # of probabilities; of logits times the largest, where that is above 1
+TOLERANCE = 1e-5  # of probabilities; of outputs times the largest, where that is above 1
+RELATIVE = {"perplexity": 1e-4}  # an exponential
 BATCHES = (1, 7)
 
 
-def tolerance(logits: np.ndarray) -> float:
-    """Returns how far logits may be from `logits`, which float32 cannot hold more exactly when they are large."""
-    return TOLERANCE * max(1.0, float(np.abs(logits).max()))
+class Case(NamedTuple):
+    """What a signature must give.
+
+    Attributes:
+        signature: Its name.
+        inputs: Arrays by name, of at least 7 rows; strings as objects.
+        outputs: What the network gives for them, by name.
+    """
+
+    signature: str
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
 
 
-def difference(outputs: dict, logits: np.ndarray, what: str) -> dict[str, float]:
-    """Compares a model's outputs with the expected logits `(n, classes)`.
+def tolerance(expected: np.ndarray) -> float:
+    """Returns how far outputs may be from `expected`, which float32 cannot hold more exactly when they are large."""
+    return TOLERANCE * max(1.0, float(np.abs(expected).max()))
+
+
+def difference(outputs: dict, expected: dict, what: str) -> dict[str, float]:
+    """Compares a signature's outputs with what the network gives.
 
     Args:
-        outputs: `logits`, `probabilities`, `classes` as arrays.
-        logits: What the network gives.
+        outputs: Arrays by name, perhaps `classes` among them, which must be those of the largest `logits`.
+        expected: Some of them as they should be.
         what: Named in the error.
 
     Returns:
-        The largest absolute difference of `logits` and of `probabilities`.
+        The largest absolute differences by name; those in `RELATIVE` are left out.
 
     Raises:
         UserError: An output has the wrong shape or is too far off.
     """
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    expected = {"logits": logits, "probabilities": shifted / shifted.sum(axis=-1, keepdims=True)}
     found = {}
-    for name, limit in (("logits", tolerance(logits)), ("probabilities", TOLERANCE)):
-        if outputs[name].shape != logits.shape:
-            raise UserError(f"{what}: expected {name} of shape {logits.shape}. Received: {outputs[name].shape}.")
-        found[name] = float(np.abs(outputs[name] - expected[name]).max())
-        if not found[name] <= limit:  # not-a-number too
-            raise UserError(f"{what}: {name} are off by {found[name]:.2g}. Expected at most {limit:.2g}.")
-    if not np.array_equal(outputs["classes"], outputs["logits"].argmax(axis=-1)):
+    for name, right in expected.items():
+        if outputs[name].shape != right.shape:
+            raise UserError(f"{what}: expected {name} of shape {right.shape}. Received: {outputs[name].shape}.")
+        scale, limit = (right, RELATIVE[name]) if name in RELATIVE else (1, tolerance(right))
+        off = float(np.abs((outputs[name] - right) / scale).max())
+        if not off <= limit:  # not-a-number too
+            raise UserError(f"{what}: {name} off by {off:.2g}. Expected at most {limit:.2g}.")
+        if name not in RELATIVE:
+            found[name] = off
+    if "classes" in outputs and not np.array_equal(outputs["classes"], outputs["logits"].argmax(axis=-1)):
         raise UserError(f"{what}: the classes are not those of the largest logits.")
     return found
 
@@ -59,8 +76,8 @@ def check(folder: str, expected: str) -> dict:
 
     Args:
         folder: The SavedModel.
-        expected: `.npz` file with `images` `(n, H, W, C)`, their `labels` and the network's `logits`; and, of a model
-            that takes image files, `contents`, of at least 7 files, and the network's `content_logits`.
+        expected: `.npz` file with cases, see `in_fresh_process`, and where there are TFLite files `labels`, the right
+            answers to the first case.
 
     Returns:
         `saved_model`: the largest differences by output, and `warmup_requests`; and `tflite` if there is any, see
@@ -76,31 +93,34 @@ def check(folder: str, expected: str) -> dict:
 
     with np.load(expected, allow_pickle=True) as file:
         known = dict(file)
+    labels = known.pop("labels", None)
+    cases: dict[str, Case] = {}
+    found: dict[str, float] = {}
+    for key, values in known.items():
+        signature, side, name = key.split("/")
+        getattr(cases.setdefault(signature, Case(signature, {}, {})), side)[name] = values
     loaded = load_saved_model(folder)
-    signatures = loaded.signatures
-    inputs = [("serving_default", "image", known["images"], known["logits"])]
-    if "contents" in known:
-        inputs.append(("serving_bytes", "image_bytes", known["contents"].tolist(), known["content_logits"]))
-    found = {"logits": 0.0, "probabilities": 0.0}
     for size in BATCHES:
-        for signature, key, values, logits in inputs:
-            given = {key: tf.constant(values[:size])}
-            outputs = {name: value.numpy() for name, value in signatures[signature](**given).items()}
-            for name, value in difference(outputs, logits[:size], f"{signature} at batch {size}").items():
-                found[name] = max(found[name], value)
-    found["warmup_requests"] = warmup.run(signatures, warmup.read(folder))
-    if not pathlib.Path(folder, tflite.FOLDER).exists():
+        for signature, inputs, outputs in cases.values():
+            given = {name: tf.constant(values[:size]) for name, values in inputs.items()}
+            answers = {name: value.numpy() for name, value in loaded.signatures[signature](**given).items()}
+            wanted = {name: values[:size] for name, values in outputs.items()}
+            for name, value in difference(answers, wanted, f"{signature} at batch {size}").items():
+                found[name] = max(found.get(name, 0.0), value)
+    found["warmup_requests"] = warmup.run(loaded.signatures, warmup.read(folder))
+    if labels is None:
         return {"saved_model": found}
-    return {"saved_model": found, "tflite": tflite.check(folder, known["images"], known["labels"], known["logits"])}
+    _, inputs, outputs = cases["serving_default"]
+    return {"saved_model": found, "tflite": tflite.check(folder, inputs["image"], labels, outputs["logits"])}
 
 
-def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "darts_tf.export.verify") -> dict:
+def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: np.ndarray | None = None) -> dict:
     """Runs `check` in a new process.
 
     Args:
         folder: The SavedModel.
-        expected: Arrays by name, see `check`.
-        module: Whose `check` is run.
+        cases: At most one of each signature.
+        labels: Where there are TFLite files: the right classes of the images of `serving_default`.
 
     Returns:
         What `check` returns.
@@ -108,6 +128,11 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
     Raises:
         UserError: The check failed; says why in one line.
     """
+    expected: dict[str, Any] = {
+        f"{case.signature}/inputs/{name}": values for case in cases for name, values in case.inputs.items()
+    }
+    expected |= {f"{case.signature}/outputs/{name}": values for case in cases for name, values in case.outputs.items()}
+    expected |= {} if labels is None else {"labels": labels}
     # The reference is a CPU's: a GPU rounds products to ten bits.
     variables = {
         **environment.of_child(),
@@ -119,7 +144,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
         file = pathlib.Path(temporary, "expected.npz")
         np.savez(file, **expected)
         done = subprocess.run(
-            [*module_command(module), os.fspath(folder), str(file)],
+            [*module_command("darts_tf.export.verify"), os.fspath(folder), str(file)],
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -136,7 +161,7 @@ def in_fresh_process(folder: str | os.PathLike, expected: dict, module: str = "d
     return result
 
 
-def main(check: Callable[[str, str], dict]) -> None:
+def main() -> None:
     """Prints the result, or `error`, as JSON on the last line."""
     environment.tolerate_warnings()
     environment.settle()
@@ -148,4 +173,4 @@ def main(check: Callable[[str, str], dict]) -> None:
 
 
 if __name__ == "__main__":
-    main(check)
+    main()

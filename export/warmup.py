@@ -29,32 +29,23 @@ def request(model: str, signature: str, inputs: dict) -> predict_pb2.PredictRequ
     return made
 
 
-def image_requests(model: str, images: np.ndarray, contents: list[bytes]) -> list[predict_pb2.PredictRequest]:
-    """Returns requests of an image model: each of its signatures at the sizes in `BATCH_SIZES`.
+def write(folder: str | os.PathLike, model: str, requests: Iterable[tuple[str, dict]]) -> None:
+    """Writes the warm-up file of a SavedModel: its requests at the sizes in `BATCH_SIZES`.
 
     Args:
+        folder: The SavedModel.
         model: The model's name.
-        images: `(n, H, W, C)` float32 in 0..255; repeated where a batch needs more.
-        contents: Of n image files; none for a model that takes no files.
+        requests: `(signature, arrays by the inputs' names)`; rows are repeated where a batch needs more.
     """
-    requests = []
-    for size in BATCH_SIZES:
-        rows = np.arange(size) % len(images)
-        requests.append(request(model, "serving_default", {"image": images[rows].astype(np.float32)}))
-        if contents:
-            requests.append(request(model, "serving_bytes", {"image_bytes": [contents[row] for row in rows]}))
-    return requests
-
-
-def write(folder: str | os.PathLike, requests: Iterable[predict_pb2.PredictRequest]) -> None:
-    """Writes the warm-up file of a SavedModel."""
     path = pathlib.Path(folder) / PLACE
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for made in requests:
-            log = prediction_log_pb2.PredictionLog()
-            log.predict_log.request.CopyFrom(made)
-            writer.write(log.SerializeToString())
+        for size in BATCH_SIZES:
+            for signature, inputs in requests:
+                rows = {name: values[np.arange(size) % len(values)] for name, values in inputs.items()}
+                log = prediction_log_pb2.PredictionLog()
+                log.predict_log.request.CopyFrom(request(model, signature, rows))
+                writer.write(log.SerializeToString())
 
 
 def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:

@@ -35,7 +35,8 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 from darts_tf.tasks.image_facts import load_data_facts
 from darts_tf.tasks.language_data import load_facts, load_vocabulary
-from darts_tf.tasks.trained import find, kind_of
+from darts_tf.tasks.trained import kind_of
+from darts_tf.tasks.trained import load as load_trained
 from darts_tf.tuner.prior import load_prior
 
 fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -376,8 +377,7 @@ READERS = [
     load_data_facts,
     load_facts,
     read_summary,
-    lambda path: find(path, TrainConfig),
-    lambda path: find(path, LanguageTrainConfig),
+    load_trained,
     lambda path: page([runs.read(path, "a")]),
 ]
 RUN = {  # the files of a run that the readers read, and their fields

@@ -12,7 +12,7 @@ from darts_tf.data.images import augment
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
-from darts_tf.tasks.evaluation import Evaluator
+from darts_tf.tasks.evaluators import Evaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
 
@@ -328,7 +328,7 @@ class TrainImages(_Images):
         d = self.dataset
         split, indices = (d.test, np.arange(len(d.test))) if test else self.watched[1:]
         found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices)
-        return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy")[: 2 if self.sizes[1] <= 5 else 3]}
+        return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy") if name in found}
 
     def epoch_facts(self, epoch, averaging):
         """The probability of drop path."""

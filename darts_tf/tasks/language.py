@@ -17,8 +17,8 @@ from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.tasks.domain import Domain, seeds
+from darts_tf.tasks.evaluators import LanguageEvaluator, bits_per_character, language_forward, means
 from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
-from darts_tf.tasks.language_evaluation import LanguageEvaluator, bits_per_character, language_forward, means
 
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
 
@@ -149,7 +149,7 @@ class Text(Domain):
         return {"loss": told.loss, "gradient_norm": norm, "nats": nats, "length": length}
 
     def means(self, sums):
-        """See `language_evaluation.means`."""
+        """See `evaluators.means`."""
         return means(sums)
 
     def open(self, step):

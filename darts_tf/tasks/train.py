@@ -149,7 +149,7 @@ class TrainTask:
             tested = {"last": self.evaluate(test=True)}
             tested["best"] = tested["last"]
             if records["best"] is not records["last"]:
-                best = load_network(self.workdir.path / "best.keras", type(self.network))
+                best = load_network(self.workdir.path / "best.keras")
                 tested["best"] = domain.evaluate(best, test=True)
             for which, measured in tested.items():
                 found[which] |= {f"test_{name}": value for name, value in measured.items()}

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from darts_tf.data.files import encoded, exif, headers
-from darts_tf.export import client, signatures
+from darts_tf.export import client, saving, signatures
 from darts_tf.system.errors import UserError
 
 SIZE = (46, 31)  # width and height: not square, and no multiple of a JPEG's blocks
@@ -199,7 +199,7 @@ def served(tmp_path_factory):
         (1 / 255,) * 3,
         names,
     )
-    signatures.save(traced, root / "exports" / "m" / "1", root / "labels.txt")
+    saving.save(traced, root / "exports" / "m" / "1", root / "labels.txt")
     return client.in_process(root / "exports", "m")
 
 

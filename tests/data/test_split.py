@@ -12,7 +12,7 @@ from darts_tf.config import presets
 from darts_tf.data import sources as images
 from darts_tf.system.errors import UserError
 from darts_tf.tasks import domains, search
-from darts_tf.tasks.evaluation import evaluate
+from darts_tf.tasks.evaluate import evaluate
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 from darts_tf.tasks.train import train
 

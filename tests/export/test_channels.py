@@ -11,7 +11,7 @@ from darts_tf.data import sources as images
 from darts_tf.export import client, exporting, inputs
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.evaluation import evaluate
+from darts_tf.tasks.evaluate import evaluate
 from tests.helpers import trained_runs
 from tests.helpers.serving import serving
 from tests.helpers.trainings import run

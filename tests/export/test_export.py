@@ -12,13 +12,13 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.bin import export as export_binary
-from darts_tf.data import sources as images
-from darts_tf.export import exporting, lowering, publish, samples, signatures, tflite, verify
-from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.data import sources
+from darts_tf.export import exporting, images, lowering, publish, samples, signatures, tflite, verify
+from darts_tf.spaces.conv.derived import CifarNetwork, DerivedNetwork
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.trained import load_trained
+from darts_tf.tasks.trained import load
 from tests.helpers import trained_runs
 
 
@@ -31,7 +31,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(workdir):
-    return load_trained(workdir)
+    return load(workdir)
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +162,8 @@ def test_places_that_cannot_be_used(tmp_path):
 
 
 def test_signatures(trained):
-    network = fold(trained.network)
-    traced = signatures.trace(network, trained.image_shape, trained.mean, trained.std, trained.class_names)
+    facts = trained.facts
+    traced = signatures.trace(trained.network.folded(), facts.image_shape, facts.mean, facts.std, facts.class_names)
     default, encoded = traced["serving_default"], traced["serving_bytes"]
     kinds = {node.op for node in default.graph.as_graph_def().node}
     assert not kinds & {"Rsqrt", "FusedBatchNormV3", "If", "RandomUniform", "StatelessRandomUniformV2", "HashTableV2"}
@@ -192,7 +192,7 @@ def test_files_are_read_as_the_evaluation_reads_them(shape, fraction, tmp_path):
             pixels = random.integers(0, 256, (size[1], size[0], 3), np.uint8)
             Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
     size = shape[0] if shape[0] == shape[1] else 0
-    data = images.load("folder", str(tmp_path), size, channels=shape[-1], center_fraction=fraction)
+    data = sources.load("folder", str(tmp_path), size, channels=shape[-1], center_fraction=fraction)
     read = data.train.read(tf.range(len(data.train))).numpy()
     for path, expected in zip(sorted(tmp_path.glob("*/*.png")), read, strict=True):
         image = signatures.to_image(tf.constant(path.read_bytes()), tf.constant(0), shape, fraction)
@@ -237,7 +237,7 @@ def test_the_exported_model_is_the_network(exported, trained):
     }
     real = samples.load(trained, count=20)
     pixels = tf.constant(real.images)
-    expected = trained.network((pixels / 255 - trained.mean) / trained.std, training=False).numpy()
+    expected = trained.network((pixels / 255 - trained.facts.mean) / trained.facts.std, training=False).numpy()
     for size in (1, 7, 20):
         outputs = loaded.signatures["serving_default"](image=pixels[:size])
         np.testing.assert_allclose(outputs["logits"], expected[:size], atol=1e-5 * np.abs(expected).max())
@@ -249,9 +249,9 @@ def test_the_exported_model_is_the_network(exported, trained):
 
 
 def test_what_fails_the_check_is_removed(workdir, tmp_path, monkeypatch):
-    honest = exporting.network_logits
-    monkeypatch.setattr(exporting, "network_logits", lambda *arguments: honest(*arguments) + 3e-4)
-    with pytest.raises(UserError, match="logits are off by 0.0003.*Nothing was published") as caught:
+    honest = images.network_logits
+    monkeypatch.setattr(images, "network_logits", lambda *arguments: honest(*arguments) + 3e-4)
+    with pytest.raises(UserError, match="logits off by 0.0003.*Nothing was published") as caught:
         exporting.export(workdir, tmp_path / "exports")
     assert "\n" not in str(caught.value) and not (tmp_path / "exports").exists()
 
@@ -278,16 +278,16 @@ def test_a_damaged_file_fails_the_check(exported, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(exported[0], folder)
     (folder / "variables" / "variables.data-00000-of-00001").write_bytes(b"short")
-    expected = {"images": np.zeros((7, 8, 8, 1), np.float32), "logits": np.zeros((7, 10), np.float32)}
+    inputs, outputs = {"image": np.zeros((7, 8, 8, 1), np.float32)}, {"logits": np.zeros((7, 10), np.float32)}
     with pytest.raises(UserError, match="The exported model does not work: ") as caught:
-        verify.in_fresh_process(folder, expected | {"contents": np.array([], object), "content_logits": np.zeros(1)})
+        verify.in_fresh_process(folder, [verify.Case("serving_default", inputs, outputs)])
     assert "\n" not in str(caught.value)
 
 
 def test_batch_norms_stay_where_folding_changes_the_outputs(trained, monkeypatch):
     real = samples.load(trained, count=7)
-    logits = exporting.network_logits(trained, real.images)
-    network, off = exporting.folded(trained, real.images, logits)
+    logits = images.network_logits(trained.network, trained.facts, real.images)
+    network, off = images.folded(trained, real.images, logits)
     assert network is not trained.network and off <= verify.tolerance(logits)
 
     def bad_fold(network):
@@ -295,9 +295,17 @@ def test_batch_norms_stay_where_folding_changes_the_outputs(trained, monkeypatch
         folded.bias.assign_add([1e-3] * 10)
         return folded
 
-    monkeypatch.setattr(exporting, "fold", bad_fold)
-    network, off = exporting.folded(trained, real.images, logits)
+    monkeypatch.setattr(CifarNetwork, "folded", bad_fold)
+    network, off = images.folded(trained, real.images, logits)
     assert network is trained.network and off > 5e-4
+    monkeypatch.undo()
+
+
+def test_a_network_of_a_space_without_batch_norms_is_exported_as_it_is(workdir, trained, tmp_path, monkeypatch):
+    monkeypatch.delattr(DerivedNetwork, "folded")
+    path = exporting.export(workdir, tmp_path / "exports", formats=["tflite"])
+    checks = json.loads((path / "assets" / "model_card.json").read_text())["checks"]
+    assert not checks["batch_norms_folded"] and checks["tflite"]["float32"]["agreement"] == 1
 
 
 @pytest.mark.parametrize("genotype", ["DARTS_V1", "DARTS_V2", "NASNet", "AmoebaNet"])

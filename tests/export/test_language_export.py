@@ -13,9 +13,8 @@ from darts_tf.bin import predict as predict_binary
 from darts_tf.export import client, exporting, warmup, writing
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import evaluation as image_evaluation
-from darts_tf.tasks.language_evaluation import evaluate
-from darts_tf.tasks.language_trained import load_language_model
+from darts_tf.tasks.evaluate import evaluate
+from darts_tf.tasks.trained import load
 from tests.helpers.language_runs import settings, train
 from tests.helpers.serving import serving
 
@@ -28,7 +27,7 @@ class Exported:
         train(self.run, settings(folder, epochs=2))
         self.said = []
         self.path = exporting.export(self.run, self.root, "words", say=self.said.append)
-        self.trained = load_language_model(self.run)
+        self.trained = load(self.run)
         self.signatures = tf.saved_model.load(str(self.path)).signatures
 
 
@@ -66,7 +65,7 @@ def test_a_text_in_pieces_is_the_whole_text(exported):
 
 def test_scores(exported):
     """Of each word after `<eos>` and the words before it; what fills up a row counts nothing."""
-    network, words = exported.trained.network, exported.trained.vocabulary
+    network, words = exported.trained.network, exported.trained.facts.vocabulary
     tokens = words.encode("w1 w3 w5 w7".split())
     before = np.array([[words.index["<eos>"], *tokens[:-1]]])
     logits = network(tf.constant(before.T), network.initial_state(1)).logits[:, 0]
@@ -114,19 +113,17 @@ def test_cut_weights_are_one_line(exported, tmp_path):
         client.in_process(tmp_path / "words", "words")
     with pytest.raises(UserError, match="cannot be loaded"):
         evaluate(model=str(tmp_path / "words"))
-    with pytest.raises(UserError, match="cannot be loaded"):
-        image_evaluation.evaluate(model=str(tmp_path / "words"), dataset="digits")
 
 
 def test_a_damaged_export_fails_its_check(exported, tmp_path, monkeypatch):
-    before = exporting.language.outputs_of
+    before = exporting.language.cases_of
 
     def wrong(*arguments):
-        known = before(*arguments)
-        return known | {"new_state": known["new_state"] + 0.01}
+        step, *others = before(*arguments)
+        return [step._replace(outputs=step.outputs | {"state": step.outputs["state"] + 0.01}), *others]
 
-    monkeypatch.setattr(exporting.language, "outputs_of", wrong)
-    with pytest.raises(UserError, match="The exported model does not work: state at batch 1 are off by 0.01"):
+    monkeypatch.setattr(exporting.language, "cases_of", wrong)
+    with pytest.raises(UserError, match="The exported model does not work: step at batch 1: state off by 0.01"):
         exporting.export(exported.run, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
@@ -142,7 +139,7 @@ def server(exported):
 
 def follow(ask, exported, prompt="w1 w3", count=6, **options):
     said = []
-    vocabulary = exported.trained.vocabulary
+    vocabulary = exported.trained.facts.vocabulary
     return list(writing.continued(ask, vocabulary, 6, prompt, count, say=said.append, **options)), said
 
 

@@ -22,9 +22,10 @@ from tensorflow_serving.apis import prediction_log_pb2
 from darts_tf.bin import predict as predict_binary
 from darts_tf.data import sources as images
 from darts_tf.export import client, exporting, samples, warmup
+from darts_tf.export.images import network_logits
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.trained import load_trained
+from darts_tf.tasks.trained import load
 from tests.helpers import trained_runs
 from tests.helpers.paths import HELPERS, PHOTOGRAPHS
 from tests.helpers.serving import QUIET, serving
@@ -37,9 +38,9 @@ class Exported:
         trained_runs.write(root / "run", init_channels=8)
         self.root = root / "exports"
         self.path = exporting.export(root / "run", self.root, "digits", formats=["tflite"])
-        trained = load_trained(root / "run")
+        trained = load(root / "run")
         self.images = samples.load(trained, count=7).images
-        self.logits = exporting.network_logits(trained, self.images)
+        self.logits = network_logits(trained.network, trained.facts, self.images)
         self.classes = self.logits.argmax(-1)
         self.files = []
         for index, image in enumerate(self.images):
@@ -372,15 +373,15 @@ def test_photographs(tmp_path):
     settings = {"dataset": "folder", "data_dir": str(tmp_path / "photos"), "image_size": 96, "eval_crop": 0.875}
     trained_runs.write(tmp_path / "run", network="imagenet", init_channels=8, **settings)
     path = exporting.export(tmp_path / "run", tmp_path / "exports", "photos", formats=["saved_model", "tflite"])
-    trained = load_trained(tmp_path / "run")
+    trained = load(tmp_path / "run")
     chosen = sorted(files)[::7]
     pixels = images.load("folder", settings["data_dir"], 96, center_fraction=0.875)
     order = sorted((tmp_path / "photos" / "train").rglob("*.*"))
     read = pixels.train.read(tf.range(len(order))).numpy()
     rows = [(file, image) for file, image in zip(order, read, strict=True) if file in chosen]
-    logits = exporting.network_logits(trained, np.stack([image for _, image in rows]).astype(np.float32))
+    logits = network_logits(trained.network, trained.facts, np.stack([image for _, image in rows]).astype(np.float32))
     found = client.predict(client.in_process(path, "photos"), [file for file, _ in rows])
-    assert len(rows) > 3 and [p.label for p in found] == [trained.class_names[k] for k in logits.argmax(-1)]
+    assert len(rows) > 3 and [p.label for p in found] == [trained.facts.class_names[k] for k in logits.argmax(-1)]
     np.testing.assert_allclose([p.probability for p in found], tf.nn.softmax(logits).numpy().max(-1), atol=1e-5)
     card = json.loads((path / "assets" / "model_card.json").read_text())
     assert card["image_shape"] == [96, 96, 3] and card["checks"]["tflite"]["float32"]["agreement"] == 1

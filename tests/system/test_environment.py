@@ -91,7 +91,7 @@ def test_the_check_of_an_export_has_its_own_settings(tmp_path, variables, monkey
     for name, value in {**HOSTILE, "HOME": str(tmp_path), "TMPDIR": "/tmp"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match="is no exported model"):
-        verify.in_fresh_process(tmp_path, {"images": np.zeros(1)})
+        verify.in_fresh_process(tmp_path, [])
 
 
 IMPORTS = [
@@ -100,7 +100,7 @@ IMPORTS = [
     "darts_tf.spaces.recurrent.cells",
     "darts_tf.tasks.search",
 ]
-IMPORTS += ["darts_tf.tuner; darts_tf.tuner.DartsOracle", "darts_tf.interop", "darts_tf.tasks.evaluation"]
+IMPORTS += ["darts_tf.tuner; darts_tf.tuner.DartsOracle", "darts_tf.interop", "darts_tf.tasks.evaluate"]
 IMPORTS += ["darts_tf.export.exporting", "darts_tf.data.sources", "darts_tf; darts_tf.bilevel"]
 
 

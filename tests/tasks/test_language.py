@@ -20,10 +20,11 @@ from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, Recurre
 from darts_tf.system.errors import UserError
 from darts_tf.tasks import domains, language
 from darts_tf.tasks import search as search_task
+from darts_tf.tasks.evaluate import evaluate
+from darts_tf.tasks.evaluators import LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.tasks.language import triggers
 from darts_tf.tasks.language_data import load_vocabulary
-from darts_tf.tasks.language_evaluation import LanguageEvaluator, bits_per_character, evaluate, language_forward
-from darts_tf.tasks.trained import load_network
+from darts_tf.tasks.trained import ImageFacts, TextFacts, load_network
 from tests.helpers.language_runs import CELL, SMALL, STRONG, settings, train
 from tests.helpers.runs import LINE, Console, metrics, newest
 from tests.helpers.steps import SequenceLoss, pieces, search_step, stateless, train_step
@@ -195,10 +196,10 @@ def test_what_a_run_leaves(whole, texts):
     assert "validation perplexity" in printed and "from epoch" in printed
     vocabulary = load_vocabulary(workdir)
     assert len(vocabulary) == 14 and summary["vocabulary"] == 14
-    network = load_network(workdir / "best.keras", RecurrentNetwork)
+    network = load_network(workdir / "best.keras", TextFacts)
     assert network.genotype.to_json() == summary["genotype"] and network.parameters == summary["parameters"]
     with pytest.raises(UserError, match="another kind of model"):
-        load_network(workdir / "best.keras")
+        load_network(workdir / "best.keras", ImageFacts)
     assert not [path for path in workdir.rglob(".*") if path.name != ".lock"]
 
 
@@ -207,7 +208,7 @@ def test_averaged_weights_are_what_is_validated_and_kept(whole):
     start = summary["averaged_from"]
     assert start and f"from epoch {start} on the weights are averaged" in printed
     averages = [v for name, v in newest(workdir).arrays.items() if name.startswith("averages/")][0]
-    kept = load_network(workdir / "last.keras", RecurrentNetwork)
+    kept = load_network(workdir / "last.keras")
     np.testing.assert_array_equal(np.concatenate([v.numpy().ravel() for v in kept.weight_variables]), averages)
     own = [v for name, v in newest(workdir).arrays.items() if name.startswith("weights/")]
     assert any(not np.array_equal(a, v.numpy()) for a, v in zip(own, kept.weight_variables, strict=True))
@@ -313,7 +314,7 @@ def test_a_stall_in_the_last_epoch_averages_nothing(texts, tmp_path, monkeypatch
     config = settings(texts, nonmono=1, epochs=2)
     summary, printed = train(tmp_path / "run", config)
     assert summary["averaged_from"] is None and "averaged:" not in printed
-    last = load_network(tmp_path / "run" / "last.keras", RecurrentNetwork)
+    last = load_network(tmp_path / "run" / "last.keras")
     assert np.abs(last.embedding.numpy()).max() > 0
     again, _ = train(tmp_path / "run", config)
     assert again == summary
@@ -353,9 +354,9 @@ def test_short_texts_are_evaluated_to_their_last_word(whole, split, words):
     """Shorter than bptt + 1 = 7 words in each of the run's 2 rows: they are read as one."""
     path, _, _ = whole
     config, said = settings(json.loads((path / "config.json").read_text())["data_dir"]), []
-    found = evaluate(str(path), split=split, max_words=words, say=said.append)
+    found = evaluate(str(path), split=split, max_examples=words, say=said.append)
     tokens = getattr(domains.of(config).load(silent).corpus, split)[:words]
-    network = load_network(path / "best.keras", RecurrentNetwork)
+    network = load_network(path / "best.keras")
     assert found["words"] == words - 1
     assert found["loss"] == pytest.approx(by_hand(network, tokens), rel=1e-5)
     assert found["perplexity"] == pytest.approx(math.exp(found["loss"]))
@@ -364,17 +365,17 @@ def test_short_texts_are_evaluated_to_their_last_word(whole, split, words):
 
 def test_rows_that_are_asked_for_may_be_short(whole):
     path, _, _ = whole
-    found = evaluate(str(path), max_words=9, batch_size=3)
+    found = evaluate(str(path), max_examples=9, batch_size=3)
     tokens = domains.of(settings(json.loads((path / "config.json").read_text())["data_dir"])).load(silent).corpus.test
-    network = load_network(path / "best.keras", RecurrentNetwork)
+    network = load_network(path / "best.keras")
     mean = np.mean([by_hand(network, row) for row in tokens[:9].reshape(3, 3)])
     assert found["words"] == 6 and found["loss"] == pytest.approx(mean, rel=1e-5)
-    assert evaluate(str(path), max_words=9, batch_size=100)["words"] == 4  # four rows of two
+    assert evaluate(str(path), max_examples=9, batch_size=100)["words"] == 4  # four rows of two
 
 
 def test_a_text_without_a_word_to_predict_is_one_line(whole):
     with pytest.raises(UserError, match="the test text is too short: expected at least 2 words"):
-        evaluate(str(whole[0]), max_words=1)
+        evaluate(str(whole[0]), max_examples=1)
 
 
 def test_a_training_watches_short_texts(texts, tmp_path):

@@ -9,7 +9,7 @@ from darts_tf.engine.loop import Diverged
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
 from darts_tf.tasks import train as training
-from darts_tf.tasks.language_evaluation import LanguageEvaluator, language_forward, means, perplexity
+from darts_tf.tasks.evaluators import LanguageEvaluator, language_forward, means, perplexity
 from tests.helpers.language_runs import CELL, settings, train
 from tests.helpers.runs import Console, metrics, newest
 

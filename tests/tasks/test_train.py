@@ -21,9 +21,9 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.classification import TrainTask
-from darts_tf.tasks.evaluation import evaluate
-from darts_tf.tasks.trained import load_network, load_trained
+from darts_tf.tasks.evaluate import evaluate
+from darts_tf.tasks.train import TrainTask
+from darts_tf.tasks.trained import load, load_network
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
 from tests.helpers.steps import train_step
 from tests.helpers.trainings import SMOKE, run
@@ -47,7 +47,7 @@ def test_what_a_run_leaves(whole):
     wanted = {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_top5_accuracy", "learning_rate"}
     assert wanted | {"drop_path", "gradient_norm"} <= metrics(workdir)[0].keys()
     assert [record["drop_path"] for record in metrics(workdir)] == [0, SMOKE.drop_path / 2]
-    best, last = load_trained(workdir, "best"), load_trained(workdir, "last")
+    best, last = load(workdir, "best"), load(workdir, "last")
     assert best.class_names == tuple("0123456789") and best.image_shape == (8, 8, 1)
     assert summary["parameters"] == best.network.parameters and summary["macs"] == best.network.macs()
     saved = newest(workdir).arrays
@@ -66,7 +66,7 @@ def test_what_a_run_leaves(whole):
 def test_two_epochs_are_one_and_one_more(whole, tmp_path, number, capfd):
     found, printed = run(tmp_path, Console("epoch 1 done", number))
     assert found is None and LINE in printed.splitlines()[-1]
-    assert not (tmp_path / "last.keras").exists() and load_trained(tmp_path).network
+    assert not (tmp_path / "last.keras").exists() and load(tmp_path).network
     found, printed = run(tmp_path)
     assert "resuming at step 6 of 12" in printed
     assert {**found, "seconds": 0} == {**whole[1], "seconds": 0}
@@ -242,10 +242,10 @@ def test_a_checkpoint_with_other_classes_is_refused(whole, tmp_path):
     facts = json.loads((path / "data.json").read_text())
     (path / "data.json").write_text(json.dumps(facts | {"class_names": ["a", "b"]}))
     with pytest.raises(UserError, match="has 10 classes .* and data.json 2"):
-        load_trained(path)
+        load(path)
     (path / "data.json").write_text("{")
     with pytest.raises(UserError, match="data.json cannot be read"):
-        load_trained(path)
+        load(path)
 
 
 def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch):

@@ -10,6 +10,7 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf import genotypes
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import Cell
+from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.conv.operations import OPERATIONS, even_channels, uniform
@@ -27,6 +28,8 @@ class ConvBN(keras.layers.Layer):
         pad: Pixels on every side; `size // 2` for None.
         normalised: Whether a batch norm follows.
     """
+
+    folds = {"bn": ("conv",)}
 
     def __init__(self, inputs, channels, size, stride=1, pad=None, normalised=True, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -232,6 +235,10 @@ class DerivedNetwork(ConvModel):
         images, drop = inputs
         stages = self.activations(images, True, drop)
         return stages["logits"], stages.get("auxiliary_logits")
+
+    def folded(self):
+        """Returns a copy for inference, its batch norms part of the convolutions before them."""
+        return fold(self)
 
     def get_config(self):
         """Returns the constructor's arguments."""

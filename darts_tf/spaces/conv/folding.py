@@ -2,19 +2,6 @@
 
 import numpy as np
 
-from darts_tf.spaces.conv import operations as ops
-from darts_tf.spaces.conv.derived import ConvBN
-
-# Kind -> batch norm -> the kernels that it normalises, side by side along their last axis.
-_NORMALISED = {
-    ConvBN: {"bn": ("conv",)},
-    ops.ReLUConvBN: {"bn": ("conv",)},
-    ops.FactorizedReduce: {"bn": ("conv_1", "conv_2")},
-    ops.SepConv: {"bn_1": ("pointwise_1",), "bn_2": ("pointwise_2",)},
-    ops.DilConv: {"bn": ("pointwise",)},
-    ops.Conv7x1: {"bn": ("conv_7x1",)},
-}
-
 
 def fold(network):
     """Copies a derived network without its auxiliary head, its batch norms folded; for inference only.
@@ -34,7 +21,7 @@ def fold(network):
     for theirs, ours in zip(kept, folded.variables, strict=True):
         ours.assign(theirs.value)
     for layer in folded._flatten_layers():
-        for norm, kernels in next((n for kind, n in _NORMALISED.items() if isinstance(layer, kind)), {}).items():
+        for norm, kernels in getattr(layer, "folds", {}).items():
             if (norm := getattr(layer, norm)) is not None:
                 _fold(norm, [getattr(layer, kernel) for kernel in kernels])
     return folded

@@ -92,6 +92,7 @@ class Operation(keras.layers.Layer):
 
     shared = False  # True: in training, `apply` gives (N, H', W', channels), the same for every edge, and no scale
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
+    folds = {}  # batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`
 
     def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -206,6 +207,8 @@ class FactorizedReduce(Operation):
         UserError: `channels` is odd.
     """
 
+    folds = {"bn": ("conv_1", "conv_2")}
+
     def __init__(self, channels, stride=2, edges=1, affine=False, inputs=None, **kwargs):
         self.inputs = inputs or channels
         super().__init__(even_channels(channels), stride, edges, affine, **kwargs)
@@ -242,6 +245,8 @@ class ReLUConvBN(Operation):
         inputs: Input channels.
     """
 
+    folds = {"bn": ("conv",)}
+
     def __init__(self, channels, stride=1, edges=1, affine=False, inputs=None, **kwargs):
         self.inputs = inputs or channels
         super().__init__(channels, stride, edges, affine, **kwargs)
@@ -265,6 +270,7 @@ class SepConv(Operation):
     """`sep_conv_k`: twice (ReLU, depthwise kxk, 1x1, batch norm); the stride is the first one's."""
 
     size = 3
+    folds = {"bn_1": ("pointwise_1",), "bn_2": ("pointwise_2",)}
 
     def make(self):
         """Creates both halves."""
@@ -311,6 +317,7 @@ class DilConv(Operation):
 
     size = 3
     in_phases = True
+    folds = {"bn": ("pointwise",)}
 
     def make(self):
         """Creates the kernels and the norm."""
@@ -341,6 +348,8 @@ class DilConv5(DilConv):
 
 class Conv7x1(Operation):
     """`conv_7x1_1x7`, of AmoebaNet and NASNet: ReLU, 1x7 (stride on the width), 7x1 (on the height), batch norm."""
+
+    folds = {"bn": ("conv_7x1",)}
 
     def make(self):
         """Creates the kernels and the norm."""

@@ -1,0 +1,288 @@
+"""Evaluation of a trained network, of a work directory or as exported, on labelled images or on a text."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from darts_tf.system.keras_settings import tf
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data import sources as images
+from darts_tf.data.reading import reading
+from darts_tf.data.text import windows
+from darts_tf.data.text.corpus import unknown_share
+from darts_tf.runs.saved_model import load_saved_model, signature_of
+from darts_tf.spaces.conv.own_operations import add_operations
+from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.files import parse_json, user_path
+from darts_tf.tasks.evaluators import Evaluator, LanguageEvaluator, bits_per_character, language_forward
+from darts_tf.tasks.image_facts import PARTS, check_same_part, load_data_facts
+from darts_tf.tasks.language_data import VOCABULARY, load_again, load_vocabulary, tell_unknown
+from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_network
+
+
+class Asked(NamedTuple):
+    """What an evaluation is asked for.
+
+    Attributes:
+        dataset: Of images, see `images.load`; empty for that of the work directory.
+        data_dir: See `images.load` and `text.load_folder`; empty for that of the run.
+        split: `test`; `valid`, the validation data that there are or that the run of a work directory held out;
+            `train`, what the run trained on, or all training data of others; empty for the test data, or where there
+            are none the validation images that the data bring.
+        max_examples: At most this many images, with the classes in proportion, or words from the start; 0 for all.
+        batch_size: Images at a time, 0 for 96; or rows that a text is read in, 0 for those of the run (10 to validate
+            and 1 to test in the original), or fewer where the text is short, see `windows.evaluation_rows`.
+        operations_file: Of images: a Python file with operations of the user's own, see `trained.load`.
+        value_range: Of images, see `images.load`; empty for that of the work directory.
+        bits_per_character: Of a text: whether to measure these, too.
+    """
+
+    dataset: str = ""
+    data_dir: str = ""
+    split: str = ""
+    max_examples: int = 0
+    batch_size: int = 0
+    operations_file: str = ""
+    value_range: str = ""
+    bits_per_character: bool = False
+
+
+def evaluate(
+    workdir: str = "",
+    model: str = "",
+    weights: str | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    **asked: Any,
+) -> dict[str, Any]:
+    """Evaluates a trained network.
+
+    Args:
+        workdir: Work directory of a training run; or
+        model: A `.keras` file of a network on images, or the folder of a SavedModel (or of its versions) that
+            `darts-export` wrote.
+        weights: Of a work directory: `best` or `last`; empty for those that its summary recommends.
+        say: Is given lines about the progress.
+        **asked: Fields of `Asked`.
+
+    Returns:
+        `dataset`, `split`, `source`, and what `Evaluator` or `LanguageEvaluator` returns; of a text also
+        `unknown_words`, the share of `<unk>` among the words that were evaluated, and `bits_per_character` where asked.
+
+    Raises:
+        UserError: No such model or data, the two do not fit together, or the data of this network have nothing that is
+            asked for.
+    """
+    if bool(workdir) == bool(model):
+        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
+    wanted, source = Asked(**asked), user_path(workdir, "workdir") if workdir else newest_version(model)
+    if model and source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
+        raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
+    say(f"loading {source} ...")
+    trained = load(source, weights or None, wanted.operations_file) if workdir else None
+    is_text = isinstance(trained.facts, TextFacts) if trained else (source / "assets" / VOCABULARY).is_file()
+    for name, reason in (_NOT_OF_TEXT if is_text else _NOT_OF_IMAGES).items():
+        if getattr(wanted, name):
+            raise UserError(f"--{name} is {reason}")
+    dataset, split, found = (_of_text if is_text else _of_images)(trained, source, wanted, say)
+    return {"dataset": dataset, "split": split, "source": str(source)} | found
+
+
+_NOT_OF_IMAGES = {"bits_per_character": "of a text, and this is a network on images. Leave it out."}
+_NOT_OF_TEXT = {
+    "dataset": "of images. A text is named by --data_dir, or is that of the run.",
+    "value_range": "of images. Leave it out.",
+    "operations_file": "of networks on images, and this is a language model. Leave it out.",
+}
+
+
+def _of_images(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -> tuple[str, str, dict]:
+    """Evaluates a network on images; returns `(dataset, split, what was found)`."""
+    config, facts, names, mean = trained.config if trained else {}, {}, None, None
+    if source.is_dir() and not trained:
+        forward, shape, classes, names = _exported_images(source)
+        mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it normalises by itself
+    else:
+        if not trained:
+            add_operations(asked.operations_file)
+        network = trained.network if trained else load_network(source, ImageFacts)
+        shape, classes = tuple(network.image_shape), network.num_classes
+        if trained or (source.parent / "data.json").exists():
+            _, names, _, mean, std = trained.facts if trained else ImageFacts.read(source.parent)
+
+        def forward(batch):
+            return network(batch, training=False)
+
+    dataset, data_dir, split = asked.dataset, asked.data_dir, asked.split
+    if trained and dataset in ("", config["dataset"]):
+        # What the run's split.json counts: the images as the run had them.
+        facts = load_data_facts(source) if not data_dir or split == "valid" else {}
+        dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
+    if not dataset:
+        raise UserError("Say on which images: expected --dataset with --model. Received: none.")
+    say(f"reading {dataset} ...")
+    saved = source / "split.json" if facts and split in ("train", "valid") else None
+    data = images.load(
+        dataset,
+        data_dir,
+        shape[0] if shape[0] == shape[1] else 0,
+        config.get("max_train_examples", 0) if saved else 0,
+        shape[-1],
+        config.get("seed", 0),
+        config.get("eval_crop", 1.0),
+        asked.value_range or config.get("value_range", "auto"),
+        config.get("split", "auto"),
+    )
+    if data.image_shape != shape or len(data.class_names) != classes:
+        raise UserError(
+            f"The data do not fit the network: expected {classes} classes of {'x'.join(map(str, shape))} images. "
+            f"Received: {len(data.class_names)} classes of {'x'.join(map(str, data.image_shape))} in {dataset}."
+        )
+    _check_classes(names, data.class_names, dataset, say)
+    for line in data.notes:
+        say(line)
+    split, part, indices = _part(data, split, saved, facts, config.get("max_train_examples", 0))
+    indices = images.sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
+    if mean is None:
+        say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
+        mean, std = data.mean, data.std
+    say(f"evaluating {len(indices)} images ...")
+    batches = images.evaluation_batches(part, indices, asked.batch_size or 96, mean=mean, std=std)
+    with reading(part):
+        return dataset, split, Evaluator(forward)(batches)
+
+
+def _of_text(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -> tuple[str, str, dict]:
+    """Evaluates a language model on a text; returns `(dataset, split, what was found)`."""
+    if trained:
+        config, vocabulary, network = trained.config, trained.facts.vocabulary, trained.network
+        evaluator = LanguageEvaluator(language_forward(network), network.initial_state)
+    else:
+        config, vocabulary, *run = _exported_text(source)
+        evaluator = LanguageEvaluator(*run)
+    split = asked.split or "test"
+    corpus = load_again(config, asked.data_dir, say)
+    vocabulary.check_same(corpus.vocabulary, f"The text in {asked.data_dir or config['data_dir'] or corpus.name}")
+    words = getattr(corpus, split)[: asked.max_examples or None]
+    usual = config["test_batch_size" if split == "test" else "valid_batch_size"]
+    long = 1 if asked.batch_size else config["bptt"]  # rows that are asked for may be short
+    rows = windows.evaluation_rows(words, asked.batch_size or usual, long, f"the {PARTS[split]} text")
+    share = unknown_share(rows, vocabulary)
+    tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
+    say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
+    found = evaluator(rows, config["bptt"], say) | {"unknown_words": share}
+    if asked.bits_per_character or config.get("bits_per_character"):
+        found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
+    return corpus.name, split, found
+
+
+def _part(data, split, saved, facts, limited):
+    """Returns `(name, Split, indices)` of the images that are asked for; `saved` is where a run's `split.json` is."""
+    if not split:
+        split = "test" if data.test is not None or data.valid is None else "valid"
+    if saved is not None and saved.exists():
+        if "parts" not in facts and limited:
+            raise UserError(
+                f"{saved.parent} was made by version 0.1, which kept other images for its max_train_examples: expected "
+                f"a run of this version for --split={split}. Train again, or use --split=test."
+            )
+        found = images.load_split(saved)
+        check_same_part(saved.parent, facts, data, "train", "valid")
+        of, indices = ("train", found.train_indices) if split == "train" else (found.valid_of, found.valid_indices)
+        return split, getattr(data, of), indices
+    part = getattr(data, split)
+    if part is None:
+        raise UserError(
+            f"{data.name} has no {PARTS[split]} images. Expected another --split, or data with a folder {split}/, or "
+            f"with arrays x_{split} and y_{split}."
+        )
+    return split, part, np.arange(len(part))
+
+
+def _check_classes(names, found, dataset, say) -> None:
+    """Refuses data whose classes have other names than the network's; numbers may stand for names."""
+    if names is None:
+        return
+    names, found = ([" ".join(name.split()) for name in side] for side in (names, found))  # as `labels.txt` has them
+    if names == found:
+        return
+    numbers = [str(label) for label in range(len(found))]
+    if numbers in (names, found):
+        say(
+            f"the classes are matched by their numbers, since one side has no names: 0 is {names[0]!r} and {found[0]!r}"
+        )
+        return
+    place = next(i for i, (a, b) in enumerate(zip(names, found, strict=True)) if a != b)
+    raise UserError(
+        f"The classes of {dataset} are not those of the network: expected {names[place]!r} as class {place}. "
+        f"Received: {found[place]!r}. Name the class folders as in the training data."
+    )
+
+
+def newest_version(folder: str) -> pathlib.Path:
+    """Returns the folder of the newest version of an exported model; a version's folder, and a file, as they are."""
+    path = user_path(folder, "model")
+    if not path.is_dir() or (path / "saved_model.pb").exists():
+        return path
+    versions = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+    return versions[-1] if versions else path
+
+
+def _exported_images(path: pathlib.Path) -> tuple:
+    """Returns `(forward, image shape, classes, their names or None)` of an exported model's version."""
+    loaded = load_saved_model(path)
+    signature = signature_of(loaded, path, "serving_default", ["image"], ["logits"])
+    images, logits = (
+        signature.structured_input_signature[1]["image"].shape,
+        signature.structured_outputs["logits"].shape,
+    )
+    if images.rank != 4 or not images[1:].is_fully_defined() or logits.rank != 2 or logits[1] is None:
+        raise UserError(
+            f"{path} is no exported model: expected images of a known size and logits of a known number of classes, as "
+            f"darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
+        )
+    shape, classes, labels = tuple(images[1:]), logits[1], path / "assets" / "labels.txt"
+    names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
+    names = names if names and len(names) == classes else None
+    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes, names
+
+
+def _exported_text(path: pathlib.Path) -> tuple:
+    """Returns `(config, vocabulary, forward, initial state)` of an exported language model's version."""
+    loaded = load_saved_model(path)
+    step = signature_of(loaded, path, "step", ["tokens", "state"], ["logits", "state"])
+    units = step.structured_input_signature[1]["state"].shape[-1]
+    card, vocabulary = path / "assets" / "model_card.json", load_vocabulary(path / "assets")
+    try:
+        config = LanguageTrainConfig.from_json(parse_json(card.read_bytes())["training_config"]).to_json()
+    except (OSError, LookupError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{card} cannot be read: expected what darts-export writes; export the model again. "
+            f"Received: {one_line(error)}."
+        ) from error
+
+    def forward(tokens, state, keep=loaded):
+        def one(before, words):
+            outputs = step(tokens=words[:, None], state=before[1])
+            return tf.ensure_shape(outputs["logits"], shape), tf.ensure_shape(outputs["state"], state.shape)
+
+        shape = (tokens.shape[1], len(vocabulary))
+        logits, states = tf.scan(one, tokens, (tf.zeros(shape), state))
+        return logits, states[-1]
+
+    return config, vocabulary, forward, lambda batch: tf.zeros((batch, units))
+
+
+def text(result: dict) -> str:
+    """Returns what `evaluate` found as a table."""
+    shown = {name: value for name, value in result.items() if value is not None}
+    for name in ("accuracy", "top5_accuracy", "unknown_words"):
+        if name in shown:
+            shown[name] = f"{100 * shown[name]:.2f} %"
+    width = max(map(len, shown))
+    for name in ("images_per_second", "words_per_second"):
+        if name in shown:
+            shown[name] = f"{shown[name]:,.0f}" if shown[name] >= 100 else f"{shown[name]:.3g}"
+    plain = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in shown.items()}
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in plain.items())
