@@ -3,10 +3,10 @@
 import numpy as np
 
 from darts_tf.spaces.conv import operations as ops
-from darts_tf.spaces.conv.derived import ConvBN
+from darts_tf.spaces.conv.derived import ConvBN, DerivedNetwork
 
 # Kind -> batch norm -> the kernels that it normalises, side by side along their last axis.
-_NORMALISED = {
+_NORMALISED: dict[type, dict[str, tuple[str, ...]]] = {
     ConvBN: {"bn": ("conv",)},
     ops.ReLUConvBN: {"bn": ("conv",)},
     ops.FactorizedReduce: {"bn": ("conv_1", "conv_2")},
@@ -16,7 +16,7 @@ _NORMALISED = {
 }
 
 
-def fold(network):
+def fold(network: DerivedNetwork) -> DerivedNetwork:
     """Copies a derived network without its auxiliary head, its batch norms folded; for inference only.
 
     In training the copy is not the network that it came from.
