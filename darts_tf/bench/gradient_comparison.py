@@ -52,7 +52,7 @@ def compare(
         found = {}
         for name, setting in settings.items():
             say(f"gradient: {name} ...")
-            told, alphas, _ = Architect(functions, sgd, None, **setting).gradient(*batches, rate)
+            told, alphas, _ = Architect(functions, sgd, None, **setting).gradient(batches[0], batches[1], rate)
             found[name] = float(told.loss), alphas
     references = {"exact": found["exact"][1], "paper": found[f"radius {PAPER_RADIUS:g}"][1]}
     rows = []

@@ -1,11 +1,14 @@
 """Moves the alphas along the first- or second-order gradient of the validation loss; knows no kind of cell."""
 
 import functools
+from collections.abc import Iterable
+from typing import Any
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import gradients as eqs
-from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, Told, values
 from darts_tf.bilevel.optimizers import assign, clip_by_global_norm
+from darts_tf.system.types import Structure, Tensor, Tensors
 
 
 class VirtualStep:
@@ -24,11 +27,18 @@ class VirtualStep:
     Source: `_compute_unrolled_model` in `cnn/architect.py` and `rnn/architect.py`.
     """
 
-    def __init__(self, functions: SupernetLoss, optimizer, clip: float = 0.0, limited: bool = True, still=()):
+    def __init__(
+        self,
+        functions: SupernetLoss,
+        optimizer: Any,
+        clip: float = 0.0,
+        limited: bool = True,
+        still: Iterable[int] = (),
+    ):
         self.packing, self.optimizer, self.clip, self.limited = functions.weights, optimizer, clip, limited
         self.still = frozenset(still)
 
-    def __call__(self, weights, gradients, rate):
+    def __call__(self, weights: Tensors, gradients: Tensors, rate: Tensor) -> tuple[Tensors, Tensor]:
         """Returns `(w', xi)` for packed weights and gradients, see `eqs.unrolled_gradient`."""
         xi = rate
         if self.clip:
@@ -41,7 +51,7 @@ class VirtualStep:
             ahead = self.packing.pack([pair[i not in self.still] for i, pair in enumerate(pairs)])
         return ahead, xi
 
-    def product(self, hvp):
+    def product(self, hvp: eqs.Hvp) -> eqs.Hvp:
         """Returns a Hessian-vector product that clips its vector first."""
         if not self.clip:
             return hvp
@@ -69,13 +79,13 @@ class Architect:
     def __init__(
         self,
         functions: SupernetLoss,
-        weight_optimizer,
-        alpha_optimizer,
-        order="second",
-        hvp="finite_difference",
-        radius=0.01,
-        bn_updates=False,
-        virtual_step=None,
+        weight_optimizer: Any,
+        alpha_optimizer: Any,
+        order: str = "second",
+        hvp: str = "finite_difference",
+        radius: float = 0.01,
+        bn_updates: bool = False,
+        virtual_step: VirtualStep | None = None,
     ):
         self.functions, self.order, self.bn_updates = functions, order, bn_updates
         self.weight_optimizer, self.alpha_optimizer = weight_optimizer, alpha_optimizer
@@ -85,7 +95,9 @@ class Architect:
             exact if hvp == "exact" else functools.partial(eqs.finite_difference_hvp, radius=radius)
         )
 
-    def gradient(self, train_batch, valid_batch, rate, weights=None, noise=()):
+    def gradient(
+        self, train_batch: Any, valid_batch: Any, rate: Tensor, weights: Tensors | None = None, noise: Structure = ()
+    ) -> tuple[Told, Tensors, list[Told]]:
         """Computes the gradient of the validation loss in the alphas; writes nothing.
 
         Args:
@@ -99,7 +111,8 @@ class Architect:
             `(told, gradients, passed)`: what the validation pass tells (in the second order at w'), a gradient for each
             of `functions.arch`, and what each pass tells whose batch statistics the original counts.
         """
-        net, passed = self.functions.supernet, []
+        net = self.functions.supernet
+        passed: list[Told] = []
         counted = passed if self.bn_updates else None
         weights = weights or self.functions.weights.pack(net.weight_variables)
         alphas = values(self.functions.arch.values())
@@ -110,7 +123,15 @@ class Architect:
         step = functools.partial(self.virtual_step, rate=rate)
         return *eqs.unrolled_gradient(train, valid, weights, alphas, step, self.hvp), passed
 
-    def step(self, train_batch, valid_batch, rate, weights=None, noise=(), epoch=0):
+    def step(
+        self,
+        train_batch: Any,
+        valid_batch: Any,
+        rate: Tensor,
+        weights: Tensors | None = None,
+        noise: Structure = (),
+        epoch: Any = 0,
+    ) -> Any:
         """Moves the alphas by one step, see `gradient`, with the gradient of the method's penalty.
 
         Returns:

@@ -78,7 +78,7 @@ class AlphaCurvature:
     Reference: Zela et al., arXiv:1909.09656, section 4; `src/search/analyze.py` of automl/RobustDARTS.
     """
 
-    def __init__(self, functions: SupernetLoss, batch):
+    def __init__(self, functions: SupernetLoss, batch: tuple):
         self.functions, self.batch = functions, batch
         # Not by XLA, even where the steps are: its second derivative of max pooling is imprecise.
         self._gradients = tf.function(functions.gradients((ALPHAS,), False), autograph=False)

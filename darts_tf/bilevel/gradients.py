@@ -6,10 +6,12 @@ weights, alphas and gradients are lists of tensors, so there is no copy of the n
 subtracting, and the batch-norm statistics, optimiser slots and seeds are afterwards what they were before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel.optimizers import global_norm
+from darts_tf.system.types import Tensors
 
 WEIGHTS, ALPHAS = "weights", "alphas"
 
@@ -38,7 +40,7 @@ class Objective:
         self.loss = loss
         self.unconnected = tf.UnconnectedGradients.NONE if strict else tf.UnconnectedGradients.ZERO
 
-    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS)):
+    def gradients(self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS)) -> tuple:
         """Returns `(loss, *gradients)`: one list of tensors for each name in `wrt`, shaped like what it names.
 
         Raises:
@@ -51,11 +53,11 @@ class Objective:
         gradients = tape.gradient(loss, [values[name] for name in wrt], unconnected_gradients=self.unconnected)
         return loss, *[_named(g, name) for g, name in zip(gradients, wrt, strict=True)]
 
-    def probe(self, weights, alphas):
+    def probe(self, weights: Tensors, alphas: Tensors) -> Tensors:
         """Returns the alphas' gradient for a finite difference; a subclass may compute it with more digits."""
         return self.gradients(weights, alphas, (ALPHAS,))[1]
 
-    def mixed_product(self, weights, alphas, vector):
+    def mixed_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
         """Returns `d/d alpha (dL/dw . vector)`, exactly, by back-propagation through back-propagation.
 
         Args:
@@ -73,7 +75,7 @@ class Objective:
             inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
         return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    def hessian_product(self, weights, alphas, vector):
+    def hessian_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
         """Returns `d/d alpha (dL/d alpha . vector)`, exactly: the alphas' Hessian times a vector.
 
         Args:
@@ -92,12 +94,18 @@ class Objective:
         return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def exact_hvp(objective: Objective, weights, alphas, vector):
+Hvp = Callable[[Objective, Tensors, Tensors, Tensors], Tensors]
+"""A Hessian-vector product: `(objective, weights, alphas, vector) -> tensors shaped like the alphas`."""
+
+
+def exact_hvp(objective: Objective, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
     """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas."""
     return objective.mixed_product(weights, alphas, vector)
 
 
-def finite_difference_hvp(objective: Objective, weights, alphas, vector, radius: float = 0.01):
+def finite_difference_hvp(
+    objective: Objective, weights: Tensors, alphas: Tensors, vector: Tensors, radius: float = 0.01
+) -> Tensors:
     """The implicit term as the paper takes it: a central difference along `vector`, eq. 8.
 
         (dL_train(w + eps v, a)/da - dL_train(w - eps v, a)/da) / (2 eps),   eps = radius / ||v||
@@ -125,7 +133,7 @@ def finite_difference_hvp(objective: Objective, weights, alphas, vector, radius:
     return [(p - m) / (2 * epsilon) for p, m in zip(plus, minus, strict=True)]
 
 
-def first_order_gradient(valid: Objective, weights, alphas):
+def first_order_gradient(valid: Objective, weights: Tensors, alphas: Tensors) -> tuple[Any, Tensors]:
     """Gradient of the validation loss at the present weights: the paper's `xi = 0`.
 
     Returns:
@@ -134,7 +142,14 @@ def first_order_gradient(valid: Objective, weights, alphas):
     return valid.gradients(weights, alphas, (ALPHAS,))
 
 
-def unrolled_gradient(train: Objective, valid: Objective, weights, alphas, virtual_step, hvp=finite_difference_hvp):
+def unrolled_gradient(
+    train: Objective,
+    valid: Objective,
+    weights: Tensors,
+    alphas: Tensors,
+    virtual_step: Callable,
+    hvp: Hvp = finite_difference_hvp,
+) -> tuple[Any, Tensors]:
     """Gradient of the validation loss after one virtual weight step.
 
     Computes eq. 7 of the paper without forming the Hessian:

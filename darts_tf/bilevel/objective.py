@@ -2,23 +2,27 @@
 
 import functools
 import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import gradients as eqs
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
 from darts_tf.methods.darts import Darts
+from darts_tf.methods.method import Method
 from darts_tf.passes import graph
+from darts_tf.passes.accumulation import Accumulation
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import Precision, scale, unscale
+from darts_tf.system.types import Structure, Tensor, Tensors, Variable
 
 
-def values(variables) -> list:
+def values(variables: Iterable[Variable]) -> list:
     """Returns the variables' present values as tensors."""
     return [tf.convert_to_tensor(v) for v in variables]
 
 
-def cross_entropy(logits, labels, smoothing: float = 0.0):
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
     """Returns the mean cross-entropy in nats.
 
     Args:
@@ -34,7 +38,7 @@ def cross_entropy(logits, labels, smoothing: float = 0.0):
     return (1 - smoothing) * loss - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits))
 
 
-def count_correct(logits, labels):
+def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns how many of `(N, classes)` logits are largest at their label, a scalar int32."""
     hits = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
     return tf.reduce_sum(tf.cast(hits, tf.int32))
@@ -47,18 +51,18 @@ class Packing:
         variables: What to pack, in this order; all of one type.
     """
 
-    def __init__(self, variables):
+    def __init__(self, variables: Iterable[Variable]):
         self.shapes = [tuple(v.shape) for v in variables]
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
-    def pack(self, tensors) -> list:
+    def pack(self, tensors: Iterable[Tensor]) -> list:
         """Returns a list of one vector, `(sum of sizes,)`; of none where there is nothing to pack."""
         if not self.shapes:
             return []
         vectors = [t if len(t.shape) == 1 else graph.reshape(t, -1) for t in values(tensors)]
         return [tf.concat(vectors, 0)]
 
-    def unpack(self, vectors) -> list:
+    def unpack(self, vectors: Tensors) -> list:
         """Returns the tensors in a list of one vector."""
         parts = tf.split(vectors[0], self.sizes) if self.shapes else []
         pairs = zip(parts, self.shapes, strict=True)
@@ -112,17 +116,17 @@ class SupernetLoss:
 
     def __init__(
         self,
-        supernet,
-        loss=cross_entropy,
-        trace=None,
-        joint=False,
-        strict=True,
-        accumulation=None,
-        replication=None,
-        precision=None,
-        recompute=None,
-        measure=None,
-        method=None,
+        supernet: Any,
+        loss: Callable = cross_entropy,
+        trace: Callable | None = None,
+        joint: bool = False,
+        strict: bool = True,
+        accumulation: Accumulation | None = None,
+        replication: Any = None,
+        precision: Precision | None = None,
+        recompute: str | None = None,
+        measure: Callable | None = None,
+        method: Method | None = None,
     ):
         self.supernet, self.accumulation, self.replication = supernet, accumulation, replication
         self.precision, self.recompute = precision or Precision(), recompute
@@ -137,7 +141,7 @@ class SupernetLoss:
         self.mixed_product = functools.cache(self._mixed_product)
         self.hessian_product = functools.cache(self._hessian_product)
 
-    def named(self, alphas) -> dict:
+    def named(self, alphas: Tensors) -> dict:
         """Returns a list of alphas by name."""
         return dict(zip(self.arch, alphas, strict=True))
 
@@ -226,7 +230,7 @@ class BatchObjective(eqs.Objective):
         passed: A list that is given what each pass tells, in their order, with its statistics.
     """
 
-    def __init__(self, functions: SupernetLoss, batch, noise=(), passed: list | None = None):
+    def __init__(self, functions: SupernetLoss, batch: Any, noise: Structure = (), passed: list | None = None):
         self.functions, self.noise, self.passed, self._passes = functions, noise, passed, 0
         self._batches = batch if callable(batch) else lambda number: batch
 
@@ -234,7 +238,9 @@ class BatchObjective(eqs.Objective):
         self._passes += 1
         return self._batches(self._passes - 1)
 
-    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), wide=False):
+    def gradients(
+        self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS), wide: bool = False
+    ) -> tuple:
         """See `Objective.gradients`, with a `Told` instead of the loss; with `wide` in the variables' type."""
         # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
@@ -244,7 +250,7 @@ class BatchObjective(eqs.Objective):
             self.passed.append(told)
         return told, *[gradients[traced.index(name)] for name in wrt]
 
-    def probe(self, weights, alphas):
+    def probe(self, weights: Tensors, alphas: Tensors) -> Tensors:
         """See `Objective.probe`; not in the narrow type of other passes.
 
         The probes' weights differ by less than the rounding of a bfloat16 kernel, and so would little but rounding be
@@ -252,6 +258,6 @@ class BatchObjective(eqs.Objective):
         """
         return self.gradients(weights, alphas, (ALPHAS,), wide=self.functions.precision.narrow is not None)[1]
 
-    def mixed_product(self, weights, alphas, vector):
+    def mixed_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
         """See `Objective.mixed_product`."""
         return self.functions.mixed_product()(weights, alphas, *self._batch(), vector, self.noise)

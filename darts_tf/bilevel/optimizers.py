@@ -5,9 +5,11 @@ L2 term is part of the gradient, as in PyTorch 0.3.1, which the original code wa
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from darts_tf.system.keras_settings import tf
+from darts_tf.system.types import Tensor, Tensors, Variable
 
 
 def _scalars(dtype, *numbers):
@@ -16,7 +18,9 @@ def _scalars(dtype, *numbers):
     return [tf.cast(n, dtype) if tf.is_tensor(n) else tf.constant(n, dtype) for n in numbers]
 
 
-def sgd_update(weights, gradients, buffers, *, rate, momentum, weight_decay):
+def sgd_update(
+    weights: Tensors, gradients: Tensors, buffers: Tensors, *, rate: Tensor, momentum: float, weight_decay: float
+) -> tuple[Tensors, Tensors]:
     """Momentum SGD: `buffer = momentum * buffer + (g + weight_decay * w)`, then `w -= rate * buffer`.
 
     Args:
@@ -40,7 +44,19 @@ def sgd_update(weights, gradients, buffers, *, rate, momentum, weight_decay):
     return [w - rate * b for w, b in zip(weights, buffers, strict=True)], buffers
 
 
-def adam_update(weights, gradients, means, squares, step, *, rate, beta1, beta2, epsilon, weight_decay):
+def adam_update(
+    weights: Tensors,
+    gradients: Tensors,
+    means: Tensors,
+    squares: Tensors,
+    step: Tensor,
+    *,
+    rate: Tensor,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+) -> tuple[Tensors, Tensors, Tensors]:
     """Adam with the L2 term in the gradient and epsilon added before the bias correction.
 
     Args:
@@ -73,7 +89,17 @@ def adam_update(weights, gradients, means, squares, step, *, rate, beta1, beta2,
     return [moved(w, m, s) for w, m, s in zip(weights, means, squares, strict=True)], means, squares
 
 
-def asgd_update(weights, gradients, averages, step, lagged_rate, *, rate, weight_decay, start=0):
+def asgd_update(
+    weights: Tensors,
+    gradients: Tensors,
+    averages: Tensors,
+    step: Tensor,
+    lagged_rate: Tensor,
+    *,
+    rate: Tensor,
+    weight_decay: float,
+    start: int = 0,
+) -> tuple[Tensors, Tensors, Tensor]:
     """Averaged SGD: `w -= rate * (g + weight_decay * w)`, and the mean of the weights since step `start`.
 
     The rate that is used is that of the step before, as in the original: a changed one takes effect one step late.
@@ -108,7 +134,7 @@ def global_norm(tensors: Sequence) -> tf.Tensor:
     return tf.sqrt(2 * tf.add_n([tf.nn.l2_loss(t) for t in tensors]))
 
 
-def clip_by_global_norm(gradients: Sequence, limit: float):
+def clip_by_global_norm(gradients: Sequence, limit: float) -> tuple[Tensors, Tensor]:
     """Scales all gradients so that their joint norm is at most `limit`; `limit=0` leaves them alone.
 
     Returns:
@@ -131,7 +157,7 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float = 0.0) -> f
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-def assign(variables, tensors) -> None:
+def assign(variables: Sequence[Variable], tensors: Tensors) -> None:
     """Writes each tensor into the variable at the same place."""
     for variable, tensor in zip(variables, tensors, strict=True):
         variable.assign(tensor)
@@ -150,7 +176,7 @@ class SGD:
         weight_decay: See `sgd_update`.
     """
 
-    def __init__(self, variables, momentum: float = 0.9, weight_decay: float = 3e-4):
+    def __init__(self, variables: Iterable[Variable], momentum: float = 0.9, weight_decay: float = 3e-4):
         self.targets = list(variables)
         self.momentum = momentum
         self.weight_decay = weight_decay
@@ -161,16 +187,16 @@ class SGD:
         """What a checkpoint has to hold."""
         return self.buffers
 
-    def update(self, weights, gradients, rate):
+    def update(self, weights: Tensors, gradients: Tensors, rate: Tensor) -> tuple[Tensors, Tensors]:
         """Returns `(weights, buffers)` one step ahead, from the present buffers; writes nothing."""
         return sgd_update(
             weights, gradients, self.buffers, rate=rate, momentum=self.momentum, weight_decay=self.weight_decay
         )
 
-    def apply(self, gradients, rate) -> None:
+    def apply(self, gradients: Tensors, rate: Tensor) -> None:
         """Moves the variables by one step."""
         weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
-        assign(self.targets + self.buffers, weights + buffers)
+        assign([*self.targets, *self.buffers], [*weights, *buffers])
 
 
 class Adam:
@@ -185,7 +211,15 @@ class Adam:
         weight_decay: L2 coefficient.
     """
 
-    def __init__(self, variables, rate=3e-4, beta1=0.5, beta2=0.999, epsilon=1e-8, weight_decay=1e-3):
+    def __init__(
+        self,
+        variables: Iterable[Variable],
+        rate: float = 3e-4,
+        beta1: float = 0.5,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        weight_decay: float = 1e-3,
+    ):
         self.targets = list(variables)
         self.rule = dict(rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay)
         self.means, self.squares = _slots(self.targets), _slots(self.targets)
@@ -196,7 +230,7 @@ class Adam:
         """What a checkpoint has to hold."""
         return [*self.means, *self.squares, self.step]
 
-    def apply(self, gradients) -> None:
+    def apply(self, gradients: Tensors) -> None:
         """Moves the variables by one step."""
         step = self.step.assign_add(1)
         weights = [tf.convert_to_tensor(v) for v in self.targets]
@@ -217,9 +251,9 @@ class ASGD:
         averages: The means of the weights: what a validation uses, and what is kept.
     """
 
-    def __init__(self, variables, weight_decay: float = 8e-7, start: int = 0):
+    def __init__(self, variables: Iterable[Variable], weight_decay: float = 8e-7, start: int = 0):
         self.targets = list(variables)
-        self.rule = dict(weight_decay=weight_decay, start=start)
+        self.rule: dict[str, Any] = dict(weight_decay=weight_decay, start=start)
         self.averages = _slots(self.targets)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.lagged_rate = tf.Variable(tf.zeros((), self.averages[0].dtype), trainable=False)
@@ -234,7 +268,7 @@ class ASGD:
         """What a checkpoint has to hold."""
         return self.buffers
 
-    def update(self, weights, gradients, rate):
+    def update(self, weights: Tensors, gradients: Tensors, rate: Tensor) -> tuple[Tensors, Tensors]:
         """Returns `(weights, buffers)` one step ahead, from the present buffers; writes nothing."""
         step = self.step + 1
         weights, averages, lagged = asgd_update(
@@ -242,7 +276,7 @@ class ASGD:
         )
         return weights, [*averages, step, lagged]
 
-    def apply(self, gradients, rate) -> None:
+    def apply(self, gradients: Tensors, rate: Tensor) -> None:
         """Moves the variables by one step."""
         weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
-        assign(self.targets + self.buffers, weights + buffers)
+        assign([*self.targets, *self.buffers], [*weights, *buffers])

@@ -1,22 +1,30 @@
 """Algorithm 1 of the paper on one screen, the step of training a derived network, and what both are made of."""
 
+from collections.abc import Callable
+from typing import Any
+
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import WEIGHTS
-from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
-from darts_tf.bilevel.optimizers import Adam, assign, clip_by_global_norm
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, Told, values
+from darts_tf.bilevel.optimizers import ASGD, SGD, Adam, assign, clip_by_global_norm
+from darts_tf.config import Run, Search
+from darts_tf.methods.method import Method
 from darts_tf.passes.accumulation import Accumulation
 from darts_tf.passes.loss_scale import GROUP, undone_on_overflow
 from darts_tf.passes.precision import Precision
 from darts_tf.passes.recomputation import GRAPH, XLA
+from darts_tf.system.types import Structure, Tensor, Tensors
 
 
-def traced(function):
+def traced(function: Callable) -> Callable:
     """Traces a function once, as a function that the graph calls instead of a copy at every call."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
-def loss_of(network, config, domain, trace=traced, distribution=None, **settings) -> SupernetLoss:
+def loss_of(
+    network: Any, config: Run, domain: Any, trace: Callable | None = traced, distribution: Any = None, **settings: Any
+) -> SupernetLoss:
     """Returns a network's loss with its derivatives, computed as a config says.
 
     Args:
@@ -41,7 +49,7 @@ def loss_of(network, config, domain, trace=traced, distribution=None, **settings
     )
 
 
-def _scale_of(functions) -> dict[str, list]:
+def _scale_of(functions: SupernetLoss) -> dict[str, list]:
     """Returns the variables of a `SupernetLoss`' loss scale, by name; none where it has none."""
     scale = functions.precision.loss_scale
     return {} if scale is None else {GROUP: scale.variables}
@@ -56,10 +64,17 @@ class WeightStep:
         grad_clip: Global norm at which the gradient is clipped; 0 is off.
     """
 
-    def __init__(self, functions, optimizer, grad_clip: float):
+    def __init__(self, functions: SupernetLoss, optimizer: SGD | ASGD, grad_clip: float):
         self.functions, self.optimizer, self.grad_clip = functions, optimizer, grad_clip
 
-    def __call__(self, batch, rate, weights=None, alphas=None, noise=()):
+    def __call__(
+        self,
+        batch: tuple,
+        rate: Tensor,
+        weights: Tensors | None = None,
+        alphas: Tensors | None = None,
+        noise: Structure = (),
+    ) -> tuple[Told, Tensor]:
         """Takes one step.
 
         Args:
@@ -97,7 +112,15 @@ class SearchStep:
         method: A `methods.Method`; DARTS for None.
     """
 
-    def __init__(self, supernet, config, domain, trace=traced, distribution=None, method=None):
+    def __init__(
+        self,
+        supernet: Any,
+        config: Search,
+        domain: Any,
+        trace: Callable | None = traced,
+        distribution: Any = None,
+        method: Method | None = None,
+    ):
         self.supernet, self.config, self.domain = supernet, config, domain
         domain.attach(supernet)
         joint = config.order == "second"
@@ -137,7 +160,9 @@ class SearchStep:
         } | _scale_of(self.functions)
 
     @undone_on_overflow
-    def __call__(self, train, valid, number, rate, epoch=0, move_alphas: bool = True) -> dict:
+    def __call__(
+        self, train: Any, valid: Any, number: Tensor, rate: Tensor, epoch: Any = 0, move_alphas: bool = True
+    ) -> dict:
         """Takes one step.
 
         Args:
@@ -181,7 +206,9 @@ class TrainStep:
         distribution: See `loss_of`.
     """
 
-    def __init__(self, network, config, domain, trace=traced, distribution=None):
+    def __init__(
+        self, network: Any, config: Run, domain: Any, trace: Callable | None = traced, distribution: Any = None
+    ):
         self.network, self.domain = network, domain
         domain.attach(network)
         self.functions = functions = loss_of(network, config, domain, trace, distribution, strict=False)
@@ -208,7 +235,9 @@ class TrainStep:
         return self.functions.weights.unpack([a.value() for a in self.optimizers[True].averages])
 
     @undone_on_overflow
-    def __call__(self, piece, number, rate, drop_path, seed, averaging: bool = False) -> dict:
+    def __call__(
+        self, piece: Any, number: Tensor, rate: Tensor, drop_path: Tensor, seed: Tensor, averaging: bool = False
+    ) -> dict:
         """Takes one step.
 
         Args:

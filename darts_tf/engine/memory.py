@@ -129,7 +129,7 @@ def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
     return Estimate(max(found.tensors, int(tensors * found.tensors)), found.variables, int((1 + graph) * found.graph))
 
 
-def too_little(found: Estimate, needed: int, free: int, config, replicas: int = 1, most: int = 0) -> str:
+def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: int = 1, most: int = 0) -> str:
     """Returns the warning: which settings would make a run fit, as far as that is known without trying.
 
     Args:

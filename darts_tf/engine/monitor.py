@@ -11,6 +11,7 @@ import numpy as np
 
 from darts_tf.config import Search
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+from darts_tf.genotypes import Genotype
 
 SKIPS = ("skip_connect", "identity")
 HEALTHY_SKIPS = 1 / 4
@@ -21,7 +22,7 @@ PATIENCE = 3
 """Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
 
 
-def entropies(weights) -> np.ndarray:
+def entropies(weights: np.ndarray) -> np.ndarray:
     """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 once it has decided."""
     weights = np.asarray(weights, np.float64)
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
@@ -38,7 +39,7 @@ def gaps(weights: np.ndarray, primitives: Sequence[str]) -> np.ndarray:
     return best[:, -1] - best[:, -2]
 
 
-def health(genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
+def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
     """Returns the numbers of one epoch, by the names that records have.
 
     Args:
@@ -52,7 +53,7 @@ def health(genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[s
         nats and `gap_CELL`, means over the edges of the supernet. A cell whose primitives have no pool has no
         `pool_CELL`.
     """
-    numbers = {}
+    numbers: dict[str, float] = {}
     for cell, weights in strengths.items():
         operations = [operation for operation, _ in getattr(genotype, cell)]
         numbers[f"skip_{cell}"] = sum(operation in SKIPS for operation in operations)
@@ -106,7 +107,9 @@ class Monitor:
         """Is told the records of the epochs before."""
         self.records = list(history)
 
-    def end_epoch(self, epoch: int, genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
+    def end_epoch(
+        self, epoch: int, genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]
+    ) -> dict[str, float]:
         """Returns what to add to the record of an epoch (from 1); see `health` for the arguments."""
         added = health(genotype, strengths, primitives)
         if epoch % EVERY == 0 and (self.config.eigenvalue or self.config.early_stop == "eigenvalue"):

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run
 from darts_tf.engine import memory
 from darts_tf.engine.loop import steps_in_graph
+from darts_tf.engine.reporting import Reporter
 from darts_tf.passes.loss_scale import reported
 
 
@@ -22,9 +25,17 @@ class Phases:
         distribution: See `step.loss_of`.
     """
 
-    def __init__(self, config, reporter, variables: dict[str, list], length: int = 1, distribution=None):
+    def __init__(
+        self,
+        config: Run,
+        reporter: Reporter,
+        variables: dict[str, list],
+        length: int = 1,
+        distribution: Distribution | None = None,
+    ):
         self.config, self.reporter, self.variables = config, reporter, variables
-        self.length, self.distribution, self._loops = length, distribution, {}
+        self.length, self.distribution = length, distribution
+        self._loops: dict[Hashable, tf.types.experimental.PolymorphicFunction] = {}
 
     def run(
         self, phase: Hashable, step: Callable, names: list[str], iterators: list, count: int, now: Any

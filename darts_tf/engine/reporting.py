@@ -264,5 +264,5 @@ def _format(name: str, value: Any) -> str:
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a record but for its epoch's."""
-    types = int | float | np.integer | np.floating
+    types: Any = int | float | np.integer | np.floating
     return {n: v for n, v in record.items() if n != "epoch" and isinstance(v, types) and not isinstance(v, bool)}

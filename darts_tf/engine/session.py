@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
 from darts_tf.cluster.distribution import Distribution
 from darts_tf.config import Run
@@ -14,19 +15,20 @@ from darts_tf.engine.reporting import Reporter
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
 from darts_tf.system.scratch import scratch
+from darts_tf.system.types import Path
 
 
 @contextlib.contextmanager
 def session(
-    config,
-    workdir,
+    config: Run,
+    workdir: Path,
     what: str,
-    build: Callable,
-    domain,
-    out=None,
+    build: Callable[[WorkDir, Reporter], Any],
+    domain: Any,
+    out: TextIO | None = None,
     tensorboard: bool | None = None,
-    distribution=None,
-) -> Iterator[tuple]:
+    distribution: Distribution | None = None,
+) -> Iterator[tuple[Any, WorkDir, Reporter]]:
     """Opens a run's work directory for as long as the run lasts.
 
     Args:

@@ -1,7 +1,7 @@
 """From the alphas that a search has trained to the genotype that it has found."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +39,7 @@ def strengths(alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: softmax(logits, logits.dtype) for name, logits in alphas.items()}
 
 
-def log_softmax(logits) -> np.ndarray:
+def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Returns the logarithm of the softmax over the last axis, also where that would underflow."""
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -77,9 +77,9 @@ def derive(
     num_nodes: int | None = None,
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
-    strength=strengths,
-    select=select,
-) -> Genotype:
+    strength: Callable[..., dict[str, np.ndarray]] = strengths,
+    select: Callable[..., list[tuple[str, int]]] = select,
+) -> Cells:
     """The genotype that a search has found.
 
     Args:
@@ -105,8 +105,8 @@ def derive(
     shape = topology.num_edges, len(primitives)
     names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
     found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})
-    pairs = {cell: select(found[cell], topology, primitives) for cell in names}
-    return genotype(**pairs, **dict.fromkeys(genotype.cells.values(), concat))
+    fields: dict[str, Any] = {cell: select(found[cell], topology, primitives) for cell in names}
+    return genotype(**fields, **dict.fromkeys(genotype.cells.values(), concat))
 
 
 def derive_conv(

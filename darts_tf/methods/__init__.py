@@ -1,18 +1,22 @@
 """The search methods, a file each: what a paper changes in DARTS. A method of your own is added to `METHODS`."""
 
+from collections.abc import Callable
+from typing import Any
+
+from darts_tf.config import Search
 from darts_tf.methods.darts import Darts
 from darts_tf.methods.method import Method
 from darts_tf.system.errors import UserError
 
-METHODS: dict[str, type[Method]] = {"darts": Darts}
+METHODS: dict[str, Callable[[Any], Method]] = {"darts": Darts}
 """Name -> class; `make` calls it with the settings of the search."""
 
 
-def make(config) -> Method:
+def make(config: Search) -> Method:
     """Returns the method of a search.
 
     Args:
-        config: A `config.Search`.
+        config: The settings of the search.
 
     Raises:
         UserError: There is no method of that name.

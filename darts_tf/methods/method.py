@@ -21,7 +21,10 @@ class Method(Protocol):
         config: A `config.Search`, whose settings the method reads.
     """
 
-    def __init__(self, config: Any = None) -> None: ...
+    config: Any
+
+    def __init__(self, config: Any = None):
+        self.config = config
 
     def variables(self, supernet: Any) -> dict[str, Any]:
         """Makes architecture variables in addition to the space's, `keras.Variable`s that are trained like those."""

@@ -6,10 +6,10 @@ from typing import Any
 import tensorflow as tf
 
 from darts_tf.passes import graph
-from darts_tf.system.types import Tensors
+from darts_tf.system.types import Structure
 
 
-def split(batch: Tensors, axes: Any, count: int) -> list[Tensors]:
+def split(batch: Structure, axes: Any, count: int) -> list[Structure]:
     """Splits a batch into equal parts.
 
     Args:
@@ -55,7 +55,7 @@ class Accumulation:
         """
 
         def in_parts(common, batch):
-            found: list[Tensors] = []
+            found: list[Structure] = []
             after: list[tf.Tensor] = []
             for part in split(batch, self.batch, self.count):
                 with tf.control_dependencies(after):

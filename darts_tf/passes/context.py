@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from darts_tf.system.types import Tensor
+
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
@@ -30,7 +32,7 @@ class Pass:
     mean: Callable[[list], list] = list
     statistics: dict[int, Any] | None = None
 
-    def mean_of(self, tensor):
+    def mean_of(self, tensor: Tensor) -> Tensor:
         """Returns a tensor's mean over the replicas, which all of them get."""
         return self.mean([tensor])[0]
 

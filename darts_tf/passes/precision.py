@@ -5,12 +5,14 @@ batch-norm statistics and the loss stay as they are. So a network only has to na
 its logits are wide again at its end.
 """
 
+from collections.abc import Iterable
+
 import tensorflow as tf
 
 from darts_tf.passes.context import now
 from darts_tf.passes.loss_scale import LossScale
 from darts_tf.system.errors import UserError
-from darts_tf.system.types import Tensors
+from darts_tf.system.types import Structure, Variable
 
 
 def narrowed(x: tf.Tensor) -> tf.Tensor:
@@ -37,7 +39,7 @@ class Precision:
         self.narrow = None if name == "float32" else tf.as_dtype(name)
         self.loss_scale = LossScale() if name == "float16" else None
 
-    def check(self, variables) -> None:
+    def check(self, variables: Iterable[Variable]) -> None:
         """Raises UserError where variables are not float32 and the passes are to be narrow."""
         odd = next((v.dtype for v in variables if v.dtype != "float32"), None)
         if self.narrow is not None and odd is not None:
@@ -60,6 +62,6 @@ def scale(loss: tf.Tensor, factor: tf.Tensor | None) -> tf.Tensor:
     return loss if factor is None else loss * factor
 
 
-def unscale(tensors: Tensors, factor: tf.Tensor | None) -> Tensors:
+def unscale(tensors: Structure, factor: tf.Tensor | None) -> Structure:
     """Returns what a scaled loss has led to, a structure of tensors, without the scale."""
     return tensors if factor is None else tf.nest.map_structure(lambda tensor: tensor / factor, tensors)

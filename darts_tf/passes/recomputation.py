@@ -1,5 +1,7 @@
 """Parts of a network that the backward pass computes again, instead of keeping what lies between their ends."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from darts_tf.passes.context import now
@@ -7,7 +9,7 @@ from darts_tf.passes.context import now
 GRAPH, XLA = "graph", "xla"  # the latter where XLA compiles the pass
 
 
-def recomputed(function):
+def recomputed(function: Callable) -> Callable:
     """Returns a function whose backward pass keeps its arguments and calls it again, where the pass is to recompute.
 
     The backward pass is recomputed in the same way when it is differentiated itself, and so on: exact Hessian-vector

@@ -1,6 +1,6 @@
 """What a search space is: the protocol."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Protocol
 
 from darts_tf.genotypes import Genotype
@@ -21,7 +21,7 @@ class Space(Protocol):
     """
 
     genotype: ClassVar[type[Genotype]]
-    operations: Container[str] | Iterable[str]
+    operations: Collection[str]
 
     def supernet(self, config: Any, method: Any, *sizes: Any) -> Any:
         """Builds the supernet of a search; its start values are a function of `config.seed`.

@@ -93,7 +93,7 @@ def _sync(descriptor, forgiven):
             raise
 
 
-def write_atomically(path, data):
+def write_atomically(path: Path, data: bytes | str) -> pathlib.Path:
     """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:

@@ -5,6 +5,7 @@ TensorFlow and Keras ship none that a checker reads, so to it whatever comes fro
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 Path = str | os.PathLike
@@ -13,7 +14,10 @@ Path = str | os.PathLike
 Tensor = Any
 """A `tf.Tensor`, eager or symbolic, or what TensorFlow turns into one, such as a variable or an array."""
 
-Tensors = Any
+Tensors = Sequence[Tensor]
+"""A list of them: weights, alphas, gradients, or what a vector of these is."""
+
+Structure = Any
 """Tensors in tuples, lists and dictionaries, as `tf.nest` takes them apart."""
 
 Variable = Any

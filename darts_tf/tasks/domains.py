@@ -1,12 +1,15 @@
 """Which domain a run is of."""
 
+from collections.abc import Callable
+from typing import Any
+
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.images import SearchImages, TrainImages
 from darts_tf.tasks.language import SearchText, TrainText
 
-DOMAINS = {
+DOMAINS: dict[type[Config], Callable[[Any], Domain]] = {
     SearchConfig: SearchImages,
     TrainConfig: TrainImages,
     LanguageSearchConfig: SearchText,

@@ -1,16 +1,22 @@
 """Images as a domain: what a search and a training read, how a step takes them, how networks are measured."""
 
+import pathlib
+from collections.abc import Callable
+from typing import Any, Self
+
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf import spaces
 from darts_tf.bilevel import optimizers
-from darts_tf.bilevel.objective import count_correct, cross_entropy
+from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
 from darts_tf.cluster import agreement
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
+from darts_tf.methods.method import Method
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
+from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
 from darts_tf.tasks.evaluators import Evaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
@@ -24,61 +30,62 @@ class _Images(Domain):
         division: A `split.Division`, or None where no images are held out.
     """
 
-    longest, carried, max_rollbacks = 1, [], 0
-    virtual_step: dict = {}
+    dataset: images.ImageDataset
+    division: images.Division | None
+
+    longest, max_rollbacks = 1, 0
+    carried: list = []
+    virtual_step: dict[str, Any] = {}
     reported = ("loss", "correct", "gradient_norm")
     figure, measures = "accuracy", ("accuracy",)
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         add_operations(config.operations_file)
-        self.config, self.space, self._evaluators = config, spaces.get(config.space), {}
+        self.config, self.space = config, spaces.get(config.space)
+        self._evaluators: dict[int, tuple[Any, Evaluator]] = {}
 
-    def attach(self, network):
+    def attach(self, network: Any) -> None:
         """Keeps the network, which draws what drop path drops."""
         self._network = network
 
-    @property
-    def splits(self):
-        """The parts of the data set."""
-        return self.dataset.splits
+    def _read(self, say: Callable[[str], None]) -> images.ImageDataset:
+        say(f"reading the images of {self.config.data_dir or self.config.dataset} ...")
+        self.dataset = found = images.load_for(self.config)
+        self.splits, self.sizes = found.splits, (found.image_shape, len(found.class_names))
+        return found
 
-    @property
-    def sizes(self):
-        """Shape of the images and number of classes."""
-        return self.dataset.image_shape, len(self.dataset.class_names)
-
-    def check(self, directory):
+    def check(self, directory: pathlib.Path) -> None:
         """See `check_data_facts`."""
         check_data_facts(directory, self.dataset, self.division)
 
-    def save(self, directory):
+    def save(self, directory: pathlib.Path) -> None:
         """Writes `data.json` and `split.json`."""
         save_data_facts(directory, self.dataset, self.division)
 
-    def optimizers(self, weights):
+    def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Momentum SGD."""
         return {False: optimizers.SGD(weights, self.config.momentum, self.config.weight_decay)}
 
-    def measure(self, loss, outputs, labels):
+    def measure(self, loss: tf.Tensor, outputs: Any, labels: Any) -> Any:
         """The network's outputs."""
         return outputs
 
-    def seeds(self, number):
+    def seeds(self, number: tf.Tensor) -> tuple:
         """One for each stream."""
         return seeds(self.config.seed, number)
 
-    def rate_of(self, rate, piece):
+    def rate_of(self, rate: tf.Tensor, piece: Any) -> tf.Tensor:
         """The same for every batch."""
         return rate
 
-    def unrolled_batch(self, batch, piece, seed):
+    def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
         """The batch itself."""
         return batch
 
-    def carry(self, outputs, held_out=False):
+    def carry(self, outputs: Any, held_out: bool = False) -> None:
         """Nothing is carried."""
 
-    def means(self, sums):
+    def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Means over steps and examples; in a training the loss has the auxiliary head's part in it."""
         steps = sums["steps"]
         return {
@@ -117,18 +124,17 @@ class SearchImages(_Images):
         UserError: An unknown operation, data that are missing or bad, or a part with fewer examples than a batch.
     """
 
+    division: images.Division
     held_out, batch_axes, output_axes = "supernet validation", (0, 0), 0
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.space.check(config.primitives)
 
-    def load(self, say):
+    def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
-        c = self.config
-        say(f"reading the images of {c.data_dir or c.dataset} ...")
-        self.dataset = images.load_for(c)
-        self.division = division = images.divide(self.dataset, c, ("train the weights", "train the alphas"))
+        c, d = self.config, self._read(say)
+        self.division = division = images.divide(d, c, ("train the weights", "train the alphas"))
         for part, name in ((division.train, "weights"), (division.held_out, "alphas")):
             if len(part) < c.batch_size:
                 own = name == "alphas" and division.of == "valid"
@@ -143,11 +149,11 @@ class SearchImages(_Images):
         self._watched = images.sample(division.split.labels, held_out, c.valid_examples, c.seed)
         return self
 
-    def describe(self):
+    def describe(self) -> dict:
         """See `agreement.of_images`."""
         return agreement.of_images(self.dataset, self.division.train, self.division.split, self.division.held_out)
 
-    def lines(self, network):
+    def lines(self, network: Any) -> list[str]:
         """Notes on the data, and sizes."""
         d, division = self.dataset, self.division
         weights = sum(int(np.prod(v.shape)) for v in network.weight_variables)
@@ -159,24 +165,24 @@ class SearchImages(_Images):
             "weights",
         ]
 
-    def supernet(self, method):
+    def supernet(self, method: Method) -> Any:
         """The space's."""
         return self.space.supernet(self.config, method, *self.sizes)
 
-    def loss(self, outputs, labels):
+    def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of logits."""
         return cross_entropy(outputs, labels)
 
-    def batch(self, piece, seed, drop_path=None, held_out=False):
+    def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
         """What the stream gives: `(images, labels)`."""
         return piece
 
-    def report(self, told, norm, piece):
+    def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping; the `logits`."""
         correct = count_correct(told.outputs, piece[1])
         return {"loss": told.loss, "gradient_norm": norm, "correct": correct, "logits": told.outputs}
 
-    def open(self, step):
+    def open(self, step: int) -> None:
         """Opens the two streams."""
         seed, parts = 2 * self.config.seed, self.division
         self._streams = [
@@ -184,16 +190,16 @@ class SearchImages(_Images):
             self._stream(parts.split, parts.held_out, seed + VALID, step),
         ]
 
-    def streams(self, epoch):
+    def streams(self, epoch: int) -> list:
         """The two streams."""
         return self._streams
 
-    def rate(self, epoch, rollbacks=0):
+    def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Annealed by a cosine."""
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
 
-    def evaluate_supernet(self, supernet, mixing, say):
+    def evaluate_supernet(self, supernet: Any, mixing: Callable[[], dict], say: Callable[[str], None]) -> dict:
         """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here too."""
 
         def forward(batch):
@@ -204,7 +210,7 @@ class SearchImages(_Images):
         found = self._evaluated(supernet, forward, self.division.split, self._watched)
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
-    def curvature_batch(self):
+    def curvature_batch(self) -> tuple:
         """A batch from all over the part, whose order may be that of the classes."""
         c, d, indices = self.config, self.dataset, self.division.held_out
         chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
@@ -227,11 +233,9 @@ class TrainImages(_Images):
 
     batch_axes, output_axes = ((0, 1), 0), (0, 0)
 
-    def load(self, say):
+    def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
-        config = self.config
-        say(f"reading the images of {config.data_dir or config.dataset} ...")
-        self.dataset = d = images.load_for(config)
+        config, d = self.config, self._read(say)
         augment.check_jitter(d.image_shape[-1], config.color_jitter)
         self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
         if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
@@ -254,6 +258,7 @@ class TrainImages(_Images):
             self.watched = "test", d.test, np.arange(len(d.test))
         name, split, indices = self.watched
         self.watched = name, split, images.sample(split.labels, indices, config.valid_examples, config.seed)
+        self._parts = {False: self.watched[1:]} | ({} if d.test is None else {True: (d.test, np.arange(len(d.test)))})
         if len(self.train_indices) < config.batch_size:
             raise UserError(
                 f"The batch is larger than the training part of the data, {len(self.train_indices)} examples. "
@@ -264,11 +269,11 @@ class TrainImages(_Images):
         self.tests_at_the_end = d.test is not None and (name == "validation" or len(self.watched[2]) < len(d.test))
         return self
 
-    def describe(self):
+    def describe(self) -> dict:
         """See `agreement.of_images`."""
         return agreement.of_images(self.dataset, self.train_indices, *self.watched[1:])
 
-    def lines(self, network):
+    def lines(self, network: Any) -> list[str]:
         """Notes on the data, and sizes."""
         d, (watched, _, indices) = self.dataset, self.watched
         size = "x".join(map(str, d.image_shape))
@@ -280,11 +285,11 @@ class TrainImages(_Images):
         warning = "the test images are watched, as in the original; --train_portion=0.9 keeps some apart"
         return [*self.notes, about, *([warning] if watched == "test" else [])]
 
-    def network(self):
+    def network(self) -> Any:
         """The space's."""
         return self.space.network(self.config, *self.sizes)
 
-    def loss(self, outputs, labels):
+    def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of the classifier's logits, and of those of the auxiliary head where there is one."""
         (logits, auxiliary), c = outputs, self.config
         loss = cross_entropy(logits, labels, c.label_smoothing)
@@ -292,53 +297,52 @@ class TrainImages(_Images):
             return loss
         return loss + c.auxiliary_weight * cross_entropy(auxiliary, labels, c.label_smoothing)
 
-    def batch(self, piece, seed, drop_path=None, held_out=False):
+    def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
         """`((images, factors of drop path or None), labels)`."""
         pixels, labels = piece
         size = pixels.shape[0] or tf.shape(pixels)[0]
         return (pixels, self._network.drop_factors(size, drop_path, seed) if self.config.drop_path else None), labels
 
-    def report(self, told, norm, piece):
+    def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping."""
         return {"loss": told.loss, "gradient_norm": norm, "correct": count_correct(told.outputs[0], piece[1])}
 
-    def open(self, step):
+    def open(self, step: int) -> None:
         """Opens the stream."""
         c = self.config
         own = {"resized_crop": c.resized_crop, "color_jitter": c.color_jitter}
         self._streams = [self._stream(self.dataset.train, self.train_indices, c.seed, step, **own)]
 
-    def streams(self, epoch):
+    def streams(self, epoch: int) -> list:
         """The one stream."""
         return self._streams
 
-    def rate(self, epoch, rollbacks=0):
+    def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """By the schedule of the settings."""
         c = self.config
         if c.schedule == "exponential":
             return c.learning_rate * c.learning_rate_decay**epoch
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
 
-    def drop_path(self, epoch):
+    def drop_path(self, epoch: int) -> float:
         """Rises linearly, as in `cnn/train.py`."""
         return self.config.drop_path * epoch / self.config.epochs
 
-    def evaluate(self, network, test=False):
+    def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
         """Loss, top-1 and (of more than five classes) top-5 accuracy, without augmentation."""
-        d = self.dataset
-        split, indices = (d.test, np.arange(len(d.test))) if test else self.watched[1:]
+        split, indices = self._parts[test]
         found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices)
         return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy") if name in found}
 
-    def epoch_facts(self, epoch, averaging):
+    def epoch_facts(self, epoch: int, averaging: bool) -> dict[str, float]:
         """The probability of drop path."""
         return {"drop_path": self.drop_path(epoch)}
 
-    def averages_after(self, figures):
+    def averages_after(self, figures: list[float]) -> bool:
         """Never."""
         return False
 
-    def facts(self, network, history, rollbacks):
+    def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
         """Multiply-adds (without the auxiliary head, at the shape of the images), shape, number of classes."""
         shape, classes = self.sizes
         return {"macs": network.macs(), "image_shape": list(shape), "classes": classes}

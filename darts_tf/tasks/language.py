@@ -1,21 +1,25 @@
 """Language as a domain: what a search and a training read, how a step takes a text, how networks are measured."""
 
 import math
-from typing import NamedTuple
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf import spaces
 from darts_tf.bilevel import optimizers
-from darts_tf.bilevel.objective import cross_entropy
+from darts_tf.bilevel.objective import Told, cross_entropy
 from darts_tf.cluster import agreement
 from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
+from darts_tf.methods.method import Method
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
+from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import Domain, seeds
 from darts_tf.tasks.evaluators import LanguageEvaluator, bits_per_character, language_forward, means
 from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
@@ -53,9 +57,10 @@ class Text(Domain):
     reported = ("loss", "nats", "length", "gradient_norm")
     figure, splits, deviation = "loss", (), 0.0
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         self.config, self.space = config, spaces.get(config.space)
-        self._evaluators, self._opened = {}, None
+        self._evaluators: dict[int, tuple[Any, LanguageEvaluator]] = {}
+        self._opened: int | None = None
         self.rates = masks.Masks(
             config.dropout_embedding,
             config.dropout_input,
@@ -64,7 +69,7 @@ class Text(Domain):
             config.dropout,
         )
 
-    def load(self, say):
+    def load(self, say: Callable[[str], None]) -> Self:
         """Reads the text, and cuts it into rows."""
         config = self.config
         self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
@@ -82,29 +87,29 @@ class Text(Domain):
         c = self.config
         return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
 
-    def check(self, directory):
+    def check(self, directory: pathlib.Path) -> None:
         """See `check_facts`."""
         check_facts(directory, self.corpus)
 
-    def save(self, directory):
+    def save(self, directory: pathlib.Path) -> None:
         """Writes `vocabulary.txt` and `data.json`."""
         save_facts(directory, self.corpus)
 
-    def describe(self):
+    def describe(self) -> dict:
         """See `agreement.of_text`."""
         return agreement.of_text(self.corpus, self.train, self.watched)
 
     def _unknown(self):
-        lines = []
+        lines: list[str] = []
         tell_unknown(self.corpus, self.config.vocabulary_size, lines.append)
         return lines
 
-    def attach(self, network):
+    def attach(self, network: Any) -> None:
         """Makes the states that are carried from window to window, of either text."""
         self._network, start = network, network.initial_state(self.config.batch_size)
         self.carried = [tf.Variable(start, trainable=False) for _ in range(2)]
 
-    def loss(self, outputs, labels):
+    def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy in nats per word, and the penalties times a factor: `labels` are `(targets, factor)`.
 
         The factor is a tensor, 1 for the training text and 0 for the validation text, so that both share their traces.
@@ -115,15 +120,22 @@ class Text(Domain):
     def _penalty(self, outputs):
         return penalty(outputs, self.config.activation_penalty, self.config.slowness_penalty)
 
-    def measure(self, loss, outputs, labels):
+    def measure(self, loss: tf.Tensor, outputs: Any, labels: Any) -> Any:
         """See `Measured`; the entropy not a second time from the logits."""
         return Measured(loss - labels[1] * self._penalty(outputs), outputs.state)
 
-    def rate_of(self, rate, piece):
+    def rate_of(self, rate: tf.Tensor, piece: Any) -> tf.Tensor:
         """In proportion to the length of the window, as it was drawn."""
         return rate * tf.cast(piece[2][DRAWN], rate.dtype) / self.config.bptt
 
-    def batch(self, piece, seed, drop_path=None, held_out=False, factor=None):
+    def batch(
+        self,
+        piece: Any,
+        seed: tf.Tensor,
+        drop_path: tf.Tensor | None = None,
+        held_out: bool = False,
+        factor: float | None = None,
+    ) -> tuple:
         """`(inputs, labels)` of `(tokens, targets, window)`, see `windows.batches` and `loss`.
 
         A text's first window starts from zeros, the others from where the one before ended.
@@ -135,11 +147,11 @@ class Text(Domain):
         factor = (0.0 if held_out else 1.0) if factor is None else factor
         return Inputs(tokens, state, drawn), (targets, tf.constant(factor, state.dtype))
 
-    def carry(self, outputs, held_out=False):
+    def carry(self, outputs: Any, held_out: bool = False) -> None:
         """The state where the window has ended."""
         self.carried[held_out].assign(outputs.state)
 
-    def report(self, told, norm, piece):
+    def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss` with the penalties, `nats` summed over time, `length`, `gradient_norm`.
 
         `nats / length` is the mean cross-entropy of the text, in which every word counts as much, whatever its window.
@@ -148,17 +160,17 @@ class Text(Domain):
         nats = entropy * tf.cast(length, entropy.dtype)
         return {"loss": told.loss, "gradient_norm": norm, "nats": nats, "length": length}
 
-    def means(self, sums):
+    def means(self, sums: dict[str, float]) -> dict[str, float]:
         """See `evaluators.means`."""
         return means(sums)
 
-    def open(self, step):
+    def open(self, step: int) -> None:
         """Opens the training text at a global step."""
         ends = np.cumsum(self.epoch_steps)
         epoch = min(int(np.searchsorted(ends, step, "right")), len(ends) - 1)
         self._open(epoch, step - int(ends[epoch]) + self.epoch_steps[epoch])
 
-    def streams(self, epoch):
+    def streams(self, epoch: int) -> list:
         """The windows that are left of the epoch."""
         if epoch != self._opened:
             self._open(epoch, 0)
@@ -186,20 +198,20 @@ class SearchText(Text):
 
     held_out = "supernet validation"
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.space.check(config.primitives)
         limited, still = "clip_coefficient" not in config.reproduce, "still_embedding" in config.reproduce
         self.virtual_step = {"clip": config.grad_clip, "limited": limited, "still": (0,) if still else ()}
 
-    def load(self, say):
+    def load(self, say: Callable[[str], None]) -> Self:
         """Reads the text, and cuts it into rows."""
         super().load(say)
         c = self.config
         self.alpha_rows = windows.rows(self.corpus.valid, c.batch_size, c.bptt, "the validation text")
         return self
 
-    def lines(self, network):
+    def lines(self, network: Any) -> list[str]:
         """Sizes, and shares of unknown words."""
         about = (
             f"{self.corpus.name}: {self.train.size:,} words train the weights, {self.alpha_rows.size:,} the alphas; "
@@ -207,19 +219,19 @@ class SearchText(Text):
         )
         return [about, *self._unknown()]
 
-    def supernet(self, method):
+    def supernet(self, method: Method) -> Any:
         """The space's."""
         return self.space.supernet(self.config, method, *self.sizes)
 
-    def optimizers(self, weights):
+    def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Plain SGD."""
         return {False: optimizers.SGD(weights, 0.0, self.config.weight_decay)}
 
-    def seeds(self, number):
+    def seeds(self, number: tf.Tensor) -> tuple:
         """One for the masks of each text."""
         return seeds(self.config.seed, number)
 
-    def unrolled_batch(self, batch, piece, seed):
+    def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
         """The batch itself, unless the original's defects are asked for."""
         factor = 0.0 if "plain_virtual_step" in self.config.reproduce else 1.0
         if "redrawn_masks" not in self.config.reproduce:
@@ -227,7 +239,7 @@ class SearchText(Text):
         fold = tf.random.experimental.stateless_fold_in
         return lambda number: self.batch(piece, fold(seed, FIRST_PASS + number), factor=factor)
 
-    def open(self, step):
+    def open(self, step: int) -> None:
         """Opens the two texts.
 
         Deviation: the validation text is read window after window, from a zero state again where it begins anew. The
@@ -239,15 +251,15 @@ class SearchText(Text):
         rest = windows.batches(self.alpha_rows, plan[step % len(plan) :])
         self._alphas = iter(rest.concatenate(windows.batches(self.alpha_rows, plan).repeat()))
 
-    def streams(self, epoch):
+    def streams(self, epoch: int) -> list:
         """The windows of the training text that are left of the epoch, and those of the validation text."""
         return [*super().streams(epoch), self._alphas]
 
-    def rate(self, epoch, rollbacks=0):
+    def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Of a window of the nominal length: always the same."""
         return self.config.learning_rate
 
-    def evaluate_supernet(self, supernet, mixing, say):
+    def evaluate_supernet(self, supernet: Any, mixing: Callable[[], dict], say: Callable[[str], None]) -> dict:
         """Loss and perplexity on the validation text, without dropout.
 
         They are not numbers where the moving statistics do not suit the weights yet, which the search can do without.
@@ -267,7 +279,7 @@ class SearchText(Text):
             )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
 
-    def curvature_batch(self):
+    def curvature_batch(self) -> tuple:
         """The first window of the validation text, without dropout."""
         (piece,) = windows.batches(self.alpha_rows, windows.even_plan(len(self.alpha_rows), self.config.bptt)[:1])
         inputs, labels = self.batch(piece, tf.zeros(2, tf.int64), held_out=True)
@@ -284,23 +296,19 @@ class TrainText(Text):
 
     held_out, virtual_step, tests_at_the_end = "validation", {}, True
 
-    def __init__(self, config):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.deviation, self.max_rollbacks = config.bptt_deviation, config.max_rollbacks
+        self.measures = ("perplexity", *["bits_per_character"] * config.bits_per_character)
 
-    def load(self, say):
+    def load(self, say: Callable[[str], None]) -> Self:
         """Reads the text, and cuts it into rows."""
         super().load(say)
         config = self.config
         self.test = windows.evaluation_rows(self.corpus.test, config.test_batch_size, config.bptt, "the test text")
         return self
 
-    @property
-    def measures(self):
-        """Perplexity, and bits per character where asked."""
-        return ("perplexity", *["bits_per_character"] * self.config.bits_per_character)
-
-    def lines(self, network):
+    def lines(self, network: Any) -> list[str]:
         """Sizes, and shares of unknown words."""
         about = (
             f"{self.corpus.name}: {self.train.size:,} training words, {self.watched.size:,} validation words, "
@@ -308,24 +316,24 @@ class TrainText(Text):
         )
         return [about, *self._unknown()]
 
-    def network(self):
+    def network(self) -> Any:
         """The space's."""
         return self.space.network(self.config, *self.sizes)
 
-    def optimizers(self, weights):
+    def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """SGD, and averaged SGD."""
         decay = self.config.weight_decay
         return {False: optimizers.SGD(weights, 0.0, decay), True: optimizers.ASGD(weights, decay)}
 
-    def rate(self, epoch, rollbacks=0):
+    def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Of a window of the nominal length: lower after each roll-back."""
         return self.config.learning_rate * self.config.rollback_rate**rollbacks
 
-    def drop_path(self, epoch):
+    def drop_path(self, epoch: int) -> float:
         """There is none."""
         return 0.0
 
-    def evaluate(self, network, test=False):
+    def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
         """Loss, perplexity and (where asked) bits per character, without dropout."""
         rows = self.test if test else self.watched
         found = self._evaluated(network, language_forward(network), rows)
@@ -334,15 +342,15 @@ class TrainText(Text):
             measured["bits_per_character"] = bits_per_character(found["loss"], rows, self.corpus.vocabulary)
         return measured
 
-    def epoch_facts(self, epoch, averaging):
+    def epoch_facts(self, epoch: int, averaging: bool) -> dict[str, float]:
         """Whether weights are averaged."""
         return {"averaged": int(averaging)}
 
-    def averages_after(self, figures):
+    def averages_after(self, figures: list[float]) -> bool:
         """See `triggers`."""
         return triggers(figures, self.config.nonmono)
 
-    def facts(self, network, history, rollbacks):
+    def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
         """Size of the vocabulary, shares of unknown words, roll-backs, the epoch from which weights are averaged."""
         averaged = next((record["epoch"] for record in history if record["averaged"]), None)
         unknown = self.corpus.unknown_words

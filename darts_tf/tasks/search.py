@@ -1,6 +1,7 @@
 """The search for a cell, from a config to a genotype, over any domain, space and method."""
 
 import time
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -9,15 +10,20 @@ from darts_tf import genotypes, methods
 from darts_tf.bilevel.curvature import AlphaCurvature
 from darts_tf.bilevel.step import SearchStep
 from darts_tf.cluster import distribution
-from darts_tf.cluster.distribution import same
+from darts_tf.cluster.distribution import Distribution, same
+from darts_tf.config import Search
 from darts_tf.engine.console import printer
 from darts_tf.engine.monitor import Monitor
 from darts_tf.engine.phases import Phases
+from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.session import run, session
+from darts_tf.genotypes import Genotype
 from darts_tf.runs.drawing import draw
-from darts_tf.runs.workdir import write_json
+from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
+from darts_tf.system.types import Path
 from darts_tf.tasks import domains
+from darts_tf.tasks.domain import Domain
 
 
 class SearchTask:
@@ -33,7 +39,14 @@ class SearchTask:
 
     max_rollbacks = rollbacks = 0
 
-    def __init__(self, config, domain, workdir, reporter, distribution=None):
+    def __init__(
+        self,
+        config: Search,
+        domain: Domain,
+        workdir: WorkDir,
+        reporter: Reporter,
+        distribution: Distribution | None = None,
+    ):
         self.config, self.domain, self.workdir, self.reporter = config, domain, workdir, reporter
         self.distribution, self.epoch_steps, self.splits = distribution, domain.epoch_steps, domain.splits
         self.describe_data = domain.describe
@@ -43,7 +56,9 @@ class SearchTask:
         self.variables = self.step.variables
         self.topology = domain.space.genotype.topology(config.num_nodes)
         self.monitor = Monitor(config, self._eigenvalue, reporter.message)
-        self.genotype, self._drawn, self._curvature, self._epoch_start = None, None, None, time.monotonic()
+        self._drawn: Genotype | None = None
+        self._curvature: AlphaCurvature | None = None
+        self._epoch_start = time.monotonic()
         self._phases = Phases(config, reporter, self.variables, domain.longest, distribution)
 
     def start(self, step: int) -> None:
@@ -82,52 +97,52 @@ class SearchTask:
         """Evaluates the supernet, derives the epoch's genotype, writes and draws it, looks after the search."""
         found = self.domain.evaluate_supernet(self.supernet, self._mixing, self.reporter.message)
         added = {"learning_rate": self.domain.rate(epoch), **same(self.distribution, found)}
-        self.genotype = self.derive()
-        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", self.genotype.to_json())
-        self.draw(epoch + 1)
+        genotype = self.derive()
+        write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())
+        self.draw(epoch + 1, genotype)
         strengths = self._strengths(np.float64)
-        added |= self.monitor.end_epoch(epoch + 1, self.genotype, strengths, self.config.primitives)
+        added |= self.monitor.end_epoch(epoch + 1, genotype, strengths, self.config.primitives)
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
         self._epoch_start = time.monotonic()
-        return added | {"genotype": self.genotype.to_json()}
+        return added | {"genotype": genotype.to_json()}
 
     def _mixing(self) -> dict:
         """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
         return self.method.mixing_weights({name: v.value for name, v in self.step.functions.arch.items()}, None)
 
-    def _strengths(self, dtype=None) -> dict[str, np.ndarray]:
+    def _strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
         """Returns the present strengths of the cells' operations, see `Method.strength`."""
         found = self.method.strength({name: np.asarray(a, dtype) for name, a in self.step.functions.arch.items()})
         return {cell: found[cell] for cell in self.domain.space.genotype.cells}
 
-    def derive(self):
+    def derive(self) -> Genotype:
         """Returns the genotype of the present alphas."""
         c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
         outputs = self.topology.nodes[-(c.concat or c.num_nodes) :]
-        how = {"strength": self.method.strength, "select": self.method.select}
+        how: dict[str, Any] = {"strength": self.method.strength, "select": self.method.select}
         return genotypes.derive(self.domain.space.genotype, arch, c.primitives, c.num_nodes, outputs, **how)
 
     def _eigenvalue(self) -> float:
         if self._curvature is not None:
             return self._curvature()
-        self._curvature = AlphaCurvature(self.step.functions, self.domain.curvature_batch())
+        self._curvature = curvature = AlphaCurvature(self.step.functions, self.domain.curvature_batch())
         with self.reporter.working("building the eigenvalue's graph", "dominant eigenvalue, with its graph,"):
-            return self._curvature()
+            return curvature()
 
-    def draw(self, epoch: int) -> None:
+    def draw(self, epoch: int, genotype: Genotype) -> None:
         """Shows how strong the operations are, and draws the cells when they have changed."""
         names = self.domain.space.genotype.names
         for cell, strength in self._strengths().items():
             self.reporter.alphas(epoch, names[cell], strength, self.topology.edge_labels, self.config.primitives)
-        if self.genotype == self._drawn:
+        if genotype == self._drawn:
             return
-        draw(self.genotype, self.workdir.plots, self.reporter.message)
-        self._drawn = self.genotype
+        draw(genotype, self.workdir.plots, self.reporter.message)
+        self._drawn = genotype
         for name in names.values():
             picture = self.workdir.plots / f"{name}.png"
             self.reporter.drawing(epoch, name, picture if picture.exists() else None)
 
-    def result(self):
+    def result(self) -> Genotype:
         """Returns the genotype that the search has found: the present one, or the one that the monitor names."""
         stopped = self.monitor.stopped
         if stopped is None:
@@ -140,7 +155,9 @@ class SearchTask:
         return genotypes.load(path)
 
 
-def search(config, workdir, out=None, tensorboard=None):
+def search(
+    config: Search, workdir: Path, out: TextIO | None = None, tensorboard: bool | None = None
+) -> Genotype | None:
     """Searches a cell, or resumes an interrupted search in the same work directory.
 
     Args:

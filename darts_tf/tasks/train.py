@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -11,15 +12,20 @@ from darts_tf import genotypes
 from darts_tf.bilevel.optimizers import assign
 from darts_tf.bilevel.step import TrainStep
 from darts_tf.cluster import distribution
-from darts_tf.cluster.distribution import same
+from darts_tf.cluster.distribution import Distribution, same
+from darts_tf.config import TrainConfig
+from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.engine.console import printer
 from darts_tf.engine.phases import Phases
+from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.session import run, session
 from darts_tf.runs import scores
 from darts_tf.runs.drawing import draw
-from darts_tf.runs.workdir import write_json
+from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
+from darts_tf.system.types import Path
 from darts_tf.tasks import domains
+from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.trained import load_network, save_network
 
 ROLLBACK_SEED = 2**32  # what each roll-back adds to the seed of what is dropped
@@ -43,14 +49,22 @@ class TrainTask:
 
     rollbacks, finished = 0, False
 
-    def __init__(self, config, domain, workdir, reporter, distribution=None):
+    def __init__(
+        self,
+        config: TrainConfig | LanguageTrainConfig,
+        domain: Domain,
+        workdir: WorkDir,
+        reporter: Reporter,
+        distribution: Distribution | None = None,
+    ):
         self.config, self.domain, self.workdir, self.reporter = config, domain, workdir, reporter
         self.distribution, self.epoch_steps, self.splits = distribution, domain.epoch_steps, domain.splits
         self.describe_data, self.max_rollbacks = domain.describe, domain.max_rollbacks
         self.network = domain.network()
         self.step = TrainStep(self.network, config, domain, distribution=distribution)
         self.variables = self.step.variables
-        self.averaging, self.figures = False, []  # `Domain.figure` of the epochs so far
+        self.averaging = False
+        self.figures: list[float] = []  # `Domain.figure` of the epochs so far
         self._phases = Phases(config, reporter, self.variables, domain.longest, distribution)
         self._epoch_start = time.monotonic()
 
@@ -89,7 +103,7 @@ class TrainTask:
         """See `Domain.means`."""
         return self.domain.means(sums)
 
-    def evaluate(self, test: bool = False, network=None) -> dict[str, float]:
+    def evaluate(self, test: bool = False, network: Any = None) -> dict[str, float]:
         """Measures the present network, with the averaged weights once there are any, or another one."""
         with self._averaged_weights():
             return self.domain.evaluate(network or self.network, test)
@@ -173,7 +187,9 @@ class TrainTask:
         }
 
 
-def train(config, workdir, out=None, tensorboard=None):
+def train(
+    config: TrainConfig | LanguageTrainConfig, workdir: Path, out: TextIO | None = None, tensorboard: bool | None = None
+) -> dict[str, Any] | None:
     """Trains a derived network, or resumes an interrupted training in the same work directory.
 
     Leaves `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference has to know of the data), of a

@@ -1,8 +1,12 @@
 """The search cell, and the cell of a derived network."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from darts_tf.genotypes.topology import Topology
 from darts_tf.passes import graph
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, Source
@@ -25,16 +29,16 @@ class SearchCell(keras.layers.Layer):
 
     def __init__(
         self,
-        inputs,
-        channels,
-        reduction,
-        after_reduction,
-        topology,
-        concat=4,
-        primitives=(),
-        affine=False,
-        mixed_op=MixedOp,
-        **kwargs,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+        topology: Topology,
+        concat: int = 4,
+        primitives: Sequence[str] = (),
+        affine: bool = False,
+        mixed_op: Callable = MixedOp,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
         self.reduction, self.topology, self.concat, self.channels = reduction, topology, concat, channels
@@ -49,7 +53,7 @@ class SearchCell(keras.layers.Layer):
         ]
         self.built = True
 
-    def call(self, s0, s1, weights, training=False):
+    def call(self, s0: tf.Tensor, s1: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Runs the cell.
 
         Args:
@@ -62,7 +66,7 @@ class SearchCell(keras.layers.Layer):
             `(N, H', W', concat * C)`.
         """
         states = [self.preprocess0(s0, training=training), self.preprocess1(s1, training=training)]
-        sums = {node: [] for node in self.topology.nodes}
+        sums: dict[int, list] = {node: [] for node in self.topology.nodes}
         for state, mixed in enumerate(self.mixed):
             if state in sums:
                 states.append(tf.add_n(sums[state]))
@@ -90,7 +94,15 @@ class Cell(keras.layers.Layer):
     Source: `Cell` in `cnn/model.py` of the original.
     """
 
-    def __init__(self, genotype, inputs, channels, reduction, after_reduction, **kwargs):
+    def __init__(
+        self,
+        genotype: Any,
+        inputs: tuple[int, int],
+        channels: int,
+        reduction: bool,
+        after_reduction: bool,
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)
         pairs = genotype.reduce if reduction else genotype.normal
         self.concat = tuple(genotype.reduce_concat if reduction else genotype.normal_concat)
@@ -106,7 +118,7 @@ class Cell(keras.layers.Layer):
         self.dropped = tuple(i for i, operation in enumerate(self.operations) if not isinstance(operation, Identity))
         self.built = True
 
-    def call(self, s0, s1, training=False, drop=None):
+    def call(self, s0: tf.Tensor, s1: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Runs the cell.
 
         Args:
@@ -130,7 +142,7 @@ class Cell(keras.layers.Layer):
             states.append(Source(terms[0] + terms[1]))
         return tf.concat([states[node].x for node in self.concat], -1)
 
-    def macs(self, s0, s1) -> tuple[int, tuple[int, int]]:
+    def macs(self, s0: tuple[int, int], s1: tuple[int, int]) -> tuple[int, tuple[int, int]]:
         """Counts one image's multiply-adds.
 
         Args:
@@ -140,6 +152,6 @@ class Cell(keras.layers.Layer):
         Returns:
             `(multiply-adds of all convolutions, (height, width) of the output)`.
         """
-        out = tuple(-(-size // 2) for size in s1) if self.reduction else tuple(s1)
+        out = (-(-s1[0] // 2), -(-s1[1] // 2)) if self.reduction else s1
         count = self.preprocess0.macs(*s1) + self.preprocess1.macs(*s1)
         return count + sum(operation.macs(*out) for operation in self.operations), out

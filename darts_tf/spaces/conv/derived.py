@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -31,7 +33,16 @@ class ConvBN(keras.layers.Layer):
 
     folds = {"bn": ("conv",)}
 
-    def __init__(self, inputs, channels, size, stride=1, pad=None, normalised=True, **kwargs):
+    def __init__(
+        self,
+        inputs: int,
+        channels: int,
+        size: int,
+        stride: int = 1,
+        pad: int | None = None,
+        normalised: bool = True,
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)
         self.stride, self.pad = stride, size // 2 if pad is None else pad
         self.conv = self.add_weight(
@@ -40,7 +51,7 @@ class ConvBN(keras.layers.Layer):
         self.bn = BatchNorm(channels, affine=True) if normalised else None
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Convolves `(N, H, W, inputs)`."""
         around = [[0, 0], [self.pad] * 2, [self.pad] * 2, [0, 0]]
         y = tf.nn.conv2d(x, tf.cast(self.conv.value, x.dtype), self.stride, around)
@@ -69,7 +80,7 @@ class AuxiliaryHead(keras.layers.Layer):
     Source: `AuxiliaryHeadCIFAR` and `AuxiliaryHeadImageNet` in `cnn/model.py`.
     """
 
-    def __init__(self, inputs, num_classes, stride=3, **kwargs):
+    def __init__(self, inputs: int, num_classes: int, stride: int = 3, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.stride = stride
         self.conv_1 = ConvBN(inputs, 128, 1)
@@ -78,7 +89,7 @@ class AuxiliaryHead(keras.layers.Layer):
         self.bias = self.add_weight(shape=(num_classes,), initializer=uniform(768), name="bias")
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns logits `(N, num_classes)` of a cell's output `(N, H, W, inputs)`."""
         sizes, strides = zip(*(self._window(size) for size in x.shape[1:3]), strict=True)
         x = tf.nn.avg_pool2d(tf.nn.relu(x), sizes, strides, "VALID")
@@ -118,13 +129,13 @@ class DerivedNetwork(ConvModel):
     @of_one_type
     def __init__(
         self,
-        genotype,
-        num_classes=10,
-        image_shape=(32, 32, 3),
-        init_channels=36,
-        num_cells=20,
-        auxiliary=True,
-        **kwargs,
+        genotype: Any,
+        num_classes: int = 10,
+        image_shape: Sequence[int] = (32, 32, 3),
+        init_channels: int = 36,
+        num_cells: int = 20,
+        auxiliary: bool = True,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.genotype = (
@@ -151,15 +162,15 @@ class DerivedNetwork(ConvModel):
         self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
         self.build((None, *self.image_shape))
 
-    def make_stem(self, inputs, channels):
+    def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
         """Creates the stem; returns the channels of its two outputs."""
         raise NotImplementedError
 
-    def stem_outputs(self, images, training):
+    def stem_outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the stem's two outputs, which the first cell reads."""
         raise NotImplementedError
 
-    def stem_macs(self):
+    def stem_macs(self) -> tuple[int, tuple]:
         """Returns the stem's multiply-adds and the `(height, width)` of its two outputs."""
         raise NotImplementedError
 
@@ -194,7 +205,7 @@ class DerivedNetwork(ConvModel):
             total, s0, s1 = total + count, s1, out
         return total + math.prod(self.classifier.shape)
 
-    def drop_factors(self, batch_size, probability, seed):
+    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
         """Draws what drop path multiplies each dropped operation's output with: 0, or `1 / (1 - probability)`.
 
         Args:
@@ -214,11 +225,11 @@ class DerivedNetwork(ConvModel):
         kept = tf.random.stateless_uniform((count, batch_size), seed, dtype=dtype) < keep
         return tf.cast(kept, dtype) / keep
 
-    def call(self, images, training=False, drop=None):
+    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` as `drop_factors` gives it."""
         return self.activations(images, training, drop)["logits"]
 
-    def activations(self, images, training=False, drop=None) -> dict:
+    def activations(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> dict:
         """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; in training `auxiliary_logits` too."""
         s0, s1 = self.stem_outputs(narrowed(images), training)
         stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
@@ -230,17 +241,17 @@ class DerivedNetwork(ConvModel):
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)
         return stages | classify(s1, self.classifier, self.bias)
 
-    def outputs_of(self, inputs, mixing):
+    def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns `(logits, auxiliary logits or None)` in training mode of `(images, drop factors or None)`."""
         images, drop = inputs
         stages = self.activations(images, True, drop)
         return stages["logits"], stages.get("auxiliary_logits")
 
-    def folded(self):
+    def folded(self) -> "DerivedNetwork":
         """Returns a copy for inference, its batch norms part of the convolutions before them."""
         return fold(self)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {name: getattr(self, name) for name in ("num_classes", "init_channels", "num_cells", "auxiliary")}
         shape = list(self.image_shape)
@@ -255,17 +266,17 @@ class CifarNetwork(DerivedNetwork):
     which in the original changes the logits of networks of three cells in training.
     """
 
-    def make_stem(self, inputs, channels):
+    def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
         """Creates the stem, three times as wide as the first cells."""
         self.stem = ConvBN(inputs, 3 * channels, 3)
         return 3 * channels, 3 * channels
 
-    def stem_outputs(self, images, training):
+    def stem_outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the stem's output twice."""
         s = self.stem(images, training=training)
         return s, s
 
-    def stem_macs(self):
+    def stem_macs(self) -> tuple[int, tuple]:
         """See `DerivedNetwork.stem_macs`."""
         size = self.image_shape[:2]
         return self.stem.macs(*size), (size, size)
@@ -284,29 +295,29 @@ class ImageNetNetwork(DerivedNetwork):
 
     def __init__(
         self,
-        genotype,
-        num_classes=1000,
-        image_shape=(224, 224, 3),
-        init_channels=48,
-        num_cells=14,
-        auxiliary=True,
-        **kw,
+        genotype: Any,
+        num_classes: int = 1000,
+        image_shape: Sequence[int] = (224, 224, 3),
+        init_channels: int = 48,
+        num_cells: int = 14,
+        auxiliary: bool = True,
+        **kw: Any,
     ):
         super().__init__(genotype, num_classes, image_shape, init_channels, num_cells, auxiliary, **kw)
 
-    def make_stem(self, inputs, channels):
+    def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
         """Creates both stems."""
         self.stem0_1 = ConvBN(inputs, channels // 2, 3, stride=2)
         self.stem0_2 = ConvBN(channels // 2, channels, 3, stride=2)
         self.stem1 = ConvBN(channels, channels, 3, stride=2)
         return channels, channels
 
-    def stem_outputs(self, images, training):
+    def stem_outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the outputs of both stems, at a quarter and at an eighth of the size."""
         s0 = self.stem0_2(tf.nn.relu(self.stem0_1(images, training=training)), training=training)
         return s0, self.stem1(tf.nn.relu(s0), training=training)
 
-    def stem_macs(self):
+    def stem_macs(self) -> tuple[int, tuple]:
         """See `DerivedNetwork.stem_macs`."""
         sizes = [tuple(-(-size // divisor) for size in self.image_shape[:2]) for divisor in (2, 4, 8)]
         convolutions = (self.stem0_1, self.stem0_2, self.stem1)

@@ -1,9 +1,10 @@
 """Batch norms become part of the convolutions before them, for inference: `BN(conv(x, k)) = conv(x, k f) + o`."""
 
+import keras
 import numpy as np
 
 
-def fold(network):
+def fold(network: keras.Model) -> keras.Model:
     """Copies a derived network without its auxiliary head, its batch norms folded; for inference only.
 
     In training the copy is not the network that it came from.

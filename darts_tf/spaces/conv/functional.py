@@ -5,7 +5,7 @@ lie side by side in the channel axis, edge after edge.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -19,7 +19,7 @@ def _sizes(x):
 
 
 @functools.cache
-def _tile(times: int):
+def _tile(times):
     @tf.custom_gradient
     def tile(x):
         def gradient(dy):
@@ -32,12 +32,14 @@ def _tile(times: int):
     return tile
 
 
-def tile_channels(x, times: int):
+def tile_channels(x: tf.Tensor, times: int) -> tf.Tensor:
     """Repeats the channels, `(N, H, W, C) -> (N, H, W, times * C)`; the gradient is one sum, in a few nodes."""
     return x if times == 1 else _tile(times)(x)
 
 
-def batch_norm(x, gamma, beta, epsilon: float):
+def batch_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises `(N, H, W, C)` by its own statistics: those of all replicas' images where there are several.
 
     Returns:
@@ -81,7 +83,7 @@ def grouped_convolution_available() -> bool:
 
 
 @tf.custom_gradient
-def pointwise(x, kernel):
+def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """1x1 convolution, `(N, H, W, C)` by `(1, 1, C, C_out)`; its gradients are matrix products.
 
     Measured with oneDNN on a CPU, the filter gradient takes 0.6 of the convolution's own, the input gradient 0.9.
@@ -98,7 +100,7 @@ def pointwise(x, kernel):
     return tf.nn.conv2d(x, kernel, 1, "VALID"), gradient
 
 
-def grouped_conv(x, kernel, groups: int, strides=1, padding="VALID"):
+def grouped_conv(x: tf.Tensor, kernel: tf.Tensor, groups: int, strides: Any = 1, padding: Any = "VALID") -> tf.Tensor:
     """Convolution in `groups` groups.
 
     Args:
@@ -139,7 +141,7 @@ class Wide(NamedTuple):
 
 
 @functools.cache
-def _depthwise(stride: int, pad: int):
+def _depthwise(stride, pad):
     """The fastest kernel for each of the three products, measured with oneDNN on a CPU.
 
     Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input
@@ -181,7 +183,7 @@ def _depthwise(stride: int, pad: int):
     return convolve
 
 
-def depthwise(x, kernel, stride: int = 1, dilation: int = 1):
+def depthwise(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, dilation: int = 1) -> tf.Tensor:
     """Depthwise convolution padded by `dilation * (k - 1) / 2` on every side, as the original pads.
 
     Args:
@@ -203,7 +205,7 @@ def depthwise(x, kernel, stride: int = 1, dilation: int = 1):
     return _depthwise(stride, pad)(narrow, x, kernel)
 
 
-def max_pool(x, stride: int):
+def max_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
     """3x3 max pooling padded by one with minus infinity, `(N, H, W, C) -> (N, ceil(H/s), ceil(W/s), C)`.
 
     Padded by hand, because the second derivative through SAME pooling at stride 1 is wrong on CPUs inside a
@@ -213,7 +215,7 @@ def max_pool(x, stride: int):
     return tf.nn.max_pool2d(padded, 3, stride, "VALID")
 
 
-def avg_pool(x, stride: int):
+def avg_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
     """3x3 average pooling that does not count the padding, `(N, H, W, C) -> (N, ceil(H/s), ceil(W/s), C)`."""
     if stride == 1:
         return tf.nn.avg_pool2d(x, 3, 1, "SAME")  # TensorFlow's SAME divides by the cells that exist
@@ -223,11 +225,11 @@ def avg_pool(x, stride: int):
     return tf.nn.avg_pool2d(tf.pad(x, padding), 3, stride, "VALID") / counted
 
 
-def to_phases(x):
+def to_phases(x: tf.Tensor) -> tf.Tensor:
     """Splits even-sized images into their four phases, `(N, H, W, C) -> (4 N, H/2, W/2, C)`: dilation 2 becomes 1."""
     return tf.raw_ops.SpaceToBatchND(input=x, block_shape=integers((2, 2)), paddings=integers(((0, 0), (0, 0))))
 
 
-def from_phases(x):
+def from_phases(x: tf.Tensor) -> tf.Tensor:
     """The inverse of `to_phases`."""
     return tf.raw_ops.BatchToSpaceND(input=x, block_shape=integers((2, 2)), crops=integers(((0, 0), (0, 0))))

@@ -1,5 +1,8 @@
 """The mixed operation: equation 2 of the paper, as a plain sum, and fused."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,7 +12,9 @@ from darts_tf.spaces.conv import functional
 from darts_tf.spaces.conv.operations import OPERATIONS, Source, Zero
 
 
-def mixed(operations, weights, x, channels: int, training=False):
+def mixed(
+    operations: Sequence[Callable], weights: tf.Tensor, x: tf.Tensor, channels: int, training: bool = False
+) -> tf.Tensor:
     """Equation 2, `sum_o weight_o * o(x)`, for the E edges that leave one node; `MixedOp` is the fast form.
 
     Args:
@@ -39,13 +44,13 @@ class MixedOp(keras.layers.Layer):
         primitives: Names of the P candidate operations.
     """
 
-    def __init__(self, edges: int, channels: int, stride: int, primitives, **kwargs):
+    def __init__(self, edges: int, channels: int, stride: int, primitives: Sequence[str], **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.edges, self.channels = edges, channels
         self.operations = [OPERATIONS[name](channels, stride, edges) for name in primitives]
         self.built = True
 
-    def call(self, x, weights, training=False):
+    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Mixes.
 
         Args:
@@ -58,7 +63,7 @@ class MixedOp(keras.layers.Layer):
         """
         return tf.concat([tf.add_n(terms) for terms in self.terms(x, weights, training)], -1)
 
-    def terms(self, x, weights, training=False) -> list[list]:
+    def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
         """Returns for each edge the tensors `(N, H', W', C)` whose sum is its output; see `call`."""
         source = Source(x, self.edges)
         # Choosing and repeating by products with zeros and ones takes one node where slices take a dozen.
@@ -81,7 +86,7 @@ class MixedOp(keras.layers.Layer):
                 wide.append(operation.apply(source, scale, training))
         if phases:
             wide.append(functional.from_phases(tf.add_n(phases)))
-        terms = [[] for _ in range(self.edges)]
+        terms: list[list] = [[] for _ in range(self.edges)]
         if wide:
             total = tf.add_n(wide)
             for edge, part in enumerate(tf.split(total, self.edges, -1) if self.edges > 1 else [total]):

@@ -1,5 +1,8 @@
 """The convolutional supernet, and what it shares with derived networks."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -13,6 +16,7 @@ from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
 from darts_tf.spaces.conv.operations import OPERATIONS, uniform
 from darts_tf.system.errors import UserError
 from darts_tf.system.keras_model import KnownInput
+from darts_tf.system.types import Tensors
 
 
 def reduction_cells(num_cells: int) -> tuple[int, int]:
@@ -31,7 +35,7 @@ def check_sizes(network: str, num_classes: int, num_cells: int) -> None:
         )
 
 
-def classify(x, kernel, bias) -> dict:
+def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict:
     """Averages over positions and classifies, in the type of the weights.
 
     Args:
@@ -56,7 +60,7 @@ class ConvModel(KnownInput):
         num_classes: Number of classes.
     """
 
-    def build(self, images_shape):
+    def build(self, images_shape: tuple) -> None:
         """Nothing is left to be made; Keras keeps the shape."""
 
     @property
@@ -64,7 +68,7 @@ class ConvModel(KnownInput):
         """See `KnownInput`."""
         return keras.InputSpec(shape=(None, *self.image_shape), dtype=self.compute_dtype)
 
-    def compute_output_shape(self, images_shape):
+    def compute_output_shape(self, images_shape: tuple) -> tuple:
         """Returns the shape of the logits."""
         return (images_shape[0], self.num_classes)
 
@@ -73,7 +77,7 @@ class ConvModel(KnownInput):
         """The batch norms' moving statistics."""
         return self.non_trainable_variables
 
-    def stateless(self, weights, mixing, inputs):
+    def stateless(self, weights: Tensors, mixing: Any, inputs: Any) -> tuple[Any, list]:
         """Runs the network in training mode on given weights; no variable is read or written.
 
         Args:
@@ -86,11 +90,12 @@ class ConvModel(KnownInput):
             `state_variables`.
         """
         mapping = list(zip(self.weight_variables, weights, strict=True))
-        with keras.StatelessScope(state_mapping=mapping), within(statistics={}) as run:
+        statistics: dict[int, tf.Tensor] = {}
+        with keras.StatelessScope(state_mapping=mapping), within(statistics=statistics):
             outputs = self.outputs_of(inputs, mixing)
-        return outputs, [run.statistics[id(v)] for v in self.state_variables]
+        return outputs, [statistics[id(v)] for v in self.state_variables]
 
-    def moved_state(self, state, statistics) -> list:
+    def moved_state(self, state: Tensors, statistics: Tensors) -> list:
         """Returns moving statistics one batch later; both in the order of `state_variables`."""
         return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
@@ -127,18 +132,18 @@ class ConvSupernet(ConvModel):
     @of_one_type
     def __init__(
         self,
-        num_classes=10,
-        image_shape=(32, 32, 3),
-        init_channels=16,
-        num_cells=8,
-        num_nodes=4,
-        concat=0,
-        stem_multiplier=3,
-        primitives=CONV_PRIMITIVES,
-        alpha_init="normal",
-        alpha_init_scale=1e-3,
-        mixed_op=MixedOp,
-        **kwargs,
+        num_classes: int = 10,
+        image_shape: Sequence[int] = (32, 32, 3),
+        init_channels: int = 16,
+        num_cells: int = 8,
+        num_nodes: int = 4,
+        concat: int = 0,
+        stem_multiplier: int = 3,
+        primitives: Sequence[str] = CONV_PRIMITIVES,
+        alpha_init: str = "normal",
+        alpha_init_scale: float = 1e-3,
+        mixed_op: Callable = MixedOp,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self._check(num_classes, num_cells, num_nodes, concat, primitives)
@@ -193,11 +198,11 @@ class ConvSupernet(ConvModel):
         own = {id(v) for v in self.arch_variables}
         return [v for v in self.trainable_variables if id(v) not in own]
 
-    def call(self, images, training=False, mixing=None):
+    def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
         return self.activations(images, training, mixing)["logits"]
 
-    def activations(self, images, training=False, mixing=None) -> dict:
+    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         if mixing is None:
             mixing = {cell: tf.nn.softmax(a.value) for cell, a in self.alphas.items()}
@@ -211,11 +216,11 @@ class ConvSupernet(ConvModel):
             stages[f"cell{index}"] = s1
         return stages | classify(s1, self.classifier, self.bias)
 
-    def outputs_of(self, inputs, mixing):
+    def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
         """Returns the logits of images in training mode."""
         return self.activations(inputs, training=True, mixing=mixing)["logits"]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         names = ("num_classes", "init_channels", "num_cells", "num_nodes", "concat", "stem_multiplier")
         own = {name: getattr(self, name) for name in (*names, "alpha_init", "alpha_init_scale")}

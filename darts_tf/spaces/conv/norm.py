@@ -1,5 +1,7 @@
 """Batch normalisation as PyTorch does it, whose statistics can be handed over instead of written."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,7 +13,7 @@ from darts_tf.spaces.conv import functional
 MOMENTUM, EPSILON = 0.9, 1e-5
 
 
-def call_cell(cell, *tensors, **settings):
+def call_cell(cell: keras.layers.Layer, *tensors: tf.Tensor, **settings: Any) -> tf.Tensor:
     """Calls a cell in training, recomputed where that is asked for, see `recomputation`.
 
     Args:
@@ -26,16 +28,17 @@ def call_cell(cell, *tensors, **settings):
 
     def function(*both):
         mapping = list(zip(weights, both[len(tensors) :], strict=True))
-        with keras.StatelessScope(state_mapping=mapping), within(statistics={}) as inner:
+        batch: dict[int, tf.Tensor] = {}
+        with keras.StatelessScope(state_mapping=mapping), within(statistics=batch):
             y = cell(*both[: len(tensors)], **settings)
-        return y, *[tf.stop_gradient(inner.statistics[id(v)]) for v in state]
+        return y, *[tf.stop_gradient(batch[id(v)]) for v in state]
 
     y, *statistics = recomputed(function)(*tensors, *[v.value for v in weights])
     run.statistics.update(zip(map(id, state), statistics, strict=True))
     return y
 
 
-def moving_average(moving, batch):
+def moving_average(moving: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """Returns a moving statistic one batch later."""
     return MOMENTUM * moving + (1 - MOMENTUM) * batch
 
@@ -57,7 +60,7 @@ class BatchNorm(keras.layers.Layer):
     Source: torch.nn.BatchNorm2d.
     """
 
-    def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs):
+    def __init__(self, channels: int, affine: bool, repeats: int = 1, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.channels, self.affine, self.repeats, self.folded = channels, affine, repeats, False
         self.gamma = self.beta = None
@@ -69,7 +72,7 @@ class BatchNorm(keras.layers.Layer):
         self.moving_variance = self.add_weight(shape=kept, initializer="ones", trainable=False, name="moving_variance")
         self.built = True
 
-    def call(self, x, scale=None, training=False):
+    def call(self, x: tf.Tensor, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Normalises `(N, H, W, channels)`; without `training`, and with `repeats`, the result is as wide as those."""
         dtype = tf.as_dtype(self.moving_mean.dtype)
         gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
@@ -88,17 +91,17 @@ class BatchNorm(keras.layers.Layer):
         y, *statistics = functional.batch_norm(x, gamma, beta, EPSILON)
         for moving, batch in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
             batch = tf.tile(batch, graph.integers((self.repeats,))) if self.repeats > 1 else batch
-            if now().statistics is None:
+            if (aside := now().statistics) is None:
                 moving.assign(moving_average(moving.value, batch))
             else:
-                now().statistics[id(moving)] = batch
+                aside[id(moving)] = batch
         return y
 
-    def affine_map(self, gamma, beta):
+    def affine_map(self, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `(factor, offset)`, `(channels,)` each, of inference: `y = factor * x + offset`."""
         factor = gamma * tf.math.rsqrt(self.moving_variance.value + EPSILON)
         return factor, beta - self.moving_mean.value * factor
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "channels": self.channels, "affine": self.affine, "repeats": self.repeats}

@@ -8,6 +8,8 @@ network uses the same classes with `edges=1`.
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -35,12 +37,12 @@ class Source:
         edges: Number of edges E that read it.
     """
 
-    def __init__(self, x, edges: int = 1):
+    def __init__(self, x: tf.Tensor, edges: int = 1):
         self.x = x
         self.edges = edges
         self.even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
 
-    def wide(self, x):
+    def wide(self, x: tf.Tensor) -> tf.Tensor:
         """Repeats channels for each edge, `(..., C) -> (..., E * C)`."""
         return functional.tile_channels(x, self.edges)
 
@@ -48,27 +50,27 @@ class Source:
         return functional.Wide(x, self.wide(x))
 
     @functools.cached_property
-    def relu(self):
+    def relu(self) -> tf.Tensor:
         """`relu(x)`, `(N, H, W, C)`."""
         return tf.nn.relu(self.x)
 
     @functools.cached_property
-    def relu_wide(self):
+    def relu_wide(self) -> functional.Wide:
         """`relu(x)` for each edge, `(N, H, W, E * C)`."""
         return self._both(self.relu)
 
     @functools.cached_property
-    def relu_phases(self):
+    def relu_phases(self) -> functional.Wide:
         """`relu(x)` for each edge, in phases, `(4 N, H/2, W/2, E * C)`."""
         return self._both(functional.to_phases(self.relu))
 
     @functools.cached_property
-    def relu_halved(self):
+    def relu_halved(self) -> functional.Wide:
         """Every second row and column of `relu(x)` for each edge, `(N, ceil(H/2), ceil(W/2), E * C)`."""
         return self._both(self.relu[:, ::2, ::2])
 
 
-def uniform(fan_in):
+def uniform(fan_in: float) -> keras.initializers.Initializer:
     """Returns the start values of a kernel or bias, uniform in `+-1/sqrt(fan_in)`: PyTorch's default."""
     bound = 1 / math.sqrt(fan_in)
     return keras.initializers.RandomUniform(-bound, bound)
@@ -94,20 +96,20 @@ class Operation(keras.layers.Layer):
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
     folds = {}  # batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`
 
-    def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs):
+    def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.channels, self.stride, self.edges, self.affine = channels, stride, edges, affine
         self.make()
         self.built = True
 
-    def make(self):
+    def make(self) -> None:
         """Creates the weights."""
 
-    def call(self, x, scale=None, training=False):
+    def call(self, x: tf.Tensor, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Applies the operation of every edge to `(N, H, W, C)`; `scale`, `(edges * channels,)`, multiplies."""
         return self.on(Source(x, self.edges), scale, training)
 
-    def on(self, source: Source, scale=None, training=False):
+    def on(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Applies the operation like `call`; operations that read the same `source` share its views."""
         y = self.apply(source, scale, training)
         if self.in_phases and self.stride == 1 and source.even:
@@ -122,24 +124,26 @@ class Operation(keras.layers.Layer):
         kernels = [v for v in self.trainable_variables if len(v.shape) == 4]
         return height * width * sum(math.prod(v.shape) for v in kernels)
 
-    def kernel(self, name, height, width, inputs, outputs, fan_in=None):
+    def kernel(
+        self, name: str, height: int, width: int, inputs: int, outputs: int, fan_in: float | None = None
+    ) -> keras.Variable:
         """Adds a convolution kernel."""
         fan_in = fan_in or height * width * inputs
         return self.add_weight(shape=(height, width, inputs, outputs), initializer=uniform(fan_in), name=name)
 
-    def depthwise_kernel(self, name, size):
+    def depthwise_kernel(self, name: str, size: int) -> keras.Variable:
         """Adds a depthwise kernel `(size, size, edges * channels, 1)`."""
         return self.kernel(name, size, size, self.edges * self.channels, 1, fan_in=size * size)
 
-    def pointwise_kernel(self, name):
+    def pointwise_kernel(self, name: str) -> keras.Variable:
         """Adds the 1x1 kernels of all edges, `(1, 1, channels, edges * channels)`."""
         return self.kernel(name, 1, 1, self.channels, self.edges * self.channels)
 
-    def norm(self):
+    def norm(self) -> BatchNorm:
         """Returns a batch norm over all edges."""
         return BatchNorm(self.edges * self.channels, self.affine)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {"channels": self.channels, "stride": self.stride, "edges": self.edges, "affine": self.affine}
         return {**super().get_config(), **own}
@@ -150,7 +154,7 @@ class Zero(Operation):
 
     shared = True
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Returns zeros."""
         return tf.zeros_like(source.x[:, :: self.stride, :: self.stride])
 
@@ -159,13 +163,13 @@ class Pool(Operation):
     """3x3 pooling; in the search a batch norm without gamma and beta follows, in derived networks nothing does."""
 
     shared = True
-    pool = None
+    pool: Callable
 
-    def make(self):
+    def make(self) -> None:
         """Creates the norm of the search."""
         self.bn = None if self.affine else BatchNorm(self.channels, affine=False, repeats=self.edges)
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Pools; the result is as wide as `channels`, or in inference as all edges."""
         y = type(self).pool(source.x, self.stride)
         return y if self.bn is None else self.bn(y, training=training)
@@ -188,7 +192,7 @@ class Identity(Operation):
 
     shared = True
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Returns the source's tensor."""
         return source.x
 
@@ -209,18 +213,26 @@ class FactorizedReduce(Operation):
 
     folds = {"bn": ("conv_1", "conv_2")}
 
-    def __init__(self, channels, stride=2, edges=1, affine=False, inputs=None, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        stride: int = 2,
+        edges: int = 1,
+        affine: bool = False,
+        inputs: int | None = None,
+        **kwargs: Any,
+    ):
         self.inputs = inputs or channels
         super().__init__(even_channels(channels), stride, edges, affine, **kwargs)
 
-    def make(self):
+    def make(self) -> None:
         """Creates the two kernels and the norm."""
         half = self.edges * self.channels // 2
         self.conv_1 = self.kernel("conv_1", 1, 1, self.inputs, half)
         self.conv_2 = self.kernel("conv_2", 1, 1, self.inputs, half)
         self.bn = self.norm()
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Halves the resolution."""
         x = source.relu
         if not source.even:
@@ -232,7 +244,7 @@ class FactorizedReduce(Operation):
         kernel = tf.reshape(first + second, (2, 2, self.inputs, self.edges * self.channels))
         return self.bn(tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 2, "VALID"), scale, training=training)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "inputs": self.inputs}
 
@@ -247,21 +259,29 @@ class ReLUConvBN(Operation):
 
     folds = {"bn": ("conv",)}
 
-    def __init__(self, channels, stride=1, edges=1, affine=False, inputs=None, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        stride: int = 1,
+        edges: int = 1,
+        affine: bool = False,
+        inputs: int | None = None,
+        **kwargs: Any,
+    ):
         self.inputs = inputs or channels
         super().__init__(channels, stride, edges, affine, **kwargs)
 
-    def make(self):
+    def make(self) -> None:
         """Creates the kernel and the norm."""
         self.conv = self.kernel("conv", 1, 1, self.inputs, self.channels)
         self.bn = self.norm()
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Mixes channels."""
         kernel = tf.cast(self.conv.value, source.x.dtype)
         return self.bn(functional.grouped_conv(source.relu, kernel, 1, self.stride), scale, training=training)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         return {**super().get_config(), "inputs": self.inputs}
 
@@ -272,7 +292,7 @@ class SepConv(Operation):
     size = 3
     folds = {"bn_1": ("pointwise_1",), "bn_2": ("pointwise_2",)}
 
-    def make(self):
+    def make(self) -> None:
         """Creates both halves."""
         self.depthwise_1, self.pointwise_1 = (
             self.depthwise_kernel("depthwise_1", self.size),
@@ -285,7 +305,7 @@ class SepConv(Operation):
         )
         self.bn_2 = self.norm()
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Convolves."""
         x, dtype = source.relu_wide, source.x.dtype
         x = functional.depthwise(x, tf.cast(self.depthwise_1.value, dtype), self.stride)
@@ -319,7 +339,7 @@ class DilConv(Operation):
     in_phases = True
     folds = {"bn": ("pointwise",)}
 
-    def make(self):
+    def make(self) -> None:
         """Creates the kernels and the norm."""
         self.depthwise, self.pointwise = (
             self.depthwise_kernel("depthwise", self.size),
@@ -327,7 +347,7 @@ class DilConv(Operation):
         )
         self.bn = self.norm()
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Convolves."""
         kernel = tf.cast(self.depthwise.value, source.x.dtype)
         if self.stride == 2:
@@ -351,7 +371,7 @@ class Conv7x1(Operation):
 
     folds = {"bn": ("conv_7x1",)}
 
-    def make(self):
+    def make(self) -> None:
         """Creates the kernels and the norm."""
         wide = self.edges * self.channels
         self.conv_1x7 = self.kernel("conv_1x7", 1, 7, self.channels, wide)
@@ -363,7 +383,7 @@ class Conv7x1(Operation):
         first = self.stride * height * width * math.prod(self.conv_1x7.shape)
         return first + height * width * math.prod(self.conv_7x1.shape)
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Convolves."""
         s, dtype = self.stride, source.x.dtype
         first = [[0, 0], [0, 0], [3, 3], [0, 0]]
@@ -381,11 +401,13 @@ class PerEdge(Operation):
             `(N, ceil(H/stride), ceil(W/stride), C)`.
     """
 
-    def __init__(self, make_layer, channels, stride=1, edges=1, affine=False, **kwargs):
+    def __init__(
+        self, make_layer: Callable, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs: Any
+    ):
         self.make_layer = make_layer
         super().__init__(channels, stride, edges, affine, **kwargs)
 
-    def make(self):
+    def make(self) -> None:
         """Makes the copies, and tries each once, which gives Keras layers their weights."""
         self.copies = [self.make_layer(self.channels, self.stride) for _ in range(self.edges)]
         for copy in self.copies:
@@ -408,7 +430,7 @@ class PerEdge(Operation):
             )
         return tf.cast(y, x.dtype)  # a Keras layer computes in the type of its own policy
 
-    def apply(self, source, scale=None, training=False):
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Applies every edge's copy."""
         x = tf.concat([self._run(copy, source.x, training) for copy in self.copies], -1)
         if self.bn is not None:
@@ -436,7 +458,7 @@ OPERATIONS = {
 }
 
 
-def add_operation(name: str, make_layer) -> None:
+def add_operation(name: str, make_layer: Callable) -> None:
     """Adds an operation of your own under a name that primitives and genotypes may then use.
 
     Args:

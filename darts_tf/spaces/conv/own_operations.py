@@ -5,8 +5,9 @@ import runpy
 
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
+from darts_tf.system.types import Path
 
-_executed = set()  # operations are added once in a process
+_executed: set[str] = set()  # operations are added once in a process
 
 
 def add_operations(path: str) -> None:
@@ -29,7 +30,7 @@ def add_operations(path: str) -> None:
     _executed.update((path, os.fspath(given)))
 
 
-def add_operations_of(workdir, stored: str, named: str) -> None:
+def add_operations_of(workdir: Path, stored: str, named: str) -> None:
     """Adds the operations that a finished run's network is made of.
 
     Args:

@@ -1,9 +1,12 @@
 """The search space of the paper's convolutional cells."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 from darts_tf.genotypes import ConvGenotype
-from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.derived import CifarNetwork, DerivedNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.spaces.conv.operations import OPERATIONS
@@ -19,7 +22,7 @@ class Conv(Space):
     genotype = ConvGenotype
     operations = OPERATIONS
 
-    def supernet(self, config, method, image_shape, num_classes: int) -> ConvSupernet:
+    def supernet(self, config: Any, method: Any, image_shape: Sequence[int], num_classes: int) -> ConvSupernet:
         """Builds the supernet of a `SearchConfig`."""
         add_operations(config.operations_file)
         keras.utils.set_random_seed(config.seed)
@@ -37,7 +40,7 @@ class Conv(Space):
             method.mixed_operation(MixedOp) if method else MixedOp,
         )
 
-    def network(self, config, image_shape, num_classes: int):
+    def network(self, config: Any, image_shape: Sequence[int], num_classes: int) -> DerivedNetwork:
         """Builds the derived network of a `TrainConfig`."""
         add_operations(config.operations_file)
         keras.utils.set_random_seed(config.seed)

@@ -7,6 +7,9 @@ node, whichever state it reads and whichever activation f it applies. The next s
 Products and activations are computed in the words' type, which may be narrower than that of the states: these add up.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -29,19 +32,21 @@ ACTIVATIONS = {
 SCALE = 0.04  # half the width of the uniform distribution of the weights at the start
 
 
-def uniform():
+def uniform() -> keras.initializers.Initializer:
     """Returns the initializer of all recurrent weights."""
     return keras.initializers.RandomUniform(-SCALE, SCALE)
 
 
-def highway(state, product, activation):
+def highway(state: tf.Tensor, product: tf.Tensor, activation: Callable) -> tf.Tensor:
     """Returns `s + sigmoid(c) * (f(h) - s)`, `(batch, units)`, for a product `(c, h)`, `(batch, 2 * units)`."""
     gate, candidate = tf.split(product, 2, -1)
     change = tf.sigmoid(gate) * (activation(candidate) - tf.cast(state, gate.dtype))
     return state + tf.cast(change, state.dtype)
 
 
-def mixed_highway(states, products, weights, activations):
+def mixed_highway(
+    states: tf.Tensor, products: tf.Tensor, weights: tf.Tensor, activations: Sequence[Callable]
+) -> tf.Tensor:
     """Equation 2 for all edges into a node: the sum of `weight * highway(state, product, activation)`, fused.
 
     A highway layer is linear in its activation, so these are mixed first; a test holds it equal to the plain sum.
@@ -71,7 +76,7 @@ class _Cell(keras.layers.Layer):
         nodes: One for each node, `(units, 2 * units)`.
     """
 
-    def __init__(self, inputs: int, units: int, num_nodes: int, **kwargs):
+    def __init__(self, inputs: int, units: int, num_nodes: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.inputs, self.units, self.num_nodes = inputs, units, num_nodes
         self.start = self.add_weight(shape=(inputs + units, 2 * units), initializer=uniform(), name="start")
@@ -121,13 +126,13 @@ class RecurrentSearchCell(_Cell):
 
     def __init__(
         self,
-        inputs,
-        units,
-        num_nodes=8,
-        concat=0,
-        primitives=RECURRENT_PRIMITIVES,
-        shared_norm=False,
-        **kwargs,
+        inputs: int,
+        units: int,
+        num_nodes: int = 8,
+        concat: int = 0,
+        primitives: Sequence[str] = RECURRENT_PRIMITIVES,
+        shared_norm: bool = False,
+        **kwargs: Any,
     ):
         for name in primitives:
             if name not in ACTIVATIONS:
@@ -144,7 +149,9 @@ class RecurrentSearchCell(_Cell):
         self.norm = NodeNorm(num_nodes + 1, units, shared_norm)
         self.topology = RecurrentGenotype.topology(num_nodes)
 
-    def call(self, x, state, mixing, masks=None, training=False):
+    def call(
+        self, x: tf.Tensor, state: tf.Tensor, mixing: Any, masks: Masks | None = None, training: bool = False
+    ) -> tuple:
         """Runs the cell over time; writes nothing.
 
         Args:
@@ -185,7 +192,9 @@ class RecurrentSearchCell(_Cell):
     def _step(self, projected, state, start, nodes, mixing, mask, training):
         """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""
         activations = [ACTIVATIONS[name] for name in self.primitives if ACTIVATIONS[name]]
-        states, operands, statistics = [], [], []
+        states: list[Callable] = []
+        operands: list[Callable] = []
+        statistics: list[tf.Tensor] = []
 
         def add(s):
             s = tf.cast(s, state.dtype)
@@ -223,13 +232,13 @@ class RecurrentCell(_Cell):
     Source: `rnn/model.py`.
     """
 
-    def __init__(self, genotype, inputs, units, **kwargs):
+    def __init__(self, genotype: Any, inputs: int, units: int, **kwargs: Any):
         genotype = genotypes.load(genotype, "recurrent")
         genotype.check_operations([name for name in ACTIVATIONS if name != "none"])
         super().__init__(inputs, units, genotype.num_nodes, **kwargs)
         self.genotype = genotype
 
-    def call(self, x, state, masks=None):
+    def call(self, x: tf.Tensor, state: tf.Tensor, masks: Masks | None = None) -> tf.Tensor:
         """Runs the cell over time.
 
         Args:

@@ -1,9 +1,11 @@
 """The penalties of a language model: they keep its states small and slow."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
-def penalty(outputs, activation: float = 0.0, slowness: float = 0.0):
+def penalty(outputs: Any, activation: float = 0.0, slowness: float = 0.0) -> tf.Tensor:
     """Returns the penalties' part of the loss, a scalar: what a reported perplexity has to leave out.
 
     Args:

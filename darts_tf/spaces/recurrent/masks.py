@@ -4,7 +4,7 @@ That both probes of the finite difference, and every pass of one search step, se
 states of a random generator: they are given the same tensors.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -29,7 +29,9 @@ class Masks(NamedTuple):
     output: tf.Tensor | None = None
 
 
-def draw(seed, rates: Masks, batch_size, units: int, vocabulary_size: int, dtype="float32") -> Masks:
+def draw(
+    seed: tf.Tensor, rates: Masks, batch_size: Any, units: int, vocabulary_size: int, dtype: Any = "float32"
+) -> Masks:
     """Draws masks.
 
     Args:
@@ -55,6 +57,6 @@ def draw(seed, rates: Masks, batch_size, units: int, vocabulary_size: int, dtype
     return Masks(*[one(index, *pair) for index, pair in enumerate(zip(rates, shapes, strict=True))])
 
 
-def masked(x, mask):
+def masked(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
     """Returns `x * mask` in the type of x, or x for None."""
     return x if mask is None else x * tf.cast(mask, x.dtype)

@@ -1,7 +1,8 @@
 """Language models: the supernet of a recurrent search, and the network of a derived cell."""
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -15,6 +16,7 @@ from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, 
 from darts_tf.spaces.recurrent.masks import Masks, masked
 from darts_tf.system.errors import UserError
 from darts_tf.system.keras_model import KnownInput
+from darts_tf.system.types import Tensors
 
 
 class Inputs(NamedTuple):
@@ -113,7 +115,7 @@ class _LanguageModel(KnownInput):
             words *= tf.gather(inputs.masks.embedding, inputs.tokens)
         return narrowed(masked(words, inputs.masks.input))
 
-    def _decoded(self, states, masks) -> Outputs:
+    def _decoded(self, states: tf.Tensor, masks: Masks) -> Outputs:
         read = graph.reader(states)
         dropped = masked(read(), masks.output)
         rows = narrowed(tf.reshape(dropped, (-1, self.units)))
@@ -164,15 +166,15 @@ class RecurrentSupernet(_LanguageModel):
     @of_one_type
     def __init__(
         self,
-        vocabulary_size,
-        units=300,
-        num_nodes=8,
-        concat=0,
-        primitives=RECURRENT_PRIMITIVES,
-        alpha_init="normal",
-        alpha_init_scale=1e-3,
-        shared_norm=False,
-        **kwargs,
+        vocabulary_size: int,
+        units: int = 300,
+        num_nodes: int = 8,
+        concat: int = 0,
+        primitives: Sequence[str] = RECURRENT_PRIMITIVES,
+        alpha_init: str = "normal",
+        alpha_init_scale: float = 1e-3,
+        shared_norm: bool = False,
+        **kwargs: Any,
     ):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentSearchCell(units, units, num_nodes, concat, primitives, shared_norm)
@@ -193,7 +195,14 @@ class RecurrentSupernet(_LanguageModel):
         """The alphas, in a list of one."""
         return list(self.alphas.values())
 
-    def call(self, tokens, state=None, masks=None, training=False, mixing=None):
+    def call(
+        self,
+        tokens: tf.Tensor,
+        state: tf.Tensor | None = None,
+        masks: Masks | None = None,
+        training: bool = False,
+        mixing: Any = None,
+    ) -> Outputs | tf.Tensor:
         """Runs the network; writes nothing.
 
         Args:
@@ -218,11 +227,11 @@ class RecurrentSupernet(_LanguageModel):
         )
         return self._decoded(states, inputs.masks), [] if statistics is None else [statistics]
 
-    def moved_state(self, state, statistics) -> list:
+    def moved_state(self, state: Tensors, statistics: Tensors) -> list:
         """Returns the moving statistics after a pass; both in the order of `state_variables`, or packed to vectors."""
         return [self.cell.norm.moved(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         names = ("vocabulary_size", "units", "num_nodes", "alpha_init", "alpha_init_scale", "shared_norm")
         own = {name: getattr(self, name) for name in names} | {"concat": self.cell.concat}
@@ -245,30 +254,33 @@ class RecurrentNetwork(_LanguageModel):
     """
 
     @of_one_type
-    def __init__(self, genotype, vocabulary_size, units=850, **kwargs):
+    def __init__(self, genotype: Any, vocabulary_size: int, units: int = 850, **kwargs: Any):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentCell(genotype, units, units)
         self.genotype = self.cell.genotype
-        self.alphas, self.state_variables = {}, []
+        self.alphas: dict[str, keras.Variable] = {}
+        self.state_variables: list[keras.Variable] = []
         self.build((None, None))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
         return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         """Builds the network of a `.keras` file."""
         return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
 
-    def call(self, tokens, state=None, masks=None):
+    def call(
+        self, tokens: tf.Tensor, state: tf.Tensor | None = None, masks: Masks | None = None
+    ) -> Outputs | tf.Tensor:
         """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""
         if state is None:
             return self._logits_of_texts(tokens, masks)
         return self._run(Inputs(tokens, state, masks or Masks()))[0]
 
-    def next_word(self, tokens, state):
+    def next_word(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs the network along a text and decodes once, at its end.
 
         Args:
@@ -284,6 +296,6 @@ class RecurrentNetwork(_LanguageModel):
     def _run(self, inputs, training=False, mixing=None):
         return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
 
-    def moved_state(self, state, statistics) -> list:
+    def moved_state(self, state: Tensors, statistics: Tensors) -> list:
         """Returns nothing: there are no moving statistics."""
         return []

@@ -1,5 +1,7 @@
 """Batch normalisation of the start state and the nodes of a recurrent search cell."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -30,7 +32,7 @@ class NodeNorm(keras.layers.Layer):
     Source: `rnn/model_search.py`; torch.nn.BatchNorm1d.
     """
 
-    def __init__(self, nodes: int, units: int, shared: bool = False, **kwargs):
+    def __init__(self, nodes: int, units: int, shared: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.nodes, self.units, self.shared = nodes, units, shared
         kept = 1 if shared else nodes
@@ -44,7 +46,7 @@ class NodeNorm(keras.layers.Layer):
         )
         self.built = True
 
-    def training(self, x):
+    def training(self, x: tf.Tensor) -> tuple:
         """Normalises `(batch, units)` by its own statistics: those of all replicas' rows where there are several.
 
         Returns:
@@ -55,12 +57,12 @@ class NodeNorm(keras.layers.Layer):
         variance = now().mean_of(tf.reduce_mean(tf.square(centered), 0))
         return centered * tf.math.rsqrt(variance + EPSILON), mean, variance
 
-    def inference(self, x, node: int):
+    def inference(self, x: tf.Tensor, node: int) -> tf.Tensor:
         """Normalises `(batch, units)` of a node (0 is the start state) by the moving statistics."""
         mean, variance = tf.unstack(self.moving.value[:2, 0 if self.shared else node])
         return (x - mean) * tf.math.rsqrt(variance + EPSILON)
 
-    def pooled(self, statistics, batch):
+    def pooled(self, statistics: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
         """Returns what a pass leaves for `moved`, shaped like `moving`.
 
         Args:
@@ -79,7 +81,7 @@ class NodeNorm(keras.layers.Layer):
         offset = tf.reshape((1 - MOMENTUM) * tf.linalg.matvec(rows, decay, transpose_a=True), (2, 1, self.units))
         return tf.concat([offset, tf.fill((1, 1, self.units), count)], 0)
 
-    def moved(self, moving, pooled):
+    def moved(self, moving: tf.Tensor, pooled: tf.Tensor) -> tf.Tensor:
         """Returns moving statistics after one pass; both may be flat, and so is then the result."""
         if not self.shared:
             return MOMENTUM * moving + (1 - MOMENTUM) * pooled

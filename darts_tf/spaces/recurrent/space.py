@@ -1,5 +1,7 @@
 """The search space of the paper's recurrent cells."""
 
+from typing import Any
+
 import keras
 
 from darts_tf.genotypes import RecurrentGenotype
@@ -14,7 +16,7 @@ class Recurrent(Space):
     genotype = RecurrentGenotype
     operations = ACTIVATIONS
 
-    def supernet(self, config, method, vocabulary_size: int) -> RecurrentSupernet:
+    def supernet(self, config: Any, method: Any, vocabulary_size: int) -> RecurrentSupernet:
         """Builds the supernet of a `LanguageSearchConfig`."""
         keras.utils.set_random_seed(config.seed)
         return RecurrentSupernet(
@@ -28,7 +30,7 @@ class Recurrent(Space):
             "shared_norm" in config.reproduce,
         )
 
-    def network(self, config, vocabulary_size: int) -> RecurrentNetwork:
+    def network(self, config: Any, vocabulary_size: int) -> RecurrentNetwork:
         """Builds the derived network of a `LanguageTrainConfig`."""
         keras.utils.set_random_seed(config.seed)
         return RecurrentNetwork(config.genotype, vocabulary_size, config.num_units)
