@@ -1,6 +1,7 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
 import dataclasses
+import functools
 import sys
 
 from darts_tf.bin import _flags, _main
@@ -12,6 +13,7 @@ from darts_tf.system import streams
 CONFIGS = (ProtocolConfig,)
 RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_protocol"
+describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
 def define_flags(flag_values):
@@ -20,10 +22,10 @@ def define_flags(flag_values):
 
 
 def protocol(flag_values):
-    """Runs the whole experiment around a search, and random search beside it; prints a table.
+    """Runs the paper's whole experiment, with random search as the baseline, and prints a table.
 
     Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
-    the selected cell; the same with random cells at equal cost. An interrupted protocol goes on with the same command.
+    the selected cell; the same with random cells at equal cost. The same command resumes an interrupted protocol.
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
@@ -33,7 +35,7 @@ def protocol(flag_values):
 
     result = library.run(config, workdir, streams.out)
     if result is None:
-        streams.out("stopped; the same command goes on")
+        streams.out("stopped; the same command resumes the protocol")
         return 130
     streams.out(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
@@ -44,11 +46,11 @@ def protocol(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere)
+    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere, describe=describe)
 
 
 def _elsewhere(name):
-    """Settings of the runs are a protocol's overrides."""
+    """Settings of its runs are given to a protocol as overrides."""
     fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
     return f"a setting of the runs: --overrides={name}=..." if name in fields else None
 

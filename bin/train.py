@@ -1,5 +1,6 @@
 """Trains a derived network: `darts-train --preset=digits_train --genotype=runs/digits_search`."""
 
+import functools
 import itertools
 import sys
 
@@ -11,6 +12,7 @@ from darts_tf.system import streams
 
 CONFIGS = (TrainConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_train"
+describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
 def define_flags(flag_values):
@@ -19,9 +21,9 @@ def define_flags(flag_values):
 
 
 def train(flag_values):
-    """Builds the network of a genotype and trains it from scratch; prints how good it is.
+    """Builds the network of a genotype, trains it from scratch and prints its accuracy or perplexity.
 
-    With no flags it trains the paper's cell on handwritten digits that need no download.
+    Without flags it trains the paper's cell on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
     from darts_tf.tasks import run  # here, so that --help waits for nothing
@@ -40,7 +42,7 @@ def train(flag_values):
 
 def main(argv=None):
     """The console script; returns the exit status."""
-    return _main.run("darts-train", train, define_flags, argv)
+    return _main.run("darts-train", train, define_flags, argv, describe=describe)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_binary_in_a_hostile_environment(tmp_path, variables):
 @pytest.mark.parametrize("name", ["a list", "half"])
 def test_a_binary_with_a_damaged_keras_json(tmp_path, variables, name):
     write_settings(tmp_path, KERAS_JSON[name])
-    done = call([sys.executable, "-c", "from darts_tf import runtime; runtime.configure()"], variables, tmp_path)
+    done = call([sys.executable, "-c", "from darts_tf import configure; configure()"], variables, tmp_path)
     assert done.returncode == 0 and done.stderr == "", done.stderr
 
 

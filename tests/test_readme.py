@@ -121,7 +121,7 @@ def test_an_operation_of_your_own(tmp_path):
         "for name in ('conv_3x3', 'scale'):\n"
         "    del operations.OPERATIONS[name]\n"
         "from darts_tf.bin import search\n"
-        "from darts_tf import runtime\n"
+        "from darts_tf.system import runtime\n"
         "runtime.configure = lambda *arguments: None  # TensorFlow is running already\n"
         f"search.main({[*shlex.split(command)[1:], '--order=first', '--epochs=1', '--workdir=runs/binary']})\n"
     )

@@ -194,7 +194,7 @@ def test_a_search_without_standard_streams(tmp_path):
 def test_ctrl_c_is_heeded_where_nobody_can_be_told():
     program = """
 import os, signal
-from darts_tf.signals import stopping
+from darts_tf.system.signals import stopping
 came = []
 os.close(2)
 with stopping("stopping", came.append):

@@ -13,10 +13,11 @@ from darts_tf.system.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One experiment, written down so that somebody else can repeat it.
+    """One experiment, written down so that others can repeat it.
 
     Attributes:
         name: What `--preset` takes.
+        about: One line for `--help`.
         config: Every setting.
         source: Where the settings come from: a table of the paper, a flag of the original code.
         command: The command line that runs it.
@@ -25,6 +26,7 @@ class Preset:
     """
 
     name: str
+    about: str
     config: Config
     source: str
     command: str
@@ -133,7 +135,17 @@ _TEXT_PROTOCOL = ProtocolConfig(
 
 _PRESETS = (
     Preset(
+        name="digits_search",
+        about="handwritten digits that need no download; minutes on two CPU cores",
+        config=_DIGITS,
+        source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-search --preset=digits_search --workdir=runs/digits",
+        cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
+        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, the other of pools (seed 2)",
+    ),
+    Preset(
         name="cifar10_search",
+        about="the paper's search on CIFAR-10, second order",
         config=_CIFAR10,
         source=(
             "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original code differ, "
@@ -148,6 +160,7 @@ _PRESETS = (
     ),
     Preset(
         name="cifar10_search_first_order",
+        about="the paper's search on CIFAR-10, first order",
         config=_CIFAR10.replace(order="first"),
         source="arXiv:1806.09055 Table 1, first order; `train_search.py` without --unrolled",
         command="darts-search --preset=cifar10_search_first_order --workdir=runs/cifar10_first_order",
@@ -155,15 +168,29 @@ _PRESETS = (
         expected="paper: derived networks 3.00 +- 0.14 % test error (600 epochs, cutout, 10 seeds)",
     ),
     Preset(
-        name="digits_search",
-        config=_DIGITS,
-        source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-search --preset=digits_search --workdir=runs/digits",
-        cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
-        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, the other of pools (seed 2)",
+        name="text_search",
+        about="Python's manual, which needs no download; minutes on two CPU cores",
+        config=_TEXT,
+        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
+        command="darts-search --preset=text_search --workdir=runs/text",
+        cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
+        expected="supernet validation perplexity 134 to 153; a cell of rectifiers and identities (seed 3)",
+    ),
+    Preset(
+        name="ptb_search",
+        about="the paper's search on Penn Treebank, second order",
+        config=_PTB,
+        source=(
+            "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
+            "original code, whose defects `--reproduce` brings back"
+        ),
+        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
+        cost="the paper: 6 hours for a run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
+        expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
     ),
     Preset(
         name="smoke",
+        about="a few steps on digits, to see that everything works; under a minute",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
         source="ours: the smallest run that passes through all code; its genotype means nothing",
         command="darts-search --preset=smoke --workdir=runs/smoke",
@@ -171,7 +198,17 @@ _PRESETS = (
         expected="none: 8 steps",
     ),
     Preset(
+        name="digits_train",
+        about="handwritten digits that need no download; a minute on two CPU cores",
+        config=_DIGITS_TRAIN,
+        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
+        cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
+        expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
+    ),
+    Preset(
         name="cifar10_train",
+        about="the paper's training on CIFAR-10",
         config=_CIFAR10_TRAIN,
         source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original code",
         command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
@@ -180,6 +217,7 @@ _PRESETS = (
     ),
     Preset(
         name="imagenet_train",
+        about="the paper's training on ImageNet",
         config=TrainConfig(
             dataset="imagenet2012",
             network="imagenet",
@@ -205,44 +243,17 @@ _PRESETS = (
         expected="paper, DARTS_V2: 26.7 % top-1 and 8.7 % top-5 error; 4.7 million weights",
     ),
     Preset(
-        name="digits_train",
-        config=_DIGITS_TRAIN,
-        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
-        cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
-        expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
-    ),
-    Preset(
-        name="smoke_train",
-        config=_DIGITS_TRAIN.replace(
-            init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
-        ),
-        source="ours: the smallest training that passes through all code",
-        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
-        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
-        expected="none: 12 steps",
-    ),
-    Preset(
-        name="ptb_search",
-        config=_PTB,
-        source=(
-            "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
-            "original code, whose defects `--reproduce` brings back"
-        ),
-        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
-        cost="the paper: 6 hours for a run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
-        expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
-    ),
-    Preset(
-        name="text_search",
-        config=_TEXT,
-        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
-        command="darts-search --preset=text_search --workdir=runs/text",
-        cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
-        expected="supernet validation perplexity 134 to 153; a cell of rectifiers and identities (seed 3)",
+        name="text_train",
+        about="Python's manual, which needs no download; minutes on two CPU cores",
+        config=_TEXT_TRAIN,
+        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
+        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
+        cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
+        expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
     ),
     Preset(
         name="ptb_train",
+        about="the paper's training on Penn Treebank",
         config=_PTB_TRAIN,
         source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original code",
         command="darts-train --preset=ptb_train --data_dir=data/penn --genotype=DARTS_V2 --workdir=runs/ptb_train",
@@ -251,6 +262,7 @@ _PRESETS = (
     ),
     Preset(
         name="wikitext2_train",
+        about="the paper's training on WikiText-2",
         config=_PTB_TRAIN.replace(num_units=700, dropout_hidden=0.15, weight_decay=5e-7),
         source="arXiv:1806.09055 section 3.3 and appendix A.3; the flags in the original's README",
         command=(
@@ -261,15 +273,31 @@ _PRESETS = (
         expected="paper, DARTS_V2: 71.2 validation and 69.6 test perplexity; 33,127,878 weights",
     ),
     Preset(
-        name="text_train",
-        config=_TEXT_TRAIN,
-        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
-        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
-        cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
-        expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
+        name="smoke_train",
+        about="a few steps on digits, to see that everything works; under a minute",
+        config=_DIGITS_TRAIN.replace(
+            init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
+        ),
+        source="ours: the smallest training that passes through all code",
+        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
+        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
+        expected="none: 12 steps",
+    ),
+    Preset(
+        name="digits_protocol",
+        about="handwritten digits that need no download; a quarter of an hour on two CPU cores",
+        config=_DIGITS_PROTOCOL,
+        source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
+        cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
+        expected=(
+            "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
+            "each: no difference that so few runs could show"
+        ),
     ),
     Preset(
         name="cifar10_protocol",
+        about="the paper's experiment on CIFAR-10",
         config=ProtocolConfig(),
         source=(
             "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 trainings of the best "
@@ -283,7 +311,20 @@ _PRESETS = (
         expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
     ),
     Preset(
+        name="text_protocol",
+        about="Python's manual, which needs no download; about 20 minutes on two CPU cores",
+        config=_TEXT_PROTOCOL,
+        source="ours: the paper's protocol made small enough for two CPU cores; data: Python's own manual",
+        command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
+        cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
+        expected=(
+            "test perplexity 84.1 +- 2.1 (best of 2 searches) and 86.5 +- 2.9 (best of 9 random cells), 2 evaluations "
+            "each (validation 120.6 and 119.8): no difference that so few runs could show"
+        ),
+    ),
+    Preset(
         name="ptb_protocol",
+        about="the paper's experiment on Penn Treebank",
         config=ProtocolConfig(
             search_preset="ptb_search", train_preset="ptb_train", retrain_epochs=300, num_random=8, retrain_overrides=()
         ),
@@ -296,29 +337,8 @@ _PRESETS = (
         expected="paper: 55.7 test perplexity, random search 59.4",
     ),
     Preset(
-        name="digits_protocol",
-        config=_DIGITS_PROTOCOL,
-        source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
-        cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
-        expected=(
-            "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
-            "each: no difference that so few runs could show"
-        ),
-    ),
-    Preset(
-        name="text_protocol",
-        config=_TEXT_PROTOCOL,
-        source="ours: the paper's protocol made small enough for two CPU cores; data: Python's own manual",
-        command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
-        cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
-        expected=(
-            "test perplexity 84.1 +- 2.1 (best of 2 searches) and 86.5 +- 2.9 (best of 9 random cells), 2 evaluations "
-            "each (validation 120.6 and 119.8): no difference that so few runs could show"
-        ),
-    ),
-    Preset(
         name="smoke_protocol",
+        about="ten runs of a few steps on digits, to see that everything works",
         config=_DIGITS_PROTOCOL.replace(
             search_preset="smoke", train_preset="smoke_train", num_random=2, retrain_epochs=1, eval_seeds=2
         ),
