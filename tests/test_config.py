@@ -230,7 +230,7 @@ def test_presets_are_complete_and_their_commands_parse():
         UserError, match=r"no such preset.*Received: preset='digit_search'. Did you mean digits_search\?"
     ):
         presets.get("digit_search")
-    with pytest.raises(UserError, match=r"cifar10_train is a preset of darts-train; there are digits_search, .* for"):
+    with pytest.raises(UserError, match=r"cifar10_train is a preset of darts-train; those of darts-search are digits"):
         parse("--preset=cifar10_train")
 
 

@@ -1,4 +1,4 @@
-"""The lab book: settings by name, each with its source, its command, its cost and the result to expect.
+"""The presets: settings by name, each with its source, its command, its cost and the result to expect.
 
 No TensorFlow here.
 """
@@ -19,7 +19,7 @@ class Preset:
         name: What `--preset` takes.
         about: One line for `--help`.
         config: Every setting.
-        source: Where the settings come from: a table of the paper, a flag of the original code.
+        source: Where the settings come from: a table of the paper, a flag of the original, quark0/darts.
         command: The command line that runs it.
         cost: Hardware and hours.
         expected: The result with its spread, and who measured it.
@@ -53,7 +53,7 @@ _DIGITS = SearchConfig(
 
 _CIFAR10_TRAIN = TrainConfig()
 
-# 12 epochs are 312 steps, so the rate starts at twice that of CIFAR-10, and drop path, made for long runs, is low.
+# 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
 _DIGITS_TRAIN = TrainConfig(
     dataset="digits",
     train_portion=0.85,
@@ -71,8 +71,8 @@ _DIGITS_TRAIN = TrainConfig(
 
 _PTB = LanguageSearchConfig()
 
-# 45,000 words of training text: the batch and the windows are small, so that an epoch has steps enough, dropout, made
-# for larger networks, is weak, and an embedding of 64 units is enough for 2,000 words.
+# 45,000 words of training text: batch and windows are small, so that an epoch has enough steps; dropout, for larger
+# networks, is weak; and 64 units are enough for 2,000 words.
 _TEXT = LanguageSearchConfig(
     dataset="english",
     vocabulary_size=2000,
@@ -106,7 +106,7 @@ _TEXT_TRAIN = LanguageTrainConfig(
     test_batch_size=10,
 )
 
-# Selection by 225 validation images: one of them is 0.44 %.
+# Selection on 225 validation images: one of them is 0.44 %.
 _DIGITS_PROTOCOL = ProtocolConfig(
     search_preset="digits_search",
     train_preset="digits_train",
@@ -141,18 +141,18 @@ _PRESETS = (
         source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-search --preset=digits_search --workdir=runs/digits",
         cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
-        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, the other of pools (seed 2)",
+        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, reduction cell of pools (seed 2)",
     ),
     Preset(
         name="cifar10_search",
         about="the paper's search on CIFAR-10, second order",
         config=_CIFAR10,
         source=(
-            "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original code differ, "
-            "the code: `train_search.py --unrolled` (--learning_rate_min 0.001, alphas 1e-3 * normal, radius 0.01)"
+            "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original differ, "
+            "the original: `train_search.py --unrolled` (--learning_rate_min 0.001, alphas 1e-3 * normal, radius 0.01)"
         ),
         command="darts-search --preset=cifar10_search --workdir=runs/cifar10",
-        cost="Table 1: 4 GPU-days for 4 seeds, that is 24 hours a run on a GTX 1080 Ti; not measured here",
+        cost="Table 1: 4 GPU-days for 4 seeds, that is 24 hours per run on a GTX 1080 Ti; not measured here",
         expected=(
             "paper: derived networks 2.76 +- 0.09 % test error (600 epochs, cutout, 10 seeds); "
             "supernet validation accuracy about 88-89 % at epoch 50, which is not the result of a search"
@@ -164,7 +164,7 @@ _PRESETS = (
         config=_CIFAR10.replace(order="first"),
         source="arXiv:1806.09055 Table 1, first order; `train_search.py` without --unrolled",
         command="darts-search --preset=cifar10_search_first_order --workdir=runs/cifar10_first_order",
-        cost="Table 1: 1.5 GPU-days for 4 seeds, that is 9 hours a run on a GTX 1080 Ti; not measured here",
+        cost="Table 1: 1.5 GPU-days for 4 seeds, that is 9 hours per run on a GTX 1080 Ti; not measured here",
         expected="paper: derived networks 3.00 +- 0.14 % test error (600 epochs, cutout, 10 seeds)",
     ),
     Preset(
@@ -174,7 +174,7 @@ _PRESETS = (
         source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
         command="darts-search --preset=text_search --workdir=runs/text",
         cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
-        expected="supernet validation perplexity 134 to 153; a cell of rectifiers and identities (seed 3)",
+        expected="supernet validation perplexity 134 to 153; a cell of relu and identity (seed 3)",
     ),
     Preset(
         name="ptb_search",
@@ -182,17 +182,17 @@ _PRESETS = (
         config=_PTB,
         source=(
             "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
-            "original code, whose defects `--reproduce` brings back"
+            "original, whose defects `--reproduce` brings back"
         ),
         command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
-        cost="the paper: 6 hours for a run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
+        cost="the paper: 6 hours per run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
         expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
     ),
     Preset(
         name="smoke",
         about="a few steps on digits, to see that everything works; under a minute",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
-        source="ours: the smallest run that passes through all code; its genotype means nothing",
+        source="ours: the smallest run that covers all code; its genotype is meaningless",
         command="darts-search --preset=smoke --workdir=runs/smoke",
         cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
@@ -210,7 +210,7 @@ _PRESETS = (
         name="cifar10_train",
         about="the paper's training on CIFAR-10",
         config=_CIFAR10_TRAIN,
-        source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original code",
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original",
         command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
         cost="the original's README: 1.5 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 2.76 +- 0.09 % test error after 600 epochs, 10 seeds; 3.3 million weights",
@@ -237,7 +237,7 @@ _PRESETS = (
             schedule="exponential",
             weight_decay=3e-5,
         ),
-        source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original code",
+        source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original",
         command="darts-train --preset=imagenet_train --genotype=DARTS_V2 --workdir=runs/imagenet",
         cost="the original's README: 12 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 26.7 % top-1 and 8.7 % top-5 error; 4.7 million weights",
@@ -255,7 +255,7 @@ _PRESETS = (
         name="ptb_train",
         about="the paper's training on Penn Treebank",
         config=_PTB_TRAIN,
-        source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original code",
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original",
         command="darts-train --preset=ptb_train --data_dir=data/penn --genotype=DARTS_V2 --workdir=runs/ptb_train",
         cost="the original's README: 3 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 58.1 validation and 55.7 test perplexity; 22,960,000 weights",
@@ -278,7 +278,7 @@ _PRESETS = (
         config=_DIGITS_TRAIN.replace(
             init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
         ),
-        source="ours: the smallest training that passes through all code",
+        source="ours: the smallest training that covers all code",
         command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
         cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
         expected="none: 12 steps",
@@ -292,7 +292,7 @@ _PRESETS = (
         cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
         expected=(
             "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
-            "each: no difference that so few runs could show"
+            "each: too few runs to show a difference"
         ),
     ),
     Preset(
@@ -301,11 +301,11 @@ _PRESETS = (
         config=ProtocolConfig(),
         source=(
             "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 trainings of the best "
-            "cell, 24 random cells; the share that selects, a tenth, is ours: the paper does not say"
+            "cell, 24 random cells; the validation share, a tenth, is ours: the paper gives none"
         ),
         command="darts-protocol --preset=cifar10_protocol --workdir=runs/cifar10_protocol",
         cost=(
-            "by the cost of its runs 41 GPU-days on a GTX 1080 Ti: 4 of searches, 7 of short trainings, 30 of full "
+            "from the cost of its runs, 41 GPU-days on a GTX 1080 Ti: 4 of searches, 7 of short trainings, 30 of full "
             "ones; not measured here"
         ),
         expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
@@ -319,7 +319,7 @@ _PRESETS = (
         cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
         expected=(
             "test perplexity 84.1 +- 2.1 (best of 2 searches) and 86.5 +- 2.9 (best of 9 random cells), 2 evaluations "
-            "each (validation 120.6 and 119.8): no difference that so few runs could show"
+            "each (validation 120.6 and 119.8): too few runs to show a difference"
         ),
     ),
     Preset(
@@ -330,7 +330,7 @@ _PRESETS = (
         ),
         source=(
             "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
-            "trainings of the best cell are ours, the paper does not say"
+            "trainings of the best cell are ours, the paper gives no number"
         ),
         command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
         cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
@@ -342,7 +342,7 @@ _PRESETS = (
         config=_DIGITS_PROTOCOL.replace(
             search_preset="smoke", train_preset="smoke_train", num_random=2, retrain_epochs=1, eval_seeds=2
         ),
-        source="ours: the smallest protocol that passes through all code",
+        source="ours: the smallest protocol that covers all code",
         command="darts-protocol --preset=smoke_protocol --workdir=runs/smoke_protocol",
         cost="136 s of CPU time; 3 min 20 s on 2 CPU cores under a load of 5 (2026-11-24)",
         expected="none: 10 runs of a few steps",
@@ -353,7 +353,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets of one kind of run, or of some kinds."""
+    """The names of the presets for one kind of run, or for several."""
     return [name for name, preset in PRESETS.items() if isinstance(preset.config, config_class)]
 
 
@@ -361,11 +361,11 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     """The preset of that name.
 
     Args:
-        name: What `--preset` says.
-        config_class: The kind of run that it must be for, or some kinds of the same binary.
+        name: As given to `--preset`.
+        config_class: The kind of run that it must be for, or several of the same binary.
 
     Raises:
-        UserError: There is none, and names the closest and all there are; or it is for another kind of run.
+        UserError: There is none, in which case it names the closest and all of them; or it is for another kind of run.
     """
     known = names(config_class)
     if name in known:
@@ -373,9 +373,9 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     if name in PRESETS:
         binary = (config_class[0] if isinstance(config_class, tuple) else config_class).binary
         raise UserError(
-            f"{name} is a preset of {PRESETS[name].config.binary}; there are {', '.join(known)} for "
-            f"{binary}. Received: preset={name!r}"
+            f"{name} is a preset of {PRESETS[name].config.binary}; those of {binary} are {', '.join(known)}. "
+            f"Received: preset={name!r}"
         )
     raise UserError(
-        f"There is no such preset; there are {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)
+        f"There is no such preset; expected one of {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)
     )
