@@ -178,7 +178,7 @@ def test_a_stopped_protocol_goes_on(tmp_path, binaries):
 @pytest.mark.parametrize(
     ("stops_at", "settings", "message"),
     [
-        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Give the settings of"),
+        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Use the settings of"),
         ("searches/seed_1", {"search_overrides": ("order=first",)}, "seed_0 holds .*: order: second -> first. Give"),
         ("searches/seed_1", {"search_preset": "digits_search"}, "searches/seed_0 holds a run with other settings"),
         ("retrain/search_1", {"num_searches": 3, "retrain_epochs": 2}, "retrain/search_0 holds .*: epochs: 1 -> 2"),
