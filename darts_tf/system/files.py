@@ -1,4 +1,4 @@
-"""Paths as users write them; files that are whole or not there, even after a kill; and JSON from anywhere."""
+"""Paths as users write them; files that are complete or absent, even after a kill; and JSON from any source."""
 
 import contextlib
 import errno
@@ -11,10 +11,10 @@ import tempfile
 from darts_tf.system.errors import UserError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
-# What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
+# What file systems raise that cannot sync a descriptor: CIFS, FUSE and others; for a folder, also EISDIR.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOSYS}
-MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
+MAX_DEPTH = 100  # of JSON: Python's own limit depends on the caller, and printing a value needs more than reading it
 
 
 def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
@@ -23,11 +23,11 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
     Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
 
     Args:
-        path: Of a file or folder of this machine, which need not exist.
-        what: The argument, to begin the message with.
+        path: Of a local file or folder, which need not exist.
+        what: The argument, which starts the message.
 
     Raises:
-        UserError: It is empty, no path at all, a URL, or in the home folder of a user that does not exist; one line.
+        UserError: It is empty, not a path, a URL, or in the home folder of a user that does not exist; one line.
     """
     try:
         text = os.fsdecode(path)
@@ -41,7 +41,7 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):  # no such user; a shell leaves it so, too
         raise UserError(
-            f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
+            f"{what} begins with the home folder of an unknown user. Expected ~/ for your own, or ./~ for "
             f"a name that begins so. Received: {_shown(text)}."
         )
     found = pathlib.Path(expanded)
@@ -50,12 +50,12 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
 
 
 def check_local(path: str | os.PathLike, what: str) -> None:
-    """Raises UserError for a URL, by its name: with `pathlib` it would become a folder of this machine."""
+    """Raises UserError for a URL, by its scheme: with `pathlib` it would become a local folder."""
     text = os.fsdecode(path)
     if _URL.match(text):
         scheme = text.split(":")[0]
         raise UserError(
-            f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
+            f"{what} must be a local path: {scheme}:// is not supported. Received: "
             f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
         )
 
@@ -66,14 +66,14 @@ def _shown(value) -> str:
 
 
 def sync_file(descriptor: int) -> None:
-    """Makes a file's content reach the disk, where the file system can be asked to."""
+    """Makes a file's content reach the disk, where the file system supports it."""
     _sync(descriptor, _NO_SYNC)
 
 
 def sync_directory(directory: str | os.PathLike) -> None:
     """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
 
-    Where the file system has no such thing for directories, its own order of writing has to do.
+    Where the file system does not support this for directories, its own order of writing has to suffice.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY)
@@ -96,17 +96,17 @@ def _sync(descriptor, forgiven):
 
 
 def write_atomically(path, data):
-    """Writes a file under a temporary name beside its place and moves it there; creates missing folders.
+    """Writes a file under a temporary name next to its path and renames it; creates missing folders.
 
     Args:
-        path: Where the file shall be.
+        path: Of the file.
         data: `bytes`, or `str` to be stored as UTF-8.
 
     Returns:
         The path, as `pathlib.Path`.
 
     Raises:
-        OSError: The folder cannot be written to; an older file of that name is as it was.
+        OSError: The folder is not writable; an older file of that name is unchanged.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def write_atomically(path, data):
     except OSError as error:
         if error.errno is None:  # no error of the system's
             raise
-        # By the name that was given: nobody knows the temporary one, and a full disk does not say what it was full for.
+        # By the given name: the user does not know the temporary one, and a full disk does not say which file it was.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -128,13 +128,13 @@ def write_atomically(path, data):
 
 
 def parse_json(text):
-    """Reads JSON that comes from anywhere.
+    """Reads JSON from any source.
 
     Args:
         text: `bytes` or `str`.
 
     Raises:
-        ValueError: It is none, or is nested too deeply.
+        ValueError: It is not JSON, or is nested too deeply.
     """
     try:
         found = json.loads(text)
@@ -155,9 +155,9 @@ def _inner(part):
 
 @contextlib.contextmanager
 def temporaries_in(folder):
-    """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
+    """Inside it, temporary files go to a folder that is swept after a kill.
 
-    Keras and TensorFlow take the system's, where nobody would.
+    Keras and TensorFlow use the system's, which is not swept.
     """
     before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
     try:

@@ -1,4 +1,4 @@
-"""A folder of its own for as long as a process runs, in the system's temporary folder; killed ones are cleared away."""
+"""A folder for the lifetime of a process, in the system's temporary folder; those of killed ones are removed."""
 
 import contextlib
 import fcntl
@@ -13,7 +13,7 @@ PREFIX = "darts_tf_worker_"
 
 @contextlib.contextmanager
 def scratch() -> Iterator[pathlib.Path]:
-    """Makes an empty folder, and removes it; those that killed processes of this user have left are removed first.
+    """Creates an empty folder, and removes it; those that killed processes of this user have left are removed first.
 
     The folder itself is locked, so that a process that starts at the same moment does not take it for a leftover.
     """
@@ -42,7 +42,7 @@ def _locked():
 def _remove_if_free(folder):
     try:
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, or no folder of this user
+    except OSError:  # gone, or not a folder of this user
         return
     try:
         if os.fstat(lock).st_uid == os.getuid():
