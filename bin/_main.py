@@ -86,7 +86,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
     except UserError as error:
         _exit(name, error, 1)
     except MemoryError as error:  # outside a run, which says what may help
-        _exit(name, f"memory has run out ({one_line(error)})", 1)
+        _exit(name, f"out of memory ({one_line(error)})", 1)
     except OSError as error:
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
 

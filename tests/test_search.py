@@ -21,7 +21,7 @@ from darts_tf.tasks.search import search
 
 SMOKE = presets.get("smoke").config
 BINARY = [sys.executable, "-m", "darts_tf.bin.search", "--preset=smoke"]
-LINE = "stopped; the same command goes on from"
+LINE = "stopped; the same command resumes from"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,6 +1,6 @@
-"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that a log file bears.
+"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that suits a log file.
 
-A reader that goes away (`darts-search | head`) never stops a run.
+A reader that exits (`darts-search | head`) never stops a run.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ PLAIN_SECONDS = 10.0
 
 
 class Console:
-    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when nobody reads.
+    """Lines, a progress bar and a busy sign on a terminal; only lines elsewhere. Silent once there is no reader.
 
     Args:
-        out: Anything with `write`; None where nobody reads.
+        out: Anything with `write`; None if there is no reader.
 
     Attributes:
         terminal: Whether there is a bar.
@@ -69,7 +69,7 @@ class Console:
 
     @contextlib.contextmanager
     def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
-        """A spinner with the seconds that have gone by; without a terminal a line at the start and now and then."""
+        """A spinner with the elapsed seconds; without a terminal a line at the start and from time to time."""
         self.stop()
         with contextlib.ExitStack() as stack:
             if self.terminal:
@@ -109,7 +109,7 @@ class Console:
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Lets no failure to write stop the run: from the first one on, nothing is printed."""
+        """Lets no failure to write stop the run: after the first one nothing is printed."""
         try:
             yield
         except BlockingIOError:
@@ -122,14 +122,14 @@ class Console:
 
 
 class _Live(rich.progress.ProgressColumn):
-    """A column that asks for its text whenever it is drawn."""
+    """A column that gets its text whenever it is drawn."""
 
     def __init__(self, text: Callable[[], str]):
         super().__init__(table_column=rich.table.Column(no_wrap=True))
         self._text = text
 
     def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
-        """The text of now."""
+        """The current text."""
         return rich.text.Text(self._text())
 
 
@@ -138,5 +138,5 @@ def _column(text: str) -> rich.progress.TextColumn:
 
 
 def printer(out: TextIO | None) -> Callable[[str], None]:
-    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
+    """Returns a function that prints lines before a run has a reporter; `out` as for `Reporter`."""
     return Console(sys.stdout if out is None else out).line

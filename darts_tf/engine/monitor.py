@@ -1,7 +1,7 @@
-"""What tells a healthy search from one that collapses, from alphas and records. No TensorFlow here.
+"""Distinguishes a healthy search from one that collapses, by alphas and records. No TensorFlow here.
 
 A search that collapses fills its cells with skip connections: the supernet trains faster through them, and the derived
-network has nothing left to learn with.
+network then has too few weights.
 """
 
 import math
@@ -17,7 +17,7 @@ HEALTHY_SKIPS = 1 / 4
 EVERY = 2
 """Epochs from one eigenvalue to the next, as in RobustDARTS."""
 PATIENCE = 3
-"""Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
+"""Epochs in a row before too many skips are reported: a genotype that changes back is not a collapse."""
 
 
 def mixing_weights(alphas) -> np.ndarray:
@@ -28,7 +28,7 @@ def mixing_weights(alphas) -> np.ndarray:
 
 
 def entropies(weights) -> np.ndarray:
-    """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 once it has decided."""
+    """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 when decided."""
     weights = np.asarray(weights, np.float64)
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
 
@@ -45,10 +45,10 @@ def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
 
 
 def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
-    """Returns the numbers of one epoch, by the names that records have.
+    """Returns the health of one epoch, by the names in the records.
 
     Args:
-        genotype: What the alphas stand for.
+        genotype: The one that the alphas select.
         alphas: Logits by the genotype's names of its cells (`normal` and `reduce`, or `recurrent`), each `(num_edges,
             num_primitives)`.
         primitives: Names of their columns.
@@ -71,10 +71,10 @@ def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
 
 
 def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
-    """Returns what the rule says of a search's records; as in the original nothing of its last epoch.
+    """Returns the rule's verdict on a search's records; as in RobustDARTS without its last epoch.
 
     Args:
-        records: In the order of the epochs; those without a finite `eigenvalue` do not count.
+        records: In the order of the epochs; those without a finite `eigenvalue` are ignored.
         epochs: How many the search has, or would have.
     """
 
@@ -89,14 +89,14 @@ def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
 
 
 class Monitor:
-    """Adds these numbers to the records of a search, says once what goes wrong, and knows when to stop.
+    """Adds the health to the records of a search, warns once of each problem, and decides when to stop.
 
-    Its state is a function of the records, so a resumed search says and does what it would have.
+    Its state is a function of the records, so a resumed search behaves as an uninterrupted one.
 
     Args:
         config: Its `epochs`, `warmup_epochs`, `early_stop` and `eigenvalue` are used.
-        eigenvalue: `() -> float`, the dominant eigenvalue of now.
-        say: Is given lines for the user.
+        eigenvalue: `() -> float`, the current dominant eigenvalue.
+        say: Called with lines for the user.
     """
 
     def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
@@ -110,7 +110,7 @@ class Monitor:
             )
 
     def resumed(self, history: Sequence[Mapping]) -> None:
-        """Is told the records of the epochs before."""
+        """Takes the records of the epochs before."""
         self.records = list(history)
 
     def end_epoch(self, epoch: int, genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
@@ -127,16 +127,16 @@ class Monitor:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the rule says of the search so far."""
+        """The rule's verdict on the search so far."""
         return verdict(self.records, self.config.epochs)
 
     @property
     def stopped(self) -> Verdict | None:
-        """The verdict, where the settings give it force."""
+        """The verdict, if the settings enable it."""
         return self.verdict if self.config.early_stop == "eigenvalue" else None
 
     def _concerns(self) -> list[str]:
-        """What has gone wrong so far: a line for each concern, empty where there is none."""
+        """The problems so far: one line each, empty if there are none."""
         return [self._rising(), self._skipping()]
 
     def _rising(self) -> str:
@@ -145,7 +145,7 @@ class Monitor:
         return (
             f"warning: the dominant eigenvalue of the validation loss in alpha has grown {verdict.ratio:.2f}-fold, "
             "which comes before a collapse; RobustDARTS would stop here and return genotypes/epoch_"
-            f"{verdict.epoch:03d}.json. Take that, or stop now and go on with --early_stop=eigenvalue"
+            f"{verdict.epoch:03d}.json. Use that, or interrupt the search and resume it with --early_stop=eigenvalue"
         )
 
     def _skipping(self) -> str:

@@ -1,4 +1,4 @@
-"""What a run tells: progress on the console, `metrics.jsonl`, TensorBoard."""
+"""The reports of a run: progress on the console, `metrics.jsonl`, TensorBoard."""
 
 import collections
 import contextlib
@@ -34,7 +34,7 @@ _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
 
 class Reporter:
-    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 everywhere that people look.
+    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 in everything that is shown.
 
     Call `resume` before the first epoch, with nothing for a new run, and `close` at the end (or use `with`).
 
@@ -86,12 +86,12 @@ class Reporter:
             self._writer = None
 
     def message(self, text: str) -> None:
-        """One line for the user; a warning, which begins with "warning: ", is said once in a run, see `repeats`."""
+        """One line for the user; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
         self._message(text)
 
     @contextlib.contextmanager
     def working(self, text: str, done: str | None = None) -> Iterator[None]:
-        """Shows that something long is going on, with its seconds, then a line with how long it took.
+        """Shows that something long is running, with its seconds, then a line with the time it took.
 
         Args:
             text: Such as "building the graph".
@@ -119,7 +119,7 @@ class Reporter:
             step_in_epoch: Steps done in this epoch.
             steps_per_epoch: Steps of this whole epoch.
             metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
-            step: Steps done in all; not given where all epochs are equally long.
+            step: Steps done in total; not given if all epochs are equally long.
         """
         now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch if step is None else step
         self._recent.append((now, step))
@@ -142,7 +142,7 @@ class Reporter:
             self._console.line("  ".join([where, f"step {step_in_epoch}/{steps_per_epoch}", *facts]))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a line to read.
+        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a printed line.
 
         Args:
             record: `epoch` (from 1) and whatever else is worth keeping. Every number becomes a scalar; what is not
@@ -234,7 +234,7 @@ class Reporter:
         Args:
             epoch: From 1.
             name: Such as "normal".
-            png_path: A PNG file, or None where nothing could draw.
+            png_path: A PNG file, or None if nothing could draw it.
         """
         if png_path is None or not self._tensorboard:
             return
@@ -277,7 +277,7 @@ class Reporter:
     def _summarise(self, epoch: int, write: Callable[[Any], None]) -> None:
         """Calls `write(tf.summary)` with the event file open and the epoch as the step.
 
-        Pictures are not worth a run: where they cannot be written, this is said once and the run goes on.
+        A failure does not stop the run: if event files cannot be written, this is reported once and the run continues.
         """
         if not self._tensorboard:
             return
@@ -332,8 +332,8 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
             records.append(record)
         elif number < len(lines) - 1:
             raise UserError(
-                f"{path} is damaged. Expected one JSON object a line. Received in line {number}: {line[:40]!r}; "
-                "delete that line to go on without it"
+                f"{path} is damaged. Expected one JSON object per line. Received in line {number}: {line[:40]!r}; "
+                "delete that line to continue without it"
             )
     return records
 
@@ -384,13 +384,13 @@ def heat_map(weights: np.ndarray) -> np.ndarray:
 
 
 def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
-    """Steps a second between two `(time, step)`; 0 where it cannot be told."""
+    """Steps per second between two `(time, step)`; 0 if unknown."""
     seconds, steps = later[0] - earlier[0], later[1] - earlier[1]
     return steps / seconds if seconds > 0 and steps > 0 else 0.0
 
 
 def _duration(seconds: float) -> str:
-    """Time as people say it, in the two largest units."""
+    """Time as text, in the two largest units."""
     seconds = max(0, round(seconds))
     if seconds < 60:
         return f"{seconds} s"

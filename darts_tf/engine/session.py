@@ -1,4 +1,4 @@
-"""What searches and trainings of every kind begin with: a work directory that is locked, and its reporter."""
+"""The start of searches and trainings of every kind: a locked work directory, and its reporter."""
 
 import contextlib
 import os
@@ -27,27 +27,27 @@ def session(
     distribution=None,
     check: Callable = lambda directory: None,
 ) -> Iterator[tuple]:
-    """Opens a run's work directory for as long as the run lasts.
+    """Opens a run's work directory for the duration of the run.
 
     Args:
         config: Of the run.
         workdir: Path of the work directory, see `workdir.WorkDir`.
         total: Steps of the whole run.
-        what: What is built, as the first line calls it.
+        what: Name of what is built, for the first line.
         build: `(directory, reporter) -> task`.
         held_out: See `Reporter`.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
-        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others have one
-            of their own, for as long as they run, and report to nobody.
-        check: `(directory) -> None`, called before anything is written there: refuses what the run in it does not fit.
+        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
+            have temporary ones and report nothing.
+        check: `(directory) -> None`, called before anything is written there: refuses a run unlike the one in it.
 
     Yields:
         `(task, directory, reporter)`.
 
     Raises:
-        UserError: The settings make no network, or the directory cannot be used; nothing has been changed then. Or
-            memory has run out, or an image can no longer be read, also in what the caller does inside.
+        UserError: The settings are not those of a network, or the directory cannot be used; then nothing has been
+            changed. Or memory has run out, or an image can no longer be read, also in what the caller does inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = sys.stdout if out is None else out
@@ -62,7 +62,7 @@ def session(
         reporter = stack.enter_context(Reporter(directory, total, events, out, held_out=held_out))
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
-        # Only now that the settings are known to make a network: a directory keeps those it was made with.
+        # Only now that the settings are known to be valid: a directory keeps those it was created with.
         for change in directory.open_for(config, check=lambda: check(directory)):
             reporter.message(f"changed since the last start: {change}")
         stack.enter_context(reading(*images_of(task)))
@@ -70,9 +70,9 @@ def session(
 
 
 def run(task, directory, config, reporter, distribution=None) -> Loop | None:
-    """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
+    """Runs a task's epochs; returns the loop, or None if a signal stopped it, and says how to resume."""
     loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():
         return loop
-    reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
+    reporter.message(f"stopped; the same command resumes from {directory.checkpoints}")
     return None
