@@ -1,1 +1,1 @@
-"""The whole experiment around a search: searches, selection, evaluation, and random search beside them."""
+"""The whole experiment around a search: searches, selection, evaluation, and random search as the baseline."""

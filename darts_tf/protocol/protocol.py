@@ -23,24 +23,23 @@ from darts_tf.tuner.space import space_of
 
 
 def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
-    """Runs a protocol, or goes on with an interrupted one in the same directory.
+    """Runs a protocol, or resumes an interrupted one in the same directory.
 
-    Each search and each training is a process with a work directory of its own, `searches/seed_N`, `retrain/search_N`,
-    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; a run that has ended is not run again,
-    one that was interrupted goes on. Cells are selected by the validation data of their short trainings; test data are
-    read of the two selected cells' full trainings only.
+    Each search and each training is a process with its own work directory, `searches/seed_N`, `retrain/search_N`,
+    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; a run that has ended is not repeated,
+    one that was interrupted is resumed. Cells are selected by the validation data of their short trainings; test data
+    are read only for the full trainings of the two selected cells.
 
     Args:
         config: The protocol's settings.
         workdir: Path of its directory.
-        say: Is told each line of progress.
+        say: Called with each line of progress.
 
     Returns:
-        What `protocol.json` holds; None when it was interrupted: the same call goes on.
+        What `protocol.json` holds; None if it was interrupted: the same call resumes it.
 
     Raises:
-        UserError: Bad settings, a directory of another protocol or with runs of other settings, or a run that failed;
-            one line.
+        UserError: Bad settings, a directory of another protocol, runs with other settings, or a failed run; one line.
     """
     plan = Plan(config)
     with WorkDir(workdir) as directory:
@@ -60,12 +59,12 @@ class _Stopped(Exception):
 
 
 class _Protocol:
-    """The four stages, each of which waits for the one before.
+    """The four stages, each of which waits for the previous one.
 
     Args:
         plan: The runs.
         path: The protocol's opened directory.
-        say: Is told each line of progress.
+        say: Called with each line of progress.
     """
 
     def __init__(self, plan: Plan, path: pathlib.Path, say):
@@ -98,12 +97,12 @@ class _Protocol:
 
     def _all(self, runs, title):
         done = sum(run.done(self.path) for run in runs)
-        self.say(f"{title}: {len(runs)}" + (f", done already: {done}" if done else ""))
+        self.say(f"{title}: {len(runs)}" + (f", done before: {done}" if done else ""))
         if not self.workers.run(runs):
             raise _Stopped
 
     def _short(self, method, cells):
-        """Trains each cell for a short time; reads how good it is on validation data, never on test data."""
+        """Trains each cell for a short time; reads its validation data result, never that on test data."""
         runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
         self._all(runs, f"short trainings of {results.TITLES[method]} cells")
         trained = []
@@ -114,13 +113,13 @@ class _Protocol:
         return trained
 
     def _num_random(self, searches):
-        """As many short trainings of random cells as take the time of the searches and of their short trainings."""
+        """As many short trainings of random cells as take the time of the searches and their short trainings."""
         short = [each["retrain_seconds"] for each in searches]
         spent, one = sum(each["seconds"] for each in searches) + sum(short), statistics.fmean(short)
         equal = max(1, round(spent / one))
         self.say(
             f"the searches and their short trainings took {spent:.0f} s, a short training {one:.0f} s: "
-            f"{equal} random cells cost as much"
+            f"{equal} random cells cost the same"
         )
         return self.plan.config.num_random or equal
 
@@ -141,13 +140,13 @@ class _Protocol:
 
 
 def random_cells(like: Genotype, primitives, count: int, seed: int) -> list[Genotype]:
-    """Draws different cells uniformly from the space that a cell is of; the first ones do not depend on the count.
+    """Draws different cells uniformly from the space of a cell; the first ones do not depend on the count.
 
     Args:
         like: A cell of the space.
         primitives: The space's operations; None for the usual ones.
-        count: How many; fewer where the space has no more.
-        seed: All that is random here.
+        count: How many; fewer if the space has no more.
+        seed: Determines all that is random here.
     """
     prior, random = load_prior(None, space_of(like, primitives)), np.random.default_rng(seed)
     cells: list[Genotype] = []

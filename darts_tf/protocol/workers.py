@@ -1,4 +1,4 @@
-"""Runs as processes of their own, a few at a time; all state is in their work directories."""
+"""Runs as separate processes, a few at a time; all state is in their work directories."""
 
 import concurrent.futures
 import pathlib
@@ -14,8 +14,8 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
 POLL_SECONDS = 1.0
-RELAY_SECONDS = 60.0  # so often a run that takes longer says how far it is
-NOTICE = "stopping: the runs save and end; once more kills them"
+RELAY_SECONDS = 60.0  # seconds between reports of a run's progress
+NOTICE = "stopping: the runs save and end; a second signal kills them"
 
 
 def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
@@ -36,7 +36,7 @@ class Workers:
     Args:
         directory: The protocol's directory; run `a/b` has its work directory there, and its output in `logs/a/b.log`.
         processes: How many at a time.
-        say: Is told each line of progress.
+        say: Called with each line of progress.
     """
 
     def __init__(self, directory: pathlib.Path, processes: int, say: Callable[[str], None]):
@@ -48,10 +48,10 @@ class Workers:
         """Runs those that are not done yet, and waits for them.
 
         Returns:
-            Whether all are done; False where a signal has stopped them: they have saved, and go on the next time.
+            Whether all are done; False where a signal has stopped them: they have saved, and resume the next time.
 
         Raises:
-            UserError: One has failed; those beside it have ended, no further ones were begun.
+            UserError: One has failed; those running with it have ended, no further ones were started.
             KeyboardInterrupt: A second signal came; the processes are killed.
         """
         waiting = [run for run in runs if not run.done(self.directory)]
@@ -64,22 +64,22 @@ class Workers:
                 for future in [pool.submit(self._one, run) for run in waiting]:
                     future.result()
             except BaseException:
-                self._stop.set()  # else the pool would begin what is left before it lets the error through
+                self._stop.set()  # else the pool would start the remaining runs before it raises the error
                 raise
         if self._failures:
-            raise UserError(f"{self._failures[0]} The same command goes on when it is mended")
+            raise UserError(f"{self._failures[0]} Once this is fixed, the same command resumes the protocol")
         return not self._stop.is_set()
 
     def _log(self, run):
         return self.directory / "logs" / f"{run.name}.log"
 
     def _one(self, run):
-        """Runs one; also where a process that an earlier start has left is still at it."""
+        """Runs one; waits if a process of an earlier start is still running it."""
         told = False
         while not self._stop.is_set() and not self._failures:
             if (user := WorkDir(self.directory / run.name).user()) is not None:
                 if not told:
-                    self.say(f"{run.name}: process {user} of an earlier start is at it; waiting for its end")
+                    self.say(f"{run.name}: process {user} of an earlier start is still running it; waiting")
                 told = True
                 self._stop.wait(POLL_SECONDS)
             elif run.done(self.directory):
@@ -106,11 +106,11 @@ class Workers:
             self._end(run, f" in {time.monotonic() - begin:.0f} s")
         elif self._stop.is_set():
             self.say(f"{run.name}: stopped")
-        elif WorkDir(self.directory / run.name).user() is None:  # else that process was there first
+        elif WorkDir(self.directory / run.name).user() is None:  # else that process was first
             self._fail(run, status)
 
     def _wait(self, run, process):
-        """Waits for its end, and passes on now and then what it said last."""
+        """Waits for its end, and prints its last line from time to time."""
         told = None
         while True:
             try:
@@ -129,11 +129,11 @@ class Workers:
         self.say(f"{run.name}: done{after}, {self._ended} of {self._count}")
 
     def _fail(self, run, status):
-        told = f"failed with status {status}: {self._last_line(run)} (all of its output: {self._log(run)})."
+        told = f"failed with status {status}: {self._last_line(run)} (complete output: {self._log(run)})."
         self._failures.append(f"{self.directory / run.name} {told}")
         if others := len(self._running):
             self.say(self._failures[-1])
-            self.say(f"no further runs begin; waiting for the end of {others} (Ctrl-C stops them, too)")
+            self.say(f"no further runs are started; waiting for {others} to end (Ctrl-C stops them, too)")
         else:
             self.say(f"{run.name}: failed")
 
