@@ -1,4 +1,4 @@
-"""What a user of an exported model should know of it."""
+"""The model card: what a user of an exported model should know about it."""
 
 import datetime
 import json
@@ -22,7 +22,7 @@ def card(trained: Trained, name: str, weights: str, numbers: int, checks: dict) 
         trained: The network's facts.
         name: The model's name.
         weights: `best` or `last`.
-        numbers: How many numbers the file's variables hold.
+        numbers: Number of values in the file's variables.
         checks: What verification and conversion found.
     """
     summary, network = trained.summary, trained.network

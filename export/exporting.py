@@ -39,19 +39,19 @@ def export(
         export_dir: Folder of models, see `publish.Publication`.
         name: The model's name.
         version: Its number; None for the next one.
-        keep: How many older versions stay; None for all.
+        keep: Number of older versions to keep; None for all.
         formats: `saved_model`, which is always written, and `tflite`.
         weights: `best` or `last`; None for those that the run recommends.
-        data_dir: Where the data lie; empty for where they were when it was trained.
+        data_dir: Where the data are; empty for where they were in training.
         operations_file: A Python file with operations of the user's own, see `load_trained`.
-        say: Is told what is going on.
+        say: Called with lines of progress.
 
     Returns:
         The published folder.
 
     Raises:
         UserError: Bad arguments, a missing or damaged network, missing data, a folder that cannot be used, or an
-            export that does not do what the network does. Nothing has been published then.
+            export whose outputs are not the network's. Nothing has been published then.
     """
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
@@ -60,7 +60,7 @@ def export(
     if is_language and "tflite" in formats:
         raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
     if is_language and operations_file:
-        raise UserError("--operations_file is of networks on images, and this is a language model. Leave it out.")
+        raise UserError("--operations_file is for image networks, and this is a language model. Leave it out.")
     with publication.building() as folder:
         if is_language:
             language.build(load_language_model(workdir, weights), folder, name, data_dir, say)
@@ -143,7 +143,7 @@ def network_logits(trained: Trained, images: np.ndarray) -> np.ndarray:
 
 
 def folded(trained: Trained, images: np.ndarray, logits: np.ndarray) -> tuple:
-    """Folds the batch norms where that keeps the outputs.
+    """Folds the batch norms if that preserves the outputs.
 
     Returns:
         `(network, largest difference of the logits)`: the folded network, or the network itself where its logits

@@ -1,4 +1,4 @@
-"""What a served language model computes, and its export; the state is the client's, so that a server keeps none."""
+"""The signatures of a served language model, and its export; the client keeps the state, and the server none."""
 
 import pathlib
 import tempfile
@@ -22,20 +22,20 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
 
     Args:
         network: The model.
-        start: Number of the word that stands before a text, `<eos>`.
+        start: Index of the word before a text, `<eos>`.
 
     Returns:
         Concrete functions by the name of their signature. `step` takes `tokens`, `(batch, length)` int32, and `state`,
-        `(batch, units)` float32 (zeros at the start), and gives `logits`, `(batch, vocabulary)`, of the word that
-        follows, and the new `state`. `score` takes `tokens`, rows that are filled up with -1 at their ends, and gives
-        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 where filled up),
+        `(batch, units)` float32 (zeros at the start), and returns `logits`, `(batch, vocabulary)`, of the next
+        word, and the new `state`. `score` takes `tokens`, rows that are padded with -1 at their ends, and returns
+        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 for padding),
         and `perplexity`, `(batch,)`.
         `serving_default` is `score`.
     """
     words = network.vocabulary_size
 
     def checked(tokens, least):
-        message = f"tokens must be word numbers from {least} to {words - 1}"
+        message = f"tokens must be word indices from {least} to {words - 1}"
         with tf.control_dependencies(
             [tf.debugging.assert_less(tokens, words, message), tf.debugging.assert_greater(tokens, least - 1, message)]
         ):
@@ -53,7 +53,7 @@ def trace(network: RecurrentNetwork, start: int) -> dict:
         tokens = checked(tokens, PADDING)
         there = tf.not_equal(tokens, PADDING)
         late = tf.reduce_any(there[:, 1:] & ~there[:, :-1])
-        at_end = tf.debugging.assert_equal(late, False, f"rows must be filled up with {PADDING} at their ends only")
+        at_end = tf.debugging.assert_equal(late, False, f"rows must be padded with {PADDING} at their ends only")
         with tf.control_dependencies([at_end]):
             following = tf.where(there, tokens, 0)
         before = tf.pad(following, [[0, 0], [1, 0]], constant_values=start)[:, :-1]
@@ -78,11 +78,11 @@ def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str
         trained: The model.
         folder: A new folder.
         name: The model's name.
-        data_dir: Where the text lies; empty for where it was.
-        say: Is told what is going on.
+        data_dir: Where the text is; empty for where it was in training.
+        say: Called with lines of progress.
 
     Raises:
-        UserError: The text is missing or another, or the export does not do what the network does.
+        UserError: The text is missing or another, or the export's outputs are not the network's.
     """
     config = trained.config
     corpus = load_again(config, data_dir, say)
@@ -106,7 +106,7 @@ def build(trained: LanguageModel, folder: pathlib.Path, name: str, data_dir: str
 
 
 def outputs_of(network: RecurrentNetwork, text: np.ndarray, start: int) -> dict:
-    """Returns what a network gives for pieces of a text, each after the state that the piece before it left.
+    """Returns a network's outputs for pieces of a text, each from the state after the piece before it.
 
     Returns:
         `tokens` `(n, LENGTH)`, `state` `(n, units)` and, of each piece, `logits` `(n, vocabulary)` and `new_state`, and

@@ -1,4 +1,4 @@
-"""The same network in operations that 8-bit arithmetic can hold."""
+"""The same network in operations that are suited to 8-bit arithmetic."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,10 +12,9 @@ _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 def lower(network):
     """Copies a derived network, its batch norms folded, for conversion to integers; for inference only.
 
-    Three operations change their form and none its result: max pooling does not pad with the lowest float, which would
-    stretch the range of its 8 bits until nothing else is left in it; the pooling that does not count its padding
-    multiplies where it divided; the kernel of a factorized reduction is a constant, since TFLite's integer convolution
-    refuses one that is computed.
+    Three operations change their form but not their result: max pooling does not pad with the lowest float, which would
+    use up the range of its 8 bits; the pooling that does not count its padding multiplies instead of dividing; the
+    kernel of a factorized reduction is a constant, since TFLite's integer convolution refuses one that is computed.
 
     Args:
         network: A `derived.DerivedNetwork`.
