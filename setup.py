@@ -18,8 +18,10 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["darts_tf", "darts_tf.*"]), "darts_tf.bin", "darts_tf.export"],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
+    package_data={"darts_tf": ["py.typed"]},  # of all that installs under it
     install_requires=[
         "absl-py>=2.1,<3",
+        "filelock>=3.30",  # `lock_descriptor`, since 3.30, locks a file or folder that is open already
         "graphviz>=0.20,<1",  # writes the language of Graphviz; it brings no program that draws
         "graphviz-pure>=0.2.1,<1",  # draws where there is no `dot`; a wheel with a port of Graphviz and its fonts
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
@@ -27,6 +29,7 @@ setup(
         "keras-tuner>=1.4.7,<2",
         "numpy>=2.0,<3",
         "pillow>=11.3",  # headers of image files, and the formats that TensorFlow does not read; AVIF since 11.3
+        "psutil>=6",  # free and resident memory on every system; the oldest that was tried
         "rich>=13",  # Keras depends on it; the progress bar uses it directly
         "scikit-learn>=1.5,<2",  # ships the embedded data set, 1,797 handwritten digits
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer installs it
@@ -40,6 +43,7 @@ setup(
                 "build",
                 "hypothesis",
                 "import-linter>=2.5",
+                "mypy>=2.4,<2.5",  # another version finds other errors
                 "pytest>=8",
                 "pytest-xdist>=3.6",
                 "ruff>=0.6",

@@ -1,12 +1,13 @@
 """The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from absl import flags
 
 from darts_tf.bin import _help
-from darts_tf.config import Config, SearchConfig, TrainConfig, presets
+from darts_tf.config import Config, Run, SearchConfig, TrainConfig, presets
 from darts_tf.config.fields import GROUPS, named
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.config.tuning import Tune
@@ -14,6 +15,8 @@ from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 
+Kind = TypeVar("Kind", bound=Config)
+AnyRun = TypeVar("AnyRun", bound=Run)
 # The flags that `--help` shows first, in this order; the others follow in the groups of `fields.GROUPS`.
 COMMON = ("preset", "workdir", "search", "prior") + named(
     ("genotype", "trials", "minutes", "dataset", "data_dir", "image_size", "init_channels", "num_cells", "num_units"),
@@ -96,7 +99,7 @@ def describe(
     yield f"An interrupted run is resumed with the same settings; only these may differ: {', '.join(resumable)}."
 
 
-def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]) -> Config:
+def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]]) -> Kind:
     """The preset's config with the flags that were given on the command line.
 
     Args:
@@ -111,7 +114,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     """
     name = flag_values["preset"].value
     name = default_preset if name is None else name
-    config = presets.get(name, tuple(config_classes)).config
+    config: Any = presets.get(name, tuple(config_classes)).config
     known = {field.name for field in dataclasses.fields(config)}
     for other in (field for each in config_classes for field in dataclasses.fields(each)):
         if other.name not in known and flag_values[other.name].value is not None:
@@ -138,8 +141,8 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
 
 
 def start(
-    name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Config]]
-) -> tuple[Config, str]:
+    name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[AnyRun]]
+) -> tuple[AnyRun, str]:
     """Reads the command line of a run, prints the first line, and sets TensorFlow up.
 
     Args:
@@ -176,7 +179,7 @@ def directory(flag_values: flags.FlagValues, default: str) -> str:
     return default if workdir is None else str(user_path(workdir, "The work directory"))
 
 
-def begin(name: str, about: str, workdir: str, config: Config) -> None:
+def begin(name: str, about: str, workdir: str, config: Run) -> None:
     """Prints the first line of a run, and sets TensorFlow up."""
     streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
@@ -187,7 +190,7 @@ def begin(name: str, about: str, workdir: str, config: Config) -> None:
     runtime.configure(config.threads, config.jit_compile, config.strategy, config.replicas)
 
 
-def keeps_files(config: Config) -> bool:
+def keeps_files(config: Run) -> bool:
     """Whether this process keeps the run's work directory: in a cluster only the chief does."""
     from darts_tf.system import runtime
 
@@ -202,11 +205,11 @@ def _define_field(same: Sequence[dataclasses.Field], flag_values: flags.FlagValu
     if choices:
         flags.DEFINE_enum(field.name, None, list(dict.fromkeys(choices)), help_text, flag_values=flag_values)
         return
-    define_flag = {
+    define: dict[Any, Callable] = {
         bool: flags.DEFINE_bool,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
         tuple: flags.DEFINE_list,
-    }[field.type]
-    define_flag(field.name, None, help_text, flag_values=flag_values)
+    }
+    define[field.type](field.name, None, help_text, flag_values=flag_values)

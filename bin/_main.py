@@ -2,6 +2,8 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
 
 from absl import flags
 
@@ -10,7 +12,15 @@ from darts_tf.system import environment, streams
 from darts_tf.system.errors import UserError, one_line
 
 
-def run(name, main, define_flags, argv=None, positional=None, elsewhere=None, describe=None):
+def run(
+    name: str,
+    main: Callable[[flags.FlagValues], int | None],
+    define_flags: Callable[[flags.FlagValues], None],
+    argv: Sequence[str] | None = None,
+    positional: str | None = None,
+    elsewhere: Callable[[str], str | None] | None = None,
+    describe: Callable[[flags.FlagValues], Iterable[_help.Part]] | None = None,
+) -> int:
     """Parses the command line and calls `main`.
 
     A fresh `FlagValues` object is used, because absl's global one would list the flags of every library that happens
@@ -65,9 +75,9 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
             failure = f"unexpected argument {bare[0]!r}"
     except flags.UnrecognizedFlagError as error:
         found = elsewhere(error.flagname) if elsewhere else None
-        failure = f"{error}; {found}" if found else error
+        failure = f"{error}; {found}" if found else str(error)
     except flags.Error as error:
-        failure = error
+        failure = str(error)
     try:
         if flag_values["help"].value:  # also where a required flag is missing
             show(_help.page([*_opening(name, main, flag_values, positional), *describe(flag_values)]))
@@ -95,7 +105,7 @@ class _Unprinted(Exception):
     """Standard output does not take the results; says why."""
 
 
-def show(text, end="\n"):
+def show(text: str, end: str = "\n") -> None:
     """Prints results, where those are what the binary is for; where they are in files, `streams.out` does.
 
     Raises:
@@ -107,12 +117,12 @@ def show(text, end="\n"):
         raise _Unprinted(error.strerror or error) from error
 
 
-def sayer(name):
+def sayer(name: str) -> Callable[[str], None]:
     """Returns a function that prints lines of progress on stderr, with the binary's name before each."""
     return lambda line: streams.err(f"{name}: {line}")
 
 
-def _exit(name, message, status):
+def _exit(name: str, message: object, status: int) -> NoReturn:
     line = " ".join(str(message).split())
     streams.err(f"{name}: {'' if status == _interrupt.STATUS else 'error: '}{line}")
     raise SystemExit(status) from None

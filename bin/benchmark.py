@@ -3,19 +3,21 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from absl import flags
 
 from darts_tf.bench import gpu_suite
 from darts_tf.bin import _help, _main
-from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.system.errors import some_of
 
-IMAGES = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
+IMAGES: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
 SEARCH = {**IMAGES, "num_nodes": 4}
 # Suite -> its config and the defaults that differ from the config's.
-SUITES = {
+SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
     "search": (SearchConfig, {**SEARCH, "init_channels": 16, "num_cells": 8}),
     "search_recurrent": (LanguageSearchConfig, {"batch_size": 64, "learning_rate": 20.0, "num_nodes": 8}),
     "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
@@ -30,10 +32,10 @@ ABOUT = {
     "inference": "inference with a derived network",
     "gpu": "all that is worth timing on a GPU, in one table",
 }
-COMMON = {"init_channels": None, "num_cells": None, "num_nodes": None, "batch_size": None, "image_size": 0, "seed": 2}
-COMMON |= {"num_units": 300, "bptt": 35, "vocabulary_size": 10000, "learning_rate": None, "threads": 0}
-COMMON |= {"order": "second", "hvp": "finite_difference", "jit_compile": False, "accumulate": 1}
-COMMON |= {"precision": "float32", "recompute": False}
+COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
+COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary_size": 10000}
+COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finite_difference"}
+COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
 ALWAYS = {"suite", "format", "threads"}
 RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
@@ -51,12 +53,13 @@ READS = {
 }
 # It sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
-KINDS = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string, bool: flags.DEFINE_bool}
+KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
+KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool}
 
 _say = _main.sayer("darts-benchmark")
 
 
-def define_flags(to):
+def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
     flags.DEFINE_enum("suite", "search", list(ABOUT), "what is measured, see below", flag_values=to)
     text = "output: text, or json = one object on the last line"
@@ -76,10 +79,10 @@ def define_flags(to):
             flags.register_validator(name, holds, f"must be {check.expected}", flag_values=to)
 
 
-def describe(flag_values):
+def describe(flag_values: flags.FlagValues) -> Iterator[_help.Part]:
     """The parts of `--help`: the flags that the chosen suite reads, with its values."""
-    suite = flag_values["suite"].value
-    values = {"suite": suite, "help": None} | SUITES.get(suite, (None, {}))[1]
+    suite = flag_values.suite
+    values: dict[str, Any] = {"suite": suite, "help": None} | SUITES.get(suite, (None, {}))[1]
     shown = [name for name in flag_values if name in READS[suite] | ALWAYS | {"help"}]
     rows = [_help.row(flag_values[name], values.get(name, flag_values[name].default)) for name in shown]
     yield f"Flags that the suite {suite} reads, with its values", rows
@@ -94,9 +97,9 @@ def _are_radii(texts):
         return False
 
 
-def benchmark(flag_values):
+def benchmark(flag_values: flags.FlagValues) -> None:
     """Times whole steps on random data, or compares first-order, finite-difference and exact gradients of alphas."""
-    suite, dataset, steps = (flag_values[name].value for name in ("suite", "dataset", "steps"))
+    suite, dataset, steps = flag_values.suite, flag_values.dataset, flag_values.steps
     _refuse_unread(flag_values, suite)
     if suite == "gpu":
         return everything(flag_values)
@@ -105,8 +108,8 @@ def benchmark(flag_values):
     given = {name: flag_values[name].value for name in COMMON if name in known}
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if suite == "gradients" and dataset != "random":
-        given |= {"dataset": dataset, "data_dir": flag_values["data_dir"].value}
-    config = config_class(**given)
+        given |= {"dataset": dataset, "data_dir": flag_values.data_dir}
+    config: Any = config_class(**given)
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
@@ -115,11 +118,11 @@ def benchmark(flag_values):
     from darts_tf.bench import gradient_comparison
 
     if suite == "gradients":
-        radii = [float(radius) for radius in flag_values["radii"].value]
-        result = gradient_comparison.compare(config, dataset, radii, flag_values["float64"].value, _say)
+        radii = [float(radius) for radius in flag_values.radii]
+        result = gradient_comparison.compare(config, dataset, radii, flag_values.float64, _say)
     else:
         result = getattr(library, suite)(config, steps, _say)
-    _main.show(json.dumps(result) if flag_values["format"].value == "json" else library.text(result))
+    _main.show(json.dumps(result) if flag_values.format == "json" else library.text(result))
 
 
 def _refuse_unread(flag_values, suite):
@@ -135,11 +138,11 @@ def _refuse_unread(flag_values, suite):
             + some_of([f"--{name}, which is for {others[name]}" for name in wrong], separator="; nor ")
             + ". Leave out what it does not read, or choose another suite"
         )
-    if flag_values["data_dir"].value and flag_values["dataset"].value == "random":
+    if flag_values.data_dir and flag_values.dataset == "random":
         raise flags.IllegalFlagValueError("--dataset=random reads no --data_dir. Leave one of them out")
 
 
-def everything(flag_values):
+def everything(flag_values: flags.FlagValues) -> None:
     """Times all that is worth timing on a GPU and prints a table for BUILD.md."""
     given = [name for name in ("steps", *COMMON) if flag_values[name].present]
     arguments = {
@@ -147,10 +150,10 @@ def everything(flag_values):
         for suite in gpu_suite.SUITES
     }
     result = gpu_suite.run(arguments, _say)
-    _main.show(json.dumps(result) if flag_values["format"].value == "json" else gpu_suite.table(result))
+    _main.show(json.dumps(result) if flag_values.format == "json" else gpu_suite.table(result))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-benchmark", benchmark, define_flags, argv, positional="suite", describe=describe)
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -21,7 +23,7 @@ FLAGS = {
 _say = _main.sayer("darts-evaluate")
 
 
-def define_flags(to):
+def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
     for name, help_text in FLAGS.items():
         flags.DEFINE_string(name, None, help_text, flag_values=to)
@@ -56,21 +58,21 @@ def define_flags(to):
     )
 
 
-def evaluate(flag_values):
+def evaluate(flag_values: flags.FlagValues) -> None:
     """Prints accuracy and loss of a trained network on labelled images, or perplexity on a text, and throughput."""
-    asked = {name: flag_values[name].value or "" for name in FLAGS}
+    asked: dict[str, Any] = {name: flag_values[name].value or "" for name in FLAGS}
     if bool(asked["workdir"]) == bool(asked["model"]):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
-    if asked["model"] and flag_values["weights"].value:
+    if asked["model"] and flag_values.weights:
         raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
-    runtime.configure(flag_values["threads"].value)
+    runtime.configure(flag_values.threads)
     from darts_tf.tasks import evaluation, language_evaluation, trained
 
     asked |= {name: flag_values[name].value for name in ("weights", "split", "batch_size")}
-    limit, bits = flag_values["max_examples"].value, flag_values["bits_per_character"].value
+    limit, bits = flag_values.max_examples, flag_values.bits_per_character
     if asked["model"]:
         path = evaluation.newest_version(asked["model"])
         if path.is_file() and path.suffix != ".keras":  # a TFLite file, a saved_model.pb
@@ -93,10 +95,10 @@ def evaluate(flag_values):
             raise UserError("--bits_per_character is of a text, and this is a network on images. Leave it out.")
         asked |= {"batch_size": asked["batch_size"] or 96, "split": asked["split"] or ""}
         result = evaluation.evaluate(**asked, max_examples=limit, say=_say)
-    _main.show(json.dumps(result) if flag_values["format"].value == "json" else evaluation.text(result))
+    _main.show(json.dumps(result) if flag_values.format == "json" else evaluation.text(result))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-evaluate", evaluate, define_flags, argv, positional="workdir")
 

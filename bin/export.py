@@ -1,6 +1,8 @@
 """Exports a trained network: `darts-export --workdir=runs/digits_train --export_dir=exports`."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -10,7 +12,7 @@ from darts_tf.system import streams
 _say = _main.sayer("darts-export")
 
 
-def define_flags(to):
+def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
     flags.DEFINE_string("workdir", None, "work directory of a training", flag_values=to)
     flags.DEFINE_string("export_dir", "exports", "folder for models; created if missing", flag_values=to)
@@ -32,9 +34,9 @@ def define_flags(to):
     flags.DEFINE_integer("threads", 0, "CPU threads for TensorFlow; 0 = all cores", lower_bound=0, flag_values=to)
 
 
-def export(flag_values):
+def export(flag_values: flags.FlagValues) -> None:
     """Writes EXPORT_DIR/NAME/VERSION for TensorFlow Serving, with TFLite files on request, and checks it."""
-    asked = {
+    asked: dict[str, Any] = {
         name: flag_values[name].value
         for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir", "operations_file")
     }
@@ -43,13 +45,13 @@ def export(flag_values):
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
-    runtime.configure(flag_values["threads"].value)
+    runtime.configure(flag_values.threads)
     from darts_tf.export import exporting
 
-    streams.out(exporting.export(**asked, formats=flag_values["format"].value, say=_say))
+    streams.out(str(exporting.export(**asked, formats=flag_values.format, say=_say)))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-export", export, define_flags, argv, positional="workdir")
 

@@ -2,7 +2,10 @@
 
 import json
 import math
+import pathlib
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -10,7 +13,7 @@ from darts_tf.bin import _main
 from darts_tf.system.errors import UserError
 
 
-def define_flags(to):
+def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
     flags.DEFINE_multi_string(
         "image",
@@ -58,19 +61,19 @@ def define_flags(to):
     )
 
 
-def predict(flag_values):
+def predict(flag_values: flags.FlagValues) -> None:
     """Prints the label and probability that a served or exported model gives each image; or continues a text."""
-    paths, server, export_dir = (flag_values[name].value for name in ("image", "server", "export_dir"))
+    paths, server, export_dir = flag_values.image, flag_values.server, flag_values.export_dir
     if bool(server) == bool(export_dir):
         raise UserError("Say which model to query: expected one of --server and --export_dir. Received: both or none.")
-    is_text = flag_values["text"].value is not None
+    is_text = flag_values.text is not None
     if is_text == bool(paths):
         raise UserError("Say what to predict: expected image files, or --text. Received: both or none.")
-    if is_text and server and not flag_values["vocabulary_dir"].value:
+    if is_text and server and not flag_values.vocabulary_dir:
         raise UserError(
             "A server has no vocabulary: expected --vocabulary_dir, the folder that darts-export wrote its model to."
         )
-    if export_dir and flag_values["vocabulary_dir"].value:
+    if export_dir and flag_values.vocabulary_dir:
         raise UserError(
             "An exported model has its own vocabulary: expected --vocabulary_dir with --server only. Leave it out."
         )
@@ -80,32 +83,32 @@ def predict(flag_values):
     from darts_tf.data.files import headers
     from darts_tf.export import client
 
-    model = flag_values["name"].value, flag_values["version"].value
-    ask = client.connect(server, *model, flag_values["timeout"].value) if server else None
+    model = flag_values.name, flag_values.version
+    ask = client.connect(server, *model, flag_values.timeout) if server else None
     ask = ask or client.in_process(export_dir, *model)
     if is_text:
-        write(flag_values, ask, client.version_folder(flag_values["vocabulary_dir"].value or export_dir, *model))
+        write(flag_values, ask, client.version_folder(flag_values.vocabulary_dir or export_dir, *model))
         return
     facts = client.facts_of(client.version_folder(export_dir, *model)) if export_dir else client.inputs.UNKNOWN
-    facts = facts._replace(value_range=flag_values["value_range"].value or facts.value_range)
-    found = client.predict(ask, paths, flag_values["batch_size"].value, facts)
+    facts = facts._replace(value_range=flag_values.value_range or facts.value_range)
+    found = client.predict(ask, paths, flag_values.batch_size, facts)
     for prediction in found:
-        if flag_values["format"].value == "json":
+        if flag_values.format == "json":
             _main.show(json.dumps(prediction._asdict()))
         else:
             _main.show(f"{headers.shown(prediction.path)}\t{prediction.label}\t{100 * prediction.probability:.2f} %")
 
 
-def write(flag_values, ask, folder):
+def write(flag_values: flags.FlagValues, ask: Callable, folder: pathlib.Path) -> None:
     """Prints a prompt and what follows it, word by word; or one JSON object."""
     from darts_tf.export import writing
     from darts_tf.tasks.language_data import load_vocabulary
 
     units, vocabulary = writing.units_of(folder), load_vocabulary(folder / "assets")
-    prompt, count = flag_values["text"].value, flag_values["words"].value
-    options = {name: flag_values[name].value for name in ("top_k", "temperature", "seed")}
+    prompt, count = flag_values.text, flag_values.words
+    options: dict[str, Any] = {name: flag_values[name].value for name in ("top_k", "temperature", "seed")}
     words = writing.continued(ask, vocabulary, units, prompt, count, **options, say=_main.sayer("darts-predict"))
-    if flag_values["format"].value == "json":
+    if flag_values.format == "json":
         _main.show(json.dumps({"prompt": prompt, "words": list(words)}))
         return
     for piece in writing.spaced(prompt, words):
@@ -113,7 +116,7 @@ def write(flag_values, ask, folder):
     _main.show("")
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-predict", predict, define_flags, argv, positional="image")
 

@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 import sys
+from collections.abc import Sequence
+
+from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
@@ -16,12 +19,12 @@ DEFAULT_PRESET = "digits_protocol"
 describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a protocol's config."""
     _flags.define(flag_values, CONFIGS)
 
 
-def protocol(flag_values):
+def protocol(flag_values: flags.FlagValues) -> int:
     """Runs the paper's whole experiment, with random search as the baseline, and prints a table.
 
     Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
@@ -44,7 +47,7 @@ def protocol(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere, describe=describe)
 

@@ -1,6 +1,7 @@
 """Writes a page about runs: `darts-report runs/digits runs/digits_train --output=report.html`."""
 
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -8,7 +9,7 @@ from darts_tf.bin import _main
 from darts_tf.system import streams
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this binary on `flag_values`."""
     flags.DEFINE_multi_string(
         "workdir",
@@ -20,14 +21,14 @@ def define_flags(flag_values):
     flags.DEFINE_string("output", "report.html", "HTML file to write; it needs no other file", flag_values=flag_values)
 
 
-def report(flag_values):
+def report(flag_values: flags.FlagValues) -> None:
     """Writes one self-contained HTML page about one or more runs: tables, curves, mixing weights, every genotype."""
     from darts_tf.report import write_report  # here, so that --help waits for nothing
 
-    streams.out(write_report(flag_values.workdir, flag_values.output))
+    streams.out(str(write_report(flag_values.workdir, flag_values.output)))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-report", report, define_flags, argv, positional="workdir")
 

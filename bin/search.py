@@ -2,6 +2,9 @@
 
 import functools
 import sys
+from collections.abc import Sequence
+
+from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig
@@ -13,20 +16,20 @@ DEFAULT_PRESET = "digits_search"
 describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a search's config."""
     _flags.define(flag_values, CONFIGS)
 
 
-def search(flag_values):
+def search(flag_values: flags.FlagValues) -> int:
     """Searches for a cell by gradient descent on the architecture and prints its genotype.
 
     Without flags it searches on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.tasks import run  # here, so that --help waits for nothing
+    from darts_tf.tasks import search as task  # here, so that --help waits for nothing
 
-    genotype = run.search(config, workdir)
+    genotype = task.search(config, workdir)
     if genotype is None:
         return 130
     streams.out(genotype.to_text())
@@ -35,7 +38,7 @@ def search(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-search", search, define_flags, argv, describe=describe)
 

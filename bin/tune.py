@@ -3,23 +3,24 @@
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
-from darts_tf.config.tuning import Tune, tuning_of
+from darts_tf.config.tuning import LanguageTuneConfig, Tune, TuneConfig, tuning_of
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 
-OWN = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
+OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
 describe = functools.partial(
     _flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS, own=Tune, workdir="runs/tune"
 )
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a training's config, and those of a tuning."""
     _flags.define(flag_values, CONFIGS)
     delattr(flag_values, "genotype")  # each trial has its own
@@ -33,7 +34,7 @@ def define_flags(flag_values):
         define(name, fields[name].default, fields[name].metadata["help"], flag_values=flag_values)
 
 
-def config_from(flag_values):
+def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfig:
     """Returns the tuning's config: the preset's training, changed by the flags that were given."""
     given = {name: flag_values[name].value for name in ("search", "prior") if flag_values[name].value is not None}
     if len(given) != 1:
@@ -48,7 +49,7 @@ def config_from(flag_values):
         raise flags.IllegalFlagValueError(f"--{error}") from error
 
 
-def tune(flag_values):
+def tune(flag_values: flags.FlagValues) -> int:
     """Trains genotypes from scratch, the most probable first, and keeps the best on validation data.
 
     Proposals come from a search, a genotype or alphas (--search), or are random, as a baseline (--prior=uniform). The
@@ -71,7 +72,7 @@ def tune(flag_values):
     return 0
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-tune", tune, define_flags, argv, describe=describe)
 

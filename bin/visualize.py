@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -9,7 +10,7 @@ from darts_tf.bin import _main
 from darts_tf.system import streams
 
 
-def define_flags(flag_values):
+def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines the flags of this binary on `flag_values`."""
     flags.DEFINE_string(
         "genotype",
@@ -34,7 +35,7 @@ def define_flags(flag_values):
     )
 
 
-def draw(flag_values):
+def draw(flag_values: flags.FlagValues) -> None:
     """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, with their Graphviz source."""
     from darts_tf import genotypes as genotype
     from darts_tf.genotypes import drawing as visualize  # here, so that --help waits for nothing
@@ -51,7 +52,7 @@ def draw(flag_values):
     streams.out("\n".join(str(path) for path in written))
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
     return _main.run("darts-visualize", draw, define_flags, argv, positional="genotype")
 

@@ -4,8 +4,21 @@ Names are imported when they are first used: `import darts_tf` is instant, and g
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from darts_tf.system import keras_registry, moved
+
+if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
+    from darts_tf import bilevel, interop, report
+    from darts_tf import genotypes as genotype
+    from darts_tf.config import SearchConfig, TrainConfig, presets
+    from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+    from darts_tf.genotypes import drawing as visualize
+    from darts_tf.spaces.conv.operations import add_operation
+    from darts_tf.system.errors import UserError
+    from darts_tf.system.runtime import configure
+    from darts_tf.tasks.search import search
+    from darts_tf.tasks.train import train
 
 __version__ = "0.1.0"
 
@@ -26,15 +39,17 @@ _NAMES = {
     "UserError": "darts_tf.system.errors",
     "add_operation": "darts_tf.spaces.conv.operations",
     "configure": "darts_tf.system.runtime",
-    "search": "darts_tf.tasks.run",
-    "train": "darts_tf.tasks.run",
+    "search": "darts_tf.tasks.search",
+    "train": "darts_tf.tasks.train",
 }
-__all__ = sorted([*_MODULES, *_NAMES])
+__all__ = ["LanguageSearchConfig", "LanguageTrainConfig", "SearchConfig", "TrainConfig", "UserError"]
+__all__ += ["add_operation", "bilevel", "configure", "genotype", "interop", "presets", "report", "search", "train"]
+__all__ += ["visualize"]
 keras_registry.register()
 moved.register()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Imports a public name."""
     if name in _TENSORFLOW:
         importlib.import_module("darts_tf.system.keras_settings").check_backend()
@@ -45,5 +60,5 @@ def __getattr__(name):
     raise AttributeError(f"module 'darts_tf' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
             _ask(ask, [each])
         files = ", ".join(headers.shown(each.path) for each in batch[:3])
         if is_array:
-            shape = "x".join(map(str, batch[0].value.shape))
+            shape = "x".join(map(str, np.shape(batch[0].value)))
             raise UserError(
                 f"The model refuses {files}: expected images of the shape that it was trained on, (N, H, W, C). "
                 f"Received: {shape}. {_reason(refused)}"
@@ -237,14 +237,15 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
     return ask
 
 
-def _check_files(path: pathlib.Path, signature: str, signatures) -> None:
+def _check_files(path: pathlib.Path, signature: str, signatures: Any) -> None:
     """Refuses image files if a model takes arrays only."""
+    if signature != inputs.SIGNATURES["image_bytes"] or signature in signatures:
+        return
     default = signatures["serving_default"] if "serving_default" in signatures else None
     image = default.structured_input_signature[1].get("image") if default else None
     from darts_tf.export.signatures import FILE_CHANNELS  # here, so that a server is queried without TensorFlow
 
-    files_will_do = image is None or image.shape[-1] in FILE_CHANNELS
-    if not files_will_do and signature == inputs.SIGNATURES["image_bytes"] and signature not in signatures:
+    if image is not None and image.shape[-1] not in FILE_CHANNELS:
         raise UserError(
             f"{path} takes arrays only, since image files have 1 or 3 channels: expected .npy or .npz files of images "
             f"(N, H, W, C). Received: image files, for a model of {'x'.join(map(str, image.shape[1:]))} images."

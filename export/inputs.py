@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,7 +85,8 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
 
 def batches(inputs: Sequence[Input], size: int) -> Iterator[list[Input]]:
     """Yields the inputs in order, at most `size` at once: files, or arrays of one shape."""
-    batch, kind = [], None
+    batch: list[Input] = []
+    kind = None
     for each in inputs:
         now = each.name, np.shape(each.value)
         if batch and (now != kind or len(batch) == size):
@@ -96,8 +97,8 @@ def batches(inputs: Sequence[Input], size: int) -> Iterator[list[Input]]:
         yield batch
 
 
-def stacked(batch: Sequence[Input]) -> dict[str, np.ndarray | list[bytes]]:
-    """Returns the inputs of one request."""
+def stacked(batch: Sequence[Input]) -> dict[str, Any]:
+    """Returns the inputs of one request: a list of bytes, or an array."""
     values = [each.value for each in batch]
     name = batch[0].name
     return {name: values if name == "image_bytes" else np.stack(values).astype(np.float32)}

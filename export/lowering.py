@@ -4,12 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.spaces.conv import operations as ops
+from darts_tf.spaces.conv.derived import DerivedNetwork
 from darts_tf.spaces.conv.folding import fold
 
 _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 
 
-def lower(network):
+def lower(network: DerivedNetwork) -> DerivedNetwork:
     """Copies a derived network, its batch norms folded, for conversion to integers; for inference only.
 
     Three operations change their form but not their result: max pooling does not pad with the lowest float, which would
@@ -17,7 +18,7 @@ def lower(network):
     kernel of a factorized reduction is a constant, since TFLite's integer convolution refuses one that is computed.
 
     Args:
-        network: A `derived.DerivedNetwork`.
+        network: What is copied.
 
     Returns:
         A network of the same class.

@@ -1,13 +1,9 @@
 """Versions of a model in a folder that a server polls: complete or absent, numbered, the old ones removed."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import re
-import shutil
-import time
-import uuid
 from collections.abc import Iterator
 
 from google.protobuf import text_format
@@ -15,11 +11,12 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import sync_directory, sync_file, temporaries_in, user_path, write_atomically
+from darts_tf.system.locks import lock_folder
+from darts_tf.system.scratch import scratch
 
 _HIDDEN = ".tmp-"  # servers read only numeric names
 _CONFIG = "models.config"
 _MARK = "# Written by darts-export"
-_YOUNG = 60  # seconds in which a builder surely has locked its folder
 
 
 def versions(folder: str | os.PathLike) -> list[int]:
@@ -96,42 +93,27 @@ class Publication:
         Raises:
             UserError: It cannot be made.
         """
-        with self._usable():
-            made = not self.export_dir.exists()
-            self.export_dir.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
-            path = self._hidden()
-            path.mkdir()
-            lock = _lock(path)
-            built = path / "model"
-            built.mkdir()
-        try:
-            with temporaries_in(path):
-                yield built
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
-            for folder in (self.folder, self.export_dir) if made else ():
-                with contextlib.suppress(OSError):  # it is not empty
-                    folder.rmdir()
+        with contextlib.ExitStack() as stack:
+            with self._usable():
+                made = not self.export_dir.exists()
+                self.export_dir.mkdir(parents=True, exist_ok=True)
+                stack.callback(self._remove_empty if made else lambda: None)
+                path = stack.enter_context(scratch(self.export_dir, f"{_HIDDEN}{self.name}-", _HIDDEN))
+                built = path / "model"
+                built.mkdir()
+            stack.enter_context(temporaries_in(path))
+            yield built
 
-    def _hidden(self) -> pathlib.Path:
-        return self.export_dir / f"{_HIDDEN}{self.name}-{uuid.uuid4().hex}"
-
-    def _remove_abandoned(self) -> None:
-        """Removes what killed processes have left; the folders of living ones are locked."""
-        for path in self.export_dir.glob(f"{_HIDDEN}*"):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _YOUNG and (lock := _lock(path)) is not None:
-                    shutil.rmtree(path, ignore_errors=True)
-                    os.close(lock)
+    def _remove_empty(self) -> None:
+        for folder in (self.folder, self.export_dir):
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
 
     def publish(self, built: pathlib.Path) -> pathlib.Path:
         """Gives a built folder its number in one step, writes `models.config` and removes old versions.
 
         Args:
-            built: From `building`, complete.
+            built: From `building`, complete; old versions go where it came from, and with that.
 
         Returns:
             `EXPORT_DIR/NAME/<version>`.
@@ -142,16 +124,16 @@ class Publication:
         with self._usable():
             for folder, _, files in os.walk(built):
                 for name in files:
-                    with open(os.path.join(folder, name), "rb") as file:
+                    with open(os.path.join(folder, name), "r+b") as file:  # Windows syncs what may be written only
                         sync_file(file.fileno())
                 sync_directory(folder)
-            lock = _lock(self.export_dir, wait=True)  # of two that publish at once, both are in models.config
+            lock = lock_folder(self.export_dir, wait=True)  # of two that publish at once, both are in models.config
             try:
                 self.folder.mkdir(exist_ok=True)
                 number = self._move(built)
                 sync_directory(self.folder)
                 self._write_config()
-                self._remove_old(number)
+                self._remove_old(number, built.parent)
             finally:
                 if lock is not None:
                     os.close(lock)
@@ -184,23 +166,10 @@ class Publication:
             orphan.unlink(missing_ok=True)
         write_atomically(self.export_dir / _CONFIG, f"{_MARK}; base paths are absolute.\n{text}")
 
-    def _remove_old(self, number: int) -> None:
+    def _remove_old(self, number: int, hidden: pathlib.Path) -> None:
         old = [v for v in versions(self.folder) if v < number]
         for version in old[: max(0, len(old) - self.keep)] if self.keep is not None else []:
-            hidden = self._hidden()
-            os.rename(self.folder / str(version), hidden)  # a server never sees half of it
-            shutil.rmtree(hidden, ignore_errors=True)
-
-
-def _lock(path: pathlib.Path, wait: bool = False) -> int | None:
-    """Locks a folder until the returned descriptor is closed; None where that fails: no locks, or another has it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
+            os.rename(self.folder / str(version), hidden / str(version))  # a server never sees half of it
 
 
 def _is_version(path: pathlib.Path) -> bool:
@@ -210,5 +179,5 @@ def _is_version(path: pathlib.Path) -> bool:
 def _is_ours(path: pathlib.Path) -> bool:
     """Whether an entry of an export folder is a model's folder, or an allowed config."""
     if path.name == _CONFIG:
-        return path.read_text(errors="replace").startswith(_MARK)
+        return path.read_text("utf-8", errors="replace").startswith(_MARK)
     return path.suffix == ".config" or path.is_dir() and all(_is_version(p) for p in path.iterdir() if p.name[0] != ".")

@@ -93,7 +93,7 @@ def _spread(length: int, count: int) -> np.ndarray:
     return chosen if len(chosen) >= CHECKED else np.resize(chosen, CHECKED)
 
 
-def _read(split, indices: np.ndarray) -> np.ndarray:
+def _read(split: images.Split, indices: np.ndarray) -> np.ndarray:
     with tf.device("CPU:0"), reading(split):
         parts = [split.read(tf.constant(indices[i : i + 64])).numpy() for i in range(0, len(indices), 64)]
     return np.concatenate(parts).astype(np.float32)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -60,7 +60,7 @@ def trace(
     def of_bytes(image_bytes):
         positions = tf.range(tf.size(image_bytes))
         image = tf.map_fn(
-            lambda element: to_image(*element[:2], shape, center_fraction, element[2]),
+            lambda element: to_image(element[0], element[1], shape, center_fraction, element[2]),
             (image_bytes, positions, exif.orientations(image_bytes)),
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
@@ -109,14 +109,14 @@ def to_image(
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)
 
 
-def _variables(graph) -> list:
+def _variables(graph: tf.Graph) -> list:
     """The variables that a graph reads, in the order of their first use: TensorFlow's own is that of a set."""
     owners = {id(v.handle): v for v in graph.variables}
     return [owners[id(tensor)] for tensor in graph.external_captures if id(tensor) in owners]
 
 
 @contextlib.contextmanager
-def writing():
+def writing() -> Iterator[None]:
     """Turns TensorFlow's errors about a full disk into one line.
 
     Raises:

@@ -1,9 +1,7 @@
-"""What several tests share: the folder of golden numbers, and the floating-point type a test runs in."""
+"""Fixtures that several tests share: golden numbers, the floating-point type, the graph optimiser, a small text."""
 
-import contextlib
 import gc
 import os
-import pathlib
 import signal
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the binaries do
@@ -13,15 +11,14 @@ import pytest
 
 # A shell that runs tests in the background has them ignore Ctrl-C, and so would the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", ROOT.parent / "shared" / "golden"))
-DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", ROOT.parent / "shared" / "data"))
+pytest.register_assert_rewrite("tests.helpers")
 
 
 @pytest.fixture(scope="session")
 def golden():
     """The folder of golden numbers."""
+    from tests.helpers.paths import GOLDEN
+
     if not GOLDEN.is_dir():
         pytest.skip(f"golden numbers are not at {GOLDEN}; DARTS_TF_GOLDEN names the folder")
     return GOLDEN
@@ -37,24 +34,11 @@ def let_go(request):
     gc.collect()
 
 
-@contextlib.contextmanager
-def in_type(name):
-    """Lets Keras make variables of a type; afterwards its default is what it was."""
-    import keras
-
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(name)
-    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
-    try:
-        yield name
-    finally:
-        keras.config.set_floatx(before)
-        keras.config.set_dtype_policy(policy)
-
-
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     """Runs a test in both types."""
+    from tests.helpers.types import in_type
+
     with in_type(request.param) as name:
         yield name
 
@@ -62,5 +46,43 @@ def dtype(request):
 @pytest.fixture
 def float64():
     """Runs a test in float64."""
+    from tests.helpers.types import in_type
+
     with in_type("float64") as name:
         yield name
+
+
+@pytest.fixture(scope="module")
+def as_the_binaries_do():
+    """Without TensorFlow's graph optimiser, which is slow, and rounds otherwise from one graph to the next."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+
+
+@pytest.fixture(scope="module")
+def deviations():
+    """Prints the largest deviations from the golden numbers when a module is done."""
+    from tests.helpers.golden import WORST
+
+    yield
+    for (quantity, dtype), (error, what) in sorted(WORST.items()):
+        print(f"\n{quantity:40} {dtype:8} {error:8.1e}  {what}", end="")
+    WORST.clear()
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """A folder with three splits of a made-up language, in which a word tells much about the next one."""
+    import numpy as np
+
+    folder, rng = tmp_path_factory.mktemp("texts"), np.random.default_rng(0)
+    words = [f"w{number}" for number in range(12)]
+    for split, lines in (("train", 60), ("valid", 25), ("test", 20)):
+        starts = rng.integers(12, size=lines)
+        sentences = [" ".join(words[(start + 2 * step) % 12] for step in range(8)) for start in starts]
+        (folder / f"{split}.txt").write_text("\n".join(sentences) + "\n")
+    return folder

@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DATA
 from PIL import Image
 from sklearn import datasets
 
 from darts_tf.system.runtime import module_command
+from tests.helpers.paths import DATA
 
 
 def binary(name, *flags, folder):

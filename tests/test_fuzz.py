@@ -23,12 +23,12 @@ from darts_tf.data.arrays import archive as arrays
 from darts_tf.data.files import headers
 from darts_tf.data.text import corpus as text
 from darts_tf.data.text.corpus import Vocabulary
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.interop import state_dicts
 from darts_tf.protocol.results import read_summary
 from darts_tf.report import runs
 from darts_tf.report.page import page
 from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import npz
 from darts_tf.system.errors import UserError

@@ -6,138 +6,48 @@ quantity.
 """
 
 import functools
-import json
 import re
 from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import in_type
 
 from darts_tf import bilevel
 from darts_tf import genotypes as genotype
 from darts_tf.bilevel import architect, optimizers
-from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
-from darts_tf.bilevel.step import SearchStep, traced
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
+from darts_tf.genotypes import ConvGenotype
 from darts_tf.interop.conv import load_arrays, slots, to_arrays
 from darts_tf.spaces.conv import operations as ops
-from darts_tf.spaces.conv.cells import MixedOp, SearchCell
+from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet, reduction_cells
-from darts_tf.spaces.conv.norm import collect_statistics
+from tests.helpers.golden import (
+    JUMP,
+    TOLERANCES,
+    Comparison,
+    files,
+    flat,
+    nchw,
+    nhwc,
+    norm,
+    norms,
+    read,
+    split,
+    statistics_of,
+    under,
+)
+from tests.helpers.steps import collect_statistics, moved_state, search_step, stateless
+from tests.helpers.types import in_type
 
-# Quantity -> relative tolerance in float64 and in float32: the table of the golden folder's README.
-TOLERANCES = {
-    "output": (1e-10, 1e-5),
-    "loss": (1e-10, 2e-6),
-    "loss along the iterations": (1e-9, 1e-5),
-    "weight gradients together": (1e-6, 2e-5),
-    "weight gradient": (1e-6, 1e-4),
-    "alpha gradient": (1e-9, 5e-5),
-    "alpha gradient at w'": (1e-9, 5e-4),  # of the same pass as the vector; PyTorch's own float32 is 8e-5 away
-    "alpha gradient at shifted weights": (1e-9, 3e-3),  # "right to a few 1e-3", which tells a jump from an error
-    "statistics": (1e-10, 1e-5),
-    "unrolled weights": (1e-6, 1e-6),
-    "vector": (1e-6, 5e-4),
-    "norm": (1e-9, 1e-4),
-    "implicit_exact": (1e-8, 5e-4),
-    "implicit_fd": (1e-8, 2e-3),
-    "dalpha_final": (1e-8, 1e-3),
-    "alphas, absolute": (1e-9, 1e-5),
-    "weights after steps": (1e-9, 1e-5),
-    "weights after steps, stored as float32": (1e-6, 1e-5),
-    "optimiser": (1e-10, 1e-5),
-}
+pytestmark = pytest.mark.usefixtures("deviations")
+
 KINDS = ("normal", "reduce")
-JUMP = 0.2  # the largest relative error of a finite difference in float32 that a switching point may explain
-WORST = {}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def deviations():
-    """Prints the largest deviations when the module is done."""
-    yield
-    for (quantity, dtype), (error, what) in sorted(WORST.items()):
-        print(f"\n{quantity:40} {dtype:8} {error:8.1e}  {what}", end="")
-
-
-def norm(array):
-    return float(np.linalg.norm(np.asarray(array, np.float64)))
-
-
-class Comparison:
-    """Collects deviations, so that one failure does not hide the others."""
-
-    def __init__(self, dtype):
-        self.dtype, self.problems = dtype, []
-
-    def check(self, what, quantity, mine, theirs, floor=1e-9):
-        """Compares; an array whose norm is below `floor` is measured against that."""
-        mine, theirs = np.asarray(mine, np.float64), np.asarray(theirs, np.float64)
-        assert mine.shape == theirs.shape, f"{what}: {mine.shape} instead of {theirs.shape}"
-        if quantity == "alphas, absolute":
-            error = float(np.abs(mine - theirs).max())
-        else:
-            error = norm(mine - theirs) / max(norm(theirs), floor)
-        WORST[quantity, self.dtype] = max(WORST.get((quantity, self.dtype), (0.0, "")), (error, what))
-        tolerance = TOLERANCES[quantity][self.dtype == "float32"]
-        if not error <= tolerance:
-            self.problems.append(f"{what} ({quantity}): {error:.2e} above {tolerance:.0e}")
-        return error
-
-    def group(self, what, mine, theirs, share=1e-3):
-        """Compares weight gradients under equal names: together, and one by one.
-
-        An array whose norm is below that share of the typical one is measured against that.
-        """
-        assert mine.keys() == theirs.keys(), sorted(mine.keys() ^ theirs.keys())
-        if not mine:
-            return
-        everything = [np.concatenate([np.ravel(g[name]) for name in theirs]) for g in (mine, theirs)]
-        self.check(what, "weight gradients together", *everything)
-        floor = share * norm(everything[1]) / len(theirs) ** 0.5
-        for name in theirs:
-            self.check(f"{what}/{name}", "weight gradient", mine[name], theirs[name], floor)
-
-    def statistics(self, what, mine, theirs):
-        assert mine.keys() == theirs.keys(), sorted(mine.keys() ^ theirs.keys())
-        for name in theirs:
-            self.check(f"{what}/{name}", "statistics", mine[name], theirs[name], 1e-3)
-
-    def done(self):
-        assert not self.problems, "\n".join(["", *self.problems])
-
-
-@functools.cache
-def read(folder, name):
-    path = folder / name
-    return json.loads(path.read_text()) if path.suffix == ".json" else dict(np.load(path))
-
-
-def under(arrays, prefix):
-    """The arrays whose names begin with a prefix, by the rest of their names."""
-    return {name.removeprefix(prefix): a for name, a in arrays.items() if name.startswith(prefix)}
-
-
-def split(flat, order, shapes):
-    """The named arrays of one long vector."""
-    ends = np.cumsum([int(np.prod(shapes[name])) for name in order])
-    assert ends[-1] == len(flat)
-    return {n: part.reshape(shapes[n]) for n, part in zip(order, np.split(flat, ends[:-1]), strict=True)}
-
-
-def nhwc(x, dtype):
-    return tf.constant(np.transpose(x, (0, 2, 3, 1)), dtype)
-
-
-def nchw(x):
-    return np.transpose(x, (0, 3, 1, 2))
-
-
-def statistics_of(layer):
-    return {n: a for n, a in to_arrays(layer).items() if "running_" in n}
 
 
 def primitives_of(folder):
@@ -217,15 +127,15 @@ def test_search_cells(golden, dtype):
     comparison, every = Comparison(dtype), read(golden, "ops_search_cell.npz")
     for case in read(golden, "ops_mixed_and_cell_index.json")["search_cell"]:
         arrays = under(every, case["case"] + "/")
-        for flat, kind in (("param", "params"), ("buffer", "buffers")):
+        for sort, kind in (("param", "params"), ("buffer", "buffers")):
             shapes = case[kind]
             for prefix, key in (
-                (flat, f"{flat}_flat"),
+                (sort, f"{sort}_flat"),
                 ("train_grad_param", "train_grad_param_flat"),
                 ("eval_grad_param", "eval_grad_param_flat"),
                 ("train_buffer_after", "train_buffer_after_flat"),
             ):
-                if key in arrays and flat in key:
+                if key in arrays and sort in key:
                     parts = split(arrays[key], list(shapes), shapes)
                     arrays |= {f"{prefix}/{name}": part for name, part in parts.items()}
         num_edges, channels = len(arrays["weights"]), case["C"]
@@ -235,7 +145,7 @@ def test_search_cells(golden, dtype):
             channels,
             case["reduction"],
             case["reduction_prev"],
-            num_nodes,
+            ConvGenotype.topology(num_nodes),
             case["out_shape"][1] // channels,
             primitives_of(golden),
         )
@@ -312,14 +222,6 @@ class Search:
         return optimizer
 
 
-def flat(named):
-    return np.concatenate([np.ravel(a) for a in named.values()])
-
-
-def norms(named):
-    return np.array([norm(a) for a in named.values()])
-
-
 @functools.cache
 def searches(folder, dtype):
     with in_type(dtype):
@@ -344,8 +246,8 @@ def test_layout_of_the_supernet(search):
 
 def test_forward(search, dtype):
     comparison, theirs, net = Comparison(dtype), read(search.folder, "cnn_search_forward.npz"), search.net
-    for kind, mine in zip(KINDS, net.mixing_weights(), strict=True):
-        comparison.check(f"softmax_alpha/{kind}", "output", mine, theirs[f"softmax_alpha/{kind}"])
+    for kind, mine in net.alphas.items():
+        comparison.check(f"softmax_alpha/{kind}", "output", tf.nn.softmax(mine.value), theirs[f"softmax_alpha/{kind}"])
     for kind in ("train", "valid"):
         images, labels = search.batch(kind)
         logits = net(images, training=False)
@@ -360,7 +262,7 @@ def test_forward(search, dtype):
         loss = search.functions.loss(stages["logits"], labels)
         comparison.check(f"{kind}/loss", "loss", loss, theirs[f"{kind}/loss"])
         weights = values(net.weight_variables)
-        logits, statistics = net.stateless(weights, values(net.arch_variables), images)
+        logits, statistics = stateless(net, weights, values(net.arch_variables), images)
         comparison.check(f"{kind}/logits, stateless", "output", logits, theirs[f"{kind}/logits"])
     stages.pop("logits")
     assert set(stages) == set(under(theirs, "act/"))
@@ -391,17 +293,11 @@ def test_gradients_of_the_training_loss(search, dtype):
 def test_first_order_architecture_gradient(search, dtype):
     comparison, theirs = Comparison(dtype), read(search.folder, "cnn_search_arch_first.npz")
     objective = BatchObjective(search.functions, search.batch("valid"))
-    loss, gradients = bilevel.first_order_gradient(objective, *search.current)
-    comparison.check("valid_loss", "loss", loss, theirs["valid_loss"])
+    told, gradients = bilevel.first_order_gradient(objective, *search.current)
+    comparison.check("valid_loss", "loss", told.loss, theirs["valid_loss"])
     for kind, mine in zip(KINDS, gradients, strict=True):
         comparison.check(f"dalpha/{kind}", "alpha gradient", mine, theirs[f"dalpha/{kind}"])
     comparison.done()
-
-
-def files(golden, pattern):
-    names = sorted(path.name for path in golden.glob(pattern))
-    assert names
-    return names
 
 
 def unrolled(search, name):
@@ -414,7 +310,7 @@ def unrolled(search, name):
     class Recording(BatchObjective):
         def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), **named):
             result = super().gradients(weights, alphas, wrt, **named)
-            passes.append((weights, self.logits, *result))
+            passes.append((weights, result[0].outputs, result[0].loss, *result[1:]))
             return result
 
     for suffix, hvp, key in (("", "finite_difference", "implicit_fd"), ("_exact", "exact", "implicit_exact")):
@@ -428,20 +324,20 @@ def unrolled(search, name):
 
         step.hvp = recorded
         with mock.patch.object(architect, "BatchObjective", Recording):
-            loss, gradient, state = step.gradient(search.batch("train"), search.batch("valid"), rate)
+            told, gradient, passed = step.gradient(search.batch("train"), search.batch("valid"), rate)
         per_alpha[f"dalpha_final{suffix}"] = gradient
         if not suffix:
-            found["buffer_after_flat"] = flat(search.named_state(state))
+            found["buffer_after_flat"] = flat(search.named_state(moved_state(search.functions, passed)))
             (_, _, train_loss, _), (ahead, logits, valid_loss, vector, direct), plus, minus = passes
             found |= {"train_loss": train_loss, "unrolled_valid_loss": valid_loss, "unrolled_valid_logits": logits}
-            found |= {"loss_plus": plus[2], "loss_minus": minus[2], "loss": loss}
+            found |= {"loss_plus": plus[2], "loss_minus": minus[2], "loss": told.loss}
             per_alpha |= {"dalpha_at_unrolled": direct, "grad_alpha_plus": plus[3], "grad_alpha_minus": minus[3]}
             found["R"] = radius / optimizers.global_norm(vector)
             for what, tensors in (("unrolled", ahead), ("vector", vector)):
                 named = search.named_weights(tensors)
                 found[f"{what}_flat"], found[f"{what}_norm_per_parameter"] = flat(named), norms(named)
                 found[f"{what}_norm_all"] = optimizers.global_norm(tensors)
-    found["loss_exact"] = loss
+    found["loss_exact"] = told.loss
     for key, tensors in per_alpha.items():
         found |= {f"{key}/{kind}": np.asarray(t) for kind, t in zip(KINDS, tensors, strict=True)}
     return found
@@ -515,7 +411,7 @@ def steps(search, name):
         arch_weight_decay=config["arch_weight_decay"],
         arch_bn_updates=True,
     )
-    step = SearchStep(search.net, settings)
+    step = search_step(search.net, settings)
     step.functions = step.architect.functions = search.functions  # traced already
     apply, seen = step.alpha_optimizer.apply, []
 
@@ -525,7 +421,9 @@ def steps(search, name):
 
     step.alpha_optimizer.apply = recording
     for index in range(len(search.data["train_x"])):
-        report = step(search.batch("train", index), search.batch("valid", index), config["eta"])
+        report = step(
+            search.batch("train", index), search.batch("valid", index), index, tf.constant(config["eta"], search.dtype)
+        )
         yield step, report, list(seen)
 
 

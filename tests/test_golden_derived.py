@@ -6,12 +6,15 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from test_golden import Comparison, nhwc, norm, norms, read, split, statistics_of, under
 
-from darts_tf.bilevel.architect import cross_entropy, values
+from darts_tf.bilevel.objective import cross_entropy, values
 from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.spaces.conv.norm import collect_statistics
+from tests.helpers.golden import Comparison, nhwc, norm, norms, read, split, statistics_of, under
+from tests.helpers.paths import GOLDEN
+from tests.helpers.steps import collect_statistics
+
+pytestmark = pytest.mark.usefixtures("deviations")
 
 CLASSES = {"NetworkCIFAR": CifarNetwork, "NetworkImageNet": ImageNetNetwork}
 
@@ -19,8 +22,6 @@ CLASSES = {"NetworkCIFAR": CifarNetwork, "NetworkImageNet": ImageNetNetwork}
 def pytest_generate_tests(metafunc):
     """One test for each network in the golden folder."""
     if "network_name" in metafunc.fixturenames:
-        from conftest import GOLDEN
-
         found = sorted(p.name.removesuffix("_config.json") for p in GOLDEN.glob("cnn_eval_*_config.json"))
         metafunc.parametrize("network_name", found or [None])
 

@@ -10,22 +10,24 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow as tf
-import test_golden
-from conftest import in_type
-from test_golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
 
 from darts_tf import bilevel
 from darts_tf import genotypes as genotype
 from darts_tf.bilevel import architect, optimizers
-from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, VirtualStep, values
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
 from darts_tf.bilevel.step import traced
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.interop.conv import load_arrays, slots, to_arrays
-from darts_tf.spaces.recurrent.losses import SequenceLoss
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
-from darts_tf.tasks.language_step import LanguageSearchStep
+from tests.helpers import golden as helpers
+from tests.helpers.golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
+from tests.helpers.steps import SequenceLoss, moved_state, search_step
+from tests.helpers.types import in_type
+
+pytestmark = pytest.mark.usefixtures("as_the_binaries_do", "deviations")
 
 ALPHAS_OF_RNN = "alphas of a recurrent cell, absolute"  # one Adam step moves them by ten times as much as images'
 TOLERANCES[ALPHAS_OF_RNN] = (1e-9, 2e-4)
@@ -37,26 +39,14 @@ MASKS = {
     "hidden": ("h_mask", "dropouth"),
     "output": ("output_mask", "dropout"),
 }
-deviations = test_golden.deviations  # prints the largest deviations at the end
 
 
-@pytest.fixture(scope="module", autouse=True)
-def no_graph_optimiser():
-    """As the binaries run on a CPU: the graphs here are used a few times only."""
-    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
-
-
-class Comparison(test_golden.Comparison):
+class Comparison(helpers.Comparison):
     def check(self, what, quantity, mine, theirs, floor=1e-9):
         if quantity != ALPHAS_OF_RNN:
             return super().check(what, quantity, mine, theirs, floor)
         error = float(np.abs(np.asarray(mine) - theirs).max())
-        test_golden.WORST[quantity, self.dtype] = max(
-            test_golden.WORST.get((quantity, self.dtype), (0.0, "")), (error, what)
-        )
+        helpers.WORST[quantity, self.dtype] = max(helpers.WORST.get((quantity, self.dtype), (0.0, "")), (error, what))
         if not error <= TOLERANCES[quantity][self.dtype == "float32"]:
             self.problems.append(f"{what} ({quantity}): {error:.2e}")
         return error
@@ -172,13 +162,14 @@ def test_forward_and_gradients(search, dtype, mode):
     theirs = under(every, f"{mode}/")
     masks = masks_of(every, search.config["dropouts_in_dropout_case"], dtype) if mode == "dropout" else None
     batch = search.batch("valid" if mode == "valid" else "train", masks=masks)
-    objective = BatchObjective(search.functions, batch, search.functions.state.pack(search.net.state_variables))
-    _, gradients, alphas = objective.gradients(*search.current)
-    slow = compare_outputs(comparison, mode, objective.logits, batch[1], theirs)
+    told, gradients, alphas = BatchObjective(search.functions, batch).gradients(*search.current)
+    slow = compare_outputs(comparison, mode, told.outputs, batch[1], theirs)
     comparison.group(f"{mode}/grad", search.named_weights(gradients), under(theirs, "grad/"))
     comparison.check(f"{mode}/grad_norm_all", "norm", optimizers.global_norm(gradients), theirs["grad_norm_all"])
     comparison.check(f"{mode}/grad_alpha", "alpha gradient", alphas[0], theirs["grad_alpha"])
-    comparison.statistics(f"{mode}/buffer", search.named_state(objective.state), under(theirs, "buffer_after/"))
+    comparison.statistics(
+        f"{mode}/buffer", search.named_state(moved_state(search.functions, [told])), under(theirs, "buffer_after/")
+    )
     _, gradients = BatchObjective(SupernetLoss(search.net, slow), batch).gradients(*search.current, (WEIGHTS,))
     total = optimizers.global_norm(gradients)
     comparison.check(f"{mode}/grad_norm_all_with_slowness", "norm", total, theirs["grad_norm_all_with_slowness"])
@@ -191,7 +182,9 @@ def test_evaluation_mode_and_softmax(search, dtype):
     comparison, theirs = Comparison(dtype), read(search.folder, "rnn_search_forward.npz")
     inputs, targets = search.batch("valid")
     compare_outputs(comparison, "eval_mode", search.net(*inputs), targets, under(theirs, "eval_mode/"))
-    comparison.check("softmax_alpha", "output", search.net.mixing_weights()[0], theirs["softmax_alpha"])
+    comparison.check(
+        "softmax_alpha", "output", tf.nn.softmax(search.net.alphas["recurrent"].value), theirs["softmax_alpha"]
+    )
     comparison.done()
 
 
@@ -218,7 +211,7 @@ def unrolled(search, name):
     class Recording(BatchObjective):
         def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), **named):
             result = super().gradients(weights, alphas, wrt, **named)
-            passes.append((weights, *result))
+            passes.append((weights, result[0].loss, *result[1:]))
             return result
 
     def run(hvp, limited, record=None):
@@ -239,11 +232,11 @@ def unrolled(search, name):
             return found[record or "unused"]
 
         moves.hvp = recorded
-        _, (gradient,), state = moves.gradient(search.batch("train"), search.batch("valid"), eta)
-        return gradient, state, moves
+        told, (gradient,), passed = moves.gradient(search.batch("train"), search.batch("valid"), eta)
+        return gradient, moved_state(search.functions, passed), told
 
     with mock.patch.object(architect, "BatchObjective", Recording):
-        found["dalpha_final"], state, moves = run("finite_difference", False, "implicit_fd")
+        found["dalpha_final"], state, told = run("finite_difference", False, "implicit_fd")
     (_, train_loss, gradient), (ahead, valid_loss, vector, direct), plus, minus = passes
     norms = {"train": optimizers.global_norm(gradient), "valid": optimizers.global_norm(vector)}
     vector, _ = optimizers.clip_by_global_norm(vector, clip)
@@ -254,7 +247,7 @@ def unrolled(search, name):
     found |= {"grad_alpha_plus": plus[2][0], "grad_alpha_minus": minus[2][0]}
     found |= {"vector_norm_all": optimizers.global_norm(vector), "vector_flat": flat(search.named_weights(vector))}
     found |= {"R": search.config["hvp_r"] / optimizers.global_norm(vector), "eta": eta, "clip": clip}
-    found |= {"unrolled_flat": flat(search.named_weights(ahead)), "unrolled_valid_hidden": moves.outputs.state[None]}
+    found |= {"unrolled_flat": flat(search.named_weights(ahead)), "unrolled_valid_hidden": told.outputs.state[None]}
     moved = [search.functions.weights.unpack(w)[0] for w in (ahead, search.current[0])]
     found["embedding_displacement_in_unrolled_model"] = norm(moved[0] - moved[1])
     found["dalpha_final_with_coef_limited_to_1"] = run("finite_difference", True)[0]
@@ -300,7 +293,7 @@ def run_steps(search, name):
     """Runs the iterations of a golden file, put together by hand; yields after each what it reports."""
     search.reset()
     config, net = search.config, search.net
-    step = LanguageSearchStep(net, settings(config, name))
+    step = search_step(net, settings(config, name))
     gradients, gradient_of = [], step.architect.gradient
 
     def recorded(*args):
@@ -311,16 +304,16 @@ def run_steps(search, name):
     adam = step.alpha_optimizer
     for index, length in enumerate(config["train_sequence_lengths"]):
         if not index:
-            for text, kind in ((step.train, "train"), (step.valid, "valid")):
-                text.state.assign(tf.constant(search.arrays[f"hidden_{kind}"][0], search.dtype))
+            for state, kind in zip(step.domain.carried, ("train", "valid"), strict=True):
+                state.assign(tf.constant(search.arrays[f"hidden_{kind}"][0], search.dtype))
         train, valid = (piece(*search.batch(kind, index)) for kind in ("train", "valid"))
         assert len(train[1]) == length
         report = step(train, valid, tf.constant(index, tf.int64), tf.constant(config["lr"], search.dtype))
         yield {
             "arch_grad": gradients[-1][1][0],
             "alpha": np.array(net.arch_variables[0]),
-            "hidden_valid": step.valid.state.numpy()[None],
-            "hidden": step.train.state.numpy()[None],
+            "hidden_valid": step.domain.carried[1].numpy()[None],
+            "hidden": step.domain.carried[0].numpy()[None],
             "raw_loss": report["nats"] / length,
             "loss_with_slowness": report["loss"],
             "grad_norm_before_clip": report["gradient_norm"],

@@ -1,14 +1,14 @@
 """The architecture: the layers are the folders, as `pyproject.toml` orders them, and some things appear nowhere."""
 
 import ast
-import pathlib
 import subprocess
 import sys
 import tomllib
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent
+from tests.helpers.paths import ROOT
+
 SOURCES = [path for folder in ("darts_tf", "export", "bin") for path in sorted((ROOT / folder).rglob("*.py"))]
 LIGHT = "genotypes, genotypes.drawing, config, config.presets, runs.workdir, report, bin.search, bin.train, bin.tune"
 

@@ -1,7 +1,6 @@
 """README.md and BUILD.md: what they show runs, and what they list is what there is."""
 
 import os
-import pathlib
 import re
 import shlex
 import subprocess
@@ -13,8 +12,8 @@ from absl import flags
 from darts_tf import genotypes
 from darts_tf.bin import _flags, benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
 from darts_tf.config import presets
+from tests.helpers.paths import ROOT
 
-ROOT = pathlib.Path(__file__).parent.parent
 README, BUILD = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "BUILD.md"))
 
 

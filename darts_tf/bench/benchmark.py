@@ -1,34 +1,32 @@
 """What a search step, a training step and inference cost here."""
 
 import pathlib
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import psutil
 
 from darts_tf.system.keras_settings import keras, tf
+from darts_tf import spaces
 from darts_tf.bilevel.step import SearchStep, TrainStep
-from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine import memory
 from darts_tf.passes.loss_scale import SKIPPED, reported
 from darts_tf.runs.saved_model import load_saved_model
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.tasks import language_search
-from darts_tf.tasks.classification import build_network
-from darts_tf.tasks.language_step import LanguageSearchStep
-from darts_tf.tasks.search import build_supernet
+from darts_tf.tasks import domains
 
 
 def silent(line: str) -> None:
     """Says nothing."""
 
 
-def random_batches(config, image_shape, num_classes: int) -> list:
+def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: int) -> list[tuple]:
     """Returns a training and a validation batch of noise, each `(images, labels)`."""
     rng = np.random.default_rng(config.seed)
     shape, dtype = (config.batch_size, *image_shape), keras.config.floatx()
@@ -65,7 +63,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     concrete = tf.function(function, autograph=False, jit_compile=jit_compile or None).get_concrete_function(*inputs)
     ready = time.perf_counter()
     estimated = memory.estimate(concrete, {}, length)
-    expected = (memory.resident_memory() + estimated.tensors + estimated.graph) // memory.MB
+    expected = (psutil.Process().memory_info().rss + estimated.tensors + estimated.graph) // memory.MB
 
     def run():
         return {name: value.numpy() for name, value in concrete(*inputs).items()}
@@ -127,15 +125,16 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     nets = []
 
     def build():
-        nets.append(build_supernet(config, (size, size, 3), 10))
-        step = SearchStep(nets[0], config)
+        nets.append(spaces.get(config.space).supernet(config, None, (size, size, 3), 10))
+        step = SearchStep(nets[0], config, domains.of(config))
         train, valid = random_batches(config, (size, size, 3), 10)
 
-        def one_step(train, valid, rate):
-            report = step(train, valid, rate)
+        def one_step(train, valid, number, rate):
+            report = step(train, valid, number, rate)
             return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
 
-        return one_step, (train, valid, tf.constant(config.learning_rate, keras.config.floatx()))
+        rate = tf.constant(config.learning_rate, keras.config.floatx())
+        return one_step, (train, valid, tf.constant(0, tf.int64), rate)
 
     measured = _timed(build, steps, say, config.jit_compile)
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
@@ -160,8 +159,8 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
     nets = []
 
     def build():
-        nets.append(language_search.build_supernet(config, config.vocabulary_size))
-        step = LanguageSearchStep(nets[0], config)
+        nets.append(spaces.get(config.space).supernet(config, None, config.vocabulary_size))
+        step = SearchStep(nets[0], config, domains.of(config))
         window = tf.constant([0, config.bptt, config.bptt], tf.int64)
         rng = np.random.default_rng(config.seed)
         shape = (2, 2, config.bptt, config.batch_size)
@@ -199,16 +198,16 @@ def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = sile
 
     def build():
         nets.append(_derived(config, say))
-        step = TrainStep(nets[0], config)
+        step = TrainStep(nets[0], config, domains.of(config))
         batch, _ = random_batches(config, nets[0].image_shape, nets[0].num_classes)
-        seed = tf.constant([config.seed, 0], tf.int64)
+        seeds = tf.constant(0, tf.int64), tf.constant(config.seed, tf.int64)
 
-        def one_step(batch, rate, drop, seed):
-            report = step(batch, rate, drop, seed)
+        def one_step(batch, rate, drop, number, seed):
+            report = step(batch, number, rate, drop, seed)
             return {name: report[name] for name in ("loss", *reported(config.precision))}
 
         dtype = keras.config.floatx()
-        return one_step, (batch, tf.constant(config.learning_rate, dtype), tf.constant(config.drop_path, dtype), seed)
+        return one_step, (batch, tf.constant(config.learning_rate, dtype), tf.constant(config.drop_path, dtype), *seeds)
 
     measured = _timed(build, steps, say, config.jit_compile)
     loss = round(float(measured.pop("outputs")["loss"]), 4)
@@ -240,7 +239,7 @@ def inference(config: TrainConfig, steps: int = 10, say: Callable[[str], None] =
 def _derived(config, say):
     size = config.image_size or (224 if config.network == "imagenet" else 32)
     say(f"building the network: {config.init_channels} channels, {config.num_cells} cells ...")
-    return build_network(config, (size, size, 3), 1000 if config.network == "imagenet" else 10)
+    return spaces.get(config.space).network(config, (size, size, 3), 1000 if config.network == "imagenet" else 10)
 
 
 def _derived_settings(config, net):
@@ -253,7 +252,7 @@ def _run_settings(config):
     return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
 
 
-def _size(variables) -> int:
+def _size(variables: Sequence[tf.Variable]) -> int:
     return sum(int(np.prod(v.shape)) for v in variables)
 
 
@@ -275,6 +274,10 @@ def text(result: dict) -> str:
 
 def _peak_memory() -> int:
     """Returns the most memory the process ever had resident, in MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset // 2**20
+    import resource  # Windows has none
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
@@ -286,12 +289,12 @@ def _device_memory() -> int | None:
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
 
 
-def _graph_nodes(concrete) -> int:
+def _graph_nodes(concrete: tf.types.experimental.ConcreteFunction) -> int:
     graph = concrete.graph.as_graph_def()
     return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-def _executed_ops(call) -> tuple[int | None, int | None]:
+def _executed_ops(call: Callable) -> tuple[int | None, int | None]:
     """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
 
     Returns:

@@ -44,7 +44,7 @@ def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seco
         `device`, `tensorflow` and `rows`: for each variant its `name` and what `benchmark` measures, or `error`, one
         line; one that fails, as for want of memory, does not keep the others from being timed.
     """
-    rows = []
+    rows: list[dict] = []
     for name, own in variants():
         say(f"{name} ...")
         command = [*module_command("darts_tf.bin.benchmark"), *own, *arguments[own[0]], "--format=json"]

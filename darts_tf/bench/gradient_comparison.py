@@ -4,14 +4,15 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from darts_tf.system.keras_settings import keras, tf
+from darts_tf import spaces
 from darts_tf.bench.benchmark import device, random_batches, silent
-from darts_tf.bilevel.architect import Architect, SupernetLoss
+from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.objective import SupernetLoss
 from darts_tf.bilevel.optimizers import SGD, global_norm
 from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
-from darts_tf.tasks.search import build_supernet
 
 PAPER_RADIUS = 0.01
 
@@ -41,18 +42,18 @@ def compare(
         say(f"reading the data: {dataset or config.dataset} ...")
         batches, image_shape, num_classes = _batches(config, dataset)
         say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
-        net = build_supernet(config, image_shape, num_classes)
+        net = spaces.get(config.space).supernet(config, None, image_shape, num_classes)
         functions = SupernetLoss(net, trace=traced)
         sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
         rate = tf.constant(config.learning_rate, keras.config.floatx())
-        settings = {"first order": {"order": "first"}}
+        settings: dict[str, dict] = {"first order": {"order": "first"}}
         settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}
         settings["exact"] = {"hvp": "exact"}
         found = {}
         for name, setting in settings.items():
             say(f"gradient: {name} ...")
-            loss, alphas, _ = Architect(functions, sgd, None, **setting).gradient(*batches, rate)
-            found[name] = float(loss), alphas
+            told, alphas, _ = Architect(functions, sgd, None, **setting).gradient(*batches, rate)
+            found[name] = float(told.loss), alphas
     references = {"exact": found["exact"][1], "paper": found[f"radius {PAPER_RADIUS:g}"][1]}
     rows = []
     for name, (loss, alphas) in found.items():
@@ -76,7 +77,7 @@ def compare(
     }
 
 
-def _compared(tensors, reference) -> tuple[float, float]:
+def _compared(tensors: Sequence[tf.Tensor], reference: Sequence[tf.Tensor]) -> tuple[float, float]:
     """Returns the cosine with the reference and the distance from it, relative to its norm."""
     inner = float(tf.add_n([tf.reduce_sum(t * r) for t, r in zip(tensors, reference, strict=True)]))
     norm = float(global_norm(reference))

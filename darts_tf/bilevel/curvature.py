@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.bilevel.architect import SupernetLoss, values
 from darts_tf.bilevel.gradients import ALPHAS
+from darts_tf.bilevel.objective import SupernetLoss, values
 
 PRODUCTS = 6
 """From the gradient on, they tell the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
@@ -72,7 +72,7 @@ class AlphaCurvature:
     here it is always the same batch, so that batches add no noise of their own.
 
     Args:
-        functions: An `architect.SupernetLoss`.
+        functions: An `objective.SupernetLoss`.
         batch: `(inputs, labels)`, validation examples.
 
     Reference: Zela et al., arXiv:1909.09656, section 4; `src/search/analyze.py` of automl/RobustDARTS.
@@ -86,12 +86,13 @@ class AlphaCurvature:
 
     def __call__(self) -> float:
         """Returns the eigenvalue."""
-        net = self.functions.supernet
-        weights, alphas = self.functions.weights.pack(net.weight_variables), values(net.arch_variables)
-        gradients = self._gradients(weights, alphas, *self.batch)[3][0]
+        weights = self.functions.weights.pack(self.functions.supernet.weight_variables)
+        alphas = values(self.functions.arch.values())
+        noise = self.functions.method.noise(self.functions.named(alphas), tf.zeros(2, tf.int64))
+        gradients = self._gradients(weights, alphas, *self.batch, noise)[1][0]
 
         def product(vector):
             vector = [tf.cast(v, a.dtype) for v, a in zip(vector, alphas, strict=True)]
-            return [each.numpy() for each in self._product(weights, alphas, *self.batch, vector)]
+            return [each.numpy() for each in self._product(weights, alphas, *self.batch, vector, noise)]
 
         return dominant_eigenvalue(product, [each.numpy() for each in gradients])

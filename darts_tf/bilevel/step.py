@@ -1,10 +1,10 @@
-"""One step of the search, Algorithm 1 of the paper on one screen, and one step of training a derived network."""
+"""Algorithm 1 of the paper on one screen, the step of training a derived network, and what both are made of."""
 
-import tensorflow as tf
-
-from darts_tf.bilevel.architect import Architect, BatchObjective, SupernetLoss, cross_entropy, values
+from darts_tf.system.keras_settings import tf
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import WEIGHTS
-from darts_tf.bilevel.optimizers import SGD, Adam, assign, clip_by_global_norm
+from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
+from darts_tf.bilevel.optimizers import Adam, assign, clip_by_global_norm
 from darts_tf.passes.accumulation import Accumulation
 from darts_tf.passes.loss_scale import GROUP, undone_on_overflow
 from darts_tf.passes.precision import Precision
@@ -16,34 +16,42 @@ def traced(function):
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
-def passes(config, distribution, batch, outputs) -> dict:
-    """Returns how a config's passes are computed, as arguments of `SupernetLoss`.
+def loss_of(network, config, domain, trace=traced, distribution=None, **settings) -> SupernetLoss:
+    """Returns a network's loss with its derivatives, computed as a config says.
 
     Args:
+        network: See `SupernetLoss`.
         config: A `config.Run`: parts one after the other, what is kept for the backward pass and in which type.
+        domain: A `tasks.domain.Domain`: its loss, and where examples lie in its batches.
+        trace: How the derivatives are traced; `None` leaves them eager, for debugging.
         distribution: A `distribution.Distribution`: parts at once on several devices; None for one device.
-        batch: Axes, see `accumulation.split`.
-        outputs: Axes of what a pass tells of its examples.
+        **settings: Others of `SupernetLoss`.
     """
-    return {
-        "accumulation": Accumulation(config.accumulate, batch, outputs) if config.accumulate > 1 else None,
-        "replication": distribution.replication(batch, outputs) if distribution else None,
-        "precision": Precision(config.precision),
-        "recompute": (XLA if config.jit_compile else GRAPH) if config.recompute else None,
-    }
+    axes = domain.batch_axes, domain.output_axes
+    return SupernetLoss(
+        network,
+        domain.loss,
+        None if config.jit_compile else trace,
+        accumulation=Accumulation(config.accumulate, *axes) if config.accumulate > 1 else None,
+        replication=distribution.replication(*axes) if distribution else None,
+        precision=Precision(config.precision),
+        recompute=(XLA if config.jit_compile else GRAPH) if config.recompute else None,
+        measure=domain.measure,
+        **settings,
+    )
 
 
-def scale_of(functions) -> dict[str, list]:
+def _scale_of(functions) -> dict[str, list]:
     """Returns the variables of a `SupernetLoss`' loss scale, by name; none where it has none."""
     scale = functions.precision.loss_scale
     return {} if scale is None else {GROUP: scale.variables}
 
 
 class WeightStep:
-    """Moves weights and batch-norm statistics on one batch: gradient, clipping, SGD.
+    """Moves weights and batch-norm statistics on one batch: gradient, clipping, the optimiser's rule.
 
     Args:
-        functions: An `architect.SupernetLoss`.
+        functions: A `SupernetLoss`.
         optimizer: An `optimizers.SGD` or `ASGD` over the packed weights.
         grad_clip: Global norm at which the gradient is clipped; 0 is off.
     """
@@ -51,52 +59,53 @@ class WeightStep:
     def __init__(self, functions, optimizer, grad_clip: float):
         self.functions, self.optimizer, self.grad_clip = functions, optimizer, grad_clip
 
-    def __call__(self, batch, rate, weights=None) -> dict:
-        """Takes one step; `weights` are the present ones, packed, if the caller has them already.
+    def __call__(self, batch, rate, weights=None, alphas=None, noise=()):
+        """Takes one step.
+
+        Args:
+            batch: `(inputs, labels)`.
+            rate: Learning rate.
+            weights: The present ones, packed, if the caller has them already.
+            alphas: At which the step is taken, a list; the present ones for None.
+            noise: Of the step, see `Method.noise`.
 
         Returns:
-            `loss`, `gradient_norm` before clipping, and `outputs`: what the network gave.
+            `(told, norm)`: what the pass tells, and the norm of the gradient before clipping.
         """
         packed, net = self.functions, self.functions.supernet
         weights = weights or packed.weights.pack(net.weight_variables)
-        objective = BatchObjective(packed, batch, packed.state.pack(net.state_variables))
-        loss, gradients = objective.gradients(weights, values(net.arch_variables), (WEIGHTS,))
+        alphas = values(packed.arch.values()) if alphas is None else alphas
+        told, gradients = BatchObjective(packed, batch, noise).gradients(weights, alphas, (WEIGHTS,))
         gradients, norm = clip_by_global_norm(gradients, self.grad_clip)
         weights, buffers = self.optimizer.update(weights, gradients, rate)
+        state = net.moved_state(packed.state.pack(net.state_variables), told.statistics)
         assign(self.optimizer.buffers, buffers)
         assign(net.weight_variables, packed.weights.unpack(weights))
-        assign(net.state_variables, packed.state.unpack(objective.state))
-        return {"loss": loss, "gradient_norm": norm, "outputs": objective.logits}
+        assign(net.state_variables, packed.state.unpack(state))
+        return told, norm
 
 
-def count_correct(logits, labels):
-    """Returns how many of `(N, classes)` logits are largest at their label, a scalar int32."""
-    hits = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
-    return tf.reduce_sum(tf.cast(hits, tf.int32))
-
-
-class BilevelStep:
-    """What every search step is made of: the derivatives, both optimisers, the architect, the step of the weights.
+class SearchStep:
+    """Algorithm 1: moves alphas on validation data, then weights on training data.
 
     Args:
-        supernet: See `architect`.
+        supernet: See `SupernetLoss`.
         config: A `config.Search`.
-        loss: See `SupernetLoss`.
-        parts: See `passes`.
-        momentum: Of the weights' SGD.
-        virtual_step: `(functions, optimizer) -> VirtualStep`; unclipped for None.
-        trace: How the derivatives are traced; `None` leaves them eager, for debugging.
-        measure: See `SupernetLoss`.
+        domain: A `tasks.domain.Domain`.
+        trace: See `loss_of`.
+        distribution: See `loss_of`.
+        method: A `methods.Method`; DARTS for None.
     """
 
-    def __init__(self, supernet, config, loss, parts, momentum, virtual_step=None, trace=traced, measure=None):
-        self.supernet, self.config = supernet, config
-        trace, joint = None if config.jit_compile else trace, config.order == "second"
-        self.functions = functions = SupernetLoss(supernet, loss, trace, joint, measure=measure, **parts)
-        weights = functions.weights.pack(supernet.weight_variables)
-        self.weight_optimizer = SGD(weights, momentum, config.weight_decay)
+    def __init__(self, supernet, config, domain, trace=traced, distribution=None, method=None):
+        self.supernet, self.config, self.domain = supernet, config, domain
+        domain.attach(supernet)
+        joint = config.order == "second"
+        self.functions = functions = loss_of(supernet, config, domain, trace, distribution, joint=joint, method=method)
+        self.method = functions.method
+        self.weight_optimizer = domain.optimizers(functions.weights.pack(supernet.weight_variables))[False]
         self.alpha_optimizer = Adam(
-            [v.value for v in supernet.arch_variables],
+            [v.value for v in functions.arch.values()],
             config.arch_learning_rate,
             config.arch_beta1,
             config.arch_beta2,
@@ -112,110 +121,108 @@ class BilevelStep:
             config.hvp,
             config.hvp_radius,
             config.arch_bn_updates,
-            virtual_step and virtual_step(functions, self.weight_optimizer),
+            VirtualStep(functions, self.weight_optimizer, **domain.virtual_step),
         )
 
     @property
     def variables(self) -> dict[str, list]:
         """Everything a step writes, by name: what a checkpoint has to hold."""
-        net = self.supernet
         return {
-            "weights": net.weight_variables,
-            "alphas": net.arch_variables,
-            "state": net.state_variables,
+            "weights": self.supernet.weight_variables,
+            "alphas": list(self.functions.arch.values()),
+            "state": self.supernet.state_variables,
             "weight_optimizer": self.weight_optimizer.variables,
             "alpha_optimizer": self.alpha_optimizer.variables,
-        } | scale_of(self.functions)
-
-
-class SearchStep(BilevelStep):
-    """Moves alphas on validation data, then weights on training data.
-
-    Args:
-        supernet: See `architect`.
-        config: A `config.SearchConfig`.
-        trace: See `BilevelStep`.
-        distribution: See `passes`.
-    """
-
-    def __init__(self, supernet, config, trace=traced, distribution=None):
-        parts = passes(config, distribution, (0, 0), 0)
-        super().__init__(supernet, config, cross_entropy, parts, config.momentum, trace=trace)
+            "hidden": self.domain.carried,
+        } | _scale_of(self.functions)
 
     @undone_on_overflow
-    def __call__(self, train_batch, valid_batch, rate, move_alphas: bool = True) -> dict:
+    def __call__(self, train, valid, number, rate, epoch=0, move_alphas: bool = True) -> dict:
         """Takes one step.
 
         Args:
-            train_batch: `(images, labels)`.
-            valid_batch: `(images, labels)` of other examples.
+            train: What the domain's stream of training data gives.
+            valid: What that of validation data gives, of other examples.
+            number: Of the step, scalar int64: with the run's seed it decides what is random.
             rate: Learning rate of the weights, also the xi of the second order.
+            epoch: From 0.
             move_alphas: Whether alphas move; not in warm-up epochs.
 
         Returns:
-            Scalars: `valid_loss` (where alphas moved), `loss`, `correct` (training examples classified rightly),
-            `gradient_norm` before clipping; and the training `logits`.
+            Scalars: `valid_loss` (where alphas moved), and those of `Domain.report`.
         """
-        report, weights = {}, self.functions.weights.pack(self.supernet.weight_variables)
+        domain, functions, report = self.domain, self.functions, {}
+        rate, seeds = domain.rate_of(rate, train), domain.seeds(number)
+        alphas = functions.named(values(functions.arch.values()))
+        noise = self.method.noise(alphas, seeds[0])
+        weights = functions.weights.pack(self.supernet.weight_variables)
+        batch = domain.batch(train, seeds[0])
         if move_alphas:
-            report["valid_loss"] = self.architect.step(train_batch, valid_batch, rate, weights)
-        report |= self.weight_step(train_batch, rate, weights)
-        report["logits"] = report.pop("outputs")
-        return report | {"correct": count_correct(report["logits"], train_batch[1])}
+            ahead = domain.unrolled_batch(batch, train, seeds[0])
+            held_out = domain.batch(valid, seeds[1], held_out=True)
+            told = self.architect.step(ahead, held_out, rate, weights, noise, epoch)
+            domain.carry(told.outputs, held_out=True)
+            report["valid_loss"] = told.loss
+            alphas = functions.named(values(functions.arch.values()))
+        at = self.method.training_alphas(alphas, noise)
+        told, norm = self.weight_step(batch, rate, weights, [at[name] for name in functions.arch], noise)
+        domain.carry(told.outputs)
+        return report | domain.report(told, norm, train)
 
 
 class TrainStep:
-    """Trains a derived network: loss of the classifier and of the auxiliary head, drop path, momentum SGD.
+    """Trains a derived network by one step.
 
     Args:
-        network: A `conv.derived.DerivedNetwork`.
-        config: A `config.TrainConfig`.
-        trace: See `BilevelStep`.
-        distribution: See `passes`.
+        network: See `SupernetLoss`; without alphas.
+        config: A `TrainConfig` or a `LanguageTrainConfig`.
+        domain: A `tasks.domain.Domain`.
+        trace: See `loss_of`.
+        distribution: See `loss_of`.
     """
 
-    def __init__(self, network, config, trace=traced, distribution=None):
-        self.network, self.config = network, config
-        trace = None if config.jit_compile else trace
-        parts = passes(config, distribution, ((0, 1), 0), (0, 0))
-        self.functions = functions = SupernetLoss(network, self.loss, trace, strict=False, **parts)
-        weights = functions.weights.pack(network.weight_variables)
-        self.optimizer = SGD(weights, config.momentum, config.weight_decay)
-        self.weight_step = WeightStep(functions, self.optimizer, config.grad_clip)
+    def __init__(self, network, config, domain, trace=traced, distribution=None):
+        self.network, self.domain = network, domain
+        domain.attach(network)
+        self.functions = functions = loss_of(network, config, domain, trace, distribution, strict=False)
+        self.optimizers = domain.optimizers(functions.weights.pack(network.weight_variables))
+        self.steps = {
+            averaging: WeightStep(functions, optimizer, config.grad_clip)
+            for averaging, optimizer in self.optimizers.items()
+        }
 
     @property
     def variables(self) -> dict[str, list]:
         """Everything a step writes, by name: what a checkpoint has to hold."""
-        net = self.network
         return {
-            "weights": net.weight_variables,
-            "state": net.state_variables,
-            "weight_optimizer": self.optimizer.variables,
-        } | scale_of(self.functions)
+            "weights": self.network.weight_variables,
+            "state": self.network.state_variables,
+            "weight_optimizer": self.optimizers[False].variables,
+            "averages": self.optimizers[True].variables if True in self.optimizers else [],
+            "hidden": self.domain.carried[:1],
+        } | _scale_of(self.functions)
 
-    def loss(self, outputs, labels):
-        """Returns the loss of `(logits, auxiliary logits or None)`."""
-        logits, auxiliary = outputs
-        loss = cross_entropy(logits, labels, self.config.label_smoothing)
-        if auxiliary is None:
-            return loss
-        return loss + self.config.auxiliary_weight * cross_entropy(auxiliary, labels, self.config.label_smoothing)
+    @property
+    def averages(self) -> list:
+        """The averaged weights, in the order of `network.weight_variables`."""
+        return self.functions.weights.unpack([a.value() for a in self.optimizers[True].averages])
 
     @undone_on_overflow
-    def __call__(self, batch, rate, drop_probability, seed) -> dict:
+    def __call__(self, piece, number, rate, drop_path, seed, averaging: bool = False) -> dict:
         """Takes one step.
 
         Args:
-            batch: `(images, labels)`.
+            piece: What the domain's stream of training data gives.
+            number: Of the step, scalar int64.
             rate: Learning rate.
-            drop_probability: Of drop path, in [0, 1); not looked at where the config has none.
-            seed: `(2,)` integers: which operations are dropped.
+            drop_path: Probability of drop path; of images only.
+            seed: Scalar int64: with the number of the step it decides what is dropped.
+            averaging: Whether it is one of averaged SGD.
 
         Returns:
-            Scalars `loss`, `correct`, `gradient_norm`.
+            The scalars of `Domain.report`.
         """
-        images, labels = batch
-        size = images.shape[0] or tf.shape(images)[0]
-        drop = self.network.drop_factors(size, drop_probability, seed) if self.config.drop_path else None
-        report = self.weight_step(((images, drop), labels), rate)
-        return report | {"correct": count_correct(report.pop("outputs")[0], labels)}
+        batch = self.domain.batch(piece, tf.stack([seed, number]), drop_path)
+        told, norm = self.steps[averaging](batch, self.domain.rate_of(rate, piece))
+        self.domain.carry(told.outputs)
+        return self.domain.report(told, norm, piece)

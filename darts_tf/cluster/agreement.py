@@ -2,13 +2,17 @@
 
 import json
 import zlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from darts_tf.config import ImageRun
+from darts_tf.config import ImageRun, Run
 from darts_tf.config.fields import named
-from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.errors import UserError, short, some_of
 from darts_tf.system.files import user_path
+
+if TYPE_CHECKING:  # TensorFlow is not needed here
+    from darts_tf.cluster.distribution import Distribution
 
 # These may differ between processes. Other settings that a resumed run may change must not: what is recomputed,
 # measured or done between two updates decides which collective operations there are, and a process with others would
@@ -16,15 +20,15 @@ from darts_tf.system.files import user_path
 _OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
 
 
-def checksum(*arrays) -> str:
+def checksum(*arrays: np.ndarray) -> str:
     """Returns a fingerprint of arrays, in their order."""
     total = 0
     for each in arrays:
-        total = zlib.crc32(np.ascontiguousarray(each), total)
+        total = zlib.crc32(np.ascontiguousarray(each).data, total)
     return f"{total:08x}"
 
 
-def of_images(dataset, train_indices, held_out, indices) -> dict:
+def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
     """Returns what distinguishes images from others: their number, labels in order, mean colours.
 
     Args:
@@ -43,7 +47,7 @@ def of_images(dataset, train_indices, held_out, indices) -> dict:
     }
 
 
-def of_text(corpus, train, watched) -> dict:
+def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
     """Returns what distinguishes a text from others: numbers of words, and the words in order.
 
     Args:
@@ -59,7 +63,7 @@ def of_text(corpus, train, watched) -> dict:
     }
 
 
-def described(config, task) -> dict:
+def described(config: Run, task: Any) -> dict[str, Any]:
     """Returns what determines a run's numbers and operations: settings, steps, data.
 
     Args:
@@ -72,7 +76,7 @@ def described(config, task) -> dict:
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
 
 
-def check(peers, config, task) -> None:
+def check(peers: "Distribution", config: Run, task: Any) -> None:
     """Compares this process' settings and data with the chief's.
 
     Args:
@@ -87,7 +91,7 @@ def check(peers, config, task) -> None:
     theirs = json.loads(peers.share(json.dumps(mine).encode()))
     mine = json.loads(json.dumps(mine))  # with lists for tuples
     different = [
-        f"{name}: {_short(theirs.get(name))} -> {_short(mine.get(name))}"
+        f"{name}: {short(str(theirs.get(name)), 80)} -> {short(str(mine.get(name)), 80)}"
         for name in mine | theirs
         if theirs.get(name) != mine.get(name)
     ]
@@ -102,8 +106,3 @@ def check(peers, config, task) -> None:
             f"Another process has other settings or data than the chief, and reports which. Worker {peers.worker} of "
             f"{peers.workers} ends, too. Expected the same in all. Give the same command and data on all machines."
         )
-
-
-def _short(value):
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -11,13 +11,16 @@ import functools
 import itertools
 import json
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.cluster import rendezvous
-from darts_tf.passes import replicas
+from darts_tf.config import Run
 from darts_tf.passes.accumulation import split
+from darts_tf.passes.context import within
 from darts_tf.system import runtime, streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import at_once
@@ -37,12 +40,12 @@ class Distribution:
         replicas: Number of devices that share a batch.
     """
 
-    def __init__(self, strategy, worker: int = 0, workers: int = 1):
+    def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.replicas = strategy.num_replicas_in_sync
         self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
-    def replication(self, batch, outputs) -> "Replication":
+    def replication(self, batch: Any, outputs: Any) -> "Replication":
         """Returns what distributes a pass over the replicas; see `Replication`."""
         return Replication(self.strategy, batch, outputs)
 
@@ -60,21 +63,21 @@ class Distribution:
         whole[: len(mine)] = mine
         return self._total(whole).astype(np.uint8).tobytes()
 
-    def lost(self, error, kept: str) -> UserError:
+    def lost(self, error: Exception, kept: str) -> UserError:
         """Returns the error that reports that another process can no longer be reached.
 
         Args:
-            error: TensorFlow's error.
-            kept: Where the run is resumed from.
+            error: What TensorFlow said.
+            kept: Where the run resumes from.
         """
         told = [line.strip() for line in str(error).splitlines() if "rror" in line and "Graph execution" not in line]
         return UserError(
             f"Worker {self.worker} of {self.workers} has lost the others: one of them has died or cannot be reached "
-            f"({type(error).__name__}{': ' if told else ''}{told[-1][:200] if told else ''}). {kept}; start the same "
-            "command on all machines to resume from there."
+            f"({type(error).__name__}{': ' if told else ''}{told[-1][:200] if told else ''}). {kept}; the same command "
+            "on all machines resumes from there."
         )
 
-    def _total(self, numbers) -> np.ndarray:
+    def _total(self, numbers: Any) -> np.ndarray:
         return self._sum(tf.constant(numbers, tf.float32)).numpy()
 
     def _summed(self, numbers):
@@ -97,11 +100,11 @@ def same(distribution: Distribution | None, numbers: dict[str, float]) -> dict[s
     return numbers if others is None else json.loads(others.share(json.dumps(numbers).encode()))
 
 
-def of(config) -> Distribution | None:
+def of(config: Run) -> Distribution | None:
     """Returns the devices of a `config.Run`; None for one device, TensorFlow's default.
 
     Raises:
-        UserError: There are fewer devices, the batch cannot be split over them, or this is not a cluster.
+        UserError: There are fewer devices, the batch cannot be split over them, or this is no cluster.
     """
     if config.strategy == "none":
         return None
@@ -134,7 +137,7 @@ def _opened(kind, count):
     devices = gpus or devices
     if count > len(devices):
         raise UserError(
-            f"There are too few devices: expected replicas to be at most {len(devices)}. Received: replicas={count}."
+            f"There are fewer devices: expected replicas to be at most {len(devices)}. Received: replicas={count}."
         )
     chosen = [each.name for each in devices[: count or None]]
     return Distribution(tf.distribute.MirroredStrategy(chosen))
@@ -152,19 +155,19 @@ class Replication:
         outputs: Axes of what a pass returns for each example; None for a mean over them.
     """
 
-    def __init__(self, strategy, batch, outputs):
+    def __init__(self, strategy: tf.distribute.Strategy, batch: Any, outputs: Any):
         self.strategy, self.batch, self.outputs = strategy, batch, outputs
         self.count = strategy.num_replicas_in_sync
         self._hint = "nccl" if "GPU" in strategy.extended.worker_devices[0] else "ring"
-        self._last = []
+        self._last: list[tf.Tensor] = []
 
-    def over(self, function):
+    def over(self, function: Callable) -> Callable:
         """Returns `function`, see `Accumulation.over`, of a whole batch; for use inside a `tf.function`."""
 
         # Not inlined: the loops and the collectives of all replicas must keep the same names.
         @tf.function(autograph=False, experimental_attributes={"_noinline": True})
         def replica(rank, common, part):
-            with replicas.together(self.count, self._means):
+            with within(replicas=self.count, mean=self._means):
                 means, outputs = function(common, part)
             axes = [
                 *[None] * len(tf.nest.flatten(means)),
@@ -192,7 +195,7 @@ class Replication:
             with tf.control_dependencies(self._of_this_graph(self._last)):
                 results = [self.strategy.experimental_local_results(each) for each in self.strategy.run(call)]
             self._last = list(itertools.chain(*results))
-            with tf.control_dependencies(self._last):  # else the others, whose results nobody reads, would not run
+            with tf.control_dependencies(self._last):  # else the others, whose results are not read, would not run
                 found = iter([tf.identity(each[0]) for each in results])
             structure = concrete.structured_outputs
             leaves = [None if leaf is None else next(found) for leaf in tf.nest.flatten(structure)]

@@ -24,11 +24,11 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
     Args:
         worker: Which process this is; the others report to 0, the chief.
         addresses: `host:port` of all.
-        say: Called with a line that names those it waits for.
-        seconds: How long it waits at most.
+        say: Is given a line with those it waits for.
+        seconds: How long it waits.
 
     Raises:
-        UserError: An address is not valid, this process cannot listen at its own, or others are missing; names them.
+        UserError: An address is malformed, this process cannot listen at its own, or others have not come; names them.
     """
     others = [address for i, address in enumerate(addresses) if i != worker]
     places = [_parsed(address) for address in addresses]
@@ -64,8 +64,14 @@ def _gather(port, count, until):
                 f"This process cannot listen at its port in TF_CONFIG: {error.strerror or error}. Expected a free one. "
                 f"Received: {port}."
             ) from error
-        unnamed, here = set(), {}
-        stack.callback(lambda: [each.close() for each in (*unnamed, *here.values())])
+        unnamed: set[socket.socket] = set()
+        here: dict[int, socket.socket] = {}
+
+        @stack.callback
+        def hang_up() -> None:
+            for each in (*unnamed, *here.values()):
+                each.close()
+
         while len(here) < count - 1 and time.monotonic() < until:
             for each in select.select([server, *unnamed, *here.values()], [], [], _RETRY)[0]:
                 if each is server:
@@ -73,7 +79,7 @@ def _gather(port, count, until):
                     continue
                 number = _number(each, count)
                 unnamed.discard(each)
-                if each in here.values() or number is None:  # it is gone, or another program
+                if each in here.values() or number is None:  # it has gone, or is another program
                     here = {i: other for i, other in here.items() if other is not each}
                     each.close()
                 else:
@@ -118,7 +124,7 @@ def _report(worker, place, until):
                 # Other bytes come from TensorFlow's own server: the chief has seen all, and this process was restarted.
                 if connection.recv(64):
                     return True
-        except OSError:  # not there yet, or gone
+        except OSError:  # it is not there yet, or no more
             pass
         time.sleep(_RETRY)
     return False

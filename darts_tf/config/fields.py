@@ -18,7 +18,13 @@ from darts_tf.system.files import check_local
 # The headings under which `--help` lists the flags, in this order.
 GROUPS = ("data", "network", "weights", "architecture", "method", "protocol", "memory and devices", "run")
 
-_TYPE_NAMES = {bool: "a bool", int: "an int", float: "a finite number", str: "a string", tuple: "a tuple of strings"}
+_TYPE_NAMES: dict[Any, str] = {
+    bool: "a bool",
+    int: "an int",
+    float: "a finite number",
+    str: "a string",
+    tuple: "a tuple of strings",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +234,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         raise UserError(f"{field.name} must be {check.expected}. Received: {field.name}={_shorten(value)}{hint}")
 
 
-def _has_type(value: Any, wanted: type) -> bool:
+def _has_type(value: Any, wanted: Any) -> bool:
     """True for a value of the type; a bool is not an int, an int is a float, NaN and infinity are not floats."""
     if wanted is bool or isinstance(value, bool):
         return wanted is bool and isinstance(value, bool)

@@ -5,7 +5,8 @@ import dataclasses
 from darts_tf.config.fields import Check, at_least, between, changed, fraction, in_group, one_of, share
 from darts_tf.config.run import Run, Search
 
-_data, _network, _weights = in_group("data"), in_group("network"), in_group("weights")
+_data, _network = in_group("data"), in_group("network")
+_weights, _architecture = in_group("weights"), in_group("architecture")
 _STRENGTH = Check("at least 0 and at most 1", lambda value: 0 <= value <= 1)
 
 
@@ -59,6 +60,9 @@ class ImageRun(Run):
     cutout: int = _data(0, "side in pixels of the square cut out of training images; 0 = off", between(0, 10_000))
     init_channels: int = _network(16, "channels of the first cells; doubled at each reduction", between(1, 10_000))
     num_cells: int = _network(8, "cells of the network, two of them reduction cells", between(3, 1000))
+    space: str = _architecture(
+        "conv", "search space: conv, or one that Python code has added", Check("a name", str.isidentifier)
+    )
     operations_file: str = _network("", "Python file that adds custom operations; it is executed", is_path=True)
 
     def _check_together(self) -> None:
@@ -89,7 +93,6 @@ class SearchConfig(ImageRun, Search):
 
     kind, title = "search", "searches on images"
     binary = "darts-search"
-    cell = "conv"
 
     learning_rate_min: float = changed(ImageRun, "learning_rate_min", 0.001)
     seed: int = changed(Run, "seed", 2)
@@ -112,7 +115,6 @@ class TrainConfig(ImageRun):
     """One training of a derived network; the defaults are the CIFAR-10 evaluation of quark0/darts.
 
     Attributes:
-        cell: The kind of its genotype.
         metric: What networks are compared by, where `better` is `higher` or `lower`.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `cnn/train.py` of the original at f276dd3.
@@ -120,7 +122,7 @@ class TrainConfig(ImageRun):
 
     kind, title = "train", "trainings on images"
     binary = "darts-train"
-    cell, metric, better = "conv", "accuracy", "higher"
+    metric, better = "accuracy", "higher"
 
     epochs: int = changed(Run, "epochs", 600)
     batch_size: int = changed(Run, "batch_size", 96)

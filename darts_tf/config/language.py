@@ -8,7 +8,7 @@ from darts_tf.config.fields import Check, at_least, between, changed, fraction, 
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 
 _data, _network, _weights = in_group("data"), in_group("network"), in_group("weights")
-_method, _run = in_group("method"), in_group("run")
+_architecture, _method, _run = in_group("architecture"), in_group("method"), in_group("run")
 DEFECTS = ("clip_coefficient", "redrawn_masks", "still_embedding", "shared_norm", "plain_virtual_step")
 
 
@@ -34,6 +34,9 @@ class LanguageRun(Run):
     bptt: int = _data(35, "words that a gradient goes back; some windows have half as many", between(2, 100_000))
 
     # The network.
+    space: str = _architecture(
+        "recurrent", "search space: recurrent, or one that Python code has added", Check("a name", str.isidentifier)
+    )
     num_units: int = _network(300, "width of words and states", between(1, 100_000))
     dropout: float = _network(0.75, "dropout of the states before the decoder", fraction())
     dropout_hidden: float = _network(0.25, "dropout of the recurrent states", fraction())
@@ -69,7 +72,6 @@ class LanguageSearchConfig(LanguageRun, Search):
 
     kind, title = "language_search", "searches on texts"
     binary = "darts-search"
-    cell = "recurrent"
 
     batch_size: int = changed(Run, "batch_size", 256)
     seed: int = changed(Run, "seed", 3)
@@ -103,7 +105,7 @@ class LanguageTrainConfig(LanguageRun):
 
     kind, title = "language_train", "trainings on texts"
     binary = "darts-train"
-    cell, metric, better = "recurrent", "perplexity", "lower"
+    metric, better = "perplexity", "lower"
 
     epochs: int = changed(Run, "epochs", 8000)
     seed: int = changed(Run, "seed", 1267)

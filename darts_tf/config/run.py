@@ -88,6 +88,9 @@ class Run(Config):
 class Search(Run):
     """The settings of every search: its cell, and how the alphas are trained."""
 
+    method: str = _method(
+        "darts", "search method: darts, or one that Python code has added", Check("a name", str.isidentifier)
+    )
     num_nodes: int = _architecture(4, "intermediate nodes of a cell", between(1, 100))
     concat: int = _architecture(0, "number of last nodes that form the cell's output; 0 = all", at_least(0))
     primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())

@@ -1,7 +1,7 @@
 """The settings of a tuning: those of the training that all trials share, and of its proposals. No TensorFlow here."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from darts_tf.config import TrainConfig
 from darts_tf.config.fields import Config, above, at_least, changed, in_group
@@ -19,7 +19,7 @@ class Tune(Config):
     """
 
     binary = "darts-tune"
-    trained: ClassVar[type[Config]]
+    trained: ClassVar[type[TrainConfig | LanguageTrainConfig]]
 
     prior: str = _method(
         "uniform",
@@ -37,12 +37,13 @@ class Tune(Config):
 
     def _check_together(self) -> None:
         super()._check_together()
+        training: Any = self  # it has a training's fields, too
         self._refuse(
-            self.genotype != "",
-            f"genotype must be empty, since each trial has its own. Received: genotype={self.genotype}",
+            training.genotype != "",
+            f"genotype must be empty, since each trial has its own. Received: genotype={training.genotype}",
         )
         self._refuse(
-            self.strategy == "multi_worker",
+            training.strategy == "multi_worker",
             "strategy must be none or mirrored, since trials run one after the other on one machine; darts-train "
             "can train the best genotype on several. Received: strategy=multi_worker",
         )
@@ -50,9 +51,9 @@ class Tune(Config):
     @property
     def objective(self) -> str:
         """What trials are compared by, as their summaries name it: always of validation data."""
-        return f"valid_{self.metric}"
+        return f"valid_{self.trained.metric}"
 
-    def training(self, genotype: str) -> Config:
+    def training(self, genotype: str) -> TrainConfig | LanguageTrainConfig:
         """Returns the settings of a trial's training."""
         shared = {each.name: getattr(self, each.name) for each in dataclasses.fields(self.trained)}
         return self.trained(**{**shared, "genotype": genotype})
@@ -88,7 +89,7 @@ class LanguageTuneConfig(LanguageTrainConfig, Tune):
     genotype: str = changed(LanguageTrainConfig, "genotype", "")
 
 
-def tuning_of(training: TrainConfig | LanguageTrainConfig, **own) -> TuneConfig | LanguageTuneConfig:
+def tuning_of(training: TrainConfig | LanguageTrainConfig, **own: Any) -> TuneConfig | LanguageTuneConfig:
     """The tuning whose trials are trained by some settings.
 
     Args:

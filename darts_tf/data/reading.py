@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,7 +19,7 @@ _OTHERS = (
 
 
 @contextlib.contextmanager
-def reading(*splits) -> Iterator[None]:
+def reading(*splits: Any) -> Iterator[None]:
     """Names the image that was damaged, removed or replaced since the start, if TensorFlow fails to read it.
 
     Args:

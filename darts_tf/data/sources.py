@@ -2,10 +2,12 @@
 
 import logging
 import os
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.config import ImageRun
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
 from darts_tf.data.files.imagenet import MEAN as IMAGENET_MEAN
@@ -50,8 +52,8 @@ __all__ = [
 ]
 
 DATASETS = ("cifar10", "digits", "folder", "imagenet2012", "npz")
-CIFAR10_MEAN = (0.49139968, 0.48215827, 0.44653124)
-CIFAR10_STD = (0.24703233, 0.24348505, 0.26158768)
+CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)
+CIFAR10_STD: tuple[float, ...] = (0.24703233, 0.24348505, 0.26158768)
 DIGITS_TRAIN = 1500
 
 
@@ -135,7 +137,8 @@ def load(
         def fitted(arrays):
             return Split.from_arrays(fit_array(arrays[0], image_size, channels, center_fraction), arrays[1], arrays[0])
 
-        parts = Parts(*[part and fitted(part) for part in parts[:3]], *parts[3:])
+        train, valid, test = (part and fitted(part) for part in parts[:3])
+        parts = parts._replace(train=train, valid=valid, test=test)
     with tf.device("CPU:0"):
         shape = tuple(parts.train.read(tf.constant([0])).shape[1:])
     if dataset == "cifar10" and shape == (32, 32, 3):
@@ -148,7 +151,7 @@ def load(
     return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
 
 
-def load_for(config) -> ImageDataset:
+def load_for(config: ImageRun) -> ImageDataset:
     """Loads the images of a `config.ImageRun`; errors as `load`."""
     return load(
         config.dataset,
@@ -173,7 +176,7 @@ def _absent(parts: Parts) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _load_digits():
+def _load_digits() -> Parts:
     """Returns 1,500 digits for training and 297 for testing, the last ones of each class."""
     from sklearn import datasets
 
@@ -185,7 +188,7 @@ def _load_digits():
     return Parts((images[train], labels[train]), None, (images[test], labels[test]), tuple("0123456789"))
 
 
-def _load_cifar10(data_dir: str, count: int):
+def _load_cifar10(data_dir: str, count: int) -> Parts:
     """Returns CIFAR-10 in the order of the original files."""
     if data_dir and not os.path.isdir(data_dir):
         raise UserError(
@@ -217,7 +220,7 @@ def _load_cifar10(data_dir: str, count: int):
     return Parts(train, None, test, names)
 
 
-def _read_cifar10(builder, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_cifar10(builder: Any, split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the first images `(N, 32, 32, 3)` uint8 by their number in the original files, and their labels."""
     import tensorflow_datasets as tfds
 

@@ -13,7 +13,6 @@ from typing import TextIO
 import rich.console
 import rich.progress
 import rich.table
-import rich.text
 
 from darts_tf.system import streams
 
@@ -22,27 +21,26 @@ PLAIN_SECONDS = 10.0
 
 
 class Console:
-    """Lines, a progress bar and a busy sign on a terminal; only lines elsewhere. Silent once there is no reader.
+    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when its reader has gone.
 
     Args:
-        out: Anything with `write`; None if there is no reader.
+        out: Anything with `write`; None where there is no reader.
 
     Attributes:
         terminal: Whether there is a bar.
     """
 
     def __init__(self, out: TextIO | None):
-        self._out, self._rich, self.terminal = out, None, False
+        self._out = out
         # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
-        if streams.is_terminal(out):
-            self._rich = rich.console.Console(file=out)
-            self.terminal = not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf")
+        self._rich = rich.console.Console(file=out) if streams.is_terminal(out) else None
+        self.terminal = bool(self._rich and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf"))
         self._bar: rich.progress.Progress | None = None
         self._lock = threading.Lock()
 
     def line(self, text: str) -> None:
         """Prints one line, above the bar if there is one."""
-        if self.terminal:
+        if self.terminal and self._rich:
             with self._harmless():
                 self._rich.print(text, markup=False, highlight=False, soft_wrap=True, emoji=False)
             return
@@ -75,7 +73,7 @@ class Console:
             if self.terminal:
                 sign = rich.progress.Progress(
                     rich.progress.SpinnerColumn(),
-                    _Live(lambda: f"{text} ... ({seconds():.0f} s)"),
+                    _column("{task.description} ... ({task.elapsed:.0f} s)"),
                     console=self._rich,
                     refresh_per_second=4,
                     transient=True,
@@ -118,19 +116,7 @@ class Console:
             streams.silence(self._out)
             self._out = None
             if self._rich is not None:
-                self._rich.file = open(os.devnull, "w")  # lives as long as the process
-
-
-class _Live(rich.progress.ProgressColumn):
-    """A column that gets its text whenever it is drawn."""
-
-    def __init__(self, text: Callable[[], str]):
-        super().__init__(table_column=rich.table.Column(no_wrap=True))
-        self._text = text
-
-    def render(self, task: rich.progress.Task) -> rich.console.RenderableType:
-        """The current text."""
-        return rich.text.Text(self._text())
+                self._rich.file = open(os.devnull, "w", encoding="utf-8")  # lives as long as the process
 
 
 def _column(text: str) -> rich.progress.TextColumn:

@@ -5,6 +5,7 @@ makes it to the last that reads it; functions that are called, and loops, are go
 """
 
 import math
+from collections.abc import Hashable
 
 import tensorflow as tf
 
@@ -42,9 +43,10 @@ class Liveness:
     """
 
     def __init__(self, length: int = 1):
-        self.length, self.nodes, self._seen = length, 0, set()
+        self.length, self.nodes = length, 0
+        self._seen: set[tf.Graph] = set()
 
-    def peak(self, concrete) -> int:
+    def peak(self, concrete: tf.types.experimental.ConcreteFunction) -> int:
         """Returns the most bytes alive at once in a concrete function, without variables and what it was given."""
         graph = concrete.graph
         given = [(_Buffer(_size(tensor, self.length), foreign=True), self.length) for tensor in graph.inputs]
@@ -122,7 +124,8 @@ class Liveness:
 def _readers(graph):
     """Returns the nodes that a function's results need, and how many of them read each tensor, by its id."""
     waiting = [t.op for t in graph.outputs] + list(graph.control_outputs)
-    needed, readers = set(), {}
+    needed: set[tf.Operation] = set()
+    readers: dict[Hashable, int] = {}
     for tensor in graph.outputs:
         readers[_key(tensor)] = readers.get(_key(tensor), 0) + 1
     while waiting:
@@ -158,18 +161,18 @@ def _key(tensor):
     return tensor.op, tensor.value_index
 
 
-def _unknown(tensor) -> bool:
+def _unknown(tensor: tf.Tensor) -> bool:
     return tensor.shape.rank is not None and not tensor.shape.is_fully_defined()
 
 
-def _size(tensor, length: int) -> int:
+def _size(tensor: tf.Tensor, length: int) -> int:
     """Returns a tensor's bytes, its unknown sizes taken to be `length`; none of lists and of handles of variables."""
     if tensor.dtype in (tf.variant, tf.resource, tf.string) or tensor.shape.rank is None:
         return 0
     return tensor.dtype.size * math.prod(length if size is None else size for size in tensor.shape)
 
 
-def _length(tensor, size: int, otherwise: int) -> int:
+def _length(tensor: tf.Tensor, size: int, otherwise: int) -> int:
     """Returns the unknown size of a view of `size` bytes."""
     if not _unknown(tensor) or tensor.shape.as_list().count(None) != 1 or not size:
         return otherwise

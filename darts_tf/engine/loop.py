@@ -7,17 +7,20 @@ and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninte
 import contextlib
 import math
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.cluster import agreement
-from darts_tf.cluster.distribution import peers
+from darts_tf.cluster.distribution import Distribution, peers
+from darts_tf.config import Run
 from darts_tf.data.reading import reading
+from darts_tf.engine.reporting import Reporter
 from darts_tf.passes.loss_scale import HOPELESS, SKIPPED
 from darts_tf.runs.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
+from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
@@ -33,6 +36,7 @@ class Task(Protocol):
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
         max_rollbacks: How often a non-finite number may send the run back to its last checkpoint.
         rollbacks: How often that has happened; the loop sets it before `start`. The task has to act differently then.
+        splits: Parts of the data whose reading may fail, see `data.reading`.
         finished: Whether it ends before its last epoch; looked at between epochs, a function of what `resumed` and
             `end_epoch` have seen.
     """
@@ -41,6 +45,7 @@ class Task(Protocol):
     variables: dict[str, list]
     max_rollbacks: int
     rollbacks: int
+    splits: Sequence
     finished: bool
 
     def describe_data(self) -> dict:
@@ -69,19 +74,13 @@ class Diverged(UserError):
     """A number that is not finite."""
 
 
-def images_of(task: Task) -> tuple:
-    """Returns the splits of images that a task reads; none of a task on texts."""
-    dataset = getattr(task, "dataset", None)
-    return () if dataset is None else dataset.splits
-
-
 def _snapshot(variables):
     return {
         f"{name}/{i:05d}": np.array(np.asarray(v)) for name, group in variables.items() for i, v in enumerate(group)
     }
 
 
-def restore(variables: dict[str, list], arrays) -> None:
+def restore(variables: Mapping[str, list], arrays: Mapping[str, np.ndarray]) -> None:
     """Puts a checkpoint's arrays into variables; nothing is written unless all fit.
 
     Raises:
@@ -112,13 +111,17 @@ class Loop:
             after the same one; the chief keeps the checkpoints.
     """
 
-    def __init__(self, task: Task, workdir, config, reporter, distribution=None):
+    def __init__(
+        self, task: Task, workdir: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+    ):
         self.task, self.config, self.reporter, self.peers = task, config, reporter, peers(distribution)
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
-        self.step, self.sums, self.history = 0, {}, []
+        self.step = 0
+        self.sums: dict[str, float] = {}
+        self.history: list[dict[str, Any]] = []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
         self.ends = np.cumsum(task.epoch_steps)  # global steps after which epochs end
-        self.stopped = []  # the signal that has come
+        self.stopped: list[int] = []  # the signal that has come
 
     @property
     def total(self) -> int:
@@ -242,7 +245,7 @@ class Loop:
 
     def _steps(self, epoch, count):
         begin = time.monotonic()
-        with self._together(), reading(*images_of(self.task)):
+        with self._together(), reading(*self.task.splits):
             values = self.task.run(epoch, count)
         seconds = time.monotonic() - begin
         first, self.step = self.step, self.step + count
@@ -307,7 +310,9 @@ class Loop:
         self.saved_at = time.monotonic()
 
 
-def steps_in_graph(step, names, jit_compile: bool = False):
+def steps_in_graph(
+    step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
     """Returns a traced function that takes many steps without returning to Python.
 
     Args:

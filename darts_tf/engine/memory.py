@@ -3,19 +3,23 @@
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 import tensorflow as tf
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run, Search
 from darts_tf.engine.liveness import Liveness
 from darts_tf.system.errors import UserError, one_line
 
 MB = 2**20
 NODE = 17_000  # bytes per node once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
-# The eigenvalue's measurement beside a step: its tensors, and the nodes of its graph, as multiples; whether the step is
+# The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
 # `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
 # twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
 EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
@@ -35,7 +39,9 @@ class Estimate(NamedTuple):
     graph: int
 
 
-def estimate(concrete, variables: dict[str, list], length: int = 1) -> Estimate:
+def estimate(
+    concrete: tf.types.experimental.ConcreteFunction, variables: Mapping[str, list], length: int = 1
+) -> Estimate:
     """Estimates the memory that running a function takes.
 
     Args:
@@ -52,7 +58,14 @@ def _bytes(variable):
     return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
 
 
-def tell(say, concrete, variables, config, length: int = 1, distribution=None) -> None:
+def tell(
+    say: Callable[[str], None],
+    concrete: tf.types.experimental.ConcreteFunction,
+    variables: Mapping[str, list],
+    config: Run,
+    length: int = 1,
+    distribution: Distribution | None = None,
+) -> None:
     """Prints in a line what a run will take, and in another, if that is too much, what would help.
 
     Args:
@@ -70,7 +83,7 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
         known, kept, where, free = 0, found.variables, "on the device", device_limit()
         graph = later_graph = 0
     else:
-        known, kept, where, free = resident_memory(), 0, "at the peak", free_memory()
+        known, kept, where, free = psutil.Process().memory_info().rss, 0, "at the peak", free_memory()
         graph, later_graph = found.graph, later.graph
         parts += f", graph {graph / MB:,.0f} MB, program and data {max(0, known - found.variables) / MB:,.0f} MB"
     needed, most = kept + found.tensors + graph, kept + later.tensors + later_graph
@@ -82,7 +95,7 @@ def tell(say, concrete, variables, config, length: int = 1, distribution=None) -
 
 
 @contextlib.contextmanager
-def told(config) -> Iterator[None]:
+def told(config: Run) -> Iterator[None]:
     """Turns running out of memory into one line with the settings that may help.
 
     Args:
@@ -104,12 +117,12 @@ def told(config) -> Iterator[None]:
         ) from error
 
 
-def with_eigenvalue(found: Estimate, config) -> Estimate:
+def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
     """Returns what a search will take once it measures the eigenvalue; the same where it does not.
 
     Not counted but measured on a search on images, see `EIGENVALUE`.
     """
-    if not getattr(config, "eigenvalue", False):
+    if not (isinstance(config, Search) and config.eigenvalue):
         return found
     exact = config.order == "second" and config.hvp == "exact"
     tensors, graph = EIGENVALUE[exact]
@@ -161,46 +174,24 @@ def _parts(found, needed, tensors, free, config, replicas):
     return [f"--{name}={n}" for name, n in ways if n]
 
 
-def resident_memory() -> int:
-    """Returns the bytes that this process has in memory; 0 where the system does not say."""
-    try:
-        return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return 0
-
-
-def free_memory(root: str = "/") -> int | None:
-    """Returns the bytes that this process may still take: of the machine's, and of its control group's limit.
+def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
+    """Returns the bytes that this process may still take: of the machine's, and of its container's limit.
 
     Args:
-        root: Where `proc` and `sys` are.
+        groups: Where Linux tells of control groups, which psutil does not know.
     """
-    found, root = [], pathlib.Path(root)
-    try:
-        lines = (root / "proc/meminfo").read_text().splitlines()
-        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    except (OSError, ValueError):
-        pass
-    groups = root / "sys/fs/cgroup"
-    for limit, used, facts, cached in (
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        (*(f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")), "total_inactive_file"),
+    found = [psutil.virtual_memory().available]
+    for names, cached in (
+        (("memory.max", "memory.current", "memory.stat"), "inactive_file"),
+        ([f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")], "total_inactive_file"),
     ):
-        try:
-            taken = int((groups / used).read_text()) - _counted(groups / facts, cached)
-            found.append(int((groups / limit).read_text()) - max(0, taken))
-        except (OSError, ValueError):  # no such group, or no limit: "max"
-            continue
-    return max(0, min(found)) if found else None
-
-
-def _counted(path: pathlib.Path, name: str) -> int:
-    """Returns one number of a `memory.stat`; 0 where there is none. Files' pages are given up where memory lacks."""
-    try:
-        pairs = [line.split() for line in path.read_text().splitlines()]
-        return next((int(pair[1]) for pair in pairs if pair[0] == name), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
+        limit, used, facts = (pathlib.Path(groups, name) for name in names)
+        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit: "max"
+            most, taken = int(limit.read_bytes()), int(used.read_bytes())
+            # The pages of files are given up when memory runs short.
+            pages = re.search(rf"^{cached} (\d+)".encode(), facts.read_bytes(), re.M) if facts.exists() else None
+            found.append(most - max(0, taken - int(pages[1] if pages else 0)))
+    return max(0, min(found))
 
 
 def device_limit() -> int | None:

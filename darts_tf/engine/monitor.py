@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from darts_tf.config import Search
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
 
 SKIPS = ("skip_connect", "identity")
@@ -20,20 +21,13 @@ PATIENCE = 3
 """Epochs in a row before too many skips are reported: a genotype that changes back is not a collapse."""
 
 
-def mixing_weights(alphas) -> np.ndarray:
-    """Returns the softmax of `(num_edges, num_primitives)` logits over the primitives, float64."""
-    alphas = np.asarray(alphas, np.float64)
-    powers = np.exp(alphas - alphas.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
 def entropies(weights) -> np.ndarray:
     """Returns each edge's entropy in nats, `(num_edges,)`: log(num_primitives) at the start, 0 when decided."""
     weights = np.asarray(weights, np.float64)
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
 
 
-def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
+def gaps(weights: np.ndarray, primitives: Sequence[str]) -> np.ndarray:
     """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
 
     `none` is left out as in the derivation: no edge can choose it. With one operation to choose it has no second, and
@@ -44,13 +38,13 @@ def gaps(weights, primitives: Sequence[str]) -> np.ndarray:
     return best[:, -1] - best[:, -2]
 
 
-def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
+def health(genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
     """Returns the health of one epoch, by the names in the records.
 
     Args:
         genotype: The one that the alphas select.
-        alphas: Logits by the genotype's names of its cells (`normal` and `reduce`, or `recurrent`), each `(num_edges,
-            num_primitives)`.
+        strengths: How strong each operation of each edge is, by the genotype's names of its cells, each `(num_edges,
+            num_primitives)`; in DARTS the mixing weights. See `Method.strength`.
         primitives: Names of their columns.
 
     Returns:
@@ -59,12 +53,11 @@ def health(genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]
         `pool_CELL`.
     """
     numbers = {}
-    for cell, logits in alphas.items():
+    for cell, weights in strengths.items():
         operations = [operation for operation, _ in getattr(genotype, cell)]
         numbers[f"skip_{cell}"] = sum(operation in SKIPS for operation in operations)
         if any("pool" in name for name in primitives):
             numbers[f"pool_{cell}"] = sum("pool" in operation for operation in operations)
-        weights = mixing_weights(logits)
         numbers[f"entropy_{cell}"] = float(entropies(weights).mean())
         numbers[f"gap_{cell}"] = float(gaps(weights, primitives).mean())
     return numbers
@@ -99,7 +92,7 @@ class Monitor:
         say: Called with lines for the user.
     """
 
-    def __init__(self, config, eigenvalue: Callable[[], float], say: Callable[[str], None]):
+    def __init__(self, config: Search, eigenvalue: Callable[[], float], say: Callable[[str], None]):
         self.config, self.eigenvalue, self.say = config, eigenvalue, say
         self.records: list[Mapping] = []
         earliest = EigenvalueRule().earliest(EVERY)
@@ -113,9 +106,9 @@ class Monitor:
         """Takes the records of the epochs before."""
         self.records = list(history)
 
-    def end_epoch(self, epoch: int, genotype, alphas: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
+    def end_epoch(self, epoch: int, genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict:
         """Returns what to add to the record of an epoch (from 1); see `health` for the arguments."""
-        added = health(genotype, alphas, primitives)
+        added = health(genotype, strengths, primitives)
         if epoch % EVERY == 0 and (self.config.eigenvalue or self.config.early_stop == "eigenvalue"):
             added["eigenvalue"] = self.eigenvalue()
         before = self._concerns()

@@ -16,7 +16,8 @@ def once(say: Callable[[str], None]) -> Callable[[str], None]:
     Args:
         say: Called with each line; a warning is one that begins with `PREFIX`.
     """
-    said = set() if _shared.get() is None else _shared.get()
+    shared = _shared.get()
+    said: set[str] = set() if shared is None else shared
 
     def line(text: str) -> None:
         if text.startswith(PREFIX):

@@ -5,9 +5,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
+from darts_tf.cluster.distribution import Distribution
+from darts_tf.config import Run
 from darts_tf.data.reading import reading
 from darts_tf.engine import memory
-from darts_tf.engine.loop import Loop, images_of
+from darts_tf.engine.loop import Loop, Task
 from darts_tf.engine.reporting import Reporter
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
@@ -18,29 +20,25 @@ from darts_tf.system.scratch import scratch
 def session(
     config,
     workdir,
-    total: int,
     what: str,
     build: Callable,
-    held_out: str,
+    domain,
     out=None,
     tensorboard: bool | None = None,
     distribution=None,
-    check: Callable = lambda directory: None,
 ) -> Iterator[tuple]:
     """Opens a run's work directory for the duration of the run.
 
     Args:
         config: Of the run.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        total: Steps of the whole run.
         what: Name of what is built, for the first line.
         build: `(directory, reporter) -> task`.
-        held_out: See `Reporter`.
+        domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own there.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
         distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
             have temporary ones and report nothing.
-        check: `(directory) -> None`, called before anything is written there: refuses a run unlike the one in it.
 
     Yields:
         `(task, directory, reporter)`.
@@ -59,17 +57,24 @@ def session(
             workdir, events = stack.enter_context(scratch()), False
             out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         directory = stack.enter_context(WorkDir(workdir))
-        reporter = stack.enter_context(Reporter(directory, total, events, out, held_out=held_out))
+        reporter = stack.enter_context(
+            Reporter(directory, sum(domain.epoch_steps), events, out, held_out=domain.held_out)
+        )
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
         # Only now that the settings are known to be valid: a directory keeps those it was created with.
-        for change in directory.open_for(config, check=lambda: check(directory)):
+        for change in directory.open_for(config, check=lambda: domain.check(directory.path)):
             reporter.message(f"changed since the last start: {change}")
-        stack.enter_context(reading(*images_of(task)))
+        domain.save(directory.path)
+        for line in domain.lines(task.step.functions.supernet):
+            reporter.message(line)
+        stack.enter_context(reading(*domain.splits))
         yield task, directory, reporter
 
 
-def run(task, directory, config, reporter, distribution=None) -> Loop | None:
+def run(
+    task: Task, directory: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None if a signal stopped it, and says how to resume."""
     loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():

@@ -106,8 +106,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
     else:
         order = [*kinds, *KINDS]  # one of another kind is refused below, by a message that says so
         tables = [_PUBLISHED.get(key, {}) for key in order]
-        found = next((parse(table[spec]) for table in tables if spec in table), None)
-        found = found or _load_text(spec, kind)
+        cells = next((table[spec] for table in tables if spec in table), None)
+        found = _load_text(spec, kind) if cells is None else parse(cells)
     if found.kind not in kinds:
         known = f"; published {kind} ones are {', '.join(names(kind))}" if names(kind) else ""
         raise UserError(f"expected a {kind} genotype. Received: a {found.kind} genotype from {show(spec)}{known}")

@@ -30,7 +30,8 @@ def _smallest(nodes, first, concat):
     states = [{source: source for source in range(first)}]  # old number -> new number; all states share one form
     form = []
     for _ in nodes:
-        best, following = None, []
+        best = None
+        following: list[dict[int, int]] = []
         for state in states:
             leaf_tried = False
             for index, edges in enumerate(nodes):

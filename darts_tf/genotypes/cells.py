@@ -11,7 +11,7 @@ import itertools
 import numbers
 import operator
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, ClassVar, Self
 
 from darts_tf.genotypes.text import show
@@ -36,6 +36,7 @@ CONV_PRIMITIVES = (
 RECURRENT_PRIMITIVES = ("none", "tanh", "relu", "sigmoid", "identity")
 
 
+@dataclasses.dataclass(frozen=True)
 class Genotype:
     """The common part of the genotypes of all search spaces; a subclass is a frozen dataclass that defines its cells.
 
@@ -230,7 +231,7 @@ class RecurrentGenotype(Genotype):
     outside, output = ("x_{t}", "h_{t-1}"), "h_{t}"
 
 
-def choices(word, known):
+def choices(word: str, known: Collection[str]) -> str:
     """The end of a message about a wrong word: the closest known one, all of them, and the wrong one."""
     lowered = {str(name).lower(): name for name in known}
     closest = difflib.get_close_matches(word.lower(), lowered, n=1)
@@ -238,12 +239,12 @@ def choices(word, known):
     return f"{hint} Known: {', '.join(map(str, known))}. Received: {show(word)}"
 
 
-def is_integer(value):
+def is_integer(value: object) -> bool:
     """Whether `value` is an integer, NumPy's included and `bool` not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def check_operation(where, operation):
+def check_operation(where: str, operation: object) -> str:
     """Returns the operation's name; raises a UserError that begins with `where` if it cannot be one."""
     if not isinstance(operation, str) or not _OPERATION.fullmatch(operation):
         raise UserError(

@@ -108,7 +108,8 @@ def draw(
         if name not in FORMATS:
             raise UserError(f"formats: expected some of {', '.join(FORMATS)}. Received: {name!r}")
     directory = user_path(directory, "output_dir")
-    written, missing, reasons = [], [], []
+    written, missing = [], []
+    reasons: list[str] = []
     for cell in genotype.cells:
         source = to_digraph(genotype, cell).source
         written.append(write_atomically(directory / f"{genotype.names[cell]}.gv", source))

@@ -4,6 +4,7 @@ Understood: the nested lists and scores of pt.darts and of AutoDL-Projects, and 
 """
 
 import re
+from typing import Any
 
 from darts_tf.genotypes.text import read, show
 from darts_tf.system.errors import UserError
@@ -26,7 +27,7 @@ _DARTS_OPERATIONS = {*_NNI_OPERATIONS.values(), "none"}
 _DARTS_NODES = 4
 
 
-def plain(fields):
+def plain(fields: Any) -> Any:
     """Returns the fields of a genotype in any known form.
 
     Args:
@@ -72,7 +73,7 @@ def _plain_value(value):
 
 def _of_labels(fields):
     """`{"normal/op_2_0": "sep_conv_3x3", "normal/input_2_0": [1], ...}`: two operations of each node, their inputs."""
-    cells = {}
+    cells: dict[str, dict[int, dict[tuple[str, int], Any]]] = {}
     for name, value in fields.items():
         if isinstance(name, str) and (match := _LABEL.fullmatch(name)):
             cell, what, node, edge = match.groups()
@@ -110,7 +111,7 @@ def _concat(cell, pairs):
 
 def _of_edges(fields):
     """`{"normal_n2_p0": "sepconv3x3", ..., "normal_n2_switch": ["normal_n2_p0", "normal_n2_p1"], ...}`."""
-    found = {}
+    found: dict[str, list] = {}
     for cell in ("normal", "reduce"):
         matches = [_EDGE.fullmatch(name) for name in fields if isinstance(name, str)]
         pairs = []

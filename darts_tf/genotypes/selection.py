@@ -1,8 +1,10 @@
 """From the trained alphas of a search to its genotype."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from darts_tf.genotypes.cells import (
     CONV_PRIMITIVES,
@@ -16,10 +18,12 @@ from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
 
-__all__ = ["derive", "derive_conv", "derive_recurrent", "select", "softmax"]
+__all__ = ["derive", "derive_conv", "derive_recurrent", "log_softmax", "select", "softmax", "strengths"]
+
+Cells = TypeVar("Cells", bound=Genotype)
 
 
-def softmax(alphas, dtype=np.float64) -> np.ndarray:
+def softmax(alphas: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
     """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a type.
 
     Weights that underflow become zero.
@@ -30,13 +34,18 @@ def softmax(alphas, dtype=np.float64) -> np.ndarray:
         return powers / powers.sum(-1, keepdims=True)
 
 
+def strengths(alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the softmax of each array, in its own type: how strong DARTS takes each operation of each edge to be."""
+    return {name: softmax(logits, logits.dtype) for name, logits in alphas.items()}
+
+
 def log_softmax(logits) -> np.ndarray:
     """Returns the logarithm of the softmax over the last axis, also where that would underflow."""
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
+def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
     An edge is as strong as its strongest operation except `none`, which is never selected. Ties go to the lower index,
@@ -62,26 +71,27 @@ def select(strength, topology: Topology, primitives: Sequence[str]) -> list[tupl
 
 
 def derive(
-    genotype: type[Genotype],
+    genotype: type[Cells],
     alphas: Mapping[str, np.ndarray],
     primitives: Iterable[str] | None = None,
     num_nodes: int | None = None,
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
-    strength=softmax,
+    strength=strengths,
     select=select,
 ) -> Genotype:
     """The genotype of a search.
 
     Args:
         genotype: Its class, which says what cells there are.
-        alphas: Logits by cell, each `(num_edges, num_primitives)`; arrays or what becomes some.
+        alphas: Logits by cell, each `(num_edges, num_primitives)`, arrays or what becomes some; and what else
+            `strength` takes.
         primitives: Names of the columns; the class's own for None.
         num_nodes: Nodes of each cell; the class's own for None.
         concat: Nodes that make the output of every cell; None for all.
         dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
             zeros; the original's is float32. None: float64 for alphas of that type, else float32.
-        strength: `(logits, dtype) -> strengths` of the operations; the softmax in DARTS.
+        strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
         select: `(strength, topology, primitives) -> pairs`, see `select`.
 
     Raises:
@@ -92,17 +102,16 @@ def derive(
         raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
     topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
     concat = tuple(topology.nodes if concat is None else concat)
-    fields = {}
-    for cell, outputs in genotype.cells.items():
-        name = "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}"
-        logits = _logits(name, alphas[cell], (topology.num_edges, len(primitives)), dtype)
-        fields |= {cell: select(strength(logits, logits.dtype), topology, primitives), outputs: concat}
-    return genotype(**fields)
+    shape = topology.num_edges, len(primitives)
+    names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
+    found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})
+    pairs = {cell: select(found[cell], topology, primitives) for cell in names}
+    return genotype(**pairs, **dict.fromkeys(genotype.cells.values(), concat))
 
 
 def derive_conv(
-    alphas_normal,
-    alphas_reduce,
+    alphas_normal: np.ndarray,
+    alphas_reduce: np.ndarray,
     primitives: Iterable[str] = CONV_PRIMITIVES,
     num_nodes: int = 4,
     concat: Iterable[int] | None = None,
@@ -115,7 +124,7 @@ def derive_conv(
 
 
 def derive_recurrent(
-    alphas,
+    alphas: np.ndarray,
     primitives: Iterable[str] = RECURRENT_PRIMITIVES,
     num_nodes: int = 8,
     concat: Iterable[int] | None = None,

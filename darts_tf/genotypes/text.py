@@ -9,6 +9,7 @@ import json
 import re
 import reprlib
 import warnings
+from typing import Any
 
 from darts_tf.system.errors import UserError, some_of
 
@@ -22,7 +23,7 @@ _CALL = r"[\w.]*Genotype\s*\("  # `Genotype(`, `gt.Genotype(` ...
 _FORM = "expected Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)"
 
 
-def show(value):
+def show(value: object) -> str:
     """`value` as it is quoted in an error message: one line, shortened."""
     try:
         return " ".join(_SHORT.repr(value).split())
@@ -30,7 +31,7 @@ def show(value):
         return f"a huge {type(value).__name__}"
 
 
-def read(text):
+def read(text: str) -> Any:
     """Reads JSON (`{"normal": [["sep_conv_3x3", 1], ...], ...}`) or the text form (`Genotype(normal=[...], ...)`).
 
     Args:
@@ -157,7 +158,7 @@ def _parsed(text, whole=None):
 
 def _genotypes(tree):
     """The genotypes in a syntax tree: calls of `Genotype`, texts of such calls, dictionaries with a cell's fields."""
-    found = []
+    found: list[ast.Call | ast.Dict] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and _name(node.func).endswith("Genotype"):
             found.append(node)
@@ -204,12 +205,11 @@ def _value(node, field):
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(item, field) for item in node.elts]
     if isinstance(node, ast.Dict) and all(isinstance(key, ast.Constant) for key in node.keys):
-        return _unique(
-            [(key.value, _value(value, str(key.value)[:40])) for key, value in zip(node.keys, node.values, strict=True)]
-        )
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+        return _unique([(key, _value(value, str(key)[:40])) for key, value in zip(keys, node.values, strict=True)])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        if type(node.operand.value) in (int, float):
-            return -node.operand.value
+        if isinstance(number := node.operand.value, int | float) and not isinstance(number, bool):
+            return -number
     if isinstance(node, ast.Call) and len(node.args) == 1 and _NUMBERS.fullmatch(_name(node.func)):
         if all(keyword.arg in ("dtype", "device") for keyword in node.keywords):
             return _value(node.args[0], field)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Topology:
         """Returns the matrix `(edges that leave a state, num_edges)` whose product with alphas gives their rows."""
         return np.eye(self.num_edges)[[row for row, _ in self.leaving(source)]]
 
-    def by_node(self, pairs) -> list[tuple[int, list]]:
+    def by_node(self, pairs: Sequence) -> list[tuple[int, list]]:
         """Returns for each node its number as a state and its share of a list that has `num_pairs` entries."""
         ends = np.cumsum(self.kept)
         return [

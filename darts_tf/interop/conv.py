@@ -5,7 +5,10 @@ side. A `Slot` says which part of which variable an array of the original is, an
 """
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Any
 
+import keras
 import numpy as np
 
 from darts_tf.interop import recurrent as interop_recurrent
@@ -17,6 +20,7 @@ from darts_tf.spaces.conv.cells import MixedOp, SearchCell
 from darts_tf.spaces.conv.derived import DerivedNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.types import Path, Variable
 
 # Attribute of the operation -> its name in the original; norms are those without an axis order.
 _KERNELS = {
@@ -51,7 +55,7 @@ class Slot:
     """
 
     name: str
-    variable: object
+    variable: Variable
     turn: tuple[int, ...]
     axis: int = 0
     part: int = 0
@@ -69,18 +73,18 @@ class Slot:
         ours[self.axis] //= self.parts
         return tuple(ours[self.turn.index(axis)] for axis in range(len(ours)))
 
-    def read(self, array):
+    def read(self, array: Any) -> np.ndarray:
         """Returns the original's array out of ours."""
         return np.asarray(array)[self._index].transpose(np.argsort(self.turn))
 
-    def write(self, array, theirs) -> None:
+    def write(self, array: np.ndarray, theirs: Any) -> None:
         """Puts the original's array into ours, in place."""
         array[self._index] = np.asarray(theirs).transpose(self.turn)
 
 
 def _operation_slots(operation, prefixes):
-    kind = next((k for k in _KERNELS if isinstance(operation, k)), None)
-    for attribute, theirs in _KERNELS.get(kind, {}).items():
+    names = next((names for kind, names in _KERNELS.items() if isinstance(operation, kind)), {})
+    for attribute, theirs in names.items():
         value = getattr(operation, attribute)
         for part, prefix in enumerate(prefixes):
             if value is None:
@@ -108,7 +112,7 @@ def _cell_slots(cell, prefix):
     yield from _operation_slots(cell.preprocess0, [f"{prefix}preprocess0."])
     yield from _operation_slots(cell.preprocess1, [f"{prefix}preprocess1."])
     for state, mixed in enumerate(cell.mixed):
-        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row in cell.edge_rows(state)])
+        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row, _ in cell.topology.leaving(state)])
 
 
 def _conv_slots(conv, kernel, norm):
@@ -141,7 +145,7 @@ def _derived_slots(network):
     yield from _linear_slots(network, "classifier")
 
 
-def slots(layer) -> dict[str, Slot]:
+def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]:
     """Returns where each array of the original lies, by its name in the original's state dict.
 
     Args:
@@ -150,6 +154,7 @@ def slots(layer) -> dict[str, Slot]:
 
     Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`; `interop_recurrent`.
     """
+    found: list[Slot | interop_recurrent.Slot]
     if isinstance(layer, ConvSupernet):
         found = [Slot("stem.0.weight", layer.stem, (2, 3, 1, 0)), *_norm_slots(layer.stem_bn, "stem.1")]
         for index, cell in enumerate(layer.cells):
@@ -158,7 +163,7 @@ def slots(layer) -> dict[str, Slot]:
     elif isinstance(layer, DerivedNetwork):
         found = list(_derived_slots(layer))
     elif isinstance(layer, interop_recurrent.NETWORKS):
-        found = interop_recurrent.slots(layer)
+        found = [*interop_recurrent.slots(layer)]
     elif isinstance(layer, SearchCell):
         found = list(_cell_slots(layer, ""))
     elif isinstance(layer, MixedOp):
@@ -168,7 +173,7 @@ def slots(layer) -> dict[str, Slot]:
     return {slot.name: slot for slot in found}
 
 
-def to_arrays(layer, values=None) -> dict[str, np.ndarray]:
+def to_arrays(layer: keras.layers.Layer, values: Iterable[tuple[Variable, Any]] | None = None) -> dict[str, np.ndarray]:
     """Returns weights and moving statistics (or anything shaped like them) under the original's names.
 
     Args:
@@ -188,7 +193,7 @@ def to_arrays(layer, values=None) -> dict[str, np.ndarray]:
     return arrays
 
 
-def load_arrays(layer, arrays) -> None:
+def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
     """Puts arrays named and shaped as in the original into a layer; nothing is written unless all of them fit.
 
     Args:
@@ -235,6 +240,6 @@ def load_arrays(layer, arrays) -> None:
         variable.assign(array)
 
 
-def load(layer, path) -> None:
+def load(layer: keras.layers.Layer, path: Path) -> None:
     """Loads a file of the original's weights into a layer, see `state_dicts.read` and `load_arrays`."""
     load_arrays(layer, read_state_dict(path))

@@ -1,11 +1,13 @@
 """Where the arrays of the original's recurrent networks lie in ours; `interop` reads and writes them."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
 from darts_tf.system.errors import UserError
+from darts_tf.system.types import Variable
 
 NETWORKS = (RecurrentNetwork, RecurrentSupernet)
 _TIED = ("encoder.weight", "decoder.weight")
@@ -21,18 +23,18 @@ class Slot:
     """
 
     name: str
-    variable: object
+    variable: Variable
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The array's shape in the original."""
         return tuple(self.variable.shape)
 
-    def read(self, array):
+    def read(self, array: Any) -> np.ndarray:
         """Returns the original's array out of ours."""
         return np.asarray(array)
 
-    def write(self, array, theirs) -> None:
+    def write(self, array: np.ndarray, theirs: Any) -> None:
         """Puts the original's array into ours, in place."""
         array[...] = theirs
 
@@ -54,16 +56,16 @@ class StatisticSlot(Slot):
         """See `Slot`."""
         return tuple(self.variable.shape[2:])
 
-    def read(self, array):
+    def read(self, array: Any) -> np.ndarray:
         """See `Slot`."""
         return np.asarray(array)[self.row].mean(0)
 
-    def write(self, array, theirs) -> None:
+    def write(self, array: np.ndarray, theirs: Any) -> None:
         """See `Slot`."""
         array[self.row] = theirs
 
 
-def slots(network) -> list:
+def slots(network: RecurrentNetwork | RecurrentSupernet) -> list[Slot]:
     """Returns where each array of the original lies, in its order.
 
     Args:

@@ -1,19 +1,21 @@
 """State dicts of PyTorch networks: reading them, and taking off what wrappers and training scripts put around them."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
 from darts_tf.system import npz
 from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.files import user_path
+from darts_tf.system.types import Path
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
 """Where the checkpoints of training scripts keep the state dict, next to the epoch and the optimizer."""
 _WRAPPERS = ("module", "_orig_mod")  # what DataParallel and torch.compile put into the names; the original has neither
 
 
-def read(path) -> dict[str, np.ndarray]:
+def read(path: Path) -> dict[str, np.ndarray]:
     """Reads a PyTorch-style state dict: an `.npz` of named arrays, or a `.pt` where torch is installed.
 
     Args:
@@ -43,7 +45,7 @@ def read(path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def unnested(state) -> dict[str, np.ndarray]:
+def unnested(state: Any) -> dict[str, np.ndarray]:
     """Returns the arrays of a state dict, or of a checkpoint that holds it under one of the keys `NESTED`.
 
     Args:
@@ -104,7 +106,7 @@ def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] 
             found = short  # nothing fits: a message shows the names as they are
             break
         found |= {name: found[name].partition(".")[2] for name in prefixed}
-    origins = {}
+    origins: dict[str, str] = {}
     for name, left in found.items():
         if left in origins:
             raise UserError(

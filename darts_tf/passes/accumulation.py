@@ -1,11 +1,15 @@
 """A batch computed in parts, one after the other: the gradients of the whole in the memory of a part."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from darts_tf.passes import graph
+from darts_tf.system.types import Tensors
 
 
-def split(batch, axes, count: int) -> list:
+def split(batch: Tensors, axes: Any, count: int) -> list[Tensors]:
     """Splits a batch into equal parts.
 
     Args:
@@ -39,10 +43,10 @@ class Accumulation:
         outputs: The same for what a pass tells of its examples; None for a mean over them.
     """
 
-    def __init__(self, count: int, batch, outputs):
+    def __init__(self, count: int, batch: Any, outputs: Any):
         self.count, self.batch, self.outputs = count, batch, outputs
 
-    def over(self, function):
+    def over(self, function: Callable) -> Callable:
         """Returns `function` of a whole batch, computed in parts; none begins before the one before it has ended.
 
         Args:
@@ -51,7 +55,8 @@ class Accumulation:
         """
 
         def in_parts(common, batch):
-            found, after = [], []
+            found: list[Tensors] = []
+            after: list[tf.Tensor] = []
             for part in split(batch, self.batch, self.count):
                 with tf.control_dependencies(after):
                     part = tf.nest.map_structure(lambda leaf: None if leaf is None else tf.identity(leaf), part)

@@ -3,13 +3,15 @@
 import functools
 import operator
 import weakref
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 unconverted = tf.autograph.experimental.do_not_convert
 """For functions of `tf.data`: what AutoGraph writes of them into the system's temporary folder outlives a kill."""
 
-_made = weakref.WeakKeyDictionary()  # graph -> {key: tensor}
+_made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, tf.Tensor]] = weakref.WeakKeyDictionary()
 
 
 def _once(key, make):
@@ -22,27 +24,27 @@ def _once(key, make):
     return made[key]
 
 
-def constant(value: float, shape, dtype):
+def constant(value: float, shape: Iterable[int], dtype: tf.DType) -> tf.Tensor:
     """Returns a tensor filled with `value`."""
     return _once((value, tuple(shape), dtype), lambda: tf.constant(value, dtype, shape))
 
 
-def array(values, dtype):
+def array(values: np.ndarray, dtype: tf.DType) -> tf.Tensor:
     """Returns the tensor of a small NumPy array."""
     return _once((values.tobytes(), values.shape, dtype), lambda: tf.constant(values, dtype))
 
 
-def integers(values):
+def integers(values: Sequence) -> tf.Tensor:
     """Returns an int32 tensor of nested Python integers: shapes, paddings, indices."""
     return _once(repr(values), lambda: tf.constant(values, tf.int32))
 
 
-def reshape(x, *shape):
+def reshape(x: tf.Tensor, *shape: int) -> tf.Tensor:
     """Reshapes to Python integers, of which one may be -1."""
     return tf.reshape(x, integers(shape))
 
 
-def total(tensors):
+def total(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
     """Returns the sum, in the order of the tensors.
 
     `tf.add_n`, like the tape where a tensor has three or more readers, begins with whichever tensor's memory is free by
@@ -51,7 +53,7 @@ def total(tensors):
     return functools.reduce(operator.add, tensors)
 
 
-def reader(x):
+def reader(x: tf.Tensor) -> Callable[[], tf.Tensor]:
     """Returns a function that gives a tensor once more; the readers' gradients are added two at a time, see `total`."""
 
     def read():

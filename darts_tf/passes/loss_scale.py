@@ -1,6 +1,7 @@
 """Dynamic scaling of the loss for float16, and steps that are undone where it was too much."""
 
 import functools
+from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
@@ -25,11 +26,11 @@ class LossScale:
         self.good = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.variables = [self.scale, self.good]
 
-    def read(self):
+    def read(self) -> tf.Tensor:
         """Returns the present scale, a float32 scalar."""
         return tf.convert_to_tensor(self.scale)
 
-    def update(self, finite) -> None:
+    def update(self, finite: tf.Tensor) -> None:
         """Moves the scale after a step; `finite`: whether all of its numbers were."""
         scale, good = self.read(), self.good + 1
         grown = good >= GOOD_STEPS
@@ -37,7 +38,7 @@ class LossScale:
         self.good.assign(tf.where(finite & ~grown, good, tf.zeros_like(good)))
 
 
-def undone_on_overflow(call):
+def undone_on_overflow(call: Callable[..., dict]) -> Callable[..., dict]:
     """Decorates a step's `__call__`: where anything is not finite, all that the step wrote is as it was before.
 
     Whatever overflows on the way ends up in the loss or in a variable. The step has `variables` and `functions`, an
@@ -65,7 +66,7 @@ def undone_on_overflow(call):
     return guarded
 
 
-def all_finite(tensors):
+def all_finite(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
     """Returns whether every number in tensors of any type is finite, a scalar."""
     floats = [t for t in tensors if t.dtype.is_floating]
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in floats])

@@ -5,20 +5,17 @@ batch-norm statistics and the loss stay as they are. So a network only has to na
 its logits are wide again at its end.
 """
 
-import contextlib
-import contextvars
-
 import tensorflow as tf
 
+from darts_tf.passes.context import now
 from darts_tf.passes.loss_scale import LossScale
 from darts_tf.system.errors import UserError
+from darts_tf.system.types import Tensors
 
-_narrow = contextvars.ContextVar("type of the activations of the pass that is being built", default=None)
 
-
-def narrowed(x):
+def narrowed(x: tf.Tensor) -> tf.Tensor:
     """Returns a tensor in the type of the present pass; as it is outside one, and in float32."""
-    return x if _narrow.get() is None else tf.cast(x, _narrow.get())
+    return x if now().narrow is None else tf.cast(x, now().narrow)
 
 
 class Precision:
@@ -40,15 +37,6 @@ class Precision:
         self.narrow = None if name == "float32" else tf.as_dtype(name)
         self.loss_scale = LossScale() if name == "float16" else None
 
-    @contextlib.contextmanager
-    def computing(self):
-        """Inside it, `narrowed` casts."""
-        token = _narrow.set(self.narrow)
-        try:
-            yield
-        finally:
-            _narrow.reset(token)
-
     def check(self, variables) -> None:
         """Raises UserError where variables are not float32 and the passes are to be narrow."""
         odd = next((v.dtype for v in variables if v.dtype != "float32"), None)
@@ -59,7 +47,7 @@ class Precision:
             )
 
     @property
-    def factor(self):
+    def factor(self) -> tf.Tensor | None:
         """What a pass multiplies its loss with, None in other types than float16.
 
         Given from outside at every call, it leaves the passes pure.
@@ -67,11 +55,11 @@ class Precision:
         return self.loss_scale and self.loss_scale.read()
 
 
-def scale(loss, factor):
+def scale(loss: tf.Tensor, factor: tf.Tensor | None) -> tf.Tensor:
     """Returns a loss times its scale, or as it is for None."""
     return loss if factor is None else loss * factor
 
 
-def unscale(tensors, factor):
+def unscale(tensors: Tensors, factor: tf.Tensor | None) -> Tensors:
     """Returns what a scaled loss has led to, a structure of tensors, without the scale."""
     return tensors if factor is None else tf.nest.map_structure(lambda tensor: tensor / factor, tensors)

@@ -1,32 +1,14 @@
 """Parts of a network that the backward pass computes again, instead of keeping what lies between their ends."""
 
-import contextlib
-import contextvars
-
 import tensorflow as tf
 
-GRAPH, XLA = "graph", "xla"
+from darts_tf.passes.context import now
 
-_mode = contextvars.ContextVar("how the parts of the pass that is being built are recomputed", default=None)
-
-
-@contextlib.contextmanager
-def recomputing(mode):
-    """Inside it, `recomputed` does what it says: mode is `GRAPH`, `XLA` where that compiles the pass, or None."""
-    token = _mode.set(mode)
-    try:
-        yield
-    finally:
-        _mode.reset(token)
-
-
-def asked_for() -> bool:
-    """Returns whether the pass that is being built is to recompute its parts."""
-    return _mode.get() is not None
+GRAPH, XLA = "graph", "xla"  # the latter where XLA compiles the pass
 
 
 def recomputed(function):
-    """Returns a function whose backward pass keeps its arguments and calls it again; outside `recomputing` itself.
+    """Returns a function whose backward pass keeps its arguments and calls it again, where the pass is to recompute.
 
     The backward pass is recomputed in the same way when it is differentiated itself, and so on: exact Hessian-vector
     products are as sparing. Gradients are those of the function, to the last operation.
@@ -38,7 +20,7 @@ def recomputed(function):
     Source: Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174. `tf.recompute_grad` has no
     second derivative.
     """
-    return function if _mode.get() is None else _recomputed(function, _mode.get())
+    return function if now().recompute is None else _recomputed(function, now().recompute)
 
 
 def _recomputed(function, mode):

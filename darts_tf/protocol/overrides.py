@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from darts_tf.config.fields import Config
 from darts_tf.system.errors import UserError
 
+Settings = TypeVar("Settings", bound=Config)
 _BOOLS = {"true": True, "false": False}
 
 
-def changed(config: Config, field: str, items: Iterable[str], reserved: Mapping[str, str]) -> Config:
+def changed(config: Settings, field: str, items: Iterable[str], reserved: Mapping[str, str]) -> Settings:
     """Settings with some of them changed.
 
     Args:

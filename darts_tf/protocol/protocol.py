@@ -2,7 +2,7 @@
 
 import pathlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ from darts_tf.report.page import write_report
 from darts_tf.runs import scores
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import streams
+from darts_tf.system.types import Path
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import space_of
 
 
-def run(config: ProtocolConfig, workdir, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
+def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
     """Runs a protocol, or resumes an interrupted one in the same directory.
 
     Each search and each training is a process with its own work directory, `searches/seed_N`, `retrain/search_N`,
@@ -67,7 +68,7 @@ class _Protocol:
         say: Called with each line of progress.
     """
 
-    def __init__(self, plan: Plan, path: pathlib.Path, say):
+    def __init__(self, plan: Plan, path: pathlib.Path, say: Callable[[str], None]):
         self.plan, self.path, self.say, self.metric, self.better = plan, path, say, "", ""
         self.workers = Workers(path, plan.config.processes, say)
 
@@ -139,7 +140,7 @@ class _Protocol:
         }
 
 
-def random_cells(like: Genotype, primitives, count: int, seed: int) -> list[Genotype]:
+def random_cells(like: Genotype, primitives: Sequence[str] | None, count: int, seed: int) -> list[Genotype]:
     """Draws different cells uniformly from the space of a cell; the first ones do not depend on the count.
 
     Args:

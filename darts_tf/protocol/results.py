@@ -5,8 +5,8 @@ import pathlib
 import statistics
 from typing import Any, NamedTuple
 
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.protocol.runs import Run
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.scores import shown
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
@@ -28,7 +28,7 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
             return summary
         wrong = f"{min(missing)} is missing"
     except (OSError, ValueError, AttributeError) as error:
-        wrong = error
+        wrong = str(error)
     raise UserError(f"{path}/summary.json cannot be read: {wrong}. Remove {path} to train again")
 
 
@@ -80,7 +80,14 @@ def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]
     return {"seed": run.config.seed, "workdir": run.name, **values}
 
 
-def collect(metric, better, searches, randoms, selected, evaluations) -> dict[str, Any]:
+def collect(
+    metric: str,
+    better: str,
+    searches: list[dict[str, Any]],
+    randoms: list[dict[str, Any]],
+    selected: dict[str, int],
+    evaluations: dict[str, list[dict[str, Any]]],
+) -> dict[str, Any]:
     """What `protocol.json` holds; work directories are relative to the protocol's.
 
     Args:

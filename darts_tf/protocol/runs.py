@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 
 from darts_tf import genotypes
-from darts_tf.config import Config, TrainConfig, presets
+from darts_tf.config import Run as RunConfig
+from darts_tf.config import TrainConfig, presets
 from darts_tf.config.fields import named
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.genotypes import Genotype
@@ -32,7 +33,7 @@ class Run:
 
     name: str
     preset: str
-    config: Config
+    config: RunConfig
     result: str
 
     def command(self, directory: pathlib.Path) -> list[str]:
@@ -58,7 +59,7 @@ class Run:
         earlier = WorkDir(path).read_config(type(self.config))
         if earlier is None:
             return False
-        planned = self.config.replace(genotype=earlier.genotype) if any_cell else self.config
+        planned = self.config.replace(genotype=earlier.to_json()["genotype"]) if any_cell else self.config
         if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
                 f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
@@ -92,11 +93,11 @@ class Plan:
         self.config = config
         search = self._preset("search_preset", "darts-search")
         train = self._preset("train_preset", "darts-train")
-        if search.cell != train.cell:  # reported now, not after all searches
+        if search.space != train.space:  # reported now, not after all searches
             raise UserError(
-                "search_preset and train_preset must be for one kind of cell. Expected a train_preset for "
-                f"{search.cell} cells, such as {EXAMPLES[search.cell]}. Received: "
-                f"search_preset={config.search_preset}, train_preset={config.train_preset}, for {train.cell} cells"
+                f"search_preset and train_preset must be for one kind of cell. Expected a train_preset for "
+                f"{search.space} cells, such as {EXAMPLES[search.space]}. Received: search_preset="
+                f"{config.search_preset}, train_preset={config.train_preset}, which is of {train.space} cells"
             )
         self._search = self._changed(search, "search_overrides")
         self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)

@@ -41,7 +41,9 @@ class Workers:
 
     def __init__(self, directory: pathlib.Path, processes: int, say: Callable[[str], None]):
         self.directory, self.processes, self.say = directory, processes, say
-        self._stop, self._running, self._failures = threading.Event(), set(), []
+        self._stop = threading.Event()
+        self._running: set[subprocess.Popen] = set()
+        self._failures: list[str] = []
         self._ended = self._count = 0
 
     def run(self, runs: Iterable[Run]) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from darts_tf.report.markup import Html, join, tag
+from darts_tf.report.runs import Weights
 from darts_tf.report.tables import show
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
@@ -82,14 +83,14 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
     )
 
 
-def heat_maps(title: str, weights) -> Html:
+def heat_maps(title: str, weights: Weights) -> Html:
     """Returns a figure with a heat map for each edge: an operation a row, an epoch a column.
 
     The colours go from the smallest to the largest weight of the cell, since most searches change little.
 
     Args:
         title: The cell's name.
-        weights: A `runs.Weights`.
+        weights: Of the cell.
     """
     low, high = float(weights.values.min()), float(weights.values.max())
     shares = (weights.values - low) / (high - low or 1)

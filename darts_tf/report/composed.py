@@ -61,13 +61,12 @@ def protocol(found: Run) -> list[Html | None]:
         f"test {metric}, mean ± deviation",
         "evaluations",
     ]
-    parts = [table([*headings, "time of search", "time of selection"], rows)]
-    if not rows:
-        words = "The protocol has not ended: it has no table yet" + (
-            "; its runs so far are below." if found.parts else "."
-        )
-        parts = [tag("p", words, class_="note")]
-    parts.insert(0, facts([(key, found.config.get(key)) for key in _PROTOCOL]))
+    parts = [facts([(key, found.config.get(key)) for key in _PROTOCOL])]
+    if rows:
+        parts.append(table([*headings, "time of search", "time of selection"], rows))
+    else:
+        below = "; its runs so far are below." if found.parts else "."
+        parts.append(tag("p", f"The protocol has not ended: it has no table yet{below}", class_="note"))
     if data.get("better"):
         parts.append(tag("p", f"For {metric}, {data['better']} is better.", class_="note"))
     chosen = data.get("selected") or {}

@@ -1,13 +1,17 @@
 """Cells inside a page: as drawings, and as lists in words."""
 
 import functools
+import itertools
+import operator
 import re
+from collections.abc import Sequence
 
+from darts_tf.genotypes import Genotype
 from darts_tf.genotypes import drawing as visualize
 from darts_tf.report.markup import Html, join, tag
 
 
-def cell_figure(genotype, cell: str, caption: str) -> Html:
+def cell_figure(genotype: Genotype, cell: str, caption: str) -> Html:
     """Returns a figure of one cell: its drawing, if it can be drawn, and its edges in words."""
     topology, rows = genotype.topology_of(cell), []
     labels = ["h0", *topology.labels[1:]] if genotype.outside else topology.labels
@@ -40,7 +44,7 @@ def _drawn(source: str) -> Html | None:
     return Html(re.sub(r"\s{2,}", " ", text))
 
 
-def timeline(genotypes) -> list[tuple[str, str, object]]:
+def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[str, str, Genotype]]:
     """Returns `(cell, epochs, genotype)` for each range of epochs in which a cell did not change.
 
     Args:
@@ -48,26 +52,23 @@ def timeline(genotypes) -> list[tuple[str, str, object]]:
     """
     found = []
     for cell, concat in (genotypes[0][1].cells if genotypes else {}).items():
-        stretches = []
-        for epoch, genotype in genotypes:
-            key = (getattr(genotype, cell), getattr(genotype, concat))
-            if stretches and stretches[-1][0] == key:
-                stretches[-1][2] = epoch
-            else:
-                stretches.append([key, epoch, epoch, genotype])
-        for _, start, end, genotype in stretches:
+        states = [((getattr(each, cell), getattr(each, concat)), epoch, each) for epoch, each in genotypes]
+        for _, group in itertools.groupby(states, operator.itemgetter(0)):
+            stretch = list(group)
+            _, start, genotype = stretch[0]
+            end = stretch[-1][1]
             found.append((cell, f"epoch {start}" if start == end else f"epochs {start} to {end}", genotype))
     return found
 
 
-def cells(genotype) -> Html:
+def cells(genotype: Genotype) -> Html:
     """Returns a genotype's cells side by side, and its text to copy."""
     figures = [cell_figure(genotype, cell, f"{cell} cell") for cell in genotype.cells]
     text = tag("details", tag("summary", "as text"), tag("p", tag("code", genotype.to_text())))
     return join(tag("div", *figures, class_="grid wide"), text)
 
 
-def every_cell(genotypes) -> Html | None:
+def every_cell(genotypes: Sequence[tuple[int, Genotype]]) -> Html | None:
     """Returns folded drawings of all cells of a search."""
     columns: dict[str, list[Html]] = {}
     for cell, epochs, genotype in timeline(genotypes):

@@ -9,7 +9,7 @@ class Html(str):
     """A string that is HTML already."""
 
 
-def tag(name: str, /, *children, **attributes) -> Html:
+def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """Returns an element.
 
     Args:
@@ -28,6 +28,6 @@ def tag(name: str, /, *children, **attributes) -> Html:
     return Html(start) if name in VOID else Html(f"{start}{join(*children)}</{name}>")
 
 
-def join(*children) -> Html:
+def join(*children: object) -> Html:
     """Returns one piece of HTML after the other; text is escaped, None left out."""
     return Html("".join(c if isinstance(c, Html) else html.escape(str(c)) for c in children if c is not None))

@@ -9,9 +9,10 @@ from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path, write_atomically
+from darts_tf.system.types import Path
 
 
-def write_report(workdirs: Sequence, path) -> pathlib.Path:
+def write_report(workdirs: Sequence[Path], path: Path) -> pathlib.Path:
     """Writes one self-contained page about runs of any kind, finished or not; no script, no network.
 
     Args:
@@ -25,13 +26,13 @@ def write_report(workdirs: Sequence, path) -> pathlib.Path:
         UserError: No directory, one that no run has written, a damaged file, or `path` is a directory; one line.
         OSError: The file cannot be written.
     """
-    workdirs, path = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
-    if not workdirs:
+    folders, file = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
+    if not folders:
         raise UserError("No work directory. Expected one or more, such as runs/digits. Received: none")
-    if path.is_dir():
-        raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {path}")
-    found = [runs.read(each, name) for each, name in zip(workdirs, runs.names(workdirs), strict=True)]
-    return write_atomically(path, page(found))
+    if file.is_dir():
+        raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {file}")
+    found = [runs.read(each, name) for each, name in zip(folders, runs.names(folders), strict=True)]
+    return write_atomically(file, page(found))
 
 
 def page(found: Sequence[runs.Run]) -> str:

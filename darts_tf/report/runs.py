@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotypes
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.report.tables import is_number
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, user_path
 
@@ -80,8 +80,8 @@ class Run:
     @property
     def seconds(self) -> float | None:
         """Seconds of the completed epochs, including its parts'; None if there are none."""
-        known = [record.get("seconds") for record in self.history] + [each.seconds for each in self.parts]
-        known = [each for each in known if is_number(each)]
+        every = [record.get("seconds") for record in self.history] + [each.seconds for each in self.parts]
+        known = [each for each in every if is_number(each)]
         return math.fsum(known) if known else None
 
 
@@ -114,8 +114,8 @@ def read(path: pathlib.Path, name: str) -> Run:
         if found := [(n, _json(file)) for n, file in _by_epoch(folder) if n in epochs]:
             run.weights[folder.name] = _weights(found, folder)
     if run.kind == PROTOCOL:  # of which there is no table yet
-        found = [each for stage in STAGES for each in sorted(path.glob(stage), key=lambda each: (len(each.name), each))]
-        run.parts = [part(each, each.relative_to(path).as_posix()) for each in found if each.is_dir()]
+        below = [each for stage in STAGES for each in sorted(path.glob(stage), key=lambda each: (len(each.name), each))]
+        run.parts = [part(each, each.relative_to(path).as_posix()) for each in below if each.is_dir()]
     if run.kind in TUNINGS:
         run.parts = [part(each, f"trial {int(each.name) + 1}") for each in sorted(path.glob("trials/[0-9]*"))]
     return run

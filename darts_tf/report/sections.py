@@ -151,11 +151,8 @@ def _short(key, title):
 
 def _numbers(found):
     """The keys of all records that hold numbers, in their order."""
-    keys = {}
-    for each in found:
-        for record in each.history:
-            keys |= {k: None for k, v in record.items() if is_number(v) and k not in _ALONE}
-    return list(keys)
+    records = [record for each in found for record in each.history]
+    return list(dict.fromkeys(k for record in records for k, v in record.items() if is_number(v) and k not in _ALONE))
 
 
 def _points(found, key):

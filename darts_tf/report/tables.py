@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import TypeGuard
 
 from darts_tf.report.markup import Html, tag
 
@@ -11,12 +12,12 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> TypeGuard[int | float]:
     """Whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def show(name: str, value, step: float | None = None) -> str:
+def show(name: str, value: object, step: float | None = None) -> str:
     """Returns a value in words; its name says what it is.
 
     Args:

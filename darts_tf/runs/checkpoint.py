@@ -52,8 +52,8 @@ class Checkpoints:
     Args:
         directory: Created if missing. What a killed process left half written in it is removed.
         keep: How many of the newest are kept, at least 1.
-        warn: Called with one line about damaged checkpoints; prints to stderr if not given.
-        read_only: For a process that only reads: creates and removes nothing.
+        warn: Is given a line about damaged checkpoints; prints to stderr if not given.
+        read_only: For a process that only looks: creates and removes nothing.
 
     Raises:
         UserError: The directory cannot be created.
@@ -145,7 +145,7 @@ class Checkpoints:
     def restore(self) -> Checkpoint | None:
         """The newest checkpoint that can be read, or None if there are no checkpoints.
 
-        A damaged one is skipped in favour of the one before it, and reported to `warn`.
+        A damaged one is skipped for the one before it, and `warn` is called.
 
         Raises:
             UserError: There are checkpoints but all are damaged, or one may not be read or is of a newer version:

@@ -1,11 +1,14 @@
 """Drawings of a run's cells; a failure never stops the run."""
 
 import warnings
+from collections.abc import Callable
 
+from darts_tf.genotypes import Genotype
 from darts_tf.genotypes import drawing as visualize
+from darts_tf.system.types import Path
 
 
-def draw(genotype, directory, message) -> None:
+def draw(genotype: Genotype, directory: Path, message: Callable[[str], None]) -> None:
     """Draws a genotype; what cannot be drawn is reported in one line and stops nothing.
 
     Args:

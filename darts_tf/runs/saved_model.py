@@ -1,6 +1,5 @@
 """SavedModels that `darts-export` wrote, loaded in one place; anything else is reported in one line."""
 
-import os
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -8,11 +7,12 @@ from typing import Any
 import tensorflow as tf
 
 from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.types import Path
 
 EXPECTED = "Expected the folder of a version that darts-export wrote"
 
 
-def load_saved_model(folder: str | os.PathLike) -> Any:
+def load_saved_model(folder: Path) -> Any:
     """Loads a SavedModel.
 
     Args:
@@ -42,7 +42,9 @@ def load_saved_model(folder: str | os.PathLike) -> Any:
         ) from error
 
 
-def signature_of(loaded: Any, folder: str | os.PathLike, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()):
+def signature_of(
+    loaded: Any, folder: Path, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()
+) -> tf.types.experimental.ConcreteFunction:
     """Returns a signature of a loaded SavedModel, after its inputs and outputs have been checked.
 
     Args:

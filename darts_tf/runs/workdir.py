@@ -5,20 +5,18 @@ The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoint
 """
 
 import contextlib
-import fcntl
 import fnmatch
 import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 from darts_tf.config.fields import Config
+from darts_tf.system import locks
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, sync_directory, user_path, write_atomically
-
-_LOCK = ".lock"
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
@@ -26,13 +24,13 @@ def remove_temporaries(directory: str | os.PathLike) -> None:
 
     Only for the process that holds the directory's lock. Directories below that have their own lock are left alone.
     """
-    for folder, below, files in os.walk(directory):
+    for folder, below, files in os.walk(os.fspath(directory)):
         for name in fnmatch.filter(files, ".*.tmp"):
             with contextlib.suppress(OSError):
                 os.unlink(os.path.join(folder, name))
         for name in fnmatch.filter(below, ".*.tmp"):
             shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
-        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, _LOCK))]
+        below[:] = [name for name in below if not os.path.exists(os.path.join(folder, name, locks.FILE))]
 
 
 def write_json(path: str | os.PathLike, data: Any) -> None:
@@ -46,11 +44,17 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     sync_directory(pathlib.Path(path).parent)
 
 
+def _holder(lock: int) -> str:
+    """The id of the process that a lock file names; empty if it names none."""
+    os.lseek(lock, os.name == "nt", os.SEEK_SET)
+    return os.read(lock, 20).decode(errors="replace").strip()
+
+
 class _OtherKind(UserError):
     """The directory's run is intact, but of another kind than the requested one."""
 
 
-class WorkDir:
+class WorkDir(contextlib.AbstractContextManager):
     """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
 
     Args:
@@ -59,10 +63,20 @@ class WorkDir:
     Attributes:
         path: As a `pathlib.Path`.
         resumed: After `open_for`: True when the directory held this run already.
+        config: `config.json`: the settings.
+        metrics: `metrics.jsonl`: one JSON object for each epoch.
+        checkpoints: `checkpoints/`: what a resumed run starts from.
+        genotypes: `genotypes/`: `epoch_NNN.json`, the cells that the alphas select after each epoch.
+        alphas: `alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch.
+        plots: `plots/`: drawings of those cells.
+        tensorboard: `tensorboard/`: event files.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = user_path(path, "The work directory")
+        self.config, self.metrics = self.path / "config.json", self.path / "metrics.jsonl"
+        self.checkpoints, self.genotypes = self.path / "checkpoints", self.path / "genotypes"
+        self.alphas, self.plots, self.tensorboard = (self.path / name for name in ("alphas", "plots", "tensorboard"))
         self.resumed = False
         self._lock: int | None = None
 
@@ -110,7 +124,7 @@ class WorkDir:
     def _refuse_foreign_files(self) -> None:
         if self.config.exists():
             return
-        ours = {_LOCK, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
+        ours = {locks.FILE, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
         foreign = sorted(
             entry.name
             for entry in self.path.iterdir()
@@ -125,33 +139,28 @@ class WorkDir:
             )
 
     def _take_lock(self) -> None:
-        lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(lock, 20).decode(errors="replace").strip()
+        lock = os.open(self.path / locks.FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        if locks.lock(lock) is False:  # without locks it is better to run than to refuse
+            owner = _holder(lock)
             os.close(lock)
             raise UserError(
                 f"Another process{f' (pid {owner})' if owner else ''} is using the work directory {self.path}. "
                 "Wait for it, stop it, or choose another --workdir"
-            ) from None
-        except OSError:
-            pass  # a file system without locks; better to run than to refuse
+            )
         os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
+        os.write(lock, f" {os.getpid()}\n".encode())  # the blank is the byte that Windows lets no other process read
         self._lock = lock
 
     def user(self) -> str | None:
-        """The id of the process that is using the directory, or None where there is none."""
+        """The id of the process that is using the directory, or None."""
         try:
-            with open(self.path / _LOCK, "rb") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return lock.read(20).decode(errors="replace").strip() or "unknown"
-        except OSError:  # no such directory, or a file system without locks
-            pass
-        return None
+            lock = os.open(self.path / locks.FILE, os.O_RDWR)
+        except OSError:
+            return None
+        try:
+            return None if locks.lock(lock) is not False else _holder(lock) or "unknown"
+        finally:
+            os.close(lock)
 
     def _compare(self, config: Config) -> list[str]:
         """The differences that are allowed; raises UserError for the others."""
@@ -204,45 +213,6 @@ class WorkDir:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Self:
-        """Nothing; the lock is taken by `open_for`."""
-        return self
-
     def __exit__(self, *exception: object) -> None:
-        """Releases the lock."""
+        """Gives the lock back; it is `open_for` that takes it."""
         self.close()
-
-    @property
-    def config(self) -> pathlib.Path:
-        """`config.json`: the settings."""
-        return self.path / "config.json"
-
-    @property
-    def metrics(self) -> pathlib.Path:
-        """`metrics.jsonl`: one JSON object for each epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> pathlib.Path:
-        """`checkpoints/`: what a resumed run starts from."""
-        return self.path / "checkpoints"
-
-    @property
-    def genotypes(self) -> pathlib.Path:
-        """`genotypes/`: `epoch_NNN.json`, the cells that the alphas select after each epoch."""
-        return self.path / "genotypes"
-
-    @property
-    def alphas(self) -> pathlib.Path:
-        """`alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch."""
-        return self.path / "alphas"
-
-    @property
-    def plots(self) -> pathlib.Path:
-        """`plots/`: drawings of those cells."""
-        return self.path / "plots"
-
-    @property
-    def tensorboard(self) -> pathlib.Path:
-        """`tensorboard/`: event files."""
-        return self.path / "tensorboard"

@@ -1,1 +1,26 @@
-"""The search spaces, a folder each: its supernet, its derived networks, its operations."""
+"""The search spaces, a folder each: operations, supernet, derived networks. One of your own is added by `add`."""
+
+from darts_tf import genotypes
+from darts_tf.spaces.conv.space import Conv
+from darts_tf.spaces.recurrent.space import Recurrent
+from darts_tf.spaces.space import Space
+from darts_tf.system.errors import UserError
+
+SPACES: dict[str, Space] = {each.genotype.kind: each for each in (Conv(), Recurrent())}
+"""The kind of its genotypes -> the space."""
+
+
+def add(space: Space) -> None:
+    """Adds a search space, which settings then name by the kind of its genotypes."""
+    SPACES[space.genotype.kind] = space
+    genotypes.KINDS[space.genotype.kind] = space.genotype
+
+
+def get(name: str) -> Space:
+    """Returns the search space of a name. Raises UserError where there is none."""
+    if name not in SPACES:
+        raise UserError(
+            f"space must be one of {', '.join(SPACES)}, or one that was given to `darts_tf.spaces.add`. "
+            f"Received: space={name}."
+        )
+    return SPACES[name]

@@ -8,7 +8,8 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 # None removes a variable. KERAS_HOME names a path that cannot exist, so that no keras.json is read, not even a damaged
 # one, and none is written.
@@ -44,7 +45,7 @@ def settle() -> None:
 
 @contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Inside it, Keras is imported unconfigured: TensorFlow's backend, float32, channels last."""
+    """Inside it, Keras is imported as if no user had configured it: TensorFlow's backend, float32, channels last."""
     before = {name: os.environ.get(name) for name in _AT_IMPORT}
     _set(_AT_IMPORT)
     try:
@@ -64,10 +65,11 @@ def tolerate_warnings() -> None:
     if any(option.startswith("error") for option in sys.warnoptions):
         kept = [rule for rule in warnings.filters if rule[0] != "error"]
         warnings.resetwarnings()
-        warnings.filters.extend(kept)
+        filters: Any = warnings.filters  # a list, which is documented as a sequence only
+        filters.extend(kept)
 
 
-def _set(values: dict[str, str | None]) -> None:
+def _set(values: Mapping[str, str | None]) -> None:
     for name, value in values.items():
         if value is None:
             os.environ.pop(name, None)

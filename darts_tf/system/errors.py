@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, reported in one line: what is wrong, what was expected, what was received, how to fix it.
+    """Bad input, described in one line: what is wrong, what was expected, what came, how to fix it.
 
     The binaries print the message without a traceback and exit with status 1. Anything else that is raised is a defect
     of this package and keeps its traceback.
@@ -20,6 +20,11 @@ def one_line(error: BaseException) -> str:
     line = (str(error).strip().splitlines() or [""])[0]
     line = line if len(line) <= 150 else f"{line[:150]}..."
     return f"{type(error).__name__}: {line.rstrip('. ')}" if line else type(error).__name__
+
+
+def short(text: str, most: int = 120) -> str:
+    """Returns a text, or its beginning and `...`, at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def some_of(names: Iterable, shown: int = 3, separator: str = ", ") -> str:

@@ -7,8 +7,11 @@ import os
 import pathlib
 import re
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, short
+from darts_tf.system.types import Path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
 # What file systems raise that cannot sync a descriptor: CIFS, FUSE and others; for a folder, also EISDIR.
@@ -17,7 +20,7 @@ _NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISD
 MAX_DEPTH = 100  # of JSON: Python's own limit depends on the caller, and printing a value needs more than reading it
 
 
-def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
+def user_path(path: Path, what: str) -> pathlib.Path:
     """Returns a path that a user has written, with `~` and `~name` expanded.
 
     Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
@@ -33,36 +36,31 @@ def user_path(path: str | os.PathLike, what: str) -> pathlib.Path:
         text = os.fsdecode(path)
     except TypeError:
         raise UserError(
-            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {_shown(path)}."
+            f"{what} must be the path of a directory or a file, a string or os.PathLike. Received: {short(repr(path))}."
         ) from None
     if not text or "\0" in text:
-        raise UserError(f"{what} must be the path of a directory or a file. Received: {_shown(text)}.")
+        raise UserError(f"{what} must be the path of a directory or a file. Received: {short(repr(text))}.")
     check_local(text, what)
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):  # no such user; a shell leaves it so, too
         raise UserError(
-            f"{what} begins with the home folder of an unknown user. Expected ~/ for your own, or ./~ for "
-            f"a name that begins so. Received: {_shown(text)}."
+            f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
+            f"a name that begins so. Received: {short(repr(text))}."
         )
     found = pathlib.Path(expanded)
     # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
     return found.absolute() if _URL.match(str(found)) or str(found).startswith("~") else found
 
 
-def check_local(path: str | os.PathLike, what: str) -> None:
+def check_local(path: Path, what: str) -> None:
     """Raises UserError for a URL, by its scheme: with `pathlib` it would become a local folder."""
     text = os.fsdecode(path)
     if _URL.match(text):
         scheme = text.split(":")[0]
         raise UserError(
             f"{what} must be a local path: {scheme}:// is not supported. Received: "
-            f"{_shown(text)}. Copy the data here, or mount them and give the folder of the mount."
+            f"{short(repr(text))}. Copy the data here, or mount them and give the folder of the mount."
         )
-
-
-def _shown(value) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def sync_file(descriptor: int) -> None:
@@ -70,7 +68,7 @@ def sync_file(descriptor: int) -> None:
     _sync(descriptor, _NO_SYNC)
 
 
-def sync_directory(directory: str | os.PathLike) -> None:
+def sync_directory(directory: Path) -> None:
     """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
 
     Where the file system does not support this for directories, its own order of writing has to suffice.
@@ -96,7 +94,7 @@ def _sync(descriptor, forgiven):
 
 
 def write_atomically(path, data):
-    """Writes a file under a temporary name next to its path and renames it; creates missing folders.
+    """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:
         path: Of the file.
@@ -120,14 +118,14 @@ def write_atomically(path, data):
     except OSError as error:
         if error.errno is None:  # no error of the system's
             raise
-        # By the given name: the user does not know the temporary one, and a full disk does not say which file it was.
+        # By the name that was given: users do not know the temporary one, and a full disk does not name any.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
-def parse_json(text):
+def parse_json(text: bytes | str) -> Any:
     """Reads JSON from any source.
 
     Args:
@@ -154,10 +152,10 @@ def _inner(part):
 
 
 @contextlib.contextmanager
-def temporaries_in(folder):
+def temporaries_in(folder: Path) -> Iterator[None]:
     """Inside it, temporary files go to a folder that is swept after a kill.
 
-    Keras and TensorFlow use the system's, which is not swept.
+    Keras and TensorFlow take the system's, which is not swept.
     """
     before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
     try:

@@ -1,6 +1,10 @@
 """Networks as ordinary Keras models: built when they are constructed, exported without having been called."""
 
+from typing import Any
+
 import keras
+
+from darts_tf.system.types import Path
 
 
 class KnownInput(keras.Model):
@@ -15,7 +19,14 @@ class KnownInput(keras.Model):
         """The shape and the type of the input, the batch first."""
         raise NotImplementedError
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
+    def export(
+        self,
+        filepath: Path,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> None:
         """Exports the network for inference as `keras.Model.export` does; it need not have been called before.
 
         Args:

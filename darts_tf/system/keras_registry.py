@@ -8,6 +8,7 @@ when a file asks for it: now if Keras is imported already, otherwise as soon as 
 import importlib
 import importlib.abc
 import sys
+from typing import Any
 
 PACKAGE = "darts_tf"
 NETWORKS = {
@@ -52,11 +53,12 @@ class _Finder(importlib.abc.MetaPathFinder):
         others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
         spec = next(filter(None, (finder.find_spec(name, path, target) for finder in others)), None)
         if spec is not None and hasattr(spec.loader, "exec_module"):
-            execute = spec.loader.exec_module
+            loader: Any = spec.loader
+            execute = loader.exec_module
 
             def exec_module(module):
                 execute(module)
                 _register(module)
 
-            spec.loader.exec_module = exec_module
+            loader.exec_module = exec_module
         return spec

@@ -10,13 +10,15 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from darts_tf.system.errors import UserError, one_line
 
+Init = TypeVar("Init", bound=Callable)
 _TYPES = ("float32", "float64")
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     """Imports Keras or TensorFlow when it is first asked for."""
     if name not in ("keras", "tf"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -30,29 +32,28 @@ def check_backend() -> None:
     Raises:
         UserError: It has another backend, or cannot be imported as it is configured.
     """
-    failure = None
+    failure: Exception | None = None
     try:
         import keras
 
         backend = keras.config.backend()
     except Exception as error:  # any exception that a missing backend or a damaged keras.json causes
         failure = error
-        read = sys.modules.get("keras.src.backend.config")
-        backend = read.backend() if hasattr(read, "backend") else None
-    if failure is None and backend == "tensorflow":
-        return
-    if backend == "tensorflow":  # its settings are valid, but the installation is not
-        raise failure
-    if backend is None:
+        backend = getattr(sys.modules.get("keras.src.backend.config"), "backend", lambda: None)()
+        if backend == "tensorflow":  # its settings are valid, but the installation is not
+            raise
+        if backend is None:
+            raise UserError(
+                "Keras cannot be imported as it is configured. Expected a valid keras.json in ~/.keras (or KERAS_HOME) "
+                f"or none, and KERAS_ variables that Keras knows. Received: {one_line(error)}. Correct them, and start "
+                "Python again."
+            ) from error
+    if backend != "tensorflow":
         raise UserError(
-            "Keras cannot be imported as it is configured. Expected a valid keras.json in ~/.keras (or KERAS_HOME) or "
-            f"none, and KERAS_ variables that Keras knows. Received: {one_line(failure)}. Correct them, and start "
-            "Python again."
+            "darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: "
+            f"{backend!r}, from KERAS_BACKEND or keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported, "
+            "and start Python again."
         ) from failure
-    raise UserError(
-        f"darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: {backend!r}, from "
-        "KERAS_BACKEND or keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported, and start Python again."
-    ) from failure
 
 
 def check_mode() -> None:
@@ -71,7 +72,7 @@ def check_mode() -> None:
 
 
 @contextlib.contextmanager
-def standing(dtype=None) -> Iterator[None]:
+def standing(dtype: Any = None) -> Iterator[None]:
     """Inside it, new layers have one type and channels last, whatever Keras is set to; its settings are restored after.
 
     Args:
@@ -92,7 +93,7 @@ def standing(dtype=None) -> Iterator[None]:
         keras.config.set_dtype_policy(before[2])
 
 
-def of_one_type(init: Callable) -> Callable:
+def of_one_type(init: Init) -> Init:
     """Decorates the constructor of a network: its layers compute in the type of its variables.
 
     That is the argument `dtype`, or else Keras' floatx. A global policy such as mixed_float16 has no effect on it:
@@ -117,5 +118,6 @@ def of_one_type(init: Callable) -> Callable:
         with standing(policy):
             init(self, *args, **kwargs)
 
-    wrapped.__signature__ = inspect.signature(init)  # Keras looks at it
-    return wrapped
+    constructor: Any = wrapped
+    constructor.__signature__ = inspect.signature(init)  # Keras looks at it
+    return constructor

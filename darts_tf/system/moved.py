@@ -2,7 +2,7 @@
 
 import importlib
 import importlib.abc
-import importlib.util
+import importlib.machinery
 import sys
 
 MOVED = {
@@ -22,9 +22,8 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         old, _, inner = rest.partition(".")
         if root != "darts_tf" or old not in MOVED:
             return None
-        spec = importlib.util.spec_from_loader(fullname, self)
-        spec.loader_state = ".".join(filter(None, (root, MOVED[old], inner)))
-        return spec
+        state = ".".join(filter(None, (root, MOVED[old], inner)))
+        return importlib.machinery.ModuleSpec(fullname, self, loader_state=state)
 
     def create_module(self, spec):
         module = importlib.import_module(spec.loader_state)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from darts_tf.system import environment, streams
@@ -15,11 +16,11 @@ from darts_tf.system.files import parse_json
 
 
 @contextlib.contextmanager
-def quiet_stderr():
+def quiet_stderr() -> Iterator[None]:
     """Holds back what is written to file descriptor 2, also by C++; shows it if the body fails."""
     try:
         kept = os.dup(2)
-    except OSError:  # closed: there is nothing to hold back
+    except OSError:  # closed: nothing can appear there
         yield
         return
     streams.flush(sys.stderr)
@@ -42,8 +43,9 @@ def quiet_stderr():
 
 def _nowhere() -> BinaryIO:
     """A file in memory to write to, where the system has such files; as a last resort one that discards everything."""
-    with contextlib.suppress(AttributeError, OSError):
-        return open(os.memfd_create("stderr"), "w+b")
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # it is an old one, or has no memory left
+            return open(os.memfd_create("stderr"), "w+b")
     try:
         return tempfile.TemporaryFile()
     except OSError:  # no temporary folder, or no space there
@@ -106,7 +108,7 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
             import tensorflow as tf
         from absl import logging
 
-        logging.set_verbosity(logging.ERROR)  # loaded models warn about gradients that are not used
+        logging.set_verbosity(logging.ERROR)  # models that are loaded warn of gradients that are not asked for
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
         # On a CPU the graph optimiser doubles the time of the first run, and the steps are no faster for it; XLA has

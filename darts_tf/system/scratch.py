@@ -1,54 +1,60 @@
-"""A folder for the lifetime of a process, in the system's temporary folder; those of killed ones are removed."""
+"""A folder that exists as long as a process uses it; those that killed processes have left are removed by the next."""
 
 import contextlib
-import fcntl
 import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
 
+from darts_tf.system.locks import lock_folder
+
 PREFIX = "darts_tf_worker_"
 
 
 @contextlib.contextmanager
-def scratch() -> Iterator[pathlib.Path]:
-    """Creates an empty folder, and removes it; those that killed processes of this user have left are removed first.
+def scratch(
+    parent: str | os.PathLike | None = None, prefix: str = PREFIX, family: str = PREFIX
+) -> Iterator[pathlib.Path]:
+    """Makes an empty folder and removes it afterwards, and first those that killed processes of this user have left.
 
-    The folder itself is locked, so that a process that starts at the same moment does not take it for a leftover.
+    The folder is locked, so that a process that starts at the same moment does not take it for a leftover.
+
+    Args:
+        parent: Where to make it; the system's temporary folder unless given.
+        prefix: What its name begins with.
+        family: What the names of leftovers begin with.
+
+    Raises:
+        OSError: It cannot be made.
     """
-    for left in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        _remove_if_free(left)
-    folder, lock = _locked()
+    parent = pathlib.Path(tempfile.gettempdir() if parent is None else parent)
+    folder, lock = _locked(parent, prefix)
     try:
+        for left in parent.glob(f"{family}*"):
+            with contextlib.suppress(OSError):  # it is gone, or of another user
+                if left.stat().st_uid == folder.stat().st_uid and (free := lock_folder(left)) is not None:
+                    _remove(left, free)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+        _remove(folder, lock)
 
 
-def _locked():
+def _locked(parent, prefix):
     while True:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # another process was faster, and took it for a leftover
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            with contextlib.suppress(OSError):  # a file system without locks: nothing is removed there either
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = lock_folder(
+                folder, wait=True
+            )  # None on a file system without locks: nothing is removed there either
             if folder.exists():
                 return folder, lock
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
 
 
-def _remove_if_free(folder):
-    try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, or not a folder of this user
-        return
-    try:
-        if os.fstat(lock).st_uid == os.getuid():
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    except OSError:  # in use, or a file system without locks
-        pass
-    finally:
+def _remove(folder, lock):
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
         os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that is open

@@ -13,20 +13,20 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
 
     Args:
         notice: The line that the first signal prints on standard error.
-        first: Called with the number of the first signal.
-        again: Called at the second one, before KeyboardInterrupt is raised.
+        first: Is called with the first signal's number.
+        again: Is called at the second one, before KeyboardInterrupt is raised.
 
     Raises:
         KeyboardInterrupt: A second signal came.
     """
-    came = []
+    came: list[int] = []
 
     def note(number, frame):
         if came:
             again()
             raise KeyboardInterrupt
         came.append(number)
-        with contextlib.suppress(OSError):  # there is no reader
+        with contextlib.suppress(OSError):  # it is closed
             # Written past Python's buffers, whose lock the interrupted code may hold.
             os.write(2, f"{notice}\n".encode())
         first(number)

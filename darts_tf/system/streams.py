@@ -1,4 +1,4 @@
-"""Lines on standard streams: on a terminal, in a notebook, in a log, or nowhere, because the stream is closed.
+"""Lines for whoever reads: on a terminal, in a notebook, in a log; or for no reader, because the stream is closed.
 
 A standard stream can be None, closed, a full disk, a pipe without a reader, ASCII only, or an object that has only
 `write`. A message must never end the work that it is about.
@@ -30,7 +30,7 @@ def write(text: str, stream: Any) -> None:
             stream.write(text.encode("ascii", "replace").decode())
         if callable(flush := getattr(stream, "flush", None)):
             flush()
-    except BlockingIOError:  # a terminal in non-blocking mode: the next line may succeed
+    except BlockingIOError:  # a terminal that was made non-blocking: the next line may pass
         raise
     except Exception as error:  # a foreign object may raise anything
         silence(stream)

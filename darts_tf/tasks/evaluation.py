@@ -7,8 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf.bilevel.architect import cross_entropy
-from darts_tf.bilevel.step import count_correct
+from darts_tf.bilevel.objective import count_correct, cross_entropy
 from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
 from darts_tf.runs.saved_model import load_saved_model, signature_of

@@ -1,14 +1,10 @@
-"""The text of a run: its rows, its windows in each epoch, its files."""
+"""The text of a run in its work directory: its vocabulary, whether it is the same, how much of it is unknown."""
 
 import pathlib
 from collections.abc import Callable
 
-import numpy as np
-import tensorflow as tf
-
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import corpus as text
-from darts_tf.data.text import windows
 from darts_tf.engine.repeats import PREFIX
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
@@ -19,68 +15,6 @@ VOCABULARY = "vocabulary.txt"
 MANY_UNKNOWN = 0.1
 """Share of unknown words that is worth a warning: Penn Treebank and WikiText-2 as they are published have 3 to 6 %."""
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
-
-
-class TextData:
-    """What a run trains on and watches.
-
-    Args:
-        config: A `LanguageRun`.
-        deviation: Of the windows' lengths, see `windows.plan`.
-        say: See `text.load_folder`.
-
-    Attributes:
-        corpus: A `text.Corpus`.
-        train: Rows of the training text, `(steps, batch_size)`.
-        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows where it is short.
-        epoch_steps: Windows in each epoch.
-
-    Raises:
-        UserError: The text is missing, bad or too short.
-    """
-
-    def __init__(self, config, deviation: float = 0.0, say: Callable[[str], None] = text.silent):
-        self.config, self.deviation = config, deviation
-        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
-        words = self.corpus.train[: config.max_train_words or None]
-        self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
-        words = self.corpus.valid[: config.valid_words or None]
-        self.watched = windows.evaluation_rows(words, config.valid_batch_size, config.bptt, "the validation text")
-        self.epoch_steps = [len(self.plan(epoch)) for epoch in range(config.epochs)]
-
-    def plan(self, epoch: int) -> np.ndarray:
-        """Returns an epoch's windows, see `windows.plan`."""
-        c = self.config
-        return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
-
-    def batches(self, epoch: int, position: int) -> tf.data.Dataset:
-        """Returns an epoch's windows from one on, see `windows.batches`."""
-        return windows.batches(self.train, self.plan(epoch)[position:])
-
-
-class TextStream:
-    """The windows of a run's epochs, one after the other, from any step on.
-
-    Args:
-        data: A `TextData`.
-    """
-
-    def __init__(self, data: TextData):
-        self.data, self._ends = data, np.cumsum(data.epoch_steps)
-
-    def start(self, step: int) -> None:
-        """Opens the text at a global step."""
-        epoch = min(int(np.searchsorted(self._ends, step, "right")), len(self._ends) - 1)
-        self._open(epoch, step - int(self._ends[epoch]) + self.data.epoch_steps[epoch])
-
-    def of(self, epoch: int):
-        """Returns the iterator over what is left of an epoch, see `windows.batches`."""
-        if epoch != self._opened:
-            self._open(epoch, 0)
-        return self._iterator
-
-    def _open(self, epoch, position):
-        self._opened, self._iterator = epoch, iter(self.data.batches(epoch, position))
 
 
 def load(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf.bilevel.architect import cross_entropy
+from darts_tf.bilevel.objective import cross_entropy
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary, silent, unknown_share

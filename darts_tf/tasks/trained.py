@@ -58,7 +58,7 @@ def save_network(network, path: str | os.PathLike) -> None:
         scratch.mkdir()
         with temporaries_in(scratch):  # Keras makes a folder, and leaves it where saving fails
             network.save(scratch / path.name)
-        with open(scratch / path.name, "rb") as file:
+        with open(scratch / path.name, "r+b") as file:  # Windows syncs what may be written only
             sync_file(file.fileno())
         os.replace(scratch / path.name, path)
         sync_directory(path.parent)

@@ -6,6 +6,7 @@ import numpy as np
 
 from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.canonical import canonical
+from darts_tf.genotypes.selection import log_softmax
 from darts_tf.tuner.prior import Prior
 from darts_tf.tuner.space import TYPES
 
@@ -42,8 +43,8 @@ def refined(prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, f
     operations, edges = {}, {}
     for cell in space.cells:
         # `none` takes part in the softmax, and thus in an edge's strength, but is never chosen.
-        own = _log_softmax(prior.alphas[cell] / temperature)[:, columns]
-        operations[cell] = _log_softmax(own + gains[cell])
+        own = log_softmax(prior.alphas[cell] / temperature)[:, columns]
+        operations[cell] = log_softmax(own + gains[cell])
         edges[cell] = own.max(1) + prior.edges[cell] / temperature + kept[cell]
     return operations, edges
 
@@ -53,11 +54,6 @@ def _standardised(scores):
     if len(scores) < 2 or not scores.std() > 0:
         return np.zeros(len(scores))
     return (scores - scores.mean()) / scores.std()
-
-
-def _log_softmax(logits):
-    logits = logits - logits.max(1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(1, keepdims=True))
 
 
 def sample(space, operations, edges, random: np.random.Generator) -> Genotype:
@@ -100,5 +96,5 @@ def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, 
                 return found
         if max(np.ptp(table) for table in (*operations.values(), *edges.values())) < FLAT:
             return None
-        operations = {cell: _log_softmax(table / 2) for cell, table in operations.items()}
+        operations = {cell: log_softmax(table / 2) for cell, table in operations.items()}
         edges = {cell: table / 2 for cell, table in edges.items()}

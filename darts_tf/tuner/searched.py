@@ -8,8 +8,8 @@ import numpy as np
 from darts_tf.config import Search
 from darts_tf.config.fields import named
 from darts_tf.engine.monitor import verdict
-from darts_tf.engine.reporting import read_metrics
 from darts_tf.runs.checkpoint import Checkpoints
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 from darts_tf.tuner.space import TYPES, Space

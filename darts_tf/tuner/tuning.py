@@ -21,7 +21,8 @@ from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.spaces.recurrent.cells import ACTIVATIONS
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import run
+from darts_tf.tasks import domains
+from darts_tf.tasks.train import train
 from darts_tf.tuner.oracle import DartsOracle
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.space import genotype_from
@@ -112,7 +113,7 @@ class _Tuner(keras_tuner.Tuner):
         streams.say(f"trial {number + 1} of {self.config.trials}: {genotype.to_text()}", self.out)
         path = self.trials_directory / f"{number:03d}"
         try:
-            summary = run.train(self.config.training(genotype.to_text()), path, self.out)
+            summary = train(self.config.training(genotype.to_text()), path, self.out)
         except (UserError, OSError) as error:
             if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
                 # A full disk is not the trial's fault: as after a kill, it goes on at the next start.
@@ -155,15 +156,15 @@ def tune(config, workdir, out=None):
 
 def _tune(config, workdir, out, say):
     directory = WorkDir(workdir)
-    run.load_data(config, say)  # what is wrong with the data is not a trial's fault
+    domains.of(config).load(say)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
     # The search may have gone on since, or be gone.
-    prior = load_prior(saved if saved.exists() else config.prior, kind=config.cell, say=say)
+    prior = load_prior(saved if saved.exists() else config.prior, kind=config.space, say=say)
     add_operations(getattr(config, "operations_file", ""))
     for name in prior.space.operations:
-        if name not in KNOWN[config.cell]:
+        if name not in KNOWN[config.space]:
             raise UserError(
-                f"The prior has an operation that is not known. Expected {', '.join(KNOWN[config.cell])}. "
+                f"The prior has an operation that is not known. Expected {', '.join(KNOWN[config.space])}. "
                 f"Received: {name!r}."
             )
     with directory:

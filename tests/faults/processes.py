@@ -114,11 +114,6 @@ class Place:
         hidden = [path for path in self.run.rglob(".*") if path.name != ".lock"] if self.run.exists() else []
         return sorted(hidden) + sorted(self.tmp.iterdir())
 
-    def a_minute_passes(self):
-        """Makes the folders of unfinished exports old enough to be seen as abandoned."""
-        for path in self.run.glob(".tmp-*"):
-            os.utime(path, (time.time() - 120,) * 2)
-
     def newest_step(self):
         """The step of the newest checkpoint, 0 where there is none."""
         names = [path.name for path in self.run.glob("checkpoints/step_*.npz")]

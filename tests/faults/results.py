@@ -4,11 +4,11 @@ import hashlib
 import io
 import json
 import pathlib
-import struct
 import zipfile
 
 import h5py
 import numpy as np
+from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
 CLOCKS = {"seconds", "created"}  # names of what a clock decides
@@ -81,18 +81,9 @@ def _scalars(paths):
     """Every summary of the event files by its epoch and name; the same one twice counts once."""
     values = {}
     for path in paths:
-        for record in _records(path.read_bytes()):
+        for record in RawEventFileLoader(str(path)).Load():  # up to an end that a kill has torn
             event = Event.FromString(record)
             for value in event.summary.value:
                 if value.tag not in CLOCKS:
                     values.setdefault((event.step, value.tag), set()).add(_digest(value.tensor.SerializeToString()))
     return values
-
-
-def _records(data):
-    """The records of a TFRecord file: length (8 bytes), its checksum (4), data, their checksum (4)."""
-    start = 0
-    while start < len(data):
-        length = struct.unpack_from("<Q", data, start)[0]
-        yield data[start + 12 : start + 12 + length]
-        start += 12 + length + 4

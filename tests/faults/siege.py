@@ -80,7 +80,7 @@ class Siege:
             again("size=100m")
             after = place.live(self.kind.command())
             lines = differences(self.expected, self.kind.result(place.run))
-            lines = [line for line in lines if not line.startswith("tensorboard")]  # an event is written once
+            lines = [line for line in lines if not line.startswith("tensorboard")]  # its pictures are written once
             if after.status or after.err or place.temporaries() or lines:
                 raise Lost(f"{self.kind.name}, disk {share} full: {after.err[-500:]} {'; '.join(lines[:5])}")
         shutil.rmtree(place.folder)
@@ -139,4 +139,3 @@ class Siege:
         temporaries = place.temporaries()
         if len(temporaries) > (LEFT if life.status < 0 else 0) or any(place.tmp.iterdir()):
             raise Lost(f"{told}: left {', '.join(map(str, temporaries))}")
-        place.a_minute_passes()

@@ -65,7 +65,8 @@ def roles(path: str, names: Sequence[str]) -> Roles:
         UserError: Two arrays could be the same, a part has images without labels or labels without images, or there
             is nothing to train on.
     """
-    found, left_out = {}, []
+    found: dict[tuple[str, str] | str, list[str]] = {}
+    left_out: list[str] = []
     for name in names:
         role = _role(name)
         found.setdefault(role, []).append(name) if role else left_out.append(name)
@@ -80,11 +81,11 @@ def roles(path: str, names: Sequence[str]) -> Roles:
             )
     parts = {}
     for part in PARTS:
-        pair = [found.get((part, kind), [None])[0] for kind in KINDS]
-        if None not in pair:
-            parts[part] = tuple(pair)
-        elif pair != [None, None]:
-            there, letter = (pair[0], "y") if pair[0] else (pair[1], "x")
+        images, labels = (next(iter(found.get((part, kind), ())), "") for kind in KINDS)
+        if images and labels:
+            parts[part] = images, labels
+        elif images or labels:
+            there, letter = (images, "y") if images else (labels, "x")
             alone = _glued(there) in " ".join(KINDS.values()).split()
             missing = letter if alone else f"{letter}_{'val' if part == 'valid' else part}"
             what = f"no array {missing!r}" if part == "train" else f"only one of {there!r} and {missing!r}"

@@ -246,7 +246,7 @@ def numbers(where: str, labels: Labels, classes: Classes, training: str) -> np.n
     return np.array([number[value] for value in found.tolist()], np.int32)[inverse.reshape(-1)]
 
 
-def _few(values) -> str:
+def _few(values: np.ndarray | Sequence) -> str:
     values = [str(value) for value in (values.tolist() if isinstance(values, np.ndarray) else values)]
     values = [value if len(value) <= 40 else f"{value[:40]}..." for value in values]
     if len(values) <= SHOWN + 1:

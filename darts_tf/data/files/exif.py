@@ -171,7 +171,7 @@ def _text(data, position, length):
     return tf.strings.substr(data, position, tf.broadcast_to(length, tf.shape(data)))
 
 
-def _bytes(data, position, count: int):
+def _bytes(data, position, count):
     """Returns `(B, count)` int32, zeros behind the end."""
     digits = tf.io.decode_raw(_text(data, position, count), tf.uint8, fixed_length=count)
     return tf.cast(tf.ensure_shape(digits, (None, count)), tf.int32)

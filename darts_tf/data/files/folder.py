@@ -9,7 +9,7 @@ from darts_tf.data.files import roles
 from darts_tf.data.files.headers import READ, shown
 from darts_tf.data.files.image_files import ImageFiles
 from darts_tf.data.files.listing import File, LeftOut, entries, few, find, hidden, subfolders
-from darts_tf.data.images.dataset import Parts
+from darts_tf.data.images.dataset import Parts, Split
 from darts_tf.data.images.split import stratified
 from darts_tf.system.errors import UserError
 
@@ -63,7 +63,7 @@ def load_folder(
         files, labels = [files[i] for i in kept], labels[kept]
     settings = image_size, channels or 3, center_fraction
     train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
-    parts = {"valid": None, "test": None}
+    parts: dict[str, Split | None] = {"valid": None, "test": None}
     for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
         if folder is None:
             continue
@@ -72,7 +72,7 @@ def load_folder(
         parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
     if layout.passed_over:
         notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
-    _count_strays({root, layout.root, layout.valid, layout.test} - {None}, left_out)
+    _count_strays({root, layout.root, layout.valid, layout.test}, left_out)
     notes += [line for line in [left_out.line()] if line]
     return Parts(train, parts["valid"], parts["test"], classes, ("; ".join(found), *notes))
 
@@ -102,7 +102,9 @@ def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], li
     return classes, files, np.asarray(labels, np.int32)
 
 
-def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.ndarray]:
+def _held_out(
+    folder: str, classes: tuple[str, ...], train_root: str, left_out: LeftOut
+) -> tuple[list[File], np.ndarray]:
     """Returns the images of a held-out folder and their labels."""
     number = {name: label for label, name in enumerate(classes)}
     files, labels, unknown = [], [], []
@@ -121,7 +123,9 @@ def _held_out(folder, classes, train_root, left_out) -> tuple[list[File], np.nda
     return files, np.asarray(labels, np.int32)
 
 
-def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
+def _serving(
+    folder: str, files: list[File], labels: np.ndarray, classes: tuple[str, ...], verb: str, most: int = 0
+) -> str:
     """Returns a line about the purpose of a folder, with counts."""
     counts = np.bincount(labels, minlength=len(classes))
     if verb != "train":
@@ -136,9 +140,9 @@ def _serving(folder, files, labels, classes, verb, most: int = 0) -> str:
     return f"{shown(folder)}: {len(files)} images of {len(classes)} classes{kept} train ({sizes})"
 
 
-def _count_strays(folders, left_out) -> None:
+def _count_strays(folders: set[str | None], left_out: LeftOut) -> None:
     """Counts the files next to the class folders."""
-    for folder in folders:
+    for folder in filter(None, folders):
         for entry in entries(folder):
             if entry.is_file() and not hidden(entry.name):
                 left_out.add("outside of the class folders", entry.path)

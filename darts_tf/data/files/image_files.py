@@ -2,7 +2,8 @@
 
 import dataclasses
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -80,7 +81,7 @@ class ImageFiles:
             shape = (image_size, image_size, channels)
         elif shape is None:
             shape = next(self._decoded([0], fitted)).shape
-        about = {"unreadable": self.unreadable}
+        about: dict[str, Any] = {"unreadable": self.unreadable}
         if len(self.files) * np.prod(shape, dtype=np.int64) <= limit:
             split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
             about["checksum"] = self.checksum(True)  # of the files: another decoder's pixels may differ
@@ -135,7 +136,7 @@ class ImageFiles:
             images[row] = image
         return images
 
-    def _decoded(self, indices: Iterable[int], function, turned: bool = True) -> Iterator[np.ndarray]:
+    def _decoded(self, indices: Iterable[int], function: Callable, turned: bool = True) -> Iterator[np.ndarray]:
         """Yields `function(content, orientation)` of files as arrays; raises UserError where one cannot be read."""
         indices = np.asarray(indices, np.int64)
 

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import pathlib
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -69,7 +70,7 @@ def load_imagenet(
     return Parts(train, valid, None, tuple(builder.info.features["label"].names))
 
 
-def _prepared(data_dir: str):
+def _prepared(data_dir: str) -> Any:
     """Returns TFDS' builder of ImageNet, with its records there."""
     import tensorflow_datasets as tfds
 
@@ -108,7 +109,7 @@ def _prepared(data_dir: str):
     return builder
 
 
-def _reader(builder, name: str):
+def _reader(builder, name):
     """Returns a function from numbers of examples `(B,)` to their records `(B,)`, strings."""
     import tensorflow_datasets as tfds
 
@@ -128,7 +129,7 @@ def _feature(records: tf.Tensor, name: str) -> tf.Tensor:
     return tf.io.parse_example(records, {name: tf.io.FixedLenFeature((), dtype)})[name]
 
 
-def _labels(builder, name: str, records, count: int) -> np.ndarray:
+def _labels(builder: Any, name: str, records: Any, count: int) -> np.ndarray:
     """Returns the first labels `(count,)` int32: from the file that keeps them, or from the records."""
     total = builder.info.splits[name].num_examples
     path = pathlib.Path(builder.data_dir) / f"darts_tf-{name}-labels.npy"

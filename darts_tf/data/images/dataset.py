@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.images.resize import CropReader, crop_reader, slice_window
+from darts_tf.data.images.resize import CropReader, Window, crop_reader, slice_window
 from darts_tf.data.reading import reading
 from darts_tf.passes.graph import unconverted
 
@@ -58,14 +58,14 @@ class Split:
             whole = held if originals is None or originals is images else tf.convert_to_tensor(originals, tf.uint8)
         height, width = whole.shape[1:3]
 
-        def crop(index: tf.Tensor, window) -> tf.Tensor:
+        def crop(index: tf.Tensor, window: Window) -> tf.Tensor:
             return slice_window(whole[index], window(height, width))
 
         return cls(
             np.asarray(labels, np.int32),
             lambda indices: tf.gather(held, indices),
             crop_reader(lambda indices: indices, crop, images.shape[1:]),
-            f"{zlib.crc32(np.ascontiguousarray(images)):08x}",
+            f"{zlib.crc32(np.ascontiguousarray(images).data):08x}",
         )
 
 
@@ -135,7 +135,7 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
     indices = np.arange(len(split))
     if len(indices) > MOMENTS_SAMPLE:
         indices = np.sort(np.random.default_rng(seed).choice(indices, MOMENTS_SAMPLE, replace=False))
-    counts = 0
+    counts: Any = 0
     batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
     with reading(split):
         for images in batches.as_numpy_iterator():

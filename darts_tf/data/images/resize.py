@@ -92,7 +92,7 @@ def crop_reader(
 
     Reference: `RandomResizedCrop(224)` of the original's `train_imagenet.py`.
     """
-    size, channels = tuple(image_shape[:2]), image_shape[2]
+    size, channels = image_shape[:2], image_shape[2]
 
     def read_crops(indices: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         indices = tf.convert_to_tensor(indices)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.data.images.dataset import ImageDataset, Split
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, write_atomically
@@ -33,7 +34,7 @@ class Division(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def divide(dataset: ImageDataset, config, purposes: tuple[str, str]) -> Division:
+def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: tuple[str, str]) -> Division:
     """Divides a data set into training and held-out images, according to a config.
 
     Validation images of the data are held out; then all training images train. If there are none,
@@ -41,7 +42,7 @@ def divide(dataset: ImageDataset, config, purposes: tuple[str, str]) -> Division
 
     Args:
         dataset: The images.
-        config: A `config.ImageRun` with `validation`, `train_portion`, `split` and `seed`.
+        config: Whose `validation`, `train_portion`, `split` and `seed` count.
         purposes: What the two parts do, for messages, such as ("train the weights", "train the alphas").
 
     Raises:
@@ -62,7 +63,9 @@ def chosen_method(method: str, dataset: str) -> str:
     return "index" if dataset == "cifar10" else "stratified"
 
 
-def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
+def _missing(
+    parts: list[np.ndarray], purposes: tuple[str, str], class_names: tuple[str, ...], method: str
+) -> tuple[str, ...]:
     """Refuses or warns of classes that one of two parts lacks.
 
     Avoidable cases are refused: a split by order that leaves out classes which have examples for both parts, and a
@@ -86,7 +89,7 @@ def _missing(parts, purposes, class_names, method) -> tuple[str, ...]:
     return tuple(warnings)
 
 
-def named(classes: Sequence[int], class_names: Sequence[str]) -> str:
+def named(classes: np.ndarray, class_names: Sequence[str]) -> str:
     """Returns the names of at most three classes, and the number of the others, for a message."""
     return f"{'class' if len(classes) == 1 else 'classes'} {some_of([repr(class_names[label]) for label in classes])}"
 
@@ -209,7 +212,7 @@ def load_split(path: str | os.PathLike) -> SavedSplit:
         UserError: The file is missing or is not a split.
     """
     try:
-        content = parse_json(pathlib.Path(path).read_text())
+        content = parse_json(pathlib.Path(path).read_bytes())
         parts = [np.asarray(content[key]) for key in ("train_indices", "valid_indices")]
         valid_of = content.get("valid_of", "train")
         sound = all(part.ndim == 1 and part.size and part.dtype.kind == "i" and part.min() >= 0 for part in parts)

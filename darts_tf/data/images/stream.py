@@ -1,7 +1,7 @@
 """Batches of images: an endless stream for training, one pass for evaluation."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -69,7 +69,8 @@ def stream(
             "An image is cropped in one way: expected resized_crop or crop_padding, not both. "
             f"Received: resized_crop and crop_padding={crop_padding}. Set crop_padding to 0."
         )
-    if resized_crop and split.read_crops is None:
+    read_crops = split.read_crops if resized_crop else None
+    if resized_crop and read_crops is None:
         raise UserError("These images have no random windows: expected a split with read_crops. Set resized_crop off.")
     if batch_size > len(indices):
         raise UserError(
@@ -89,7 +90,7 @@ def stream(
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             rows = tf.random.experimental.index_shuffle(rows, order, tf.constant(len(indices) - 1, tf.int64))
         chosen = tf.gather(examples, rows)
-        images = split.read_crops(chosen, kind_seed(WINDOW, step)) if resized_crop else split.read(chosen)
+        images = split.read(chosen) if read_crops is None else read_crops(chosen, kind_seed(WINDOW, step))
         images = augment.pad_crop(images, kind_seed(CROP, step), crop_padding)
         if flip:
             images = augment.flip(images, kind_seed(FLIP, step))
@@ -130,7 +131,7 @@ def evaluation_batches(
     return _ahead(rows, batch)
 
 
-def _ahead(numbers: tf.data.Dataset, batch) -> tf.data.Dataset:
+def _ahead(numbers: tf.data.Dataset, batch: Callable) -> tf.data.Dataset:
     """Makes batches some steps ahead, in order.
 
     Without autotuning: its thread sleeps up to a minute at a time, and whoever lets go of an iterator waits for it.

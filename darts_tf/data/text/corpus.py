@@ -14,6 +14,7 @@ import numpy as np
 from darts_tf.data.text import english
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
+from darts_tf.system.types import Path
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
@@ -128,15 +129,15 @@ def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
         numbers: Word numbers of any shape; `<eos>` ends lines and is not counted as a word.
         vocabulary: Theirs.
     """
-    words = np.count_nonzero(numbers != vocabulary.index[EOS])
-    return float(np.count_nonzero(numbers == vocabulary.index[UNKNOWN]) / max(1, words))
+    words = int(np.count_nonzero(numbers != vocabulary.index[EOS]))
+    return int(np.count_nonzero(numbers == vocabulary.index[UNKNOWN])) / max(1, words)
 
 
 def silent(line: str) -> None:
     """Prints nothing."""
 
 
-def load_folder(data_dir, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
+def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
     """Reads `train.txt`, `valid.txt` and `test.txt`, words separated by spaces, one sentence or paragraph per line.
 
     The files may be gzipped, and may have their names in Penn Treebank or WikiText.
@@ -158,9 +159,10 @@ def load_folder(data_dir, vocabulary_size: int = 0, say: Callable[[str], None] =
     for split in SPLITS:
         names = [name.format(split) for name in NAMES]
         candidates = [root / (name + suffix) for name in names for suffix in ("", ".gz")]
-        paths[split] = next((path for path in candidates if path.is_file()), None)
-        if paths[split] is None:
+        found = next((path for path in candidates if path.is_file()), None)
+        if found is None:
             raise UserError(f"{data_dir} has no {split} split: expected {_expected(split)}. Check --data_dir.")
+        paths[split] = found
     say(f"reading {root}: {', '.join(f'{path.name} ({_size(path.stat().st_size)})' for path in paths.values())} ...")
     streams = {split: _words(path, say) for split, path in paths.items()}
     return _corpus(root.name or str(root), streams, vocabulary_size, {s: str(path) for s, path in paths.items()})
@@ -205,7 +207,7 @@ def _corpus(name, streams, vocabulary_size, sources):
             f"vocabulary_size must be at least 3, for a word in addition to {EOS} and {UNKNOWN}, or 0 for all words. "
             f"Received: vocabulary_size={vocabulary_size}."
         )
-    numbers = collections.defaultdict()
+    numbers: collections.defaultdict[str, int] = collections.defaultdict()
     numbers.default_factory = numbers.__len__
     for word in (EOS, UNKNOWN):
         numbers[word]

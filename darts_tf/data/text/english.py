@@ -34,7 +34,7 @@ def splits() -> dict[str, list[list[str]]]:
             if text not in seen and words and spoken >= PROSE * len(words):
                 kept.append(words)
             seen.add(text)
-    found = {split: [] for split in dict.fromkeys(BLOCKS)}
+    found: dict[str, list[list[str]]] = {split: [] for split in dict.fromkeys(BLOCKS)}
     for index, words in enumerate(kept):
         found[BLOCKS[index // BLOCK % len(BLOCKS)]].append(words)
     return found

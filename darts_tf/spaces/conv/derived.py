@@ -170,10 +170,7 @@ class DerivedNetwork(ConvModel):
                 f"pixels each way. Received: {height}x{width}."
             )
 
-    @property
-    def arch_variables(self) -> list:
-        """None: the architecture is fixed."""
-        return []
+    alphas: dict = {}  # the architecture is fixed
 
     @property
     def weight_variables(self) -> list:
@@ -230,7 +227,7 @@ class DerivedNetwork(ConvModel):
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)
         return stages | classify(s1, self.classifier, self.bias)
 
-    def outputs_of(self, inputs):
+    def outputs_of(self, inputs, mixing):
         """Returns `(logits, auxiliary logits or None)` in training mode of `(images, drop factors or None)`."""
         images, drop = inputs
         stages = self.activations(images, True, drop)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from darts_tf.passes import replicas
+from darts_tf.passes.context import now
 from darts_tf.passes.graph import constant, integers, reshape
 
 
@@ -43,17 +43,17 @@ def batch_norm(x, gamma, beta, epsilon: float):
     Returns:
         `(y, mean, variance)`: the variance is the unbiased one. Only y has a gradient.
     """
-    if x.dtype != tf.float64 and replicas.count() == 1:
+    if x.dtype != tf.float64 and now().replicas == 1:
         empty = constant(0.0, (0,), gamma.dtype)
         return tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=empty, variance=empty, epsilon=epsilon, is_training=True
         )[:3]
     # The fused kernel knows no replicas, and no float64, which the tests against exact derivatives run in.
     wide = tf.cast(x, gamma.dtype)
-    mean = replicas.mean(tf.reduce_mean(wide, (0, 1, 2)))
+    mean = now().mean_of(tf.reduce_mean(wide, (0, 1, 2)))
     centered = wide - mean
-    variance = replicas.mean(tf.reduce_mean(centered * centered, (0, 1, 2)))
-    count = tf.cast(replicas.count() * tf.size(x) // tf.size(mean), gamma.dtype)
+    variance = now().mean_of(tf.reduce_mean(centered * centered, (0, 1, 2)))
+    count = tf.cast(now().replicas * tf.size(x) // tf.size(mean), gamma.dtype)
     y = centered * (gamma * tf.math.rsqrt(variance + epsilon)) + beta
     return tf.cast(y, x.dtype), mean, variance * count / tf.maximum(count - 1, 1)
 

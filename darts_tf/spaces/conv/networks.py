@@ -4,10 +4,12 @@ import keras
 import tensorflow as tf
 
 from darts_tf.system.keras_settings import of_one_type
-from darts_tf.genotypes import CONV_PRIMITIVES
+from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
+from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import SearchCell
-from darts_tf.spaces.conv.norm import BatchNorm, call_cell, collect_statistics, moving_average
+from darts_tf.spaces.conv.mixed import MixedOp
+from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
 from darts_tf.spaces.conv.operations import OPERATIONS, uniform
 from darts_tf.system.errors import UserError
 from darts_tf.system.keras_model import KnownInput
@@ -71,23 +73,22 @@ class ConvModel(KnownInput):
         """The batch norms' moving statistics."""
         return self.non_trainable_variables
 
-    def stateless(self, weights, alphas, inputs):
+    def stateless(self, weights, mixing, inputs):
         """Runs the network in training mode on given weights; no variable is read or written.
 
         Args:
             weights: Tensors in the order of `weight_variables`.
-            alphas: Tensors in the order of `arch_variables`.
+            mixing: For each kind of cell the mixing weights, by the names of `alphas`; none in a derived network.
             inputs: What the network's `outputs_of` takes: images `(N, H, W, channels)`, or more.
 
         Returns:
             `(outputs, statistics)`: what `outputs_of` gives, and the batch's mean or variance for each of
             `state_variables`.
         """
-        variables = [*self.weight_variables, *self.arch_variables]
-        mapping = list(zip(variables, [*weights, *alphas], strict=True))
-        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
-            outputs = self.outputs_of(inputs)
-        return outputs, [statistics[id(v)] for v in self.state_variables]
+        mapping = list(zip(self.weight_variables, weights, strict=True))
+        with keras.StatelessScope(state_mapping=mapping), within(statistics={}) as run:
+            outputs = self.outputs_of(inputs, mixing)
+        return outputs, [run.statistics[id(v)] for v in self.state_variables]
 
     def moved_state(self, state, statistics) -> list:
         """Returns moving statistics one batch later; both in the order of `state_variables`."""
@@ -96,10 +97,10 @@ class ConvModel(KnownInput):
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class ConvSupernet(ConvModel):
-    """The network whose every edge holds all candidate operations, mixed by softmax(alpha).
+    """The network whose every edge holds all candidate operations, mixed by weights that come out of the alphas.
 
     Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
-    reduction cells another, each `(num_edges, num_primitives)`.
+    reduction cells another, each `(num_edges, num_primitives)`. Called without mixing weights it takes softmax(alpha).
 
     Args:
         num_classes: Number of classes, at least 2.
@@ -112,6 +113,10 @@ class ConvSupernet(ConvModel):
         primitives: Names in `operations.OPERATIONS`.
         alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
         alpha_init_scale: Standard deviation of the normal start values.
+        mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+
+    Attributes:
+        alphas: The logits by the genotype's name of their cells, `normal` and `reduce`.
 
     Raises:
         UserError: A bad size, or an unknown primitive.
@@ -132,6 +137,7 @@ class ConvSupernet(ConvModel):
         primitives=CONV_PRIMITIVES,
         alpha_init="normal",
         alpha_init_scale=1e-3,
+        mixed_op=MixedOp,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -146,24 +152,22 @@ class ConvSupernet(ConvModel):
             shape=(3, 3, image_shape[-1], stem_channels), initializer=uniform(9 * image_shape[-1]), name="stem"
         )
         self.stem_bn = BatchNorm(stem_channels, affine=True)
+        topology = ConvGenotype.topology(num_nodes)
         self.cells, widths, channels, reduction = [], (stem_channels, stem_channels), init_channels, False
         for index in range(num_cells):
             after_reduction, reduction = reduction, index in reduction_cells(num_cells)
             channels *= 2 if reduction else 1
-            self.cells.append(
-                SearchCell(widths, channels, reduction, after_reduction, num_nodes, concat, self.primitives)
-            )
+            sizes = widths, channels, reduction, after_reduction
+            self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, mixed_op=mixed_op))
             widths = (widths[1], concat * channels)
         start = uniform(widths[1])
         self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
         self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        self.arch_variables = [
-            self.add_weight(
-                shape=(self.cells[0].num_edges, len(self.primitives)), initializer=start, name=f"alphas_{kind}"
-            )
-            for kind in ("normal", "reduce")
-        ]
+        shape = topology.num_edges, len(self.primitives)
+        self.alphas = {
+            cell: self.add_weight(shape=shape, initializer=start, name=f"alphas_{cell}") for cell in ConvGenotype.cells
+        }
         self.build((None, *self.image_shape))
 
     @staticmethod
@@ -179,34 +183,37 @@ class ConvSupernet(ConvModel):
                 raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
 
     @property
+    def arch_variables(self) -> list:
+        """The alphas, normal cells first."""
+        return list(self.alphas.values())
+
+    @property
     def weight_variables(self) -> list:
         """The network's weights w, in a fixed order, without the alphas."""
         own = {id(v) for v in self.arch_variables}
         return [v for v in self.trainable_variables if id(v) not in own]
 
-    def mixing_weights(self) -> list:
-        """Returns softmax(alpha) of the normal and the reduction cells, each `(num_edges, num_primitives)`."""
-        return [tf.nn.softmax(a.value) for a in self.arch_variables]
-
-    def call(self, images, training=False):
+    def call(self, images, training=False, mixing=None):
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
-        return self.activations(images, training)["logits"]
+        return self.activations(images, training, mixing)["logits"]
 
-    def activations(self, images, training=False) -> dict:
+    def activations(self, images, training=False, mixing=None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
-        normal, reduce = self.mixing_weights()
+        if mixing is None:
+            mixing = {cell: tf.nn.softmax(a.value) for cell, a in self.alphas.items()}
         images = narrowed(images)
         stem = tf.nn.conv2d(images, tf.cast(self.stem.value, images.dtype), 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
         for index, cell in enumerate(self.cells):
-            s0, s1 = s1, call_cell(cell, s0, s1, reduce if cell.reduction else normal, training=training)
+            weights = mixing["reduce" if cell.reduction else "normal"]
+            s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training)
             stages[f"cell{index}"] = s1
         return stages | classify(s1, self.classifier, self.bias)
 
-    def outputs_of(self, inputs):
+    def outputs_of(self, inputs, mixing):
         """Returns the logits of images in training mode."""
-        return self.activations(inputs, training=True)["logits"]
+        return self.activations(inputs, training=True, mixing=mixing)["logits"]
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -1,31 +1,14 @@
 """Batch normalisation as PyTorch does it, whose statistics can be handed over instead of written."""
 
-import contextlib
-import contextvars
-
 import keras
 import tensorflow as tf
 
-from darts_tf.passes import graph, recomputation
+from darts_tf.passes import graph
+from darts_tf.passes.context import now, within
+from darts_tf.passes.recomputation import recomputed
 from darts_tf.spaces.conv import functional
 
 MOMENTUM, EPSILON = 0.9, 1e-5
-
-_collected = contextvars.ContextVar("batch statistics by the id of their variable", default=None)
-
-
-@contextlib.contextmanager
-def collect_statistics():
-    """Inside it, batch norms in training hand over their batch's statistics and leave the moving ones alone.
-
-    Yields:
-        A dictionary from the `id` of a moving statistic's variable to the batch's value.
-    """
-    token = _collected.set({})
-    try:
-        yield _collected.get()
-    finally:
-        _collected.reset(token)
 
 
 def call_cell(cell, *tensors, **settings):
@@ -36,18 +19,19 @@ def call_cell(cell, *tensors, **settings):
         *tensors: Those of its arguments that have gradients.
         **settings: The others.
     """
-    if not recomputation.asked_for() or _collected.get() is None:
+    run = now()
+    if run.recompute is None or run.statistics is None:
         return cell(*tensors, **settings)
     weights, state = cell.trainable_variables, cell.non_trainable_variables
 
     def function(*both):
         mapping = list(zip(weights, both[len(tensors) :], strict=True))
-        with keras.StatelessScope(state_mapping=mapping), collect_statistics() as statistics:
+        with keras.StatelessScope(state_mapping=mapping), within(statistics={}) as inner:
             y = cell(*both[: len(tensors)], **settings)
-        return y, *[tf.stop_gradient(statistics[id(v)]) for v in state]
+        return y, *[tf.stop_gradient(inner.statistics[id(v)]) for v in state]
 
-    y, *statistics = recomputation.recomputed(function)(*tensors, *[v.value for v in weights])
-    _collected.get().update(zip(map(id, state), statistics, strict=True))
+    y, *statistics = recomputed(function)(*tensors, *[v.value for v in weights])
+    run.statistics.update(zip(map(id, state), statistics, strict=True))
     return y
 
 
@@ -104,11 +88,10 @@ class BatchNorm(keras.layers.Layer):
         y, *statistics = functional.batch_norm(x, gamma, beta, EPSILON)
         for moving, batch in zip((self.moving_mean, self.moving_variance), statistics, strict=True):
             batch = tf.tile(batch, graph.integers((self.repeats,))) if self.repeats > 1 else batch
-            collected = _collected.get()
-            if collected is None:
+            if now().statistics is None:
                 moving.assign(moving_average(moving.value, batch))
             else:
-                collected[id(moving)] = batch
+                now().statistics[id(moving)] = batch
         return y
 
     def affine_map(self, gamma, beta):

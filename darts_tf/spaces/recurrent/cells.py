@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from darts_tf import genotypes
-from darts_tf.genotypes import RECURRENT_PRIMITIVES
+from darts_tf.genotypes import RECURRENT_PRIMITIVES, RecurrentGenotype
 from darts_tf.passes import graph
 from darts_tf.passes.graph import reader
 from darts_tf.passes.recomputation import recomputed
@@ -42,7 +42,9 @@ def highway(state, product, activation):
 
 
 def mixed_highway(states, products, weights, activations):
-    """Returns the sum over states and activations of `weight * highway(state, product, activation)`.
+    """Equation 2 for all edges into a node: the sum of `weight * highway(state, product, activation)`, fused.
+
+    A highway layer is linear in its activation, so these are mixed first; a test holds it equal to the plain sum.
 
     Args:
         states: `(n, batch, units)`.
@@ -101,8 +103,7 @@ class _Cell(keras.layers.Layer):
 class RecurrentSearchCell(_Cell):
     """A cell whose every node reads every state before it through every activation, mixed by weights.
 
-    Rows of the alphas are edges in the original's order: by the node they enter, then by the state they leave, of which
-    the first is the start state. `none` has a column and no term: its share of the softmax is lost.
+    `none` has a column and no term: its share of the weights is lost.
 
     Args:
         inputs: Width of a word.
@@ -141,11 +142,7 @@ class RecurrentSearchCell(_Cell):
         super().__init__(inputs, units, num_nodes, **kwargs)
         self.concat, self.primitives = concat or num_nodes, tuple(primitives)
         self.norm = NodeNorm(num_nodes + 1, units, shared_norm)
-
-    @property
-    def num_edges(self) -> int:
-        """Edges of the cell, which are the rows of its alphas."""
-        return self.num_nodes * (self.num_nodes + 1) // 2
+        self.topology = RecurrentGenotype.topology(num_nodes)
 
     def call(self, x, state, mixing, masks=None, training=False):
         """Runs the cell over time; writes nothing.
@@ -153,7 +150,7 @@ class RecurrentSearchCell(_Cell):
         Args:
             x: `(steps, batch, inputs)`.
             state: `(batch, units)`.
-            mixing: `(num_edges, num_primitives)`, what the softmax of the alphas gives.
+            mixing: Mixing weights `(num_edges, num_primitives)`, in the order of `topology.edges`.
             masks: `Masks`, of which `x` and `hidden` are applied here.
             training: Whether batch norm uses the batch's statistics.
 
@@ -183,7 +180,7 @@ class RecurrentSearchCell(_Cell):
         active = [index for index, name in enumerate(self.primitives) if ACTIVATIONS[name]]
         weights = tf.gather(tf.transpose(mixing), active)
         weights = tf.concat([tf.reduce_sum(weights, 0, keepdims=True), weights], 0)[..., None, None]
-        return tf.split(weights, list(range(1, self.num_nodes + 1)), 1)
+        return tf.split(weights, [len(own) for own in self.topology.sources], 1)
 
     def _step(self, projected, state, start, nodes, mixing, mask, training):
         """Returns the states of one time step and, in a list, the statistics of their norms if `training`."""

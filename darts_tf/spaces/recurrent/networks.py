@@ -122,26 +122,27 @@ class _LanguageModel(KnownInput):
         batch = states.shape[1] or tf.shape(states)[1]
         return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), read(), dropped, read()[-1])
 
-    def stateless(self, weights, alphas, inputs):
+    def stateless(self, weights, mixing, inputs):
         """Runs the network in training mode on given weights; no variable is read or written.
 
         Args:
             weights: Tensors in the order of `weight_variables`.
-            alphas: Tensors in the order of `arch_variables`.
+            mixing: The mixing weights of the cell, by the name of `alphas`; none in a derived network.
             inputs: `Inputs`.
 
         Returns:
             `(outputs, statistics)`: `Outputs`, and what `moved_state` takes.
         """
-        variables = [*self.weight_variables, *self.arch_variables]
-        mapping = list(zip(variables, [*weights, *alphas], strict=True))
+        mapping = list(zip(self.weight_variables, weights, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return self._run(Inputs(*inputs), training=True)
+            return self._run(Inputs(*inputs), True, mixing)
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class RecurrentSupernet(_LanguageModel):
-    """The language model whose cell holds all candidate activations on every edge, mixed by softmax(alpha).
+    """The language model whose cell holds all candidate activations on every edge, mixed by weights.
+
+    These come out of the alphas; called without mixing weights it takes softmax(alpha).
 
     Args:
         vocabulary_size: Number of words, at least 2.
@@ -178,8 +179,8 @@ class RecurrentSupernet(_LanguageModel):
         self.primitives, self.num_nodes, self.shared_norm = self.cell.primitives, num_nodes, shared_norm
         self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        shape = (self.cell.num_edges, len(self.primitives))
-        self.arch_variables = [self.add_weight(shape=shape, initializer=start, name="alphas")]
+        shape = self.cell.topology.num_edges, len(self.primitives)
+        self.alphas = {"recurrent": self.add_weight(shape=shape, initializer=start, name="alphas")}
         self.build((None, None))
 
     @property
@@ -187,11 +188,12 @@ class RecurrentSupernet(_LanguageModel):
         """Moving statistics of the batch norms."""
         return [self.cell.norm.moving]
 
-    def mixing_weights(self) -> list:
-        """Returns softmax(alpha), in a list of one, `(num_edges, num_primitives)`."""
-        return [tf.nn.softmax(a.value) for a in self.arch_variables]
+    @property
+    def arch_variables(self) -> list:
+        """The alphas, in a list of one."""
+        return list(self.alphas.values())
 
-    def call(self, tokens, state=None, masks=None, training=False):
+    def call(self, tokens, state=None, masks=None, training=False, mixing=None):
         """Runs the network; writes nothing.
 
         Args:
@@ -200,18 +202,19 @@ class RecurrentSupernet(_LanguageModel):
                 training the moving statistics are written.
             masks: `Masks`; None for no dropout.
             training: Whether batch norm uses the batch's statistics; without dropout that is an evaluation too.
+            mixing: Mixing weights by the name of `alphas`; the softmax of these for None.
 
         Returns:
             `Outputs`; the logits `(batch, steps, vocabulary_size)` without a state.
         """
         if state is None:
             return self._logits_of_texts(tokens, masks, training)
-        return self._run(Inputs(tokens, state, masks or Masks()), training)[0]
+        return self._run(Inputs(tokens, state, masks or Masks()), training, mixing)[0]
 
-    def _run(self, inputs, training):
-        (mixing,) = self.mixing_weights()
+    def _run(self, inputs, training, mixing=None):
+        weights = tf.nn.softmax(self.alphas["recurrent"].value) if mixing is None else mixing["recurrent"]
         states, statistics = self.cell(
-            self._embedded(inputs), inputs.state, mixing, masks=inputs.masks, training=training
+            self._embedded(inputs), inputs.state, weights, masks=inputs.masks, training=training
         )
         return self._decoded(states, inputs.masks), [] if statistics is None else [statistics]
 
@@ -246,7 +249,7 @@ class RecurrentNetwork(_LanguageModel):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentCell(genotype, units, units)
         self.genotype = self.cell.genotype
-        self.arch_variables, self.state_variables = [], []
+        self.alphas, self.state_variables = {}, []
         self.build((None, None))
 
     def get_config(self):
@@ -278,7 +281,7 @@ class RecurrentNetwork(_LanguageModel):
         outputs = self._decoded(self.cell(self._embedded(Inputs(tokens, state)), state)[-1:], Masks())
         return outputs.logits[0], outputs.state
 
-    def _run(self, inputs, training=False):
+    def _run(self, inputs, training=False, mixing=None):
         return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
 
     def moved_state(self, state, statistics) -> list:

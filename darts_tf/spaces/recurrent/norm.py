@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from darts_tf.passes import replicas
+from darts_tf.passes.context import now
 
 MOMENTUM, EPSILON = 0.9, 1e-5
 
@@ -50,9 +50,9 @@ class NodeNorm(keras.layers.Layer):
         Returns:
             `(y, mean, variance)`: the latter `(units,)`, the variance the biased one.
         """
-        mean = replicas.mean(tf.reduce_mean(x, 0))
+        mean = now().mean_of(tf.reduce_mean(x, 0))
         centered = x - mean
-        variance = replicas.mean(tf.reduce_mean(tf.square(centered), 0))
+        variance = now().mean_of(tf.reduce_mean(tf.square(centered), 0))
         return centered * tf.math.rsqrt(variance + EPSILON), mean, variance
 
     def inference(self, x, node: int):
@@ -68,7 +68,7 @@ class NodeNorm(keras.layers.Layer):
             batch: Size of the batch; of this replica's part of it where there are several.
         """
         statistics = tf.reshape(statistics, (-1, self.nodes, 2, self.units))
-        count = tf.cast(replicas.count() * batch, statistics.dtype)
+        count = tf.cast(now().replicas * batch, statistics.dtype)
         unbiased = tf.stack([tf.ones_like(count), count / tf.maximum(count - 1, 1)])
         statistics *= unbiased[:, None]
         if not self.shared:

@@ -1,0 +1,257 @@
+"""A supernet's loss as a pure function of weights, alphas, noise and batch, with its derivatives traced once each."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+from darts_tf.system.keras_settings import tf
+from darts_tf.bilevel import gradients as eqs
+from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
+from darts_tf.methods.darts import Darts
+from darts_tf.passes import graph
+from darts_tf.passes.context import within
+from darts_tf.passes.precision import Precision, scale, unscale
+
+
+def values(variables) -> list:
+    """Returns the variables' present values as tensors."""
+    return [tf.convert_to_tensor(v) for v in variables]
+
+
+def cross_entropy(logits, labels, smoothing: float = 0.0):
+    """Returns the mean cross-entropy in nats.
+
+    Args:
+        logits: `(N, classes)`.
+        labels: `(N,)` integers.
+        smoothing: The target gives this share of its probability to all classes evenly.
+
+    Source: `CrossEntropyLabelSmooth` in `cnn/train_imagenet.py`.
+    """
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    if not smoothing:
+        return loss
+    return (1 - smoothing) * loss - smoothing * tf.reduce_mean(tf.nn.log_softmax(logits))
+
+
+def count_correct(logits, labels):
+    """Returns how many of `(N, classes)` logits are largest at their label, a scalar int32."""
+    hits = tf.equal(tf.argmax(logits, -1, output_type=labels.dtype), labels)
+    return tf.reduce_sum(tf.cast(hits, tf.int32))
+
+
+class Packing:
+    """Many tensors as one vector, so that `w' = w - xi * g` is one operation and not five hundred.
+
+    Args:
+        variables: What to pack, in this order; all of one type.
+    """
+
+    def __init__(self, variables):
+        self.shapes = [tuple(v.shape) for v in variables]
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+
+    def pack(self, tensors) -> list:
+        """Returns a list of one vector, `(sum of sizes,)`; of none where there is nothing to pack."""
+        if not self.shapes:
+            return []
+        vectors = [t if len(t.shape) == 1 else graph.reshape(t, -1) for t in values(tensors)]
+        return [tf.concat(vectors, 0)]
+
+    def unpack(self, vectors) -> list:
+        """Returns the tensors in a list of one vector."""
+        parts = tf.split(vectors[0], self.sizes) if self.shapes else []
+        pairs = zip(parts, self.shapes, strict=True)
+        return [part if len(shape) == 1 else graph.reshape(part, *shape) for part, shape in pairs]
+
+
+class Told(NamedTuple):
+    """What a pass tells next to its derivatives.
+
+    Attributes:
+        loss: A scalar.
+        outputs: What `measure` makes of the pass, by default the logits.
+        statistics: What the moving statistics are moved by, packed; empty where nobody asked.
+    """
+
+    loss: Any
+    outputs: Any
+    statistics: list
+
+
+class SupernetLoss:
+    """The derivatives of a supernet's loss as functions of everything they depend on, each traced at most once.
+
+    The finite difference asks for the same gradient at two places, and the training loss's weight gradient is needed at
+    the start of the virtual step and of the real one. Traced as functions of (weights, alphas, noise, batch) they are
+    built and optimised once and called as often as needed; a graph that spells out every call takes minutes to build.
+
+    Weights, and moving statistics, are lists of one vector (see `Packing`); alphas are a list of matrices, in the order
+    of `arch`.
+
+    Args:
+        supernet: Anything with `weight_variables`, `state_variables`, `alphas` (variables by name) and
+            `stateless(weights, mixing, inputs) -> (outputs, statistics)` and `moved_state(state, statistics) -> state`.
+        loss: `(outputs, labels) -> scalar`.
+        trace: Turns a function of tensors into a traced one; by default it stays eager.
+        joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
+            both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
+        strict: Whether a weight that the loss does not depend on is an error; in a derived network it may be that no
+            node reads another.
+        accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
+        replication: The same for parts that several devices compute at once, see `distribution.Replication`.
+        precision: A `precision.Precision`; float32 for None.
+        recompute: A mode of `recomputation`; None keeps what the backward pass needs. A weight that the loss does not
+            depend on goes unnoticed with one.
+        measure: `(loss, outputs, labels) -> outputs`, what a pass tells; by default the network's outputs.
+        method: A `methods.Method`; DARTS for None.
+
+    Attributes:
+        arch: All architecture variables by name: the supernet's and the method's.
+    """
+
+    def __init__(
+        self,
+        supernet,
+        loss=cross_entropy,
+        trace=None,
+        joint=False,
+        strict=True,
+        accumulation=None,
+        replication=None,
+        precision=None,
+        recompute=None,
+        measure=None,
+        method=None,
+    ):
+        self.supernet, self.accumulation, self.replication = supernet, accumulation, replication
+        self.precision, self.recompute = precision or Precision(), recompute
+        self.precision.check(supernet.weight_variables)
+        self.strict, self.joint, self.loss = strict, joint, loss
+        self.measure = measure or (lambda loss, outputs, labels: outputs)
+        self.method = method or Darts()
+        self.arch = supernet.alphas | self.method.variables(supernet)
+        self.trace = trace or (lambda function: function)
+        self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
+        self.gradients = functools.cache(self._gradients)
+        self.mixed_product = functools.cache(self._mixed_product)
+        self.hessian_product = functools.cache(self._hessian_product)
+
+    def named(self, alphas) -> dict:
+        """Returns a list of alphas by name."""
+        return dict(zip(self.arch, alphas, strict=True))
+
+    def _over_batch(self, function):
+        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and splits the batch where asked.
+
+        Parts first, and these among the replicas: so batch norm sees the same parts, however many replicas there are.
+        """
+        function = self.trace(function) if self.replication is None else self.replication.over(function)
+        return function if self.accumulation is None else self.accumulation.over(function)
+
+    def _forward(self, weights, alphas, noise, batch, wide=False):
+        inputs, labels = batch
+        mixing = self.method.mixing_weights(self.named(alphas), noise)
+        with within(narrow=None if wide else self.precision.narrow, recompute=self.recompute):
+            outputs, statistics = self.supernet.stateless(weights, mixing, inputs)
+        return self.loss(outputs, labels), outputs, statistics
+
+    def _gradients(self, wrt, with_statistics, wide=False):
+        """Returns a function `(weights, alphas, inputs, labels, noise=()) -> (Told, gradients)`.
+
+        With `wide` it computes in the variables' type, whatever the precision.
+        """
+
+        def function(common, batch):
+            weights, alphas, noise, factor = common
+            aside = []
+
+            def loss_of(weights, alphas):
+                loss, outputs, statistics = self._forward(weights, alphas, noise, batch, wide)
+                measured = self.measure(loss, outputs, batch[1])
+                aside.extend([measured, self.state.pack(statistics) if with_statistics else []])
+                return scale(loss, factor)
+
+            loss, *gradients = eqs.Objective(loss_of, self.strict).gradients(self.weights.unpack(weights), alphas, wrt)
+            outputs, statistics = aside
+            pairs = zip(wrt, gradients, strict=True)
+            gradients = [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]
+            return (unscale(loss, factor), statistics, unscale(gradients, factor)), outputs
+
+        function = self._over_batch(function)
+
+        def gradients(weights, alphas, inputs, labels, noise=()):
+            common = weights, alphas, noise, self.precision.factor
+            (loss, statistics, gradients), outputs = function(common, (inputs, labels))
+            return Told(loss, outputs, statistics), gradients
+
+        return gradients
+
+    def _mixed_product(self):
+        """Returns a function `(weights, alphas, inputs, labels, vector, noise=())`, see `Objective.mixed_product`."""
+        return self._product(
+            lambda objective, weights, alphas, vector: objective.mixed_product(
+                weights, alphas, self.weights.unpack(vector)
+            )
+        )
+
+    def _hessian_product(self):
+        """Returns a function `(weights, alphas, inputs, labels, vector, noise=())`, see `Objective.hessian_product`."""
+        return self._product(
+            lambda objective, weights, alphas, vector: objective.hessian_product(weights, alphas, vector)
+        )
+
+    def _product(self, product):
+        def function(common, batch):
+            weights, alphas, noise, vector, factor = common
+            objective = eqs.Objective(lambda w, a: scale(self._forward(w, a, noise, batch)[0], factor))
+            return unscale(product(objective, self.weights.unpack(weights), alphas, vector), factor), ()
+
+        function = self._over_batch(function)
+
+        def products(weights, alphas, inputs, labels, vector, noise=()):
+            return function((weights, alphas, noise, vector, self.precision.factor), (inputs, labels))[0]
+
+        return products
+
+
+class BatchObjective(eqs.Objective):
+    """A supernet's loss on one batch.
+
+    Args:
+        functions: A `SupernetLoss`.
+        batch: `(inputs, labels)`, or a function that gives them for the number of the pass, 0, 1 ...: so the original
+            draws new dropout masks for every pass, which turns the finite difference into noise of the masks.
+        noise: Of the step, see `Method.noise`.
+        passed: A list that is given what each pass tells, in their order, with its statistics.
+    """
+
+    def __init__(self, functions: SupernetLoss, batch, noise=(), passed: list | None = None):
+        self.functions, self.noise, self.passed, self._passes = functions, noise, passed, 0
+        self._batches = batch if callable(batch) else lambda number: batch
+
+    def _batch(self):
+        self._passes += 1
+        return self._batches(self._passes - 1)
+
+    def gradients(self, weights, alphas, wrt=(WEIGHTS, ALPHAS), wide=False):
+        """See `Objective.gradients`, with a `Told` instead of the loss; with `wide` in the variables' type."""
+        # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
+        traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
+        function = self.functions.gradients(traced, self.passed is not None or WEIGHTS in wrt, wide)
+        told, gradients = function(weights, alphas, *self._batch(), self.noise)
+        if self.passed is not None:
+            self.passed.append(told)
+        return told, *[gradients[traced.index(name)] for name in wrt]
+
+    def probe(self, weights, alphas):
+        """See `Objective.probe`; not in the narrow type of other passes.
+
+        The probes' weights differ by less than the rounding of a bfloat16 kernel, and so would little but rounding be
+        left of the difference of their gradients.
+        """
+        return self.gradients(weights, alphas, (ALPHAS,), wide=self.functions.precision.narrow is not None)[1]
+
+    def mixed_product(self, weights, alphas, vector):
+        """See `Objective.mixed_product`."""
+        return self.functions.mixed_product()(weights, alphas, *self._batch(), vector, self.noise)

@@ -1,0 +1,46 @@
+"""The search space of the paper's convolutional cells."""
+
+import keras
+
+from darts_tf.genotypes import ConvGenotype
+from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.mixed import MixedOp
+from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.conv.operations import OPERATIONS
+from darts_tf.spaces.conv.own_operations import add_operations
+from darts_tf.spaces.space import Space
+
+NETWORKS = {"cifar": CifarNetwork, "imagenet": ImageNetNetwork}
+
+
+class Conv(Space):
+    """Normal and reduction cells of image networks, see `Space`."""
+
+    genotype = ConvGenotype
+    operations = OPERATIONS
+
+    def supernet(self, config, method, image_shape, num_classes: int) -> ConvSupernet:
+        """Builds the supernet of a `SearchConfig`."""
+        add_operations(config.operations_file)
+        keras.utils.set_random_seed(config.seed)
+        return ConvSupernet(
+            num_classes,
+            image_shape,
+            config.init_channels,
+            config.num_cells,
+            config.num_nodes,
+            config.concat,
+            config.stem_multiplier,
+            config.primitives,
+            config.alpha_init,
+            config.alpha_init_scale,
+            method.mixed_operation(MixedOp) if method else MixedOp,
+        )
+
+    def network(self, config, image_shape, num_classes: int):
+        """Builds the derived network of a `TrainConfig`."""
+        add_operations(config.operations_file)
+        keras.utils.set_random_seed(config.seed)
+        return NETWORKS[config.network](
+            config.genotype, num_classes, image_shape, config.init_channels, config.num_cells, config.auxiliary
+        )

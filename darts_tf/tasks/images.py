@@ -1,0 +1,344 @@
+"""Images as a domain: what a search and a training read, how a step takes them, how networks are measured."""
+
+import numpy as np
+
+from darts_tf.system.keras_settings import tf
+from darts_tf import spaces
+from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.objective import count_correct, cross_entropy
+from darts_tf.cluster import agreement
+from darts_tf.data import sources as images
+from darts_tf.data.images import augment
+from darts_tf.spaces.conv.own_operations import add_operations
+from darts_tf.system.errors import UserError
+from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
+from darts_tf.tasks.evaluation import Evaluator
+from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
+
+
+class _Images(Domain):
+    """What searches and trainings on images share.
+
+    Attributes:
+        dataset: An `ImageDataset`.
+        division: A `split.Division`, or None where no images are held out.
+    """
+
+    longest, carried, max_rollbacks = 1, [], 0
+    virtual_step: dict = {}
+    reported = ("loss", "correct", "gradient_norm")
+    figure, measures = "accuracy", ("accuracy",)
+
+    def __init__(self, config):
+        add_operations(config.operations_file)
+        self.config, self.space, self._evaluators = config, spaces.get(config.space), {}
+
+    def attach(self, network):
+        """Keeps the network, which draws what drop path drops."""
+        self._network = network
+
+    @property
+    def splits(self):
+        """The parts of the data set."""
+        return self.dataset.splits
+
+    @property
+    def sizes(self):
+        """Shape of the images and number of classes."""
+        return self.dataset.image_shape, len(self.dataset.class_names)
+
+    def check(self, directory):
+        """See `check_data_facts`."""
+        check_data_facts(directory, self.dataset, self.division)
+
+    def save(self, directory):
+        """Writes `data.json` and `split.json`."""
+        save_data_facts(directory, self.dataset, self.division)
+
+    def optimizers(self, weights):
+        """Momentum SGD."""
+        return {False: optimizers.SGD(weights, self.config.momentum, self.config.weight_decay)}
+
+    def measure(self, loss, outputs, labels):
+        """The network's outputs."""
+        return outputs
+
+    def seeds(self, number):
+        """One for each stream."""
+        return seeds(self.config.seed, number)
+
+    def rate_of(self, rate, piece):
+        """The same for every batch."""
+        return rate
+
+    def unrolled_batch(self, batch, piece, seed):
+        """The batch itself."""
+        return batch
+
+    def carry(self, outputs, held_out=False):
+        """Nothing is carried."""
+
+    def means(self, sums):
+        """Means over steps and examples; in a training the loss has the auxiliary head's part in it."""
+        steps = sums["steps"]
+        return {
+            "train_loss": sums["loss"] / steps,
+            "train_accuracy": sums["correct"] / (steps * self.config.batch_size),
+            "gradient_norm": sums["gradient_norm"] / steps,
+        }
+
+    def _stream(self, split, indices, seed, step, **augmentation):
+        c, d = self.config, self.dataset
+        batches = images.stream(
+            split,
+            indices,
+            c.batch_size,
+            seed,
+            step,
+            mean=d.mean,
+            std=d.std,
+            crop_padding=c.crop_padding,
+            flip=c.flip,
+            cutout=c.cutout,
+            **augmentation,
+        )
+        return iter(batches)
+
+    def _evaluated(self, network, forward, split, indices):
+        """Returns what `Evaluator` finds, without augmentation; each network is traced once."""
+        d, evaluator = self.dataset, self._evaluators.setdefault(id(network), (network, Evaluator(forward)))[1]
+        return evaluator(images.evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
+
+
+class SearchImages(_Images):
+    """The images of a search: one part trains the weights, the other the alphas.
+
+    Raises:
+        UserError: An unknown operation, data that are missing or bad, or a part with fewer examples than a batch.
+    """
+
+    held_out, batch_axes, output_axes = "supernet validation", (0, 0), 0
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.space.check(config.primitives)
+
+    def load(self, say):
+        """Reads and divides the images."""
+        c = self.config
+        say(f"reading the images of {c.data_dir or c.dataset} ...")
+        self.dataset = images.load_for(c)
+        self.division = division = images.divide(self.dataset, c, ("train the weights", "train the alphas"))
+        for part, name in ((division.train, "weights"), (division.held_out, "alphas")):
+            if len(part) < c.batch_size:
+                own = name == "alphas" and division.of == "valid"
+                raise UserError(
+                    f"The batch is larger than the part of the data that trains the {name}, {len(part)} examples. "
+                    f"Received: batch_size={c.batch_size}. Use a smaller --batch_size or more examples"
+                    + (", or --validation=train, which takes a part of the training images instead." if own else ".")
+                )
+        self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
+        # In random order: batch norm may take the statistics of the batches, which must not be those of single classes.
+        held_out = np.random.default_rng(c.seed).permutation(division.held_out)
+        self._watched = images.sample(division.split.labels, held_out, c.valid_examples, c.seed)
+        return self
+
+    def describe(self):
+        """See `agreement.of_images`."""
+        return agreement.of_images(self.dataset, self.division.train, self.division.split, self.division.held_out)
+
+    def lines(self, network):
+        """Notes on the data, and sizes."""
+        d, division = self.dataset, self.division
+        weights = sum(int(np.prod(v.shape)) for v in network.weight_variables)
+        return [
+            *d.notes,
+            *division.warnings,
+            f"{d.name}: {len(division.train)} examples train the weights, {len(division.held_out)} the alphas; "
+            f"{len(d.class_names)} classes of {'x'.join(map(str, d.image_shape))} images; supernet of {weights:,} "
+            "weights",
+        ]
+
+    def supernet(self, method):
+        """The space's."""
+        return self.space.supernet(self.config, method, *self.sizes)
+
+    def loss(self, outputs, labels):
+        """Cross-entropy of logits."""
+        return cross_entropy(outputs, labels)
+
+    def batch(self, piece, seed, drop_path=None, held_out=False):
+        """What the stream gives: `(images, labels)`."""
+        return piece
+
+    def report(self, told, norm, piece):
+        """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping; the `logits`."""
+        correct = count_correct(told.outputs, piece[1])
+        return {"loss": told.loss, "gradient_norm": norm, "correct": correct, "logits": told.outputs}
+
+    def open(self, step):
+        """Opens the two streams."""
+        seed, parts = 2 * self.config.seed, self.division
+        self._streams = [
+            self._stream(self.dataset.train, parts.train, seed + TRAIN, step),
+            self._stream(parts.split, parts.held_out, seed + VALID, step),
+        ]
+
+    def streams(self, epoch):
+        """The two streams."""
+        return self._streams
+
+    def rate(self, epoch, rollbacks=0):
+        """Annealed by a cosine."""
+        c = self.config
+        return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+
+    def evaluate_supernet(self, supernet, mixing, say):
+        """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here too."""
+
+        def forward(batch):
+            if self.config.bn_eval == "batch":
+                return supernet.stateless([v.value for v in supernet.weight_variables], mixing(), batch)[0]
+            return supernet(batch, training=False, mixing=mixing())
+
+        found = self._evaluated(supernet, forward, self.division.split, self._watched)
+        return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
+
+    def curvature_batch(self):
+        """A batch from all over the part, whose order may be that of the classes."""
+        c, d, indices = self.config, self.dataset, self.division.held_out
+        chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
+        (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
+        return batch
+
+
+class TrainImages(_Images):
+    """The images of a training: what it trains on, what it watches, what it is tested on in the end.
+
+    Attributes:
+        train_indices: Into `dataset.train`.
+        watched: `(name, split, indices)`: "validation" images, which the data bring or which are kept apart from the
+            training images; or the "test" images where there are none, as in the original.
+        notes: Lines for the user.
+
+    Raises:
+        UserError: The data are missing or bad, or there is nothing to watch.
+    """
+
+    batch_axes, output_axes = ((0, 1), 0), (0, 0)
+
+    def load(self, say):
+        """Reads and divides the images."""
+        config = self.config
+        say(f"reading the images of {config.data_dir or config.dataset} ...")
+        self.dataset = d = images.load_for(config)
+        augment.check_jitter(d.image_shape[-1], config.color_jitter)
+        self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
+        if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
+            self.division = found = images.divide(d, config, ("train", "validate"))
+            self.train_indices = found.train
+            self.watched = "validation", found.split, found.held_out
+            self.notes += found.warnings
+            if found.of == "valid" and config.train_portion < 1:
+                self.notes.append(
+                    f"train_portion={config.train_portion:g} has no effect, since the data bring validation images; "
+                    "--validation=train takes a part of the training images instead"
+                )
+        elif d.test is None:
+            raise UserError(
+                f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so that nothing would tell "
+                "how good the network is. Expected --train_portion below 1, which keeps some training images apart"
+                f"{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
+            )
+        else:
+            self.watched = "test", d.test, np.arange(len(d.test))
+        name, split, indices = self.watched
+        self.watched = name, split, images.sample(split.labels, indices, config.valid_examples, config.seed)
+        if len(self.train_indices) < config.batch_size:
+            raise UserError(
+                f"The batch is larger than the training part of the data, {len(self.train_indices)} examples. "
+                f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples."
+            )
+        self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
+        self.held_out = name
+        self.tests_at_the_end = d.test is not None and (name == "validation" or len(self.watched[2]) < len(d.test))
+        return self
+
+    def describe(self):
+        """See `agreement.of_images`."""
+        return agreement.of_images(self.dataset, self.train_indices, *self.watched[1:])
+
+    def lines(self, network):
+        """Notes on the data, and sizes."""
+        d, (watched, _, indices) = self.dataset, self.watched
+        size = "x".join(map(str, d.image_shape))
+        about = (
+            f"{d.name}: {len(self.train_indices)} training and {len(indices)} {watched} images, {len(d.class_names)} "
+            f"classes, {size}; network of {network.parameters:,} weights and {network.macs() / 1e6:,.1f} million "
+            f"multiply-adds an image at {size}, without the auxiliary head; {sum(self.epoch_steps)} steps"
+        )
+        warning = "the test images are watched, as in the original; --train_portion=0.9 keeps some apart"
+        return [*self.notes, about, *([warning] if watched == "test" else [])]
+
+    def network(self):
+        """The space's."""
+        return self.space.network(self.config, *self.sizes)
+
+    def loss(self, outputs, labels):
+        """Cross-entropy of the classifier's logits, and of those of the auxiliary head where there is one."""
+        (logits, auxiliary), c = outputs, self.config
+        loss = cross_entropy(logits, labels, c.label_smoothing)
+        if auxiliary is None:
+            return loss
+        return loss + c.auxiliary_weight * cross_entropy(auxiliary, labels, c.label_smoothing)
+
+    def batch(self, piece, seed, drop_path=None, held_out=False):
+        """`((images, factors of drop path or None), labels)`."""
+        pixels, labels = piece
+        size = pixels.shape[0] or tf.shape(pixels)[0]
+        return (pixels, self._network.drop_factors(size, drop_path, seed) if self.config.drop_path else None), labels
+
+    def report(self, told, norm, piece):
+        """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping."""
+        return {"loss": told.loss, "gradient_norm": norm, "correct": count_correct(told.outputs[0], piece[1])}
+
+    def open(self, step):
+        """Opens the stream."""
+        c = self.config
+        own = {"resized_crop": c.resized_crop, "color_jitter": c.color_jitter}
+        self._streams = [self._stream(self.dataset.train, self.train_indices, c.seed, step, **own)]
+
+    def streams(self, epoch):
+        """The one stream."""
+        return self._streams
+
+    def rate(self, epoch, rollbacks=0):
+        """By the schedule of the settings."""
+        c = self.config
+        if c.schedule == "exponential":
+            return c.learning_rate * c.learning_rate_decay**epoch
+        return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+
+    def drop_path(self, epoch):
+        """Rises linearly, as in `cnn/train.py`."""
+        return self.config.drop_path * epoch / self.config.epochs
+
+    def evaluate(self, network, test=False):
+        """Loss, top-1 and (of more than five classes) top-5 accuracy, without augmentation."""
+        d = self.dataset
+        split, indices = (d.test, np.arange(len(d.test))) if test else self.watched[1:]
+        found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices)
+        return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy")[: 2 if self.sizes[1] <= 5 else 3]}
+
+    def epoch_facts(self, epoch, averaging):
+        """The probability of drop path."""
+        return {"drop_path": self.drop_path(epoch)}
+
+    def averages_after(self, figures):
+        """Never."""
+        return False
+
+    def facts(self, network, history, rollbacks):
+        """Multiply-adds (without the auxiliary head, at the shape of the images), shape, number of classes."""
+        shape, classes = self.sizes
+        return {"macs": network.macs(), "image_shape": list(shape), "classes": classes}

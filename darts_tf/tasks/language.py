@@ -1,0 +1,368 @@
+"""Language as a domain: what a search and a training read, how a step takes a text, how networks are measured."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from darts_tf.system.keras_settings import tf
+from darts_tf import spaces
+from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.objective import cross_entropy
+from darts_tf.cluster import agreement
+from darts_tf.data.text import windows
+from darts_tf.data.text.windows import DRAWN, START
+from darts_tf.engine.loop import Diverged
+from darts_tf.spaces.recurrent import masks
+from darts_tf.spaces.recurrent.losses import penalty
+from darts_tf.spaces.recurrent.networks import Inputs
+from darts_tf.tasks.domain import Domain, seeds
+from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
+from darts_tf.tasks.language_evaluation import LanguageEvaluator, bits_per_character, language_forward, means
+
+FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
+
+
+class Measured(NamedTuple):
+    """What a pass over a window tells next to its derivatives; the logits are many and stay where they are.
+
+    Attributes:
+        entropy: Mean cross-entropy in nats per word, without the penalties.
+        state: The state that the window ends in, `(batch, units)`.
+    """
+
+    entropy: tf.Tensor
+    state: tf.Tensor
+
+
+class Text(Domain):
+    """A text as rows, and how a step reads them: what searches and trainings share.
+
+    Attributes:
+        corpus: A `corpus.Corpus`.
+        train: Rows of the training text, `(steps, batch_size)`.
+        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows where it is short.
+
+    Raises:
+        UserError: The text is missing, bad or too short.
+    """
+
+    # All rows share the dropped words of the vocabulary, and the factor of the penalties.
+    batch_axes = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
+    output_axes = Measured(None, 0)
+    reported = ("loss", "nats", "length", "gradient_norm")
+    figure, splits, deviation = "loss", (), 0.0
+
+    def __init__(self, config):
+        self.config, self.space = config, spaces.get(config.space)
+        self._evaluators, self._opened = {}, None
+        self.rates = masks.Masks(
+            config.dropout_embedding,
+            config.dropout_input,
+            config.dropout_x,
+            config.dropout_hidden,
+            config.dropout,
+        )
+
+    def load(self, say):
+        """Reads the text, and cuts it into rows."""
+        config = self.config
+        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
+        words = self.corpus.train[: config.max_train_words or None]
+        self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
+        words = self.corpus.valid[: config.valid_words or None]
+        self.watched = windows.evaluation_rows(words, config.valid_batch_size, config.bptt, "the validation text")
+        self.epoch_steps = [len(self._plan(epoch)) for epoch in range(config.epochs)]
+        self.sizes = (len(self.corpus.vocabulary),)
+        self.longest = round(config.bptt + 2 * self.deviation)  # nearly: some windows are longer
+        return self
+
+    def _plan(self, epoch: int) -> np.ndarray:
+        """Returns an epoch's windows, see `windows.plan`."""
+        c = self.config
+        return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
+
+    def check(self, directory):
+        """See `check_facts`."""
+        check_facts(directory, self.corpus)
+
+    def save(self, directory):
+        """Writes `vocabulary.txt` and `data.json`."""
+        save_facts(directory, self.corpus)
+
+    def describe(self):
+        """See `agreement.of_text`."""
+        return agreement.of_text(self.corpus, self.train, self.watched)
+
+    def _unknown(self):
+        lines = []
+        tell_unknown(self.corpus, self.config.vocabulary_size, lines.append)
+        return lines
+
+    def attach(self, network):
+        """Makes the states that are carried from window to window, of either text."""
+        self._network, start = network, network.initial_state(self.config.batch_size)
+        self.carried = [tf.Variable(start, trainable=False) for _ in range(2)]
+
+    def loss(self, outputs, labels):
+        """Cross-entropy in nats per word, and the penalties times a factor: `labels` are `(targets, factor)`.
+
+        The factor is a tensor, 1 for the training text and 0 for the validation text, so that both share their traces.
+        """
+        targets, factor = labels
+        return cross_entropy(outputs.logits, targets) + factor * self._penalty(outputs)
+
+    def _penalty(self, outputs):
+        return penalty(outputs, self.config.activation_penalty, self.config.slowness_penalty)
+
+    def measure(self, loss, outputs, labels):
+        """See `Measured`; the entropy not a second time from the logits."""
+        return Measured(loss - labels[1] * self._penalty(outputs), outputs.state)
+
+    def rate_of(self, rate, piece):
+        """In proportion to the length of the window, as it was drawn."""
+        return rate * tf.cast(piece[2][DRAWN], rate.dtype) / self.config.bptt
+
+    def batch(self, piece, seed, drop_path=None, held_out=False, factor=None):
+        """`(inputs, labels)` of `(tokens, targets, window)`, see `windows.batches` and `loss`.
+
+        A text's first window starts from zeros, the others from where the one before ended.
+        """
+        tokens, targets, window = piece
+        carried, net = self.carried[held_out], self._network
+        state = tf.where(window[START] == 0, tf.zeros_like(carried), carried)
+        drawn = masks.draw(seed, self.rates, self.config.batch_size, net.units, net.vocabulary_size, state.dtype)
+        factor = (0.0 if held_out else 1.0) if factor is None else factor
+        return Inputs(tokens, state, drawn), (targets, tf.constant(factor, state.dtype))
+
+    def carry(self, outputs, held_out=False):
+        """The state where the window has ended."""
+        self.carried[held_out].assign(outputs.state)
+
+    def report(self, told, norm, piece):
+        """`loss` with the penalties, `nats` summed over time, `length`, `gradient_norm`.
+
+        `nats / length` is the mean cross-entropy of the text, in which every word counts as much, whatever its window.
+        """
+        entropy, length = told.outputs.entropy, tf.shape(piece[1])[0]
+        nats = entropy * tf.cast(length, entropy.dtype)
+        return {"loss": told.loss, "gradient_norm": norm, "nats": nats, "length": length}
+
+    def means(self, sums):
+        """See `language_evaluation.means`."""
+        return means(sums)
+
+    def open(self, step):
+        """Opens the training text at a global step."""
+        ends = np.cumsum(self.epoch_steps)
+        epoch = min(int(np.searchsorted(ends, step, "right")), len(ends) - 1)
+        self._open(epoch, step - int(ends[epoch]) + self.epoch_steps[epoch])
+
+    def streams(self, epoch):
+        """The windows that are left of the epoch."""
+        if epoch != self._opened:
+            self._open(epoch, 0)
+        return [self._windows]
+
+    def _open(self, epoch, position):
+        self._opened, self._windows = epoch, iter(windows.batches(self.train, self._plan(epoch)[position:]))
+
+    def _evaluated(self, network, forward, rows):
+        """Returns what `LanguageEvaluator` finds, without dropout; each network is traced once."""
+        kept = self._evaluators.setdefault(id(network), (network, LanguageEvaluator(forward, network.initial_state)))
+        return kept[1](rows, self.config.bptt)
+
+
+class SearchText(Text):
+    """The text of a search: the training text trains the weights, the validation text the alphas.
+
+    All passes over one window see the same masks, and the virtual step is the real one: its loss has the same
+    penalties. Deviation: the original draws masks anew for each pass, and its virtual step leaves the penalties out;
+    `redrawn_masks` and `plain_virtual_step` in `config.reproduce` bring that back.
+
+    Attributes:
+        alpha_rows: Rows of the validation text, `(steps, batch_size)`.
+    """
+
+    held_out = "supernet validation"
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.space.check(config.primitives)
+        limited, still = "clip_coefficient" not in config.reproduce, "still_embedding" in config.reproduce
+        self.virtual_step = {"clip": config.grad_clip, "limited": limited, "still": (0,) if still else ()}
+
+    def load(self, say):
+        """Reads the text, and cuts it into rows."""
+        super().load(say)
+        c = self.config
+        self.alpha_rows = windows.rows(self.corpus.valid, c.batch_size, c.bptt, "the validation text")
+        return self
+
+    def lines(self, network):
+        """Sizes, and shares of unknown words."""
+        about = (
+            f"{self.corpus.name}: {self.train.size:,} words train the weights, {self.alpha_rows.size:,} the alphas; "
+            f"vocabulary of {self.sizes[0]:,}; supernet of {network.parameters:,} weights"
+        )
+        return [about, *self._unknown()]
+
+    def supernet(self, method):
+        """The space's."""
+        return self.space.supernet(self.config, method, *self.sizes)
+
+    def optimizers(self, weights):
+        """Plain SGD."""
+        return {False: optimizers.SGD(weights, 0.0, self.config.weight_decay)}
+
+    def seeds(self, number):
+        """One for the masks of each text."""
+        return seeds(self.config.seed, number)
+
+    def unrolled_batch(self, batch, piece, seed):
+        """The batch itself, unless the original's defects are asked for."""
+        factor = 0.0 if "plain_virtual_step" in self.config.reproduce else 1.0
+        if "redrawn_masks" not in self.config.reproduce:
+            return batch[0], (batch[1][0], tf.constant(factor, batch[0].state.dtype))
+        fold = tf.random.experimental.stateless_fold_in
+        return lambda number: self.batch(piece, fold(seed, FIRST_PASS + number), factor=factor)
+
+    def open(self, step):
+        """Opens the two texts.
+
+        Deviation: the validation text is read window after window, from a zero state again where it begins anew. The
+        original reads it where the training text is read, modulo its length: windows overlap, may be one word long at
+        the end, and the state goes on across it.
+        """
+        super().open(step)
+        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)
+        rest = windows.batches(self.alpha_rows, plan[step % len(plan) :])
+        self._alphas = iter(rest.concatenate(windows.batches(self.alpha_rows, plan).repeat()))
+
+    def streams(self, epoch):
+        """The windows of the training text that are left of the epoch, and those of the validation text."""
+        return [*super().streams(epoch), self._alphas]
+
+    def rate(self, epoch, rollbacks=0):
+        """Of a window of the nominal length: always the same."""
+        return self.config.learning_rate
+
+    def evaluate_supernet(self, supernet, mixing, say):
+        """Loss and perplexity on the validation text, without dropout.
+
+        They are not numbers where the moving statistics do not suit the weights yet, which the search can do without.
+        """
+
+        def forward(tokens, state):
+            outputs = supernet(tokens, state, mixing=mixing())
+            return outputs.logits, outputs.state
+
+        try:
+            found = self._evaluated(supernet, forward, self.watched)
+        except Diverged:
+            found = {"loss": math.nan, "perplexity": math.nan}
+            say(
+                "warning: the supernet has no validation perplexity: the batch norms' moving statistics do not suit "
+                "its weights yet; the search itself does not use them"
+            )
+        return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
+
+    def curvature_batch(self):
+        """The first window of the validation text, without dropout."""
+        (piece,) = windows.batches(self.alpha_rows, windows.even_plan(len(self.alpha_rows), self.config.bptt)[:1])
+        inputs, labels = self.batch(piece, tf.zeros(2, tf.int64), held_out=True)
+        kept = [None if mask is None else tf.ones_like(mask) for mask in inputs.masks]  # as many masks: no new trace
+        return inputs._replace(masks=type(inputs.masks)(*kept)), labels
+
+
+class TrainText(Text):
+    """The text of a training, with windows of many lengths, and its test text.
+
+    Attributes:
+        test: Rows of the test text, `(steps, test_batch_size)`; fewer rows where it is short.
+    """
+
+    held_out, virtual_step, tests_at_the_end = "validation", {}, True
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.deviation, self.max_rollbacks = config.bptt_deviation, config.max_rollbacks
+
+    def load(self, say):
+        """Reads the text, and cuts it into rows."""
+        super().load(say)
+        config = self.config
+        self.test = windows.evaluation_rows(self.corpus.test, config.test_batch_size, config.bptt, "the test text")
+        return self
+
+    @property
+    def measures(self):
+        """Perplexity, and bits per character where asked."""
+        return ("perplexity", *["bits_per_character"] * self.config.bits_per_character)
+
+    def lines(self, network):
+        """Sizes, and shares of unknown words."""
+        about = (
+            f"{self.corpus.name}: {self.train.size:,} training words, {self.watched.size:,} validation words, "
+            f"vocabulary of {self.sizes[0]:,}; network of {network.parameters:,} weights; {sum(self.epoch_steps)} steps"
+        )
+        return [about, *self._unknown()]
+
+    def network(self):
+        """The space's."""
+        return self.space.network(self.config, *self.sizes)
+
+    def optimizers(self, weights):
+        """SGD, and averaged SGD."""
+        decay = self.config.weight_decay
+        return {False: optimizers.SGD(weights, 0.0, decay), True: optimizers.ASGD(weights, decay)}
+
+    def rate(self, epoch, rollbacks=0):
+        """Of a window of the nominal length: lower after each roll-back."""
+        return self.config.learning_rate * self.config.rollback_rate**rollbacks
+
+    def drop_path(self, epoch):
+        """There is none."""
+        return 0.0
+
+    def evaluate(self, network, test=False):
+        """Loss, perplexity and (where asked) bits per character, without dropout."""
+        rows = self.test if test else self.watched
+        found = self._evaluated(network, language_forward(network), rows)
+        measured = {name: found[name] for name in ("loss", "perplexity")}
+        if self.config.bits_per_character:
+            measured["bits_per_character"] = bits_per_character(found["loss"], rows, self.corpus.vocabulary)
+        return measured
+
+    def epoch_facts(self, epoch, averaging):
+        """Whether weights are averaged."""
+        return {"averaged": int(averaging)}
+
+    def averages_after(self, figures):
+        """See `triggers`."""
+        return triggers(figures, self.config.nonmono)
+
+    def facts(self, network, history, rollbacks):
+        """Size of the vocabulary, shares of unknown words, roll-backs, the epoch from which weights are averaged."""
+        averaged = next((record["epoch"] for record in history if record["averaged"]), None)
+        unknown = self.corpus.unknown_words
+        return {
+            "vocabulary": self.sizes[0],
+            "unknown_words": unknown,
+            "rollbacks": rollbacks,
+            "averaged_from": averaged,
+        }
+
+
+def triggers(losses: list[float], nonmono: int) -> bool:
+    """Returns whether averaging starts after the last of some epochs: the non-monotone trigger.
+
+    Args:
+        losses: Validation losses of the epochs so far.
+        nonmono: Averaging starts when the last loss is above the least of those before it, but for the `nonmono` epochs
+            just before; never for 0.
+
+    Source: `rnn/train.py`; Merity et al., arXiv:1708.02182, algorithm 1.
+    """
+    *before, last = losses or [math.nan]
+    return bool(nonmono) and len(before) > nonmono and last > min(before[:-nonmono])

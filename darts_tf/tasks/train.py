@@ -1,0 +1,219 @@
+"""Training a derived network, from a genotype to a network that can be evaluated and exported, over any domain."""
+
+import contextlib
+import math
+import time
+
+import numpy as np
+
+from darts_tf.system.keras_settings import tf
+from darts_tf import genotypes
+from darts_tf.bilevel.optimizers import assign
+from darts_tf.bilevel.step import TrainStep
+from darts_tf.cluster import distribution
+from darts_tf.cluster.distribution import same
+from darts_tf.engine.console import printer
+from darts_tf.engine.phases import Phases
+from darts_tf.engine.session import run, session
+from darts_tf.runs import scores
+from darts_tf.runs.drawing import draw
+from darts_tf.runs.workdir import write_json
+from darts_tf.system import keras_settings
+from darts_tf.tasks import domains
+from darts_tf.tasks.trained import load_network, save_network
+
+ROLLBACK_SEED = 2**32  # what each roll-back adds to the seed of what is dropped
+
+
+class TrainTask:
+    """One training as the loop sees it, see `loop.Task`.
+
+    Deviation: the original of the language model catches whatever goes wrong, Ctrl-C too, goes back to its best weights
+    and carries on, for ever. Here only a number that is not finite sends it back, to the last checkpoint,
+    `config.max_rollbacks` times, with a lower rate (from the second step on where weights are averaged, see
+    `asgd_update`) and other masks, and that is said.
+
+    Args:
+        config: A `TrainConfig` or a `LanguageTrainConfig`.
+        domain: A `domain.Domain`.
+        workdir: An opened `WorkDir`.
+        reporter: A `Reporter`.
+        distribution: See `step.loss_of`.
+    """
+
+    rollbacks, finished = 0, False
+
+    def __init__(self, config, domain, workdir, reporter, distribution=None):
+        self.config, self.domain, self.workdir, self.reporter = config, domain, workdir, reporter
+        self.distribution, self.epoch_steps, self.splits = distribution, domain.epoch_steps, domain.splits
+        self.describe_data, self.max_rollbacks = domain.describe, domain.max_rollbacks
+        self.network = domain.network()
+        self.step = TrainStep(self.network, config, domain, distribution=distribution)
+        self.variables = self.step.variables
+        self.averaging, self.figures = False, []  # `Domain.figure` of the epochs so far
+        self._phases = Phases(config, reporter, self.variables, domain.longest, distribution)
+        self._epoch_start = time.monotonic()
+
+    @property
+    def _figure(self):
+        return f"valid_{self.domain.figure}"
+
+    def resumed(self, history: list[dict]) -> None:
+        """Learns from the records of earlier epochs how good they were, and so whether weights are averaged."""
+        self.figures = figures = [record[self._figure] for record in history]
+        counts = range(min(len(figures), self.config.epochs - 1) + 1)  # after the last epoch nothing is averaged
+        self.averaging = any(self.domain.averages_after(figures[:count]) for count in counts)
+
+    def start(self, step: int) -> None:
+        """Opens the data and the stream of step numbers, which seed what is dropped."""
+        if self.rollbacks:
+            rate = self.domain.rate(0, self.rollbacks)
+            self.reporter.message(f"learning rate {rate:g} after {self.rollbacks} of {self.max_rollbacks} roll-backs")
+        self.domain.open(step)
+        self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
+
+    def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
+        """Takes steps."""
+        averaging, dtype = self.averaging, self.network.compute_dtype
+
+        def step(piece, number, now):
+            return self.step(piece, number, *now, averaging)
+
+        rate, drop_path = self.domain.rate(epoch, self.rollbacks), self.domain.drop_path(epoch)
+        seed = tf.constant(self.config.seed + self.rollbacks * ROLLBACK_SEED, tf.int64)
+        now = tf.constant(rate, dtype), tf.constant(drop_path, dtype), seed
+        streams = [*self.domain.streams(epoch), self._numbers]
+        return self._phases.run(averaging, step, list(self.domain.reported), streams, count, now)
+
+    def summarise(self, sums: dict[str, float]) -> dict[str, float]:
+        """See `Domain.means`."""
+        return self.domain.means(sums)
+
+    def evaluate(self, test: bool = False, network=None) -> dict[str, float]:
+        """Measures the present network, with the averaged weights once there are any, or another one."""
+        with self._averaged_weights():
+            return self.domain.evaluate(network or self.network, test)
+
+    def end_epoch(self, epoch: int, record: dict) -> dict:
+        """Evaluates; keeps the network if it is the best so far."""
+        found = same(self.distribution, self.evaluate())
+        added = {"learning_rate": self.domain.rate(epoch, self.rollbacks)}
+        added |= self.domain.epoch_facts(epoch, self.averaging)
+        added |= {f"valid_{name}": value for name, value in found.items()}
+        self.figures.append(added[self._figure])
+        if scores.best(self.figures, self._better) == len(self.figures) - 1:
+            self.save("best")
+        more = epoch + 1 < self.config.epochs
+        if more and not self.averaging and self.domain.averages_after(self.figures):
+            self.averaging = True
+            self.reporter.message(
+                f"from epoch {epoch + 2} on the weights are averaged: the validation loss has stalled"
+            )
+        added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
+        self._epoch_start = time.monotonic()
+        return added
+
+    @property
+    def _better(self):
+        return "lower" if self.domain.figure == "loss" else self.config.better
+
+    def save(self, name: str) -> None:
+        """Writes the network as a `.keras` file, with the averaged weights once there are any."""
+        with self._averaged_weights():
+            save_network(self.network, self.workdir.path / f"{name}.keras")
+
+    @contextlib.contextmanager
+    def _averaged_weights(self):
+        """Puts the averaged weights, once there are any, into the network for a while."""
+        if not self.averaging:
+            yield
+            return
+        own = [v.numpy() for v in self.network.weight_variables]
+        try:
+            assign(self.network.weight_variables, self.step.averages)
+            yield
+        finally:
+            assign(self.network.weight_variables, own)
+
+    def summary(self, history: list[dict]) -> dict:
+        """Says what a finished training found; see `train`."""
+        domain, watched = self.domain, self.domain.held_out
+        records = {"best": history[scores.best([each[self._figure] for each in history], self._better)]}
+        records["last"] = history[-1]
+        found = {
+            which: {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
+            | {"epoch": record["epoch"]}
+            for which, record in records.items()
+        }
+        if domain.tests_at_the_end:
+            tested = {"last": self.evaluate(test=True)}
+            tested["best"] = tested["last"]
+            if records["best"] is not records["last"]:
+                best = load_network(self.workdir.path / "best.keras", type(self.network))
+                tested["best"] = domain.evaluate(best, test=True)
+            for which, measured in tested.items():
+                found[which] |= {f"test_{name}": value for name, value in measured.items()}
+        recommended = "best" if watched == "validation" else "last"
+        chosen = found[recommended]  # bits per character may have been asked for later
+        valid = {f"valid_{name}": chosen.get(name) if watched == "validation" else None for name in domain.measures}
+        last = {name: chosen.get(name) if watched == "test" else None for name in domain.measures}
+        return {
+            "metric": self.config.metric,
+            "better": self.config.better,
+            "parameters": self.network.parameters,
+            "epochs": self.config.epochs,
+            "seconds": round(math.fsum(record["seconds"] for record in history), 1),
+            **domain.facts(self.network, history, self.rollbacks),
+            "selected_on": watched,
+            "recommended_weights": recommended,
+            **valid,
+            **{f"test_{name}": chosen.get(f"test_{name}", value) for name, value in last.items()},
+            **found,
+            "genotype": self.network.genotype.to_json(),
+        }
+
+
+def train(config, workdir, out=None, tensorboard=None):
+    """Trains a derived network, or resumes an interrupted training in the same work directory.
+
+    Leaves `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference has to know of the data), of a
+    text `vocabulary.txt`, `summary.json`, and what `workdir` describes.
+
+    Args:
+        config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        out: Where progress goes, standard output unless given.
+        tensorboard: Overrides `config.tensorboard`.
+
+    Returns:
+        What `summary.json` holds; or None when it was interrupted: the same call resumes it. `metric` and `better`:
+        which way it is compared; `parameters`, `epochs`, `seconds` of all epochs, see also `Domain.facts`; `genotype`;
+        `selected_on` and `recommended_weights`: the best epoch where validation data told which it is, else the last,
+        because the best one on test data is chosen too well. `best` and `last` hold `epoch`, what was measured of the
+        watched data and, where there are test data that were not all watched, `test_accuracy` and so on;
+        `valid_accuracy` and `test_accuracy`, or the same of perplexity and bits per character, are those of the
+        recommended weights, None where nothing measured them.
+
+    Raises:
+        UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
+    """
+    keras_settings.check_mode()
+    shared = distribution.of(config)
+    genotype = genotypes.load(config.genotype, config.space)
+    config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
+    domain = domains.of(config).load(printer(out))
+
+    def build(directory, reporter):
+        return TrainTask(config, domain, directory, reporter, shared)
+
+    with session(config, workdir, "network", build, domain, out, tensorboard, shared) as (task, directory, reporter):
+        genotypes.save(genotype, directory.path / "genotype.json")
+        draw(genotype, directory.plots, reporter.message)
+        loop = run(task, directory, config, reporter, shared)
+        if loop is None:
+            return None
+        task.save("last")
+        with reporter.working("testing", "tested") if domain.tests_at_the_end else contextlib.nullcontext():
+            summary = task.summary(loop.history)
+        write_json(directory.path / "summary.json", summary)
+    return summary

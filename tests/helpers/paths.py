@@ -1,0 +1,12 @@
+"""Where the checkout, the golden numbers and the real data are."""
+
+import os
+import pathlib
+
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+HELPERS = TESTS / "helpers"
+ROOT = TESTS.parent
+SHARED = ROOT.parent / "shared"
+GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", SHARED / "golden"))
+DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", SHARED / "data"))
+PHOTOGRAPHS = DATA / "images" / "imagenette224-small.tar"
