@@ -1,27 +1,28 @@
 """The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
 
+from darts_tf.bin import _help
 from darts_tf.config import Config, Run, SearchConfig, TrainConfig, presets
-from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.fields import GROUPS, named
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.config.tuning import Tune
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 
 Kind = TypeVar("Kind", bound=Config)
 AnyRun = TypeVar("AnyRun", bound=Run)
-_ORIGINALS: dict[type[Config], str] = {
-    SearchConfig: "the original search on images",
-    TrainConfig: "the original's training on CIFAR-10",
-    LanguageSearchConfig: "the original search on Penn Treebank",
-    LanguageTrainConfig: "the original's training on Penn Treebank",
-    ProtocolConfig: "the paper's on CIFAR-10",
-}
+# The flags that `--help` shows first, in this order; the others follow in the groups of `fields.GROUPS`.
+COMMON = ("preset", "workdir", "search", "prior") + named(
+    ("genotype", "trials", "minutes", "dataset", "data_dir", "image_size", "init_channels", "num_cells", "num_units"),
+    *(Tune, TrainConfig, LanguageTrainConfig),
+)
+COMMON += named(("epochs", "batch_size", "learning_rate", "order", "seed"), SearchConfig) + ("help",)
 
 
 def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]) -> None:
@@ -29,34 +30,80 @@ def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]
 
     Args:
         flag_values: Where the flags go.
-        config_classes: The dataclasses whose fields become flags, with help, defaults and choices from their metadata;
-            what two of them share is one flag.
+        config_classes: The dataclasses whose fields become flags, with help and choices from their metadata; a field
+            that two of them share is one flag.
     """
-    names = ", ".join(presets.names(tuple(config_classes)))
-    flags.DEFINE_string("preset", None, f"settings to start from: {names}", flag_values=flag_values)
+    flags.DEFINE_string("preset", None, "settings to start from, see below", flag_values=flag_values)
     flags.DEFINE_string(
         "workdir", None, "directory of the run; an interrupted run in it is resumed", flag_values=flag_values
     )
-    fields: dict[str, list] = {}
+    fields: dict[str, list[dataclasses.Field]] = {}
     for config_class in config_classes:
         for field in dataclasses.fields(config_class):
-            fields.setdefault(field.name, []).append((field, _ORIGINALS[config_class]))
-    for found in fields.values():
-        _define_field(found, flag_values)
+            fields.setdefault(field.name, []).append(field)
+    for same in fields.values():
+        _define_field(same, flag_values)
     if "order" in fields:
         flags.DEFINE_bool(
             "unrolled",
             None,
-            "the original code's name: --unrolled is --order=second, --nounrolled is --order=first",
+            "the name of --order in quark0/darts: --unrolled = second, --nounrolled = first",
             flag_values=flag_values,
         )
+
+
+def describe(
+    flag_values: flags.FlagValues,
+    default_preset: str,
+    config_classes: Sequence[type[Config]],
+    own: type[Config] | None = None,
+    workdir: str = "runs/{}",
+) -> Iterator[_help.Part]:
+    """The parts of `--help`: the flags that the chosen preset has, with its values, the common ones first.
+
+    Args:
+        flag_values: Parsed, after `define`.
+        default_preset: The preset's name when `--preset` was not given.
+        config_classes: The kinds of run.
+        own: A class whose fields the binary has as flags, too, with defaults of their own.
+        workdir: The default work directory of a preset.
+
+    Raises:
+        UserError: There is no such preset.
+    """
+    kinds = tuple(config_classes)
+    name = flag_values["preset"].value or default_preset
+    config = presets.get(name, kinds).config
+    values = {"preset": name, "workdir": workdir.format(name), "help": None}
+    values |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    fields = {field.name: field for each in (own or Config, type(config)) for field in dataclasses.fields(each)}
+    others = {field.name for each in kinds for field in dataclasses.fields(each)} - fields.keys()
+    groups: dict[str, list[_help.Row]] = {group: [] for group in ("common flags", *GROUPS)}
+    names = [each for each in flag_values if each not in others and each != flag_values[each].short_name]
+    names.sort(key=(*COMMON, *names).index)
+    for each in names:
+        flag, field = flag_values[each], fields.get(each)
+        text = field.metadata["help"] if each in values and field else None
+        group = "common flags" if each in COMMON else field.metadata["group"] if field else "method"
+        groups[group].append(_help.row(flag, values.get(each, flag.default), text))
+    binary = config.binary if own is None else own.binary
+    yield f"Values in parentheses are those of the preset {name}; {binary} --preset=... --help shows those of another."
+    for group, rows in groups.items():
+        yield group.capitalize(), rows
+        if group == "common flags":
+            yield "Presets", [(each, presets.PRESETS[each].about) for each in presets.names(kinds)]
+    for other in kinds:
+        if not isinstance(config, other):
+            yield f"Flags of {other.title}: {binary} --preset={presets.names(other)[0]} --help"
+    resumable = [f"--{each}" for each in names if each in fields and fields[each].metadata["resumable"]]
+    yield f"An interrupted run is resumed with the same settings; only these may differ: {', '.join(resumable)}."
 
 
 def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]]) -> Kind:
     """The preset's config with the flags that were given on the command line.
 
     Args:
-        flag_values: Parsed, after `define`; of a field whose flag was removed the preset's value stays.
+        flag_values: Parsed, after `define`; a field whose flag was removed keeps the preset's value.
         default_preset: The preset's name when `--preset` was not given.
         config_classes: The kinds of run.
 
@@ -72,8 +119,8 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     for other in (field for each in config_classes for field in dataclasses.fields(each)):
         if other.name not in known and flag_values[other.name].value is not None:
             raise flags.IllegalFlagValueError(
-                f"--{other.name} is no setting of {config.kind.replace('_', ' ')} runs, which the preset {name} is one "
-                "of. Leave it out, or choose another --preset"
+                f"--{other.name} is no flag of {config.title}, which the preset {name} is for. Leave it out, or choose "
+                "another --preset"
             )
     changes = {
         field.name: tuple(value) if field.type is tuple else value
@@ -84,8 +131,8 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
         order = "second" if unrolled else "first"
         if changes.setdefault("order", order) != order:
             raise flags.IllegalFlagValueError(
-                f"--{'' if unrolled else 'no'}unrolled means --order={order}. Received: --order={changes['order']} "
-                "beside it; give one of the two"
+                f"--{'' if unrolled else 'no'}unrolled means --order={order}. Received: --order={changes['order']}, "
+                "too; give one of the two"
             )
     try:
         return config.replace(**changes)
@@ -96,7 +143,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
 def start(
     name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[AnyRun]]
 ) -> tuple[AnyRun, str]:
-    """Reads the command line of a run, says the first line, and sets TensorFlow up.
+    """Reads the command line of a run, prints the first line, and sets TensorFlow up.
 
     Args:
         name: The binary's.
@@ -126,43 +173,35 @@ def directory(flag_values: flags.FlagValues, default: str) -> str:
     """The work directory: `default` where none was given.
 
     Raises:
-        UserError: It is no path of this machine.
+        UserError: It is not a path on this machine.
     """
     workdir = flag_values["workdir"].value
     return default if workdir is None else str(user_path(workdir, "The work directory"))
 
 
 def begin(name: str, about: str, workdir: str, config: Run) -> None:
-    """Says the first line of a run, and sets TensorFlow up."""
+    """Prints the first line of a run, and sets TensorFlow up."""
     streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     if config.strategy == "multi_worker":
         worker, addresses = runtime.cluster()
-        streams.out(f"{name}: worker {worker} of {len(addresses)}; all of them have to be started")
+        streams.out(f"{name}: worker {worker} of {len(addresses)}; start all of them")
     runtime.configure(config.threads, config.jit_compile, config.strategy, config.replicas)
 
 
 def keeps_files(config: Run) -> bool:
-    """Whether this process has the run's work directory: not the workers of a cluster but for its chief."""
+    """Whether this process keeps the run's work directory: in a cluster only the chief does."""
     from darts_tf.system import runtime
 
     return config.strategy != "multi_worker" or runtime.cluster()[0] == 0
 
 
-def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: flags.FlagValues) -> None:
-    """One flag for the fields of one name, by their type; each comes with what its config's default is."""
-    field = found[0][0]
-    checks = [each.metadata["check"] for each, _ in found]
-    defaults: dict[str, list[str]] = {}
-    for each, original in found:
-        defaults.setdefault(_shown(each.default), []).append(original)
-    if len(defaults) == 1 and len(found) > 1:
-        defaults = {next(iter(defaults)): ["the originals"]}
-    told = ", ".join(f"{value} in {' and '.join(originals)}" for value, originals in defaults.items())
-    texts = list(dict.fromkeys(each.metadata["help"] for each, _ in found))
-    help_text = f"{'; or: '.join(texts)} (default: the preset's; {told})"
-    choices = [choice for check in checks if check is not None for choice in check.choices]
+def _define_field(same: Sequence[dataclasses.Field], flag_values: flags.FlagValues) -> None:
+    """One flag for the fields of one name, by their type; it takes the choices of all."""
+    field = same[0]
+    help_text = field.metadata["help"]
+    choices = [choice for each in same if each.metadata["check"] for choice in each.metadata["check"].choices]
     if choices:
         flags.DEFINE_enum(field.name, None, list(dict.fromkeys(choices)), help_text, flag_values=flag_values)
         return
@@ -174,9 +213,3 @@ def _define_field(found: Sequence[tuple[dataclasses.Field, str]], flag_values: f
         tuple: flags.DEFINE_list,
     }
     define[field.type](field.name, None, help_text, flag_values=flag_values)
-
-
-def _shown(value: Any) -> str:
-    return (
-        ",".join(value) if isinstance(value, tuple) else str(value).lower() if isinstance(value, bool) else repr(value)
-    )

@@ -2,13 +2,12 @@
 
 import contextlib
 import sys
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from absl import flags
 
-from darts_tf.bin import _interrupt
+from darts_tf.bin import _help, _interrupt
 from darts_tf.system import environment, streams
 from darts_tf.system.errors import UserError, one_line
 
@@ -20,6 +19,7 @@ def run(
     argv: Sequence[str] | None = None,
     positional: str | None = None,
     elsewhere: Callable[[str], str | None] | None = None,
+    describe: Callable[[flags.FlagValues], Iterable[_help.Part]] | None = None,
 ) -> int:
     """Parses the command line and calls `main`.
 
@@ -28,12 +28,14 @@ def run(
 
     Args:
         name: Name of the console script, as the user types it; starts every message.
-        main: `(flag_values) -> exit status or None`. The first paragraph of its docstring opens `--help`.
+        main: `(flag_values) -> exit status or None`. Its docstring opens `--help`.
         define_flags: `(flag_values) -> None`; defines the binary's own flags on the object it is given.
         argv: Arguments without the program's name; None for those of the process.
         positional: Name of the flag that one bare argument sets, or all of them where it is a multi flag; None where
             bare arguments are a mistake.
         elsewhere: `(name of an unknown flag) -> str or None`, where such a setting is given instead.
+        describe: `(flag_values) -> parts of the page` that follow its opening, see `_help.page`; None for a list of all
+            flags.
 
     Returns:
         The exit status of `main`, or 0.
@@ -47,7 +49,7 @@ def run(
     environment.tolerate_warnings()
     try:
         _interrupt.working(True)
-        return _run(name, main, define_flags, argv, positional, elsewhere)
+        return _run(name, main, define_flags, argv, positional, elsewhere, describe or _all_flags)
     except KeyboardInterrupt:
         _exit(name, "interrupted", _interrupt.STATUS)
     finally:
@@ -57,11 +59,11 @@ def run(
             _interrupt.working(False)
 
 
-def _run(name, main, define_flags, argv, positional, elsewhere):
+def _run(name, main, define_flags, argv, positional, elsewhere, describe):
     flag_values = flags.FlagValues()
     flag_values.set_gnu_getopt(True)  # flags may follow a bare argument
     define_flags(flag_values)
-    flags.DEFINE_bool("help", False, "Print this text and exit.", short_name="h", flag_values=flag_values)
+    flags.DEFINE_bool("help", False, "print this page and exit", short_name="h", flag_values=flag_values)
     try:
         failure = None
         bare = flag_values([name, *(sys.argv[1:] if argv is None else argv)])[1:]
@@ -78,7 +80,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere):
         failure = str(error)
     try:
         if flag_values["help"].value:  # also where a required flag is missing
-            show(_help(name, main, flag_values, positional))
+            show(_help.page([*_opening(name, main, flag_values, positional), *describe(flag_values)]))
             return 0
         if failure is not None:
             _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
@@ -94,7 +96,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere):
     except UserError as error:
         _exit(name, error, 1)
     except MemoryError as error:  # outside a run, which says what may help
-        _exit(name, f"memory has run out ({one_line(error)})", 1)
+        _exit(name, f"out of memory ({one_line(error)})", 1)
     except OSError as error:
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
 
@@ -126,22 +128,14 @@ def _exit(name: str, message: object, status: int) -> NoReturn:
     raise SystemExit(status) from None
 
 
-def _help(name, main, flag_values, positional):
-    lines = [f"usage: {name} [flags]" + (f" [{positional.upper()}]" if positional else "")]
-    if positional and isinstance(flag_values[positional], flags.MultiFlag):
-        lines[0] += "..."
-    if main.__doc__:
-        lines += ["", textwrap.fill(" ".join(main.__doc__.split("\n\n")[0].split()), 100)]
-    lines += ["", "flags:"]
-    for key in flag_values:
-        flag = flag_values[key]
-        if key == flag.short_name:
-            continue
-        form = "--help" if key == "help" else f"--[no]{key}" if flag.boolean else f"--{key}=..."
-        short = f", -{flag.short_name}" if flag.short_name else ""
-        default = "" if flag.default is None or key == "help" else f" (default: {flag.default_as_str.strip(chr(39))})"
-        text = textwrap.fill(
-            " ".join(f"{flag.help}{default}".split()), 100, initial_indent=" " * 6, subsequent_indent=" " * 6
-        )
-        lines += [f"  {form}{short}", text]
-    return "\n".join(lines)
+def _opening(name, main, flag_values, positional):
+    """The first paragraphs of `--help`."""
+    several = positional and isinstance(flag_values[positional], flags.MultiFlag)
+    yield f"usage: {name} [flags]" + (f" [{positional.upper()}]" if positional else "") + ("..." if several else "")
+    yield from (main.__doc__ or "").split("\n\n")
+
+
+def _all_flags(flag_values):
+    names = [name for name in flag_values if name != flag_values[name].short_name]
+    rows = [_help.row(flag_values[name], None if name == "help" else flag_values[name].default) for name in names]
+    return [("Flags", rows)]

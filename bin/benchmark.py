@@ -3,13 +3,13 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
 
 from darts_tf.bench import gpu_suite
-from darts_tf.bin import _main
+from darts_tf.bin import _help, _main
 from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.system.errors import some_of
@@ -24,6 +24,14 @@ SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
     "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
     "inference": (TrainConfig, {"batch_size": 16, "init_channels": 36, "num_cells": 20}),
 }
+ABOUT = {
+    "search": "a step of a search for convolutional cells, and the time to the first one",
+    "search_recurrent": "the same for recurrent cells",
+    "gradients": "the alphas' gradient: first order, finite differences and exact, side by side",
+    "train": "a training step of a derived network",
+    "inference": "inference with a derived network",
+    "gpu": "all that is worth timing on a GPU, in one table",
+}
 COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
 COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary_size": 10000}
 COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finite_difference"}
@@ -33,7 +41,7 @@ ALWAYS = {"suite", "format", "threads"}
 RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
 SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
 DERIVED = {"genotype", "network", "init_channels", "num_cells", "image_size"}
-# Suite -> the flags that it reads; any other is refused, since it would change nothing.
+# Suite -> the flags that it reads; any other is refused, since it would have no effect.
 READS = {
     "search": RUN | SUPERNET | {"order", "hvp"},
     "search_recurrent": RUN | {"num_nodes", "num_units", "bptt", "vocabulary_size", "order", "hvp"},
@@ -43,7 +51,7 @@ READS = {
     "train": RUN | DERIVED,
     "inference": RUN - {"learning_rate", "accumulate", "precision", "recompute"} | DERIVED,
 }
-# It chooses these by itself.
+# It sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
 KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
 KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool}
@@ -53,27 +61,33 @@ _say = _main.sayer("darts-benchmark")
 
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
-    help_text = (
-        "Cost of a search step, a training step or inference; gradients side by side; gpu: every cost, in one table."
-    )
-    flags.DEFINE_enum("suite", "search", [*SUITES, "gpu"], help_text, flag_values=to)
-    flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line.", flag_values=to)
-    flags.DEFINE_integer("steps", 3, "all but gradients: steps to time after the first.", lower_bound=1, flag_values=to)
+    flags.DEFINE_enum("suite", "search", list(ABOUT), "what is measured, see below", flag_values=to)
+    text = "output: text, or json = one object on the last line"
+    flags.DEFINE_enum("format", "text", ["text", "json"], text, flag_values=to)
+    flags.DEFINE_integer("steps", 3, "steps that are timed, after the first", lower_bound=1, flag_values=to)
     datasets = ["digits", "cifar10", "npz", "folder", "random"]
-    flags.DEFINE_enum("dataset", "digits", datasets, "gradients: the images.", flag_values=to)
-    flags.DEFINE_string("data_dir", "", "gradients: where the images lie.", flag_values=to)
-    flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "gradients: of the finite differences.", flag_values=to)
+    flags.DEFINE_enum("dataset", "digits", datasets, "images", flag_values=to)
+    flags.DEFINE_string("data_dir", "", "folder or .npz file with the images", flag_values=to)
+    flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "radii of the finite differences", flag_values=to)
     flags.register_validator("radii", _are_radii, "expected numbers above 0, comma separated", flag_values=to)
-    flags.DEFINE_bool("float64", False, "gradients: compute in float64.", flag_values=to)
+    flags.DEFINE_bool("float64", False, "compute in float64", flag_values=to)
     fields = {field.name: field for config, _ in SUITES.values() for field in dataclasses.fields(config)}
     for name, default in COMMON.items():
-        sizes = ", ".join(f"{defaults[name]} in {suite}" for suite, (_, defaults) in SUITES.items() if name in defaults)
-        readers = ", ".join(suite for suite in SUITES if name in READS[suite] | ALWAYS)
-        help_text = f"{readers}: {fields[name].metadata['help']}" + (f" (default: {sizes})" if sizes else "")
-        KINDS[fields[name].type](name, default, help_text, flag_values=to)
+        KINDS[fields[name].type](name, default, fields[name].metadata["help"], flag_values=to)
         if check := fields[name].metadata["check"]:
             holds = lambda value, check=check: value is None or check.holds(value)  # noqa: E731
             flags.register_validator(name, holds, f"must be {check.expected}", flag_values=to)
+
+
+def describe(flag_values: flags.FlagValues) -> Iterator[_help.Part]:
+    """The parts of `--help`: the flags that the chosen suite reads, with its values."""
+    suite = flag_values.suite
+    values: dict[str, Any] = {"suite": suite, "help": None} | SUITES.get(suite, (None, {}))[1]
+    shown = [name for name in flag_values if name in READS[suite] | ALWAYS | {"help"}]
+    rows = [_help.row(flag_values[name], values.get(name, flag_values[name].default)) for name in shown]
+    yield f"Flags that the suite {suite} reads, with its values", rows
+    yield "Suites", [*ABOUT.items()]
+    yield "Flags of another suite: darts-benchmark SUITE --help"
 
 
 def _are_radii(texts):
@@ -84,7 +98,7 @@ def _are_radii(texts):
 
 
 def benchmark(flag_values: flags.FlagValues) -> None:
-    """Times whole steps on noise, or compares first-order, finite-difference and exact gradients of alphas."""
+    """Times whole steps on random data, or compares first-order, finite-difference and exact gradients of alphas."""
     suite, dataset, steps = flag_values.suite, flag_values.dataset, flag_values.steps
     _refuse_unread(flag_values, suite)
     if suite == "gpu":
@@ -112,7 +126,7 @@ def benchmark(flag_values: flags.FlagValues) -> None:
 
 
 def _refuse_unread(flag_values, suite):
-    """Refuses flags that are given and that the suite does not read."""
+    """Refuses flags that are given although the suite does not read them."""
     given = [
         name for name in ("steps", "dataset", "data_dir", "radii", "float64", *COMMON) if flag_values[name].present
     ]
@@ -121,7 +135,7 @@ def _refuse_unread(flag_values, suite):
         others = {name: ", ".join(other for other in READS if name in READS[other]) for name in wrong}
         raise flags.IllegalFlagValueError(
             f"the suite {suite} does not read "
-            + some_of([f"--{name}, which is of {others[name]}" for name in wrong], separator="; nor ")
+            + some_of([f"--{name}, which is for {others[name]}" for name in wrong], separator="; nor ")
             + ". Leave out what it does not read, or choose another suite"
         )
     if flag_values.data_dir and flag_values.dataset == "random":
@@ -129,7 +143,7 @@ def _refuse_unread(flag_values, suite):
 
 
 def everything(flag_values: flags.FlagValues) -> None:
-    """Times all that is worth timing on a GPU; prints a table for BUILD.md."""
+    """Times all that is worth timing on a GPU and prints a table for BUILD.md."""
     given = [name for name in ("steps", *COMMON) if flag_values[name].present]
     arguments = {
         suite: [f"--{name}={flag_values[name].value}" for name in given if name in READS[suite] | ALWAYS]
@@ -141,7 +155,7 @@ def everything(flag_values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
-    return _main.run("darts-benchmark", benchmark, define_flags, argv, positional="suite")
+    return _main.run("darts-benchmark", benchmark, define_flags, argv, positional="suite", describe=describe)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tests a trained network: `darts-evaluate --workdir=runs/digits_train`."""
+"""Evaluates a trained network: `darts-evaluate --workdir=runs/digits_train`."""
 
 import json
 import sys
@@ -11,12 +11,12 @@ from darts_tf.bin import _main
 from darts_tf.system.errors import UserError
 
 FLAGS = {
-    "workdir": "a training's work directory; or say --model",
-    "model": "a .keras file, or the folder of a SavedModel that darts-export wrote",
-    "dataset": "of images: cifar10, digits, folder, npz or imagenet2012; that of the work directory if not given",
-    "data_dir": "where the images or the text lie; that of the work directory if not given",
-    "value_range": "of npz: the values that are black and white, LOW,HIGH; those of the work directory if not given",
-    "operations_file": "of images: a Python file that adds operations of your own; it is executed",
+    "workdir": "work directory of a training; or pass --model",
+    "model": ".keras file, or folder of a SavedModel that darts-export wrote",
+    "dataset": "images: cifar10, digits, folder, npz or imagenet2012; empty = as in the work directory",
+    "data_dir": "where the images or the text are; empty = as in the work directory",
+    "value_range": "npz: values of black and white as LOW,HIGH; empty = as in the work directory",
+    "operations_file": "images: Python file that adds custom operations; it is executed",
 }
 
 _say = _main.sayer("darts-evaluate")
@@ -27,20 +27,34 @@ def define_flags(to: flags.FlagValues) -> None:
     for name, help_text in FLAGS.items():
         flags.DEFINE_string(name, None, help_text, flag_values=to)
     flags.DEFINE_enum(
-        "weights", None, ["best", "last"], "of a work directory; else what its run advises", flag_values=to
+        "weights",
+        None,
+        ["best", "last"],
+        "of a work directory: best or last; the recommended ones if not given",
+        flag_values=to,
     )
     flags.DEFINE_enum(
-        "split", None, ["test", "valid", "train"], "which part of the data; test if there is one", flag_values=to
+        "split",
+        None,
+        ["test", "valid", "train"],
+        "train, valid or test data; if not given, test data where there are any",
+        flag_values=to,
     )
     flags.DEFINE_integer(
-        "max_examples", 0, "at most so many images, or the first so many words; 0 = all", lower_bound=0, flag_values=to
+        "max_examples", 0, "evaluate at most this many images or words; 0 = all", lower_bound=0, flag_values=to
     )
     flags.DEFINE_integer(
-        "batch_size", None, "images at a time (96), or rows of a text (those of the run)", lower_bound=1, flag_values=to
+        "batch_size",
+        None,
+        "images per batch (96), or rows of a text (as in the run)",
+        lower_bound=1,
+        flag_values=to,
     )
-    flags.DEFINE_bool("bits_per_character", False, "of a text: tell these, too", flag_values=to)
-    flags.DEFINE_integer("threads", 0, "CPU threads; 0 = all cores", lower_bound=0, flag_values=to)
-    flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object on the last line", flag_values=to)
+    flags.DEFINE_bool("bits_per_character", False, "text: report bits per character, too", flag_values=to)
+    flags.DEFINE_integer("threads", 0, "CPU threads for TensorFlow; 0 = all cores", lower_bound=0, flag_values=to)
+    flags.DEFINE_enum(
+        "format", "text", ["text", "json"], "output: text, or json = one object on the last line", flag_values=to
+    )
 
 
 def evaluate(flag_values: flags.FlagValues) -> None:

@@ -14,22 +14,28 @@ _say = _main.sayer("darts-export")
 
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
-    flags.DEFINE_string("workdir", None, "a training's work directory", flag_values=to)
-    flags.DEFINE_string("export_dir", "exports", "folder of models; made if missing", flag_values=to)
-    flags.DEFINE_string("name", "darts", "the model's name, as clients ask for it", flag_values=to)
-    flags.DEFINE_integer("version", None, "the version; the next one if not given", lower_bound=1, flag_values=to)
-    flags.DEFINE_integer("keep", None, "older versions that stay; all if not given", lower_bound=0, flag_values=to)
-    flags.DEFINE_list("format", "saved_model", "saved_model,tflite: a SavedModel is always written", flag_values=to)
-    flags.DEFINE_enum("weights", None, ["best", "last"], "else what the run advises", flag_values=to)
-    flags.DEFINE_string("data_dir", "", "where the images lie; that of the run if not given", flag_values=to)
-    flags.DEFINE_string(
-        "operations_file", "", "a Python file that adds operations of your own; it is executed", flag_values=to
+    flags.DEFINE_string("workdir", None, "work directory of a training", flag_values=to)
+    flags.DEFINE_string("export_dir", "exports", "folder for models; created if missing", flag_values=to)
+    flags.DEFINE_string("name", "darts", "name of the model, by which clients request it", flag_values=to)
+    flags.DEFINE_integer("version", None, "version number; the next one if not given", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer(
+        "keep", None, "number of older versions to keep; all if not given", lower_bound=0, flag_values=to
     )
-    flags.DEFINE_integer("threads", 0, "CPU threads; 0 = all cores", lower_bound=0, flag_values=to)
+    flags.DEFINE_list(
+        "format", "saved_model", "saved_model, or saved_model,tflite; a SavedModel is always written", flag_values=to
+    )
+    flags.DEFINE_enum(
+        "weights", None, ["best", "last"], "best or last; the recommended ones if not given", flag_values=to
+    )
+    flags.DEFINE_string("data_dir", "", "where the images are; empty = as in the run", flag_values=to)
+    flags.DEFINE_string(
+        "operations_file", "", "Python file that adds custom operations; it is executed", flag_values=to
+    )
+    flags.DEFINE_integer("threads", 0, "CPU threads for TensorFlow; 0 = all cores", lower_bound=0, flag_values=to)
 
 
 def export(flag_values: flags.FlagValues) -> None:
-    """Writes EXPORT_DIR/NAME/VERSION for TensorFlow Serving, checked in a new process, and with it TFLite files."""
+    """Writes EXPORT_DIR/NAME/VERSION for TensorFlow Serving, with TFLite files on request, and checks it."""
     asked: dict[str, Any] = {
         name: flag_values[name].value
         for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir", "operations_file")

@@ -1,4 +1,4 @@
-"""Asks an exported model: `darts-predict --server=localhost:8500 cat.jpg`, `darts-predict --text="the" ...`."""
+"""Queries an exported model: `darts-predict --server=localhost:8500 cat.jpg`, `darts-predict --text="the" ...`."""
 
 import json
 import math
@@ -16,44 +16,67 @@ from darts_tf.system.errors import UserError
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
     flags.DEFINE_multi_string(
-        "image", [], "an image file, or an .npy or .npz file of images; may be given without the flag", flag_values=to
+        "image",
+        [],
+        "image file, or .npy or .npz file of images; may be given without the flag",
+        flag_values=to,
     )
     flags.DEFINE_string(
         "value_range",
         "",
-        "of arrays: the values that are black and white, as LOW,HIGH; else as in training, and of a server uint8",
+        "arrays: values of black and white as LOW,HIGH; empty = as in training, or uint8 for a server",
         flag_values=to,
     )
     flags.DEFINE_string("server", "", "host:port for gRPC, http://host:port for REST", flag_values=to)
-    flags.DEFINE_string("export_dir", "", "or without a server: where darts-export wrote", flag_values=to)
-    flags.DEFINE_string("name", "darts", "the model's name", flag_values=to)
-    flags.DEFINE_integer("version", None, "its version; the newest if not given", lower_bound=1, flag_values=to)
+    flags.DEFINE_string("export_dir", "", "without a server: folder that darts-export wrote to", flag_values=to)
+    flags.DEFINE_string("name", "darts", "name of the model", flag_values=to)
+    flags.DEFINE_integer(
+        "version", None, "version of the model; the newest if not given", lower_bound=1, flag_values=to
+    )
     flags.DEFINE_integer("batch_size", 32, "images per request", lower_bound=1, flag_values=to)
     flags.DEFINE_float("timeout", 30, "seconds to wait for the server's answer", lower_bound=0.001, flag_values=to)
-    flags.DEFINE_string("text", None, "or, of a language model: a prompt to continue", flag_values=to)
-    flags.DEFINE_integer("words", 30, "of a text: how many words to add", lower_bound=1, flag_values=to)
-    flags.DEFINE_integer("top_k", 0, "of a text: among how many likeliest; 0 = all", lower_bound=0, flag_values=to)
-    flags.DEFINE_float("temperature", 1.0, "of a text: 0 = the likeliest word", lower_bound=0.0, flag_values=to)
-    flags.register_validator("temperature", math.isfinite, "expected a finite number", flag_values=to)
-    flags.DEFINE_integer("seed", 0, "of a text", lower_bound=0, flag_values=to)
-    flags.DEFINE_string(
-        "vocabulary_dir", "", "of a text and a server: where darts-export wrote the model it serves", flag_values=to
+    flags.DEFINE_string("text", None, "language model: prompt to continue", flag_values=to)
+    flags.DEFINE_integer("words", 30, "text: number of words to generate", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer(
+        "top_k", 0, "text: sample from this many most probable words; 0 = all", lower_bound=0, flag_values=to
     )
-    flags.DEFINE_enum("format", "text", ["text", "json"], "json: one object per image", flag_values=to)
+    flags.DEFINE_float(
+        "temperature",
+        1.0,
+        "text: divides the logits; 0 = always the most probable word",
+        lower_bound=0.0,
+        flag_values=to,
+    )
+    flags.register_validator("temperature", math.isfinite, "expected a finite number", flag_values=to)
+    flags.DEFINE_integer("seed", 0, "text: seed of the sampling", lower_bound=0, flag_values=to)
+    flags.DEFINE_string(
+        "vocabulary_dir", "", "text, with a server: folder that darts-export wrote the served model to", flag_values=to
+    )
+    flags.DEFINE_enum(
+        "format",
+        "text",
+        ["text", "json"],
+        "output: text, or json = one object per image, or per text",
+        flag_values=to,
+    )
 
 
 def predict(flag_values: flags.FlagValues) -> None:
-    """Prints each image's label and its probability, as a served or exported model sees it; or continues a text."""
+    """Prints the label and probability that a served or exported model gives each image; or continues a text."""
     paths, server, export_dir = flag_values.image, flag_values.server, flag_values.export_dir
     if bool(server) == bool(export_dir):
-        raise UserError("Say which model to ask: expected one of --server and --export_dir. Received: both or none.")
+        raise UserError("Say which model to query: expected one of --server and --export_dir. Received: both or none.")
     is_text = flag_values.text is not None
     if is_text == bool(paths):
         raise UserError("Say what to predict: expected image files, or --text. Received: both or none.")
     if is_text and server and not flag_values.vocabulary_dir:
-        raise UserError("A server knows no words: expected --vocabulary_dir, where darts-export wrote its model.")
+        raise UserError(
+            "A server has no vocabulary: expected --vocabulary_dir, the folder that darts-export wrote its model to."
+        )
     if export_dir and flag_values.vocabulary_dir:
-        raise UserError("An exported model has its own words. Expected --vocabulary_dir with --server only.")
+        raise UserError(
+            "An exported model has its own vocabulary: expected --vocabulary_dir with --server only. Leave it out."
+        )
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 
     runtime.configure()

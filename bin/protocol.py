@@ -1,6 +1,7 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from darts_tf.system import streams
 CONFIGS = (ProtocolConfig,)
 RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_protocol"
+describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -36,7 +38,7 @@ def protocol(flag_values: flags.FlagValues) -> int:
 
     result = library.run(config, workdir, streams.out)
     if result is None:
-        streams.out("stopped; the same command goes on")
+        streams.out("stopped; the same command resumes the protocol")
         return 130
     streams.out(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
@@ -47,11 +49,11 @@ def protocol(flag_values: flags.FlagValues) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
-    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere)
+    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere, describe=describe)
 
 
 def _elsewhere(name):
-    """Settings of the runs are a protocol's overrides."""
+    """Settings of its runs are given to a protocol as overrides."""
     fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
     return f"a setting of the runs: --overrides={name}=..." if name in fields else None
 

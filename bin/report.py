@@ -14,17 +14,15 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "workdir",
         [],
-        "Work directory of a search, a training, a tuning or a protocol, finished or not. May be given without the "
-        "flag, and several, which are set side by side.",
+        "work directory of a search, a training, a tuning or a protocol, finished or not; may be given without "
+        "the flag",
         flag_values=flag_values,
     )
-    flags.DEFINE_string(
-        "output", "report.html", "The file to write; one page that needs no other.", flag_values=flag_values
-    )
+    flags.DEFINE_string("output", "report.html", "HTML file to write; it needs no other file", flag_values=flag_values)
 
 
 def report(flag_values: flags.FlagValues) -> None:
-    """Writes one self-contained HTML page about runs: tables, curves, mixing weights over epochs, every genotype."""
+    """Writes one self-contained HTML page about one or more runs: tables, curves, mixing weights, every genotype."""
     from darts_tf.report import write_report  # here, so that --help waits for nothing
 
     streams.out(str(write_report(flag_values.workdir, flag_values.output)))

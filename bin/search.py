@@ -1,5 +1,6 @@
-"""Searches a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
+"""Searches for a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
 
+import functools
 import sys
 from collections.abc import Sequence
 
@@ -12,17 +13,18 @@ from darts_tf.system import streams
 
 CONFIGS = (SearchConfig, LanguageSearchConfig)
 DEFAULT_PRESET = "digits_search"
+describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines a flag for each field of the searches' configs."""
+    """Defines a flag for each field of a search's config."""
     _flags.define(flag_values, CONFIGS)
 
 
 def search(flag_values: flags.FlagValues) -> int:
-    """Searches a cell by gradient descent on the architecture; prints the genotype it found.
+    """Searches for a cell by gradient descent on the architecture and prints its genotype.
 
-    With no flags it searches on handwritten digits that need no download.
+    Without flags it searches on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
     from darts_tf.tasks import search as task  # here, so that --help waits for nothing
@@ -38,7 +40,7 @@ def search(flag_values: flags.FlagValues) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
-    return _main.run("darts-search", search, define_flags, argv)
+    return _main.run("darts-search", search, define_flags, argv, describe=describe)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Trains a derived network: `darts-train --preset=digits_train --genotype=runs/digits_search`."""
 
+import functools
 import itertools
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from darts_tf.system import streams
 
 CONFIGS: tuple[type[TrainConfig | LanguageTrainConfig], ...] = (TrainConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_train"
+describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
@@ -22,9 +24,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 
 
 def train(flag_values: flags.FlagValues) -> int:
-    """Builds the network of a genotype and trains it from scratch; prints how good it is.
+    """Builds the network of a genotype, trains it from scratch and prints its accuracy or perplexity.
 
-    With no flags it trains the paper's cell on handwritten digits that need no download.
+    Without flags it trains the paper's cell on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
     from darts_tf.tasks import train as task  # here, so that --help waits for nothing
@@ -43,7 +45,7 @@ def train(flag_values: flags.FlagValues) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
-    return _main.run("darts-train", train, define_flags, argv)
+    return _main.run("darts-train", train, define_flags, argv, describe=describe)
 
 
 if __name__ == "__main__":

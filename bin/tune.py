@@ -1,6 +1,7 @@
-"""Tries genotypes that a search makes probable: `darts-tune --search=runs/digits_search --workdir=runs/tuning`."""
+"""Trains genotypes that a search makes probable: `darts-tune --search=runs/digits_search --workdir=runs/tuning`."""
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Sequence
 
@@ -14,15 +15,20 @@ from darts_tf.system.errors import UserError
 
 OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
+describe = functools.partial(
+    _flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS, own=Tune, workdir="runs/tune"
+)
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a training's config, and a tuning's own."""
+    """Defines a flag for each field of a training's config, and those of a tuning."""
     _flags.define(flag_values, CONFIGS)
     delattr(flag_values, "genotype")  # each trial has its own
-    text = "propose what this makes probable: a search's work directory, a genotype, or alphas as .npz"
+    text = "source of the proposals: a search's work directory, a genotype, or alphas as .npz"
     flags.DEFINE_string("search", None, text, flag_values=flag_values)
-    flags.DEFINE_enum("prior", None, ["uniform"], "or propose at random: --prior=uniform", flag_values=flag_values)
+    flags.DEFINE_enum(
+        "prior", None, ["uniform"], "instead of --search: uniform = propose at random", flag_values=flag_values
+    )
     fields = {field.name: field for field in dataclasses.fields(Tune)}
     for name, define in OWN.items():
         define(name, fields[name].default, fields[name].metadata["help"], flag_values=flag_values)
@@ -68,7 +74,7 @@ def tune(flag_values: flags.FlagValues) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console script; returns the exit status."""
-    return _main.run("darts-tune", tune, define_flags, argv)
+    return _main.run("darts-tune", tune, define_flags, argv, describe=describe)
 
 
 if __name__ == "__main__":

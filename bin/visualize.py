@@ -15,22 +15,22 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "genotype",
         None,
-        "What to draw: a published name (DARTS_V2), a file with JSON or the text form, a search's work directory, or "
-        "the text itself. May be given without the flag.",
+        "published name such as DARTS_V2, file with the JSON or the text form, a search's work directory, or the text; "
+        "may be given without the flag",
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
         "kind",
         None,
         ["conv", "recurrent"],
-        "Cells of image networks or recurrent cells; needed for names that both have, which else are image cells.",
+        "conv or recurrent, for names that are both; conv if not given",
         flag_values=flag_values,
     )
-    flags.DEFINE_string("output_dir", ".", "Where the drawings go; made if missing.", flag_values=flag_values)
+    flags.DEFINE_string("output_dir", ".", "folder for the drawings; created if missing", flag_values=flag_values)
     flags.DEFINE_list(
         "formats",
         ["svg", "png"],
-        "Out of svg, png, pdf (by dot only); the source is written, too.",
+        "svg, png, pdf (needs dot), comma separated; the Graphviz source is written, too",
         flag_values=flag_values,
     )
 

@@ -1,4 +1,4 @@
-"""Asks a served model: over gRPC, over REST, or of a SavedModel in this process; for the classes of image files."""
+"""Queries a model over gRPC, over REST, or as a SavedModel in this process, for the classes of image files."""
 
 import base64
 import http.client
@@ -23,11 +23,11 @@ Ask = Callable[[str, Inputs], dict[str, np.ndarray]]  # (signature, inputs by na
 
 
 class Prediction(NamedTuple):
-    """What a model says of an image.
+    """A model's prediction for an image.
 
     Attributes:
         path: The image file; of several images in a file with the image's number, see `inputs.Input`.
-        label: The class's name, or its number where the model does not tell names.
+        label: The class's name, or its number if the model has no names.
         number: The class's number, from 0.
         probability: Of that class.
     """
@@ -44,13 +44,13 @@ def predict(
     batch_size: int = 32,
     facts: inputs.Facts = inputs.UNKNOWN,
 ) -> list[Prediction]:
-    """Asks for the classes of images.
+    """Predicts the classes of images.
 
     Args:
         ask: From `over_grpc`, `over_rest` or `in_process`.
         paths: Image files, or `.npy` and `.npz` files of images, see `inputs.read`.
         batch_size: Images per request.
-        facts: Of the model: how arrays are prepared, and the classes' names, which answers about arrays do not say.
+        facts: Of the model: how arrays are prepared, and the classes' names, which answers about arrays lack.
 
     Returns:
         One prediction for each image.
@@ -71,13 +71,13 @@ def predict(
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise UserError(
                 f"The answer cannot be understood ({type(error).__name__}: {error}). Expected classes and "
-                f"probabilities from the signature {inputs.SIGNATURES[batch[0].name]}, as darts-export makes it."
+                f"probabilities from the signature {inputs.SIGNATURES[batch[0].name]}, as darts-export writes it."
             ) from error
     return found
 
 
 def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
-    """Asks once, and where an image is refused once for each, to name it."""
+    """Sends one request, and if an image is refused one for each image, to name it."""
     is_array = batch[0].name == "image"
     try:
         return ask(inputs.SIGNATURES[batch[0].name], inputs.stacked(batch))
@@ -100,21 +100,21 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
                 f"Received: {shape}. {_reason(refused)}"
             ) from refused
         if "image_bytes must hold" in str(refused):
-            raise UserError(f"{files} is no image: expected a JPEG or PNG file.") from refused
+            raise UserError(f"{files} is not an image: expected a JPEG or PNG file.") from refused
         raise UserError(
-            f"The model refuses {files}: {_reason(refused)}. Expected a whole JPEG or PNG file."
+            f"The model refuses {files}: {_reason(refused)}. Expected a complete JPEG or PNG file."
         ) from refused
 
 
 def _reason(refused: "Refused") -> str:
-    """What the model or its server says, in one line."""
+    """The message of the model or its server, in one line."""
     noise = ("Graph execution error", "Detected at", "<stack traces", "[[")
     lines = [line.strip() for line in str(refused).splitlines() if not line.strip().startswith(noise)]
     return " ".join(" ".join(filter(None, lines)).split())[:300]
 
 
 def connect(server: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
-    """Returns a way to ask a server: REST for `http://host:port`, gRPC for `host:port` or `grpc://host:port`.
+    """Returns a function that queries a server: REST for `http://host:port`, gRPC for `host:port` or `grpc://host:port`.
 
     Args:
         server: Its address.
@@ -123,7 +123,7 @@ def connect(server: str, name: str, version: int | None = None, timeout: float =
         timeout: Seconds to wait for an answer.
 
     Raises:
-        UserError: That is no address.
+        UserError: The address is invalid.
     """
     if re.match(r"https?://[^/]", server):
         return over_rest(server, name, version, timeout)
@@ -136,7 +136,7 @@ def connect(server: str, name: str, version: int | None = None, timeout: float =
 
 
 def over_grpc(address: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
-    """Returns a way to ask through `PredictionService.Predict`; arguments as for `connect`."""
+    """Returns a function that queries through `PredictionService.Predict`; arguments as for `connect`."""
     import grpc
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_service_pb2_grpc
@@ -165,7 +165,7 @@ def over_grpc(address: str, name: str, version: int | None = None, timeout: floa
 
 
 def over_rest(address: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
-    """Returns a way to ask through `POST /v1/models/NAME:predict`; arguments as for `connect`."""
+    """Returns a function that queries through `POST /v1/models/NAME:predict`; arguments as for `connect`."""
     place = f"/versions/{version}" if version is not None else ""
     url = f"{address.rstrip('/')}/v1/models/{name}{place}:predict"
 
@@ -193,7 +193,7 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
             ) from error
         except (ValueError, KeyError, TypeError, IndexError, http.client.HTTPException) as error:
             raise Refused(
-                f"{address} answers otherwise than TensorFlow Serving ({type(error).__name__}). Expected a server of "
+                f"{address} does not answer like TensorFlow Serving ({type(error).__name__}). Expected a server of "
                 "its REST API; check --server.",
                 False,
             ) from error
@@ -206,11 +206,11 @@ def _jsonable(row):
 
 
 def in_process(export_dir: str | os.PathLike, name: str, version: int | None = None) -> Ask:
-    """Returns a way to ask an exported model in this process.
+    """Returns a function that queries an exported model in this process.
 
     Args:
         export_dir: Folder of models, or one model's folder, or one version's.
-        name: The model's name, where `export_dir` holds models.
+        name: The model's name, if `export_dir` holds models.
         version: The version; None for the newest.
 
     Raises:
@@ -238,16 +238,16 @@ def in_process(export_dir: str | os.PathLike, name: str, version: int | None = N
 
 
 def _check_files(path: pathlib.Path, signature: str, signatures: Any) -> None:
-    """Refuses image files where a model of images takes arrays only."""
+    """Refuses image files if a model takes arrays only."""
     if signature != inputs.SIGNATURES["image_bytes"] or signature in signatures:
         return
     default = signatures["serving_default"] if "serving_default" in signatures else None
     image = default.structured_input_signature[1].get("image") if default else None
-    from darts_tf.export.signatures import FILE_CHANNELS  # here, so that a server is asked without TensorFlow
+    from darts_tf.export.signatures import FILE_CHANNELS  # here, so that a server is queried without TensorFlow
 
     if image is not None and image.shape[-1] not in FILE_CHANNELS:
         raise UserError(
-            f"{path} takes arrays only, since image files hold 1 or 3 channels: expected .npy or .npz files of images "
+            f"{path} takes arrays only, since image files have 1 or 3 channels: expected .npy or .npz files of images "
             f"(N, H, W, C). Received: image files, for a model of {'x'.join(map(str, image.shape[1:]))} images."
         )
 
@@ -270,7 +270,7 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
 
 
 def facts_of(version_folder: str | os.PathLike) -> inputs.Facts:
-    """Returns what an exported model's card says; the defaults of a run where there is no such card."""
+    """Returns the facts on an exported model's card; the defaults of a run if there is no such card."""
     assets = pathlib.Path(version_folder, "assets")
     try:
         names = tuple((assets / "labels.txt").read_text("utf-8").splitlines())
@@ -282,7 +282,7 @@ def facts_of(version_folder: str | os.PathLike) -> inputs.Facts:
 
 
 class Refused(Exception):
-    """The model or its server does not answer; `input_is_bad` where the request's content is the reason."""
+    """The model or its server does not answer; `input_is_bad` if the request's content is the reason."""
 
     def __init__(self, message: str, input_is_bad: bool):
         super().__init__(message)

@@ -40,7 +40,7 @@ def export(
         export_dir: Folder of models, see `publish.Publication`.
         name: The model's name.
         version: Its number; None for the next one.
-        keep: How many older versions stay; None for all.
+        keep: Number of older versions to keep; None for all.
         formats: `saved_model`, which is always written, and `tflite`.
         weights: `best` or `last`; None for those that the run recommends.
         data_dir: Where the data lie; empty for where they were when it was trained.
@@ -52,7 +52,7 @@ def export(
 
     Raises:
         UserError: Bad arguments, a missing or damaged network, missing data, a folder that cannot be used, or an
-            export that does not do what the network does. Nothing has been published then.
+            export whose outputs are not the network's. Nothing has been published then.
     """
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")

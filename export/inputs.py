@@ -1,4 +1,4 @@
-"""What a model is asked about: image files as they are, and arrays of images as `.npy` and `.npz` files."""
+"""The inputs of predictions: image files as they are, and arrays of images as `.npy` and `.npz` files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ _ZIP = b"PK\x03\x04"  # how an `.npz` archive begins; no image does
 
 
 class Facts(NamedTuple):
-    """What an exported model says of itself, as far as arrays have to be prepared for it.
+    """The facts of an exported model that are needed to prepare arrays for it.
 
     Attributes:
         value_range: See `arrays.load_images`.
-        class_names: Of the model; none where they are not known.
+        class_names: Of the model; empty if unknown.
         image_size: Side that images are resized to, see `resize.fit`; 0 keeps the size.
         center_fraction: See `resize.fit`.
     """
@@ -49,7 +49,7 @@ class Input(NamedTuple):
 
 
 def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Input]:
-    """Reads files; their content decides what they are.
+    """Reads files; their kind is determined by their content.
 
     Args:
         paths: Image files, of which those that TensorFlow does not read are sent as PNG, and files of arrays, see
@@ -60,7 +60,7 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
         One input for each image.
 
     Raises:
-        UserError: A file cannot be read, or an array holds no images for certain.
+        UserError: A file cannot be read, or it is not certain that an array holds images.
     """
     found = []
     for path in (os.fspath(user_path(path, "the image")) for path in paths):
@@ -74,7 +74,7 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
         if not is_array:
             found.append(Input(path, "image_bytes", headers.readable(content, path)))
             continue
-        from darts_tf.data.arrays.archive import load_images  # here, so that questions about files need no TensorFlow
+        from darts_tf.data.arrays.archive import load_images  # here, so that queries about files need no TensorFlow
         from darts_tf.data.images.resize import fit_array
 
         images = fit_array(load_images(path, facts.value_range), facts.image_size, 0, facts.center_fraction)

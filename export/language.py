@@ -65,20 +65,20 @@ def trace(network: Any, start: int) -> dict:
 
     Args:
         network: The model.
-        start: Number of the word that stands before a text, `<eos>`.
+        start: Index of the word before a text, `<eos>`.
 
     Returns:
         Concrete functions by the name of their signature. `step` takes `tokens`, `(batch, length)` int32, and `state`,
-        `(batch, units)` float32 (zeros at the start), and gives `logits`, `(batch, vocabulary)`, of the word that
-        follows, and the new `state`. `score` takes `tokens`, rows that are filled up with -1 at their ends, and gives
-        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 where filled up),
+        `(batch, units)` float32 (zeros at the start), and returns `logits`, `(batch, vocabulary)`, of the next
+        word, and the new `state`. `score` takes `tokens`, rows that are padded with -1 at their ends, and returns
+        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 for padding),
         and `perplexity`, `(batch,)`.
         `serving_default` is `score`.
     """
     words = network.vocabulary_size
 
     def checked(tokens, least):
-        message = f"tokens must be word numbers from {least} to {words - 1}"
+        message = f"tokens must be word indices from {least} to {words - 1}"
         with tf.control_dependencies(
             [tf.debugging.assert_less(tokens, words, message), tf.debugging.assert_greater(tokens, least - 1, message)]
         ):
@@ -96,7 +96,7 @@ def trace(network: Any, start: int) -> dict:
         tokens = checked(tokens, PADDING)
         there = tf.not_equal(tokens, PADDING)
         late = tf.reduce_any(there[:, 1:] & ~there[:, :-1])
-        at_end = tf.debugging.assert_equal(late, False, f"rows must be filled up with {PADDING} at their ends only")
+        at_end = tf.debugging.assert_equal(late, False, f"rows must be padded with {PADDING} at their ends only")
         with tf.control_dependencies([at_end]):
             following = tf.where(there, tokens, 0)
         before = tf.pad(following, [[0, 0], [1, 0]], constant_values=start)[:, :-1]

@@ -1,4 +1,4 @@
-"""The same network in operations that 8-bit arithmetic can hold."""
+"""The same network in operations that are suited to 8-bit arithmetic."""
 
 from typing import Any
 
@@ -13,10 +13,9 @@ _AROUND = [[0, 0], [1, 1], [1, 1], [0, 0]]
 def lower(network: Any) -> Any:
     """Copies a folded network for conversion to integers; for inference only.
 
-    Three operations change their form and none its result: max pooling does not pad with the lowest float, which would
-    stretch the range of its 8 bits until nothing else is left in it; the pooling that does not count its padding
-    multiplies where it divided; the kernel of a factorized reduction is a constant, since TFLite's integer convolution
-    refuses one that is computed.
+    Three operations change their form but not their result: max pooling does not pad with the lowest float, which would
+    use up the range of its 8 bits; the pooling that does not count its padding multiplies instead of dividing; the
+    kernel of a factorized reduction is a constant, since TFLite's integer convolution refuses one that is computed.
 
     Args:
         network: On images, made whole by its constructor; it need not offer a `folded` form.

@@ -1,4 +1,4 @@
-"""Versions of a model in a folder that a server polls: whole or not there, counted up, the old ones removed."""
+"""Versions of a model in a folder that a server polls: complete or absent, numbered, the old ones removed."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from darts_tf.system.files import sync_directory, sync_file, temporaries_in, use
 from darts_tf.system.locks import lock_folder
 from darts_tf.system.scratch import scratch
 
-_HIDDEN = ".tmp-"  # servers read only names that are numbers
+_HIDDEN = ".tmp-"  # servers read only numeric names
 _CONFIG = "models.config"
 _MARK = "# Written by darts-export"
 
 
 def versions(folder: str | os.PathLike) -> list[int]:
-    """Returns the versions in a model's folder, ascending; none where there is no such folder."""
+    """Returns the versions in a model's folder, ascending; none if there is no such folder."""
     path = pathlib.Path(folder)
     names = [p.name for p in path.iterdir()] if path.is_dir() else []
     return sorted(int(name) for name in names if re.fullmatch("[1-9][0-9]*", name))
@@ -30,10 +30,10 @@ class Publication:
     """One model's place in an export folder.
 
     Args:
-        export_dir: Folder of models; made when something is published.
-        name: The model's name, as clients ask for it.
+        export_dir: Folder of models; created when something is published.
+        name: The model's name, by which clients request it.
         version: The number to publish, None for the next one.
-        keep: How many older versions stay; None for all.
+        keep: Number of older versions to keep; None for all.
 
     Raises:
         UserError: A bad name or number, the version exists, or the folder holds something else or cannot be used.
@@ -47,7 +47,7 @@ class Publication:
                 f"Received: name={name!r}."
             )
         if version is not None and not 1 <= version < 2**63:
-            raise UserError(f"A version must be a whole number from 1 on. Received: version={version}.")
+            raise UserError(f"A version must be a whole number of at least 1. Received: version={version}.")
         if keep is not None and keep < 0:
             raise UserError(f"keep must be 0 or more. Received: keep={keep}.")
         self.export_dir = user_path(export_dir, "export_dir").absolute()
@@ -86,9 +86,9 @@ class Publication:
 
     @contextlib.contextmanager
     def building(self) -> Iterator[pathlib.Path]:
-        """A folder to build in, on the same file system; gone afterwards unless `publish` has moved it.
+        """A folder to build in, on the same file system; removed afterwards unless `publish` has moved it.
 
-        It lies in a hidden one that takes all temporary files: the next export removes what a kill leaves.
+        It is in a hidden one for all temporary files: the next export removes what a kill leaves.
 
         Raises:
             UserError: It cannot be made.
@@ -119,7 +119,7 @@ class Publication:
             `EXPORT_DIR/NAME/<version>`.
 
         Raises:
-            UserError: The version has appeared meanwhile, or the file system refuses.
+            UserError: The version has been created meanwhile, or the file system refuses.
         """
         with self._usable():
             for folder, _, files in os.walk(built):
@@ -140,7 +140,7 @@ class Publication:
         return self.folder / str(number)
 
     def _move(self, built: pathlib.Path) -> int:
-        """Renames the folder to its number, or the next free one where there are no locks and another was faster."""
+        """Renames the folder to its number, or the next free one if there are no locks and another was faster."""
         while True:
             number = self.version or max(versions(self.folder), default=0) + 1
             try:
@@ -177,7 +177,7 @@ def _is_version(path: pathlib.Path) -> bool:
 
 
 def _is_ours(path: pathlib.Path) -> bool:
-    """Whether an entry of an export folder is a model's folder, or a config that may be there."""
+    """Whether an entry of an export folder is a model's folder, or an allowed config."""
     if path.name == _CONFIG:
         return path.read_text("utf-8", errors="replace").startswith(_MARK)
     return path.suffix == ".config" or path.is_dir() and all(_is_version(p) for p in path.iterdir() if p.name[0] != ".")

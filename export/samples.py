@@ -1,4 +1,4 @@
-"""Real images of a trained network's data, which an export is checked, warmed up and calibrated with."""
+"""Real images of a trained network's data, with which an export is checked, warmed up and calibrated."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -36,15 +36,15 @@ def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, cal
 
     Args:
         trained: The network's facts.
-        data_dir: Where the data lie; empty for where they were when it was trained.
-        count: Images for checks, at most; at least `CHECKED` come, if need be repeated.
+        data_dir: Where the data are; empty for where they were in training.
+        count: Images for checks, at most; at least `CHECKED`, repeated if necessary.
         calibration: Images for calibration, at most.
 
     Returns:
         The images.
 
     Raises:
-        UserError: The data are gone, or no longer fit the network.
+        UserError: The data are missing, or no longer fit the network.
     """
     config, known = trained.config, trained.facts
     height, width, channels = known.image_shape
@@ -90,7 +90,7 @@ def encode(image: np.ndarray, index: int) -> bytes:
 def _spread(length: int, count: int) -> np.ndarray:
     """Returns indices from all over the data, whose order may be that of the classes."""
     chosen = np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(np.int64))
-    chosen = chosen[np.argsort(chosen * 7919 % 65537, kind="stable")]  # the first few too are from all over
+    chosen = chosen[np.argsort(chosen * 7919 % 65537, kind="stable")]  # the first few, too, are from all over
     return chosen if len(chosen) >= CHECKED else np.resize(chosen, CHECKED)
 
 

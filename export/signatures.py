@@ -1,4 +1,4 @@
-"""What a served model computes: from images, or from the content of image files, to logits, probabilities, classes."""
+"""The signatures of a served model: images, or the content of image files, to logits, probabilities, classes."""
 
 from collections.abc import Callable, Sequence
 
@@ -33,10 +33,10 @@ def trace(
 
     Returns:
         Concrete functions by the name of their signature. `serving_default` takes `image`, `(N, H, W, C)` float32 in
-        0..255, and gives `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it holds no
-        operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the content of
-        image files, and gives `labels`, `(N,)` strings, too; it is there for C in `FILE_CHANNELS`. Every output has the
-        batch first, as batching servers ask.
+        0..255, and returns `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it holds
+        no operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the content of
+        image files, and returns `labels`, `(N,)` strings, too; it exists for C in `FILE_CHANNELS`. Every output has the
+        batch first, as batching servers require.
     """
     shape, names = tuple(image_shape), tuple(class_names)
 
@@ -80,7 +80,7 @@ def to_image(
 
     Args:
         data: Scalar string, the content of an image file.
-        position: Scalar integer, named where that is no image.
+        position: Scalar integer, for the error message.
         shape: (H, W, C).
         center_fraction: See `resize.fit`.
         orientation: See `encoded.decode`.
@@ -89,7 +89,7 @@ def to_image(
         `shape` float32, whole numbers in 0..255.
 
     Raises:
-        tf.errors.InvalidArgumentError: The content is no image, or a damaged one.
+        tf.errors.InvalidArgumentError: The content is not an image, or is damaged.
     """
     known = [tf.equal(tf.strings.substr(data, 0, len(magic)), magic) for magic in _MAGIC]
     webp = tf.strings.substr(data, tf.minimum(8, tf.strings.length(data)), 4)

@@ -35,7 +35,7 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
     Args:
         model: A SavedModel of what `lowering.lower` gives.
         folder: That of the version to be published.
-        calibration: `(n, H, W, C)` float32 in 0..255, which tell the ranges of the int8 file's activations.
+        calibration: `(n, H, W, C)` float32 in 0..255, which determine the ranges of the int8 file's activations.
 
     Raises:
         UserError: An operation, one of the user's own perhaps, has no counterpart in TFLite.
@@ -55,8 +55,8 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
         except Exception as error:  # the converter raises errors of its own, of TensorFlow and plain ones
             line = " ".join(str(error).split())[:200]
             raise UserError(
-                f"The network cannot become a TFLite file ({kind}): {line}. Expected operations that TFLite has; "
-                "leave tflite out of --format. Nothing was published."
+                f"The network cannot be converted to a TFLite file ({kind}): {line}. Expected operations that TFLite "
+                "has; leave tflite out of --format. Nothing was published."
             ) from error
         file = pathlib.Path(folder, FOLDER, f"{kind}.tflite")
         file.parent.mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ def run(file: str | os.PathLike, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def check(folder: str | os.PathLike, images: np.ndarray, labels: np.ndarray, logits: np.ndarray) -> dict[str, dict]:
-    """Compares TFLite files with the network that they were made of.
+    """Compares TFLite files with the original network.
 
     Args:
         folder: That of the version.

@@ -1,6 +1,6 @@
-"""Compares an exported model with the network it was made of: `python -m darts_tf.export.verify FOLDER EXPECTED.npz`.
+"""Compares an exported model with its network: `python -m darts_tf.export.verify FOLDER EXPECTED.npz`.
 
-The check runs in a process of its own, which knows the written files and nothing of Keras or of our networks.
+The check runs in a separate process, which knows only the written files and nothing of Keras or our networks.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Continues a prompt with a language model that is served or exported: one step at a time, its state kept here."""
+"""Continues a prompt with a served or exported language model, one step at a time; the state is kept here."""
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +18,7 @@ def units_of(version_folder: pathlib.Path) -> int:
     """Returns the width of the state of an exported language model.
 
     Raises:
-        UserError: It is none.
+        UserError: It is not one.
     """
     path = version_folder / "assets" / "model_card.json"
     try:
@@ -26,8 +26,8 @@ def units_of(version_folder: pathlib.Path) -> int:
         return LanguageTrainConfig(num_units=units).num_units  # which checks it
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{version_folder} is no exported language model: expected assets/model_card.json that tells its units, as "
-            "darts-export writes it. A model of images is asked with image files, without --text."
+            f"{version_folder} is not an exported language model: expected assets/model_card.json with its units, as "
+            "darts-export writes it. An image model is queried with image files, without --text."
         ) from None
 
 
@@ -48,13 +48,13 @@ def continued(
         ask: From `client`.
         vocabulary: Of the model.
         units: Width of its state.
-        prompt: Words between blanks; those that the model does not know are read as `<unk>`, and that is said. A new
+        prompt: Words separated by spaces; those that the model does not know are read and reported as `<unk>`. A new
             line is `<eos>`, as in the text that the model was trained on.
         count: How many words.
-        top_k: Chooses among the so many likeliest; 0 for all.
-        temperature: By which logits are divided; 0 takes the likeliest word.
-        seed: Of the choice.
-        say: Is told what is unknown.
+        top_k: Samples from this many most probable words; 0 for all.
+        temperature: Divides the logits; 0 takes the most probable word.
+        seed: Of the sampling.
+        say: Called with the unknown words.
 
     Raises:
         UserError: The model cannot answer.
@@ -64,7 +64,7 @@ def continued(
         say(f"read as {UNKNOWN}: {some_of(unknown, 10)}")
         if not set(words) - {EOS, UNKNOWN, *unknown}:
             say(
-                "warning: the model knows no word of the prompt, so what follows does not depend on what they are. "
+                "warning: the model knows no word of the prompt, so what follows does not depend on them. "
                 "Expected words of the language, spelling and case of the text that it was trained on"
             )
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
@@ -92,7 +92,7 @@ def continued(
 
 
 def spaced(prompt: str, words: Iterable[str]) -> Iterator[str]:
-    """Yields a prompt and the words that follow it as a text to print: blanks between words, a new line for `<eos>`."""
+    """Yields a prompt and the words that follow it as a text to print: spaces between words, a new line for `<eos>`."""
     blank = "" if not prompt or prompt.endswith("\n") else " "
     for number, word in enumerate(words):
         if not number:  # now that the model has answered

@@ -1,1 +1,1 @@
-"""Several devices and several processes: one batch for all, the same steps, the same end."""
+"""Several devices and several processes: one batch for all, the same steps, the same result."""

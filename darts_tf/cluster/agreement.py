@@ -14,8 +14,9 @@ from darts_tf.system.files import user_path
 if TYPE_CHECKING:  # TensorFlow is not needed here
     from darts_tf.cluster.distribution import Distribution
 
-# A process' own affair. Other settings that a resumed run may change count here: what is computed again, measured or
-# done between two looks decides which collective operations there are, and a process with others would wait for ever.
+# These may differ between processes. Other settings that a resumed run may change must not: what is recomputed,
+# measured or done between two updates decides which collective operations there are, and a process with others would
+# wait for ever.
 _OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
 
 
@@ -28,13 +29,13 @@ def checksum(*arrays: np.ndarray) -> str:
 
 
 def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
-    """Returns what tells images from others: their numbers, labels in order, mean colours.
+    """Returns what distinguishes images from others: their number, labels in order, mean colours.
 
     Args:
         dataset: An `ImageDataset`.
         train_indices: Those that are trained on.
-        held_out: The `Split` of what is watched, or trains the alphas.
-        indices: Into that.
+        held_out: The `Split` that validates, or trains the alphas.
+        indices: Indices into it.
     """
     return {
         "training_examples": len(train_indices),
@@ -47,12 +48,12 @@ def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: n
 
 
 def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
-    """Returns what tells a text from others: numbers of words, and the words in order.
+    """Returns what distinguishes a text from others: numbers of words, and the words in order.
 
     Args:
         corpus: A `text.Corpus`.
-        train: Word numbers that are trained on.
-        watched: Those that are watched.
+        train: Word indices that are trained on.
+        watched: Those that validate.
     """
     return {
         "training_words": int(train.size),
@@ -63,10 +64,10 @@ def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, An
 
 
 def described(config: Run, task: Any) -> dict[str, Any]:
-    """Returns what decides a run's numbers and operations: settings, steps, data.
+    """Returns what determines a run's numbers and operations: settings, steps, data.
 
     Args:
-        config: A `config.Run`. Of a file with operations its content counts, which may lie elsewhere on each machine.
+        config: A `config.Run`. Of a file with operations the content counts; its path may differ between machines.
         task: See `loop.Task`.
     """
     found = {name: value for name, value in config.to_json().items() if name not in _OWN}
@@ -84,7 +85,7 @@ def check(peers: "Distribution", config: Run, task: Any) -> None:
         task: See `loop.Task`.
 
     Raises:
-        UserError: They differ, here or in another process: all end, and the one where they do says what differs.
+        UserError: They differ, here or in another process: all end, and the one that differs says in what.
     """
     mine = described(config, task)
     theirs = json.loads(peers.share(json.dumps(mine).encode()))
@@ -102,6 +103,6 @@ def check(peers: "Distribution", config: Run, task: Any) -> None:
         )
     if anywhere:
         raise UserError(
-            f"Another process has other settings or data than the chief, and says which. Worker {peers.worker} of "
-            f"{peers.workers} ends too. Expected the same in all. Give the same command and data on all machines."
+            f"Another process has other settings or data than the chief, and reports which. Worker {peers.worker} of "
+            f"{peers.workers} ends, too. Expected the same in all. Give the same command and data on all machines."
         )

@@ -1,10 +1,10 @@
-"""Several devices, of one machine or of many, at one batch; the only file that names a `tf.distribute` class.
+"""Several devices, of one or several machines, that share a batch; the only file that names a `tf.distribute` class.
 
 Every derivative is a pure function of weights, alphas and a batch, and a mean over examples. So each device, a
 replica, takes an equal part of the batch, and the mean over replicas is that of the whole batch: the weight gradient
 before the virtual step, the vector before the probes, the alphas' gradient. Batch norms meet within the pass. Clipping,
-virtual step, optimisers and moving statistics follow on one device, from means that all have alike; there is one copy
-of every variable in a process, and no replica's own that could drift.
+virtual step, optimisers and moving statistics follow on one device, from means that are the same for all; there is one
+copy of every variable in a process, and none per replica that could drift.
 """
 
 import functools
@@ -37,7 +37,7 @@ class Distribution:
         workers: How many processes there are.
 
     Attributes:
-        replicas: How many devices share a batch.
+        replicas: Number of devices that share a batch.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
@@ -46,16 +46,16 @@ class Distribution:
         self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
     def replication(self, batch: Any, outputs: Any) -> "Replication":
-        """Returns what spreads a pass over the replicas; see `Replication`."""
+        """Returns what distributes a pass over the replicas; see `Replication`."""
         return Replication(self.strategy, batch, outputs)
 
     def agree(self, stop: bool, save: bool, steps: int) -> tuple[bool, bool, int]:
-        """Returns the same in all processes: whether any of them stops, what the chief says of the other two."""
+        """Returns the same in all processes: whether any of them stops, and the chief's values of the other two."""
         found = self._total([float(stop), *((float(save), float(steps)) if self.worker == 0 else (0.0, 0.0))])
         return bool(found[0]), bool(found[1]), int(found[2])
 
     def share(self, data: bytes) -> bytes:
-        """Returns the chief's bytes; what the others give does not matter."""
+        """Returns the chief's bytes; those of the others are ignored."""
         mine = np.frombuffer(data, np.uint8) if self.worker == 0 else np.zeros(0, np.uint8)
         # Two numbers for the length: float32 counts to 2^24 only.
         high, low = (int(part) for part in self._total(divmod(len(mine), 2**20)))
@@ -64,7 +64,7 @@ class Distribution:
         return self._total(whole).astype(np.uint8).tobytes()
 
     def lost(self, error: Exception, kept: str) -> UserError:
-        """Says that another process cannot be reached any more.
+        """Returns the error that reports that another process can no longer be reached.
 
         Args:
             error: What TensorFlow said.
@@ -90,12 +90,12 @@ class Distribution:
 
 
 def peers(distribution: Distribution | None) -> Distribution | None:
-    """Returns the distribution where other processes belong to it, with which this one has to agree; else None."""
+    """Returns the distribution if it has other processes, with which this one has to agree; else None."""
     return None if distribution is None or distribution.workers == 1 else distribution
 
 
 def same(distribution: Distribution | None, numbers: dict[str, float]) -> dict[str, float]:
-    """Returns the chief's numbers: a GPU may round differently in each process, and decisions hang on them."""
+    """Returns the chief's numbers: a GPU may round differently in each process, and decisions depend on them."""
     others = peers(distribution)
     return numbers if others is None else json.loads(others.share(json.dumps(numbers).encode()))
 
@@ -152,7 +152,7 @@ class Replication:
     Args:
         strategy: A `tf.distribute.Strategy`.
         batch: Axes of the batch, see `accumulation.split`.
-        outputs: Axes of what a pass tells of its examples; None for a mean over them.
+        outputs: Axes of what a pass returns for each example; None for a mean over them.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, batch: Any, outputs: Any):
@@ -185,7 +185,7 @@ class Replication:
                 arguments = [
                     leaf for leaf in tf.nest.flatten((tf.constant(rank), common, parts[rank])) if leaf is not None
                 ]
-                # Stateless, although it holds collectives: stateful calls would wait for one another, for ever.
+                # Stateless, although it holds collectives: stateful calls would wait for one another for ever.
                 return tf.raw_ops.PartitionedCall(
                     args=[a for a in arguments if a is not None] + concrete.captured_inputs,
                     Tout=[output.dtype for output in concrete.outputs],

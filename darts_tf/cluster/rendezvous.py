@@ -1,7 +1,7 @@
 """Where the processes of a cluster wait for one another before TensorFlow joins them.
 
 TensorFlow's own wait holds Python's lock, takes over SIGTERM and lasts for an hour: only `kill -9` ends it. Here a
-process waits in Python, for so long as is said, and TensorFlow is asked once all are there.
+process waits in Python, for a given time, and TensorFlow is started once all are there.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from darts_tf.system.errors import UserError, some_of
 
 PATIENCE = 600.0  # seconds
 GREETING, GO = b"darts_tf", b"go\n"
-_RETRY = 0.5  # seconds between two looks at who is there
+_RETRY = 0.5  # seconds between two checks of who is there
 
 
 def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seconds: float = PATIENCE) -> None:
     """Returns once all processes are waiting.
 
     Args:
-        worker: Which process this is; 0, the chief, is whom the others report to.
+        worker: Which process this is; the others report to 0, the chief.
         addresses: `host:port` of all.
         say: Is given a line with those it waits for.
         seconds: How long it waits.
@@ -42,7 +42,7 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
         missing = [addresses[i] for i in _gather(places[0][1], len(addresses), until)]
     if missing:
         raise UserError(
-            f"The other processes have not come within {seconds:.0f} s: {some_of(missing)}. Expected one at each "
+            f"The other processes did not appear within {seconds:.0f} s: {some_of(missing)}. Expected one at each "
             "address of TF_CONFIG, started with the same command and reachable from here. Start all again."
         )
 
@@ -55,7 +55,7 @@ def _parsed(address):
 
 
 def _gather(port, count, until):
-    """Waits for all others; returns the numbers of those that did not come."""
+    """Waits for all others; returns the numbers of those that are missing."""
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(_server(port))
@@ -105,7 +105,7 @@ def _server(port):
 
 
 def _number(connection, count):
-    """Returns which process is at the other end; None where it has gone or is none of ours."""
+    """Returns which process is at the other end; None if it is gone or not one of ours."""
     try:
         words = connection.recv(64).split()
         number = int(words[1]) if len(words) == 2 and words[0] == GREETING else 0
@@ -115,13 +115,13 @@ def _number(connection, count):
 
 
 def _report(worker, place, until):
-    """Tells the chief that this process is here; returns whether it said in time that all are."""
+    """Reports this process to the chief; returns whether it answered in time that all are there."""
     while (left := until - time.monotonic()) > 0:
         try:
             with socket.create_connection(place, timeout=min(left, 10.0)) as connection:
                 connection.sendall(GREETING + b" %d\n" % worker)
                 connection.settimeout(max(until - time.monotonic(), 0.01))
-                # Other bytes come from TensorFlow's own server: the chief has seen all, and this process began anew.
+                # Other bytes come from TensorFlow's own server: the chief has seen all, and this process was restarted.
                 if connection.recv(64):
                     return True
         except OSError:  # it is not there yet, or no more

@@ -1,11 +1,12 @@
-"""What a field of an experiment is: default, type, help and check in one place, and the dataclass that reads them.
+"""What a field of an experiment is: default, type, help, group and check, and the dataclass that reads them.
 
 The command line (`darts_tf.bin._flags`), the check at construction, `config.json` and the rule of what may change on
-resume are all read from the fields. No TensorFlow here: `--help` is instant.
+resume are all derived from the fields. No TensorFlow here: `--help` is instant.
 """
 
 import dataclasses
 import difflib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +14,9 @@ from typing import Any, ClassVar, Self
 
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import check_local
+
+# The headings under which `--help` lists the flags, in this order.
+GROUPS = ("data", "network", "weights", "architecture", "method", "protocol", "memory and devices", "run")
 
 _TYPE_NAMES: dict[Any, str] = {
     bool: "a bool",
@@ -39,12 +43,12 @@ class Check:
 
 
 def at_least(bound: float) -> Check:
-    """The check for numbers from a bound on."""
+    """The check for numbers not below a bound."""
     return Check(f"at least {bound}", lambda value: value >= bound)
 
 
 def above(bound: float) -> Check:
-    """The check for numbers beyond a bound."""
+    """The check for numbers above a bound."""
     return Check(f"above {bound}", lambda value: value > bound)
 
 
@@ -58,23 +62,38 @@ def fraction() -> Check:
     return Check("at least 0 and below 1", lambda value: 0 <= value < 1)
 
 
+def share() -> Check:
+    """The check for numbers in (0, 1]."""
+    return Check("above 0 and at most 1", lambda value: 0 < value <= 1)
+
+
 def one_of(*choices: str) -> Check:
     """The check for one of some words."""
     return Check("one of " + ", ".join(choices), lambda value: value in choices, choices)
 
 
-def field(default: Any, help: str, check: Check | None = None, resumable: bool = False, is_path: bool = False) -> Any:
+def field(
+    default: Any, help: str, check: Check | None = None, resumable: bool = False, is_path: bool = False, *, group: str
+) -> Any:
     """A dataclass field with its documentation and its check.
 
     Args:
-        default: The value when nothing is said.
-        help: One line, as `--help` prints it.
-        check: The condition on the value beside its type.
-        resumable: True when a run may go on with another value: it does not change what is computed.
+        default: The value where none is given.
+        help: One line, as `--help` prints it; it names the choices, if there are some.
+        check: The condition on the value, in addition to its type.
+        resumable: True when a run may be resumed with another value: it does not change what is computed.
         is_path: True for the path of a file or folder, or a text that may be one; it is stored as the user wrote it.
+        group: One of `GROUPS`.
     """
-    metadata = {"help": help, "check": check, "resumable": resumable, "is_path": is_path}
+    metadata = {"help": help, "check": check, "resumable": resumable, "is_path": is_path, "group": group}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def in_group(group: str) -> Callable[..., Any]:
+    """`field` for the settings of one of `GROUPS`."""
+    if group not in GROUPS:
+        raise ValueError(f"group must be one of {', '.join(GROUPS)}. Received: {group!r}")
+    return functools.partial(field, group=group)
 
 
 def changed(base: type, name: str, default: Any) -> Any:
@@ -90,7 +109,8 @@ class Config:
     No value is converted, except that an int may stand for a float and an `os.PathLike` for a path.
 
     Attributes:
-        kind: What it is a config of, as `config.json` and messages say it.
+        kind: What it is a config of, as `config.json` has it.
+        title: The same in words, plural, for messages and `--help`.
         binary: What runs it.
 
     Raises:
@@ -98,10 +118,11 @@ class Config:
     """
 
     kind: ClassVar[str] = ""
+    title: ClassVar[str] = ""
     binary: ClassVar[str] = ""
 
     def __post_init__(self):
-        """Checks each field by itself, then those that depend on each other."""
+        """Checks each field alone, then those that depend on each other."""
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
             if each.metadata["is_path"] and isinstance(value, os.PathLike):
@@ -176,7 +197,7 @@ class Config:
 
 
 def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
-    """Names of fields, checked where they are written down: a wrong one ends the import instead of never being found.
+    """Names of fields, checked where they are written down: a wrong one fails at import.
 
     Args:
         names: The names.

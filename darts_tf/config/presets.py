@@ -1,4 +1,4 @@
-"""The lab book: settings by name, each with its source, its command, its cost and the result to expect.
+"""The presets: settings by name, each with its source, its command, its cost and the result to expect.
 
 No TensorFlow here.
 """
@@ -13,18 +13,20 @@ from darts_tf.system.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One experiment, written down so that somebody else can repeat it.
+    """One experiment, written down so that others can repeat it.
 
     Attributes:
         name: What `--preset` takes.
+        about: One line for `--help`.
         config: Every setting.
-        source: Where the settings come from: a table of the paper, a flag of the original code.
+        source: Where the settings come from: a table of the paper, a flag of the original, quark0/darts.
         command: The command line that runs it.
         cost: Hardware and hours.
         expected: The result with its spread, and who measured it.
     """
 
     name: str
+    about: str
     config: Config
     source: str
     command: str
@@ -51,7 +53,7 @@ _DIGITS = SearchConfig(
 
 _CIFAR10_TRAIN = TrainConfig()
 
-# 12 epochs are 312 steps, so the rate starts at twice that of CIFAR-10, and drop path, made for long runs, is low.
+# 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
 _DIGITS_TRAIN = TrainConfig(
     dataset="digits",
     train_portion=0.85,
@@ -69,8 +71,8 @@ _DIGITS_TRAIN = TrainConfig(
 
 _PTB = LanguageSearchConfig()
 
-# 45,000 words of training text: the batch and the windows are small, so that an epoch has steps enough, dropout, made
-# for larger networks, is weak, and an embedding of 64 units is enough for 2,000 words.
+# 45,000 words of training text: batch and windows are small, so that an epoch has enough steps; dropout, for larger
+# networks, is weak; and 64 units are enough for 2,000 words.
 _TEXT = LanguageSearchConfig(
     dataset="english",
     vocabulary_size=2000,
@@ -104,7 +106,7 @@ _TEXT_TRAIN = LanguageTrainConfig(
     test_batch_size=10,
 )
 
-# Selection by 225 validation images: one of them is 0.44 %.
+# Selection on 225 validation images: one of them is 0.44 %.
 _DIGITS_PROTOCOL = ProtocolConfig(
     search_preset="digits_search",
     train_preset="digits_train",
@@ -133,14 +135,24 @@ _TEXT_PROTOCOL = ProtocolConfig(
 
 _PRESETS = (
     Preset(
+        name="digits_search",
+        about="handwritten digits that need no download; minutes on two CPU cores",
+        config=_DIGITS,
+        source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-search --preset=digits_search --workdir=runs/digits",
+        cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
+        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, reduction cell of pools (seed 2)",
+    ),
+    Preset(
         name="cifar10_search",
+        about="the paper's search on CIFAR-10, second order",
         config=_CIFAR10,
         source=(
-            "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original code differ, "
-            "the code: `train_search.py --unrolled` (--learning_rate_min 0.001, alphas 1e-3 * normal, radius 0.01)"
+            "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original differ, "
+            "the original: `train_search.py --unrolled` (--learning_rate_min 0.001, alphas 1e-3 * normal, radius 0.01)"
         ),
         command="darts-search --preset=cifar10_search --workdir=runs/cifar10",
-        cost="Table 1: 4 GPU-days for 4 seeds, that is 24 hours a run on a GTX 1080 Ti; not measured here",
+        cost="Table 1: 4 GPU-days for 4 seeds, that is 24 hours per run on a GTX 1080 Ti; not measured here",
         expected=(
             "paper: derived networks 2.76 +- 0.09 % test error (600 epochs, cutout, 10 seeds); "
             "supernet validation accuracy about 88-89 % at epoch 50, which is not the result of a search"
@@ -148,38 +160,64 @@ _PRESETS = (
     ),
     Preset(
         name="cifar10_search_first_order",
+        about="the paper's search on CIFAR-10, first order",
         config=_CIFAR10.replace(order="first"),
         source="arXiv:1806.09055 Table 1, first order; `train_search.py` without --unrolled",
         command="darts-search --preset=cifar10_search_first_order --workdir=runs/cifar10_first_order",
-        cost="Table 1: 1.5 GPU-days for 4 seeds, that is 9 hours a run on a GTX 1080 Ti; not measured here",
+        cost="Table 1: 1.5 GPU-days for 4 seeds, that is 9 hours per run on a GTX 1080 Ti; not measured here",
         expected="paper: derived networks 3.00 +- 0.14 % test error (600 epochs, cutout, 10 seeds)",
     ),
     Preset(
-        name="digits_search",
-        config=_DIGITS,
-        source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-search --preset=digits_search --workdir=runs/digits",
-        cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
-        expected="supernet validation accuracy 98.0 %; normal cell of convolutions, the other of pools (seed 2)",
+        name="text_search",
+        about="Python's manual, which needs no download; minutes on two CPU cores",
+        config=_TEXT,
+        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
+        command="darts-search --preset=text_search --workdir=runs/text",
+        cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
+        expected="supernet validation perplexity 134 to 153; a cell of relu and identity (seed 3)",
+    ),
+    Preset(
+        name="ptb_search",
+        about="the paper's search on Penn Treebank, second order",
+        config=_PTB,
+        source=(
+            "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
+            "original, whose defects `--reproduce` brings back"
+        ),
+        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
+        cost="the paper: 6 hours per run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
+        expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
     ),
     Preset(
         name="smoke",
+        about="a few steps on digits, to see that everything works; under a minute",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
-        source="ours: the smallest run that passes through all code; its genotype means nothing",
+        source="ours: the smallest run that covers all code; its genotype is meaningless",
         command="darts-search --preset=smoke --workdir=runs/smoke",
         cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
     ),
     Preset(
+        name="digits_train",
+        about="handwritten digits that need no download; a minute on two CPU cores",
+        config=_DIGITS_TRAIN,
+        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
+        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
+        cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
+        expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
+    ),
+    Preset(
         name="cifar10_train",
+        about="the paper's training on CIFAR-10",
         config=_CIFAR10_TRAIN,
-        source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original code",
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original",
         command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
         cost="the original's README: 1.5 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 2.76 +- 0.09 % test error after 600 epochs, 10 seeds; 3.3 million weights",
     ),
     Preset(
         name="imagenet_train",
+        about="the paper's training on ImageNet",
         config=TrainConfig(
             dataset="imagenet2012",
             network="imagenet",
@@ -199,58 +237,32 @@ _PRESETS = (
             schedule="exponential",
             weight_decay=3e-5,
         ),
-        source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original code",
+        source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original",
         command="darts-train --preset=imagenet_train --genotype=DARTS_V2 --workdir=runs/imagenet",
         cost="the original's README: 12 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 26.7 % top-1 and 8.7 % top-5 error; 4.7 million weights",
     ),
     Preset(
-        name="digits_train",
-        config=_DIGITS_TRAIN,
-        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
-        cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
-        expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
-    ),
-    Preset(
-        name="smoke_train",
-        config=_DIGITS_TRAIN.replace(
-            init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
-        ),
-        source="ours: the smallest training that passes through all code",
-        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
-        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
-        expected="none: 12 steps",
-    ),
-    Preset(
-        name="ptb_search",
-        config=_PTB,
-        source=(
-            "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
-            "original code, whose defects `--reproduce` brings back"
-        ),
-        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
-        cost="the paper: 6 hours for a run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
-        expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
-    ),
-    Preset(
-        name="text_search",
-        config=_TEXT,
-        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
-        command="darts-search --preset=text_search --workdir=runs/text",
-        cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
-        expected="supernet validation perplexity 134 to 153; a cell of rectifiers and identities (seed 3)",
+        name="text_train",
+        about="Python's manual, which needs no download; minutes on two CPU cores",
+        config=_TEXT_TRAIN,
+        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
+        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
+        cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
+        expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
     ),
     Preset(
         name="ptb_train",
+        about="the paper's training on Penn Treebank",
         config=_PTB_TRAIN,
-        source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original code",
+        source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original",
         command="darts-train --preset=ptb_train --data_dir=data/penn --genotype=DARTS_V2 --workdir=runs/ptb_train",
         cost="the original's README: 3 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 58.1 validation and 55.7 test perplexity; 22,960,000 weights",
     ),
     Preset(
         name="wikitext2_train",
+        about="the paper's training on WikiText-2",
         config=_PTB_TRAIN.replace(num_units=700, dropout_hidden=0.15, weight_decay=5e-7),
         source="arXiv:1806.09055 section 3.3 and appendix A.3; the flags in the original's README",
         command=(
@@ -261,68 +273,76 @@ _PRESETS = (
         expected="paper, DARTS_V2: 71.2 validation and 69.6 test perplexity; 33,127,878 weights",
     ),
     Preset(
-        name="text_train",
-        config=_TEXT_TRAIN,
-        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
-        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
-        cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
-        expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
-    ),
-    Preset(
-        name="cifar10_protocol",
-        config=ProtocolConfig(),
-        source=(
-            "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 trainings of the best "
-            "cell, 24 random cells; the share that selects, a tenth, is ours: the paper does not say"
+        name="smoke_train",
+        about="a few steps on digits, to see that everything works; under a minute",
+        config=_DIGITS_TRAIN.replace(
+            init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
         ),
-        command="darts-protocol --preset=cifar10_protocol --workdir=runs/cifar10_protocol",
-        cost=(
-            "by the cost of its runs 41 GPU-days on a GTX 1080 Ti: 4 of searches, 7 of short trainings, 30 of full "
-            "ones; not measured here"
-        ),
-        expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
-    ),
-    Preset(
-        name="ptb_protocol",
-        config=ProtocolConfig(
-            search_preset="ptb_search", train_preset="ptb_train", retrain_epochs=300, num_random=8, retrain_overrides=()
-        ),
-        source=(
-            "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
-            "trainings of the best cell are ours, the paper does not say"
-        ),
-        command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
-        cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
-        expected="paper: 55.7 test perplexity, random search 59.4",
+        source="ours: the smallest training that covers all code",
+        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
+        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
+        expected="none: 12 steps",
     ),
     Preset(
         name="digits_protocol",
+        about="handwritten digits that need no download; a quarter of an hour on two CPU cores",
         config=_DIGITS_PROTOCOL,
         source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
         command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
         cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
         expected=(
             "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
-            "each: no difference that so few runs could show"
+            "each: too few runs to show a difference"
         ),
     ),
     Preset(
+        name="cifar10_protocol",
+        about="the paper's experiment on CIFAR-10",
+        config=ProtocolConfig(),
+        source=(
+            "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 trainings of the best "
+            "cell, 24 random cells; the validation share, a tenth, is ours: the paper gives none"
+        ),
+        command="darts-protocol --preset=cifar10_protocol --workdir=runs/cifar10_protocol",
+        cost=(
+            "from the cost of its runs, 41 GPU-days on a GTX 1080 Ti: 4 of searches, 7 of short trainings, 30 of full "
+            "ones; not measured here"
+        ),
+        expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
+    ),
+    Preset(
         name="text_protocol",
+        about="Python's manual, which needs no download; about 20 minutes on two CPU cores",
         config=_TEXT_PROTOCOL,
         source="ours: the paper's protocol made small enough for two CPU cores; data: Python's own manual",
         command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
         cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
         expected=(
             "test perplexity 84.1 +- 2.1 (best of 2 searches) and 86.5 +- 2.9 (best of 9 random cells), 2 evaluations "
-            "each (validation 120.6 and 119.8): no difference that so few runs could show"
+            "each (validation 120.6 and 119.8): too few runs to show a difference"
         ),
     ),
     Preset(
+        name="ptb_protocol",
+        about="the paper's experiment on Penn Treebank",
+        config=ProtocolConfig(
+            search_preset="ptb_search", train_preset="ptb_train", retrain_epochs=300, num_random=8, retrain_overrides=()
+        ),
+        source=(
+            "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
+            "trainings of the best cell are ours, the paper gives no number"
+        ),
+        command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
+        cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
+        expected="paper: 55.7 test perplexity, random search 59.4",
+    ),
+    Preset(
         name="smoke_protocol",
+        about="ten runs of a few steps on digits, to see that everything works",
         config=_DIGITS_PROTOCOL.replace(
             search_preset="smoke", train_preset="smoke_train", num_random=2, retrain_epochs=1, eval_seeds=2
         ),
-        source="ours: the smallest protocol that passes through all code",
+        source="ours: the smallest protocol that covers all code",
         command="darts-protocol --preset=smoke_protocol --workdir=runs/smoke_protocol",
         cost="136 s of CPU time; 3 min 20 s on 2 CPU cores under a load of 5 (2026-11-24)",
         expected="none: 10 runs of a few steps",
@@ -333,7 +353,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets of one kind of run, or of some kinds."""
+    """The names of the presets for one kind of run, or for several."""
     return [name for name, preset in PRESETS.items() if isinstance(preset.config, config_class)]
 
 
@@ -341,11 +361,11 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     """The preset of that name.
 
     Args:
-        name: What `--preset` says.
-        config_class: The kind of run that it must be for, or some kinds of the same binary.
+        name: As given to `--preset`.
+        config_class: The kind of run that it must be for, or several of the same binary.
 
     Raises:
-        UserError: There is none, and names the closest and all there are; or it is for another kind of run.
+        UserError: There is none, in which case it names the closest and all of them; or it is for another kind of run.
     """
     known = names(config_class)
     if name in known:
@@ -353,9 +373,9 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     if name in PRESETS:
         binary = (config_class[0] if isinstance(config_class, tuple) else config_class).binary
         raise UserError(
-            f"{name} is a preset of {PRESETS[name].config.binary}; there are {', '.join(known)} for "
-            f"{binary}. Received: preset={name!r}"
+            f"{name} is a preset of {PRESETS[name].config.binary}; those of {binary} are {', '.join(known)}. "
+            f"Received: preset={name!r}"
         )
     raise UserError(
-        f"There is no such preset; there are {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)
+        f"There is no such preset; expected one of {', '.join(known)}. Received: preset={name!r}" + suggest(name, known)
     )

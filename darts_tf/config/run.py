@@ -1,12 +1,15 @@
-"""What every experiment has, and what every search has; see `fields` for what a field carries."""
+"""The settings of every run, and of every search; see `fields` for what a field carries."""
 
 import dataclasses
 
-from darts_tf.config.fields import Check, Config, above, at_least, between, field, fraction, one_of
+from darts_tf.config.fields import Check, Config, above, at_least, between, fraction, in_group, one_of
 from darts_tf.genotypes import CONV_PRIMITIVES
 
-# Upper bounds of sizes are far beyond what anybody has trained, and low enough that lists as long as that are no harm.
+# Upper bounds of sizes are far beyond anything that is trained, and low enough that lists of that length do no harm.
 _MAX_SEED = 2**31 - 1
+
+_weights, _architecture, _method = in_group("weights"), in_group("architecture"), in_group("method")
+_devices, _run = in_group("memory and devices"), in_group("run")
 
 
 def _distinct_names() -> Check:
@@ -18,59 +21,54 @@ def _distinct_names() -> Check:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run(Config):
-    """What every run has."""
+    """The settings of every run."""
 
-    epochs: int = field(50, "passes over the training examples", between(1, 100_000))
-    batch_size: int = field(64, "examples in a batch", between(1, 1_000_000))
-    learning_rate: float = field(0.025, "learning rate of the weights in epoch 0", above(0))
-    accumulate: int = field(
+    epochs: int = _weights(50, "passes over the training examples", between(1, 100_000))
+    batch_size: int = _weights(64, "examples per batch", between(1, 1_000_000))
+    learning_rate: float = _weights(0.025, "learning rate of the weights in the first epoch", above(0))
+    accumulate: int = _devices(
         1,
-        "parts that a batch is computed in, one after the other, for want of memory; batch norm sees the parts",
+        "micro-batches per batch, one after the other, to save memory; batch norm sees each on its own",
         at_least(1),
     )
-    recompute: bool = field(
+    recompute: bool = _devices(
         False,
-        "compute each cell, or time step, again in the backward pass, for want of memory; may change on resume",
+        "gradient checkpointing: recompute each cell, or time step, in the backward pass, to save memory",
         None,
         True,
     )
-    precision: str = field(
+    precision: str = _devices(
         "float32",
-        "type of activations and products; variables, statistics, loss and optimisers stay float32",
+        "type of activations and products: float32, bfloat16 or float16; variables, loss, optimisers stay float32",
         one_of("float32", "bfloat16", "float16"),
     )
-    strategy: str = field(
+    strategy: str = _devices(
         "none",
-        "devices that share each batch: none = one; mirrored = all of this machine; multi_worker = of the machines in "
-        "TF_CONFIG",
+        "devices that share each batch: none = one, mirrored = all of this machine, multi_worker = all in TF_CONFIG",
         one_of("none", "mirrored", "multi_worker"),
         True,
     )
-    replicas: int = field(
+    replicas: int = _devices(
         0,
-        "how many devices mirrored takes; 0 = all GPUs; without a GPU so many pieces of the CPU",
+        "mirrored: number of devices; 0 = all GPUs; without a GPU the CPU is split into that many",
         between(0, 1024),
         True,
     )
-    weight_decay: float = field(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
-    grad_clip: float = field(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
-    seed: int = field(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
-    threads: int = field(0, "CPU threads that TensorFlow may use; 0 = all cores", between(0, 4096), True)
-    steps_per_loop: int = field(
-        0, "steps between two looks at the metrics; 0 = chosen to take about a second", at_least(0), True
-    )
-    jit_compile: bool = field(False, "compile the step with XLA; pays on some GPUs, is slower on CPUs")
-    checkpoint_minutes: float = field(
-        10.0, "minutes between checkpoints within an epoch; there is one at each epoch's end", above(0), True
-    )
-    keep_checkpoints: int = field(2, "how many of the newest checkpoints are kept", at_least(1), True)
-    tensorboard: bool = field(True, "write TensorBoard files into the work directory", None, True)
+    weight_decay: float = _weights(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
+    grad_clip: float = _weights(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
+    seed: int = _run(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
+    threads: int = _devices(0, "CPU threads for TensorFlow; 0 = all cores", between(0, 4096), True)
+    steps_per_loop: int = _run(0, "steps between two updates of the metrics; 0 = about a second's", at_least(0), True)
+    jit_compile: bool = _devices(False, "compile the step with XLA: faster on some GPUs, slower on CPUs")
+    checkpoint_minutes: float = _run(10.0, "minutes between checkpoints; each epoch ends with one, too", above(0), True)
+    keep_checkpoints: int = _run(2, "number of newest checkpoints that are kept", at_least(1), True)
+    tensorboard: bool = _run(True, "write TensorBoard files to the work directory", None, True)
 
     def _check_together(self) -> None:
         super()._check_together()
         self._refuse(
             self.batch_size % self.accumulate != 0,
-            f"accumulate must divide batch_size={self.batch_size}, so that the parts are equal. "
+            f"accumulate must divide batch_size={self.batch_size}, so that micro-batches are equal. "
             f"Received: accumulate={self.accumulate}",
         )
         self._refuse(
@@ -80,56 +78,56 @@ class Run(Config):
         )
         self._refuse(
             self.replicas > 0 and self.strategy != "mirrored",
-            f"replicas is for strategy=mirrored; {self.strategy} has "
-            f"{'one' if self.strategy == 'none' else 'what TF_CONFIG says'}. Received: replicas={self.replicas}",
+            f"replicas must be 0 unless strategy=mirrored; strategy={self.strategy} uses "
+            f"{'one device' if self.strategy == 'none' else 'the devices of TF_CONFIG'}. "
+            f"Received: replicas={self.replicas}",
         )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Search(Run):
-    """What every search has: its cell, and how the alphas are trained."""
+    """The settings of every search: its cell, and how the alphas are trained."""
 
-    num_nodes: int = field(4, "intermediate nodes of a cell", between(1, 100))
-    concat: int = field(0, "how many of the last nodes form the cell's output; 0 = all", at_least(0))
-    primitives: tuple = field(CONV_PRIMITIVES, "names of the candidate operations, comma separated", _distinct_names())
-    order: str = field(
-        "second",
-        "gradient of the alphas: second = through one virtual step of the weights, first = without",
-        one_of("first", "second"),
-    )
-    hvp: str = field(
-        "finite_difference",
-        "second order: the Hessian-vector product as in the paper, or exact by differentiating twice",
-        one_of("finite_difference", "exact"),
-    )
-    hvp_radius: float = field(0.01, "radius of the finite difference, before division by the vector's norm", above(0))
-    arch_learning_rate: float = field(3e-4, "learning rate of the alphas' Adam", above(0))
-    arch_beta1: float = field(0.5, "decay of the first moment of the alphas' Adam", fraction())
-    arch_beta2: float = field(0.999, "decay of the second moment of the alphas' Adam", fraction())
-    arch_epsilon: float = field(1e-8, "epsilon of the alphas' Adam", above(0))
-    arch_weight_decay: float = field(1e-3, "L2 decay of the alphas, added to their gradient", at_least(0))
-    alpha_init: str = field(
-        "normal",
-        "alphas at the start: normal as in the original code, zeros as in the paper",
-        one_of("normal", "zeros"),
-    )
-    alpha_init_scale: float = field(1e-3, "standard deviation of the alphas at the start", at_least(0))
-    warmup_epochs: int = field(0, "epochs at the start in which the alphas are frozen", at_least(0))
-    arch_bn_updates: bool = field(
-        False, "let the passes for the alphas move batch norm's running statistics, as the original code does"
-    )
-
-    method: str = field(
+    method: str = _method(
         "darts", "search method: darts, or one that Python code has added", Check("a name", str.isidentifier)
     )
+    num_nodes: int = _architecture(4, "intermediate nodes of a cell", between(1, 100))
+    concat: int = _architecture(0, "number of last nodes that form the cell's output; 0 = all", at_least(0))
+    primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())
+    order: str = _method(
+        "second",
+        "gradient of the alphas: second = through one virtual step of the weights, first = without it",
+        one_of("first", "second"),
+    )
+    hvp: str = _method(
+        "finite_difference",
+        "second order: Hessian-vector product by finite_difference, as in the paper, or exact",
+        one_of("finite_difference", "exact"),
+    )
+    hvp_radius: float = _method(0.01, "radius of the finite difference, divided by the vector's norm", above(0))
+    arch_learning_rate: float = _architecture(3e-4, "learning rate of the alphas' Adam", above(0))
+    arch_beta1: float = _architecture(0.5, "decay of the first moment of the alphas' Adam", fraction())
+    arch_beta2: float = _architecture(0.999, "decay of the second moment of the alphas' Adam", fraction())
+    arch_epsilon: float = _architecture(1e-8, "epsilon of the alphas' Adam", above(0))
+    arch_weight_decay: float = _architecture(1e-3, "L2 decay of the alphas, added to their gradient", at_least(0))
+    alpha_init: str = _architecture(
+        "normal",
+        "initial alphas: normal, as in quark0/darts, or zeros, as in the paper",
+        one_of("normal", "zeros"),
+    )
+    alpha_init_scale: float = _architecture(1e-3, "standard deviation of the initial alphas", at_least(0))
+    warmup_epochs: int = _architecture(0, "epochs at the start in which the alphas are frozen", at_least(0))
+    arch_bn_updates: bool = _method(
+        False, "let the passes for the alphas update batch norm's running statistics, as quark0/darts does"
+    )
 
-    # Watching over them.
-    eigenvalue: bool = field(
+    # Monitoring the alphas.
+    eigenvalue: bool = _architecture(
         True, "log the dominant eigenvalue of the validation loss in alpha after every second epoch", None, True
     )
-    early_stop: str = field(
+    early_stop: str = _architecture(
         "none",
-        "eigenvalue = stop when the dominant eigenvalue rises, with the genotype from before, as RobustDARTS does",
+        "eigenvalue = stop when it rises, as RobustDARTS does, with the genotype from before; none = never",
         one_of("none", "eigenvalue"),
         True,
     )

@@ -1,16 +1,18 @@
-"""A tuning's settings: those of the training that all its trials share, and of its proposals. No TensorFlow here."""
+"""The settings of a tuning: those of the training that all trials share, and of its proposals. No TensorFlow here."""
 
 import dataclasses
 from typing import Any, ClassVar
 
 from darts_tf.config import TrainConfig
-from darts_tf.config.fields import Config, above, at_least, changed, field
+from darts_tf.config.fields import Config, above, at_least, changed, in_group
 from darts_tf.config.language import LanguageTrainConfig
+
+_method = in_group("method")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tune(Config):
-    """What a tuning of any kind has beside a training's settings: trials, and where their genotypes come from.
+    """The settings of every tuning in addition to a training's: trials, and where their genotypes come from.
 
     Attributes:
         trained: What each trial is a run of.
@@ -19,17 +21,17 @@ class Tune(Config):
     binary = "darts-tune"
     trained: ClassVar[type[TrainConfig | LanguageTrainConfig]]
 
-    prior: str = field(
+    prior: str = _method(
         "uniform",
-        "where proposals come from: uniform, a search's work directory, a genotype, or alphas as .npz",
+        "source of proposals: uniform, a search's work directory, a genotype, or alphas as .npz",
         is_path=True,
     )
-    trials: int = field(8, "trials at most", at_least(1), True)
-    minutes: float = field(
-        0.0, "begin no trial that would probably end after this many minutes; 0 = no limit", at_least(0), True
+    trials: int = _method(8, "maximum number of trials", at_least(1), True)
+    minutes: float = _method(
+        0.0, "start no trial that would probably end after this many minutes; 0 = no limit", at_least(0), True
     )
-    temperature: float = field(1.0, "what the alphas are divided by; above 1 towards uniform", above(0))
-    refine: float = field(
+    temperature: float = _method(1.0, "divides the alphas; above 1 proposals are closer to uniform", above(0))
+    refine: float = _method(
         0.3, "logits that a choice gains for one standard deviation of its trial's score", at_least(0)
     )
 
@@ -43,12 +45,12 @@ class Tune(Config):
         self._refuse(
             training.strategy == "multi_worker",
             "strategy must be none or mirrored, since trials run one after the other on one machine; darts-train "
-            "trains the best genotype on several. Received: strategy=multi_worker",
+            "can train the best genotype on several. Received: strategy=multi_worker",
         )
 
     @property
     def objective(self) -> str:
-        """What trials are chosen by, as their summaries call it: of validation data, never of test data."""
+        """What trials are compared by, as their summaries name it: always of validation data."""
         return f"valid_{self.trained.metric}"
 
     def training(self, genotype: str) -> TrainConfig | LanguageTrainConfig:
@@ -61,7 +63,7 @@ class Tune(Config):
 class TuneConfig(TrainConfig, Tune):
     """One tuning on images."""
 
-    kind = "tune"
+    kind, title = "tune", "tunings on images"
     binary = Tune.binary
     trained = TrainConfig
 
@@ -71,7 +73,7 @@ class TuneConfig(TrainConfig, Tune):
         super()._check_together()
         self._refuse(
             self.train_portion == 1,
-            "train_portion must be below 1: trials are chosen by images that are kept apart, never by test images. "
+            "train_portion must be below 1: trials are compared on held-out training images, never on test images. "
             "Received: train_portion=1.0",
         )
 
@@ -80,7 +82,7 @@ class TuneConfig(TrainConfig, Tune):
 class LanguageTuneConfig(LanguageTrainConfig, Tune):
     """One tuning on a text."""
 
-    kind = "language_tune"
+    kind, title = "language_tune", "tunings on texts"
     binary = Tune.binary
     trained = LanguageTrainConfig
 
@@ -91,7 +93,7 @@ def tuning_of(training: TrainConfig | LanguageTrainConfig, **own: Any) -> TuneCo
     """The tuning whose trials are trained by some settings.
 
     Args:
-        training: The settings; their genotype does not count.
+        training: The settings; their genotype is ignored.
         **own: Fields of `Tune`.
 
     Raises:

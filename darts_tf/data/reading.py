@@ -1,4 +1,4 @@
-"""What becomes of an image that can no longer be read: the line that names it, instead of TensorFlow's."""
+"""An image that can no longer be read is named in one line, instead of TensorFlow's message."""
 
 import contextlib
 import re
@@ -20,7 +20,7 @@ _OTHERS = (
 
 @contextlib.contextmanager
 def reading(*splits: Any) -> Iterator[None]:
-    """Names the image that was damaged, removed or replaced since the start, where TensorFlow fails to read it.
+    """Names the image that was damaged, removed or replaced since the start, if TensorFlow fails to read it.
 
     Args:
         *splits: Every `Split` that may be read inside; None for one that there is not.

@@ -74,7 +74,7 @@ def load(
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
             handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
             `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`.
-        data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its usual place), used without
+        data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its default), used without
             the network where it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
         max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
@@ -192,8 +192,8 @@ def _load_cifar10(data_dir: str, count: int) -> Parts:
     """Returns CIFAR-10 in the order of the original files."""
     if data_dir and not os.path.isdir(data_dir):
         raise UserError(
-            f"There is no folder {data_dir}: expected one that holds, or is to hold, cifar10 as TensorFlow Datasets "
-            "prepares it. Create it, or leave data_dir empty for the usual place."
+            f"There is no folder {data_dir}: expected one that holds, or will hold, cifar10 as TensorFlow Datasets "
+            "prepares it. Create it, or leave data_dir empty for the default."
         )
     import tensorflow_datasets as tfds
 
@@ -211,8 +211,8 @@ def _load_cifar10(data_dir: str, count: int) -> Parts:
     except Exception as error:  # TFDS lets through whatever the network, the disk or the records raise
         raise UserError(
             f"CIFAR-10 can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
-            f"{data_dir or 'its usual place'}, or a network to fetch it. Received: {one_line(error)}. Pass --data_dir "
-            "with the folder that holds it, or use --dataset=digits, which needs no network."
+            f"{data_dir or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
+            "--data_dir with the folder that holds it, or use --dataset=digits, which needs no network."
         ) from error
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -1,6 +1,6 @@
-"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that a log file bears.
+"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that suits a log file.
 
-A reader that goes away (`darts-search | head`) never stops a run.
+A reader that exits (`darts-search | head`) never stops a run.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class Console:
 
     @contextlib.contextmanager
     def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
-        """A spinner with the seconds that have gone by; without a terminal a line at the start and now and then."""
+        """A spinner with the elapsed seconds; without a terminal a line at the start and from time to time."""
         self.stop()
         with contextlib.ExitStack() as stack:
             if self.terminal:
@@ -107,7 +107,7 @@ class Console:
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Lets no failure to write stop the run: from the first one on, nothing is printed."""
+        """Lets no failure to write stop the run: after the first one nothing is printed."""
         try:
             yield
         except BlockingIOError:
@@ -124,5 +124,5 @@ def _column(text: str) -> rich.progress.TextColumn:
 
 
 def printer(out: TextIO | None) -> Callable[[str], None]:
-    """Returns a way to say lines before a run has a reporter; `out` as for `Reporter`."""
+    """Returns a function that prints lines before a run has a reporter; `out` as for `Reporter`."""
     return Console(sys.stdout if out is None else out).line

@@ -9,11 +9,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What the rule says.
+    """A verdict of the rule.
 
     Attributes:
-        epoch: Whose genotype is the result.
-        seen: After which epoch this was known.
+        epoch: The one whose genotype is the result.
+        seen: The epoch after which this was known.
         ratio: How many times larger the averaged eigenvalue has become between the two.
     """
 
@@ -32,7 +32,7 @@ class EigenvalueRule:
     Attributes:
         window: Odd number of measurements in an average; fewer at the start.
         delta: Measurements between the two averages.
-        factor: Above which ratio the search ends.
+        factor: The ratio above which the search ends.
         start: First epoch that may be the result.
 
     Reference: Zela et al., Understanding and Robustifying Differentiable Architecture Search, arXiv:1909.09656,
@@ -45,19 +45,19 @@ class EigenvalueRule:
     start: int = 10
 
     def earliest(self, every: int) -> int:
-        """Returns the first epoch after which it can speak, where epochs `every`, `2 * every` ... are measured."""
+        """Returns the first epoch with a possible verdict, where epochs `every`, `2 * every` ... are measured."""
         return every * (math.ceil(self.start / every) + self.delta + self.window // 2)
 
     def verdict(self, measured: Iterable[tuple[int, float]]) -> Verdict | None:
-        """Returns what the rule says, as soon as it says anything.
+        """Returns the rule's verdict, once there is one.
 
-        A pure function, so that a resumed run needs nothing but its records.
+        A pure function, so that a resumed run needs only its records.
 
         Args:
             measured: `(epoch, eigenvalue)` in the order of the epochs, at equal distances.
 
         Returns:
-            The first verdict, or None where the search goes on.
+            The first verdict, or None while the search continues.
         """
         measured = list(measured)
         epochs = [epoch for epoch, _ in measured]

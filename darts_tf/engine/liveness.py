@@ -1,4 +1,4 @@
-"""The most bytes of tensors that a traced function has alive at once: its graph run through on paper.
+"""The most bytes of tensors that a traced function has alive at once: its graph is simulated.
 
 Nodes run in the order in which they were made, which is close to the executor's; a tensor lives from the node that
 makes it to the last that reads it; functions that are called, and loops, are gone through in the same way.
@@ -36,7 +36,7 @@ class Liveness:
     """Goes through a graph.
 
     Args:
-        length: What an unknown size is taken to be, and how often a loop turns: a window of text.
+        length: What an unknown size is taken to be, and the number of a loop's iterations: a window of text.
 
     Attributes:
         nodes: Nodes of all functions, each counted once.
@@ -106,13 +106,13 @@ class Liveness:
         return peak, [(_Buffer(buffer.size), size) for buffer, size in results]
 
     def _loop(self, graph, op, inputs):
-        """A loop holds its results, and in lists what every turn adds to them; one turn is like any other."""
+        """A loop holds its results, and in lists what every iteration adds to them; all iterations are alike."""
         body = graph._get_function(op.get_attr(_LOOPS[op.type]).name).graph
         given = [(_Buffer(b.size, foreign=True), size) for b, size in inputs]
         peak, results = self._run(body, given)
         found = []
         for (before, size), (after, _), (outer, _), tensor in zip(given, results, inputs, op.outputs, strict=True):
-            if after is before:  # the same in every turn
+            if after is before:  # the same in every iteration
                 found.append((outer, size))
             elif tensor.dtype == tf.variant:
                 found.append((_Buffer(after.size * self.length), self.length))

@@ -25,17 +25,17 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
 NOTICE = "stopping: saving after the running steps; once more stops at once"
-LOOP_SECONDS = 1.0  # how long the graph keeps the machine between two looks at the metrics, where it may choose
+LOOP_SECONDS = 1.0  # how long the graph runs between two updates of the metrics, if it may choose
 
 
 class Task(Protocol):
-    """What the loop asks of a kind of training.
+    """What the loop needs of a kind of training.
 
     Attributes:
         epoch_steps: Steps of each epoch.
         variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
-        max_rollbacks: How often a number that is not finite sends the run back to its last checkpoint.
-        rollbacks: How often that has happened; the loop sets it before `start`. The task has to do something else then.
+        max_rollbacks: How often a non-finite number may send the run back to its last checkpoint.
+        rollbacks: How often that has happened; the loop sets it before `start`. The task has to act differently then.
         splits: Parts of the data whose reading may fail, see `data.reading`.
         finished: Whether it ends before its last epoch; looked at between epochs, a function of what `resumed` and
             `end_epoch` have seen.
@@ -49,18 +49,18 @@ class Task(Protocol):
     finished: bool
 
     def describe_data(self) -> dict:
-        """Returns numbers and words that tell these data from others; the processes of a cluster compare them."""
+        """Returns numbers and words that identify the data; the processes of a cluster compare them."""
 
     def start(self, step: int) -> None:
         """Opens the data at a global step."""
 
     def resumed(self, history: list[dict]) -> None:
-        """Is told the records of the epochs before; an empty list in a new run."""
+        """Takes the records of the epochs before; an empty list in a new run."""
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them.
 
-        Where steps may be undone, `loss_scale.SKIPPED` tells which; the other numbers of these are zeros.
+        If steps may be undone, `loss_scale.SKIPPED` says which; the other numbers of these are zeros.
         """
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
@@ -139,7 +139,7 @@ class Loop:
         return self.step >= self.total or (between_epochs and self.task.finished)
 
     def run(self) -> bool:
-        """Runs until the end, or until it is told to stop; returns whether it reached the end.
+        """Runs until the end, or until a signal stops it; returns whether it reached the end.
 
         Raises:
             UserError: The loss is not finite, a checkpoint cannot be written, or processes differ in their settings.
@@ -158,7 +158,7 @@ class Loop:
         return True
 
     def _advance(self) -> bool:
-        """Takes some steps and what is due after them; returns whether to go on."""
+        """Takes some steps and does what is due after them; returns whether to continue."""
         epoch = self.epoch
         self._steps(epoch, min(self.per_loop, int(self.ends[epoch]) - self.step))
         if self.step == self.ends[epoch]:
@@ -181,7 +181,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _together(self):
-        """Says in one line that another process was lost while this one waited for it."""
+        """Reports in one line that another process was lost while this one waited for it."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -190,17 +190,17 @@ class Loop:
             raise self.peers.lost(error, self._kept()) from error
 
     def _roll_back(self, error):
-        """Goes back to the last checkpoint; raises the error where that was done often enough."""
+        """Returns to the last checkpoint; raises the error if that was done often enough."""
         task = self.task
         if task.rollbacks >= task.max_rollbacks:
             if not task.max_rollbacks:
                 raise error
-            raise UserError(f"{error} It was rolled back {task.rollbacks} times already.") from error
+            raise UserError(f"{error} The run was rolled back {task.rollbacks} times before.") from error
         count = task.rollbacks + 1
         self._restore(self._newest())
-        task.rollbacks = count  # not known to the checkpoint: a run that is resumed from it comes here again
+        task.rollbacks = count  # not known to the checkpoint: a run that is resumed from it arrives here again
         self.reporter.message(
-            f"{str(error).split('. ')[0]}; roll-back {count} of at most {task.max_rollbacks}: going on from step "
+            f"{str(error).split('. ')[0]}; roll-back {count} of at most {task.max_rollbacks}: continuing from step "
             f"{self.step}"
         )
         self._begin()
@@ -214,11 +214,11 @@ class Loop:
                 f"resuming at step {self.step} of {self.total} from {self.checkpoints.path(self.step)}"
             )
         elif self.task.max_rollbacks:
-            self._save()  # what a roll-back in the first epoch goes back to
+            self._save()  # for a roll-back in the first epoch
         self._begin()
 
     def _newest(self) -> Checkpoint | None:
-        """Returns the newest checkpoint; in several processes the chief's, or how it begins."""
+        """Returns the newest checkpoint; in several processes the chief's, or its initial state."""
         found = self.checkpoints.restore()
         if self.peers is None:
             return found
@@ -238,7 +238,7 @@ class Loop:
         self.task.rollbacks = found.metadata.get("rollbacks", 0)
 
     def _begin(self):
-        for record in self.history[self.reporter.resume(self.history) :]:  # a kill has swallowed it, or it was damaged
+        for record in self.history[self.reporter.resume(self.history) :]:  # lost in a kill, or damaged
             self.reporter.epoch(record)
         self.task.resumed(self.history)
         self.task.start(self.step)
@@ -300,7 +300,7 @@ class Loop:
 
     def _save(self):
         arrays = _snapshot(self.task.variables)
-        for name, array in arrays.items():  # the loss tells of ruined weights one step late
+        for name, array in arrays.items():  # the loss shows ruined weights one step late
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Diverged(f"{name} is not finite after step {self.step}. {self._advice()}")
         if self._chief:
@@ -313,7 +313,7 @@ class Loop:
 def steps_in_graph(
     step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
 ) -> tf.types.experimental.PolymorphicFunction:
-    """Returns a traced function that takes many steps without a return to Python.
+    """Returns a traced function that takes many steps without returning to Python.
 
     Args:
         step: `(*batches, rate) -> dict` of scalars.

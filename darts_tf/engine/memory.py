@@ -1,4 +1,4 @@
-"""What a run will take of the memory, said before its first step, and what to do where that is too much."""
+"""The memory that a run will take, reported before its first step, and what to do if it is too much."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ from darts_tf.engine.liveness import Liveness
 from darts_tf.system.errors import UserError, one_line
 
 MB = 2**20
-NODE = 17_000  # bytes that each node takes once the graph runs, measured: "Memory and precision" in BUILD.md
+NODE = 17_000  # bytes per node once the graph runs, measured: "Memory and precision" in BUILD.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
 # The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
 # `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
@@ -31,7 +31,7 @@ class Estimate(NamedTuple):
     Attributes:
         tensors: Most that a step's tensors take at once.
         variables: Weights, moving statistics, optimisers.
-        graph: What TensorFlow keeps of the graph when it runs it.
+        graph: What TensorFlow keeps for the graph when it runs it.
     """
 
     tensors: int
@@ -42,7 +42,7 @@ class Estimate(NamedTuple):
 def estimate(
     concrete: tf.types.experimental.ConcreteFunction, variables: Mapping[str, list], length: int = 1
 ) -> Estimate:
-    """Estimates what running a function takes.
+    """Estimates the memory that running a function takes.
 
     Args:
         concrete: A concrete function.
@@ -66,10 +66,10 @@ def tell(
     length: int = 1,
     distribution: Distribution | None = None,
 ) -> None:
-    """Says in a line what a run will take, and in another, where that is too much, what would help.
+    """Prints in a line what a run will take, and in another, if that is too much, what would help.
 
     Args:
-        say: Is given the lines.
+        say: Called with the lines.
         concrete: See `estimate`.
         variables: See `estimate`.
         config: A `config.Run`.
@@ -112,7 +112,7 @@ def told(config: Run) -> Iterator[None]:
         ways += ["--noeigenvalue"] if getattr(config, "eigenvalue", False) else []
         said = one_line(error).split(" [Op:")[0]
         raise UserError(
-            f"Memory has run out ({said}). Expected a run that fits. Received: batch_size={config.batch_size}, "
+            f"Out of memory ({said}). Expected a run that fits. Received: batch_size={config.batch_size}, "
             f"accumulate={config.accumulate}. {', '.join(ways)} or a smaller network may help."
         ) from error
 
@@ -135,7 +135,7 @@ def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: i
     Args:
         found: The estimate of a step.
         needed: Bytes that the run will still take for it.
-        free: Bytes that there are.
+        free: Bytes that are free.
         config: A `config.Run`: its batch size, `accumulate`, `recompute` and `precision`.
         replicas: Devices that share a batch; each of them gets equal parts.
         most: Bytes that the run will still take with the eigenvalue's measurement, if more.
@@ -148,7 +148,7 @@ def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: i
     ways = []
     if alone or less:
         words = [*alone, *([f"{' or '.join(less)} in another work directory{also}"] if less else [])]
-        ways.append(f"less is taken with {', or '.join(words)}")
+        ways.append(f"less is needed with {', or '.join(words)}")
     may = ["--noeigenvalue"] if eigenvalue and not alone and not also else []
     may += [] if config.recompute else ["--recompute"]
     if config.precision == "float32" and tf.config.list_physical_devices("GPU"):

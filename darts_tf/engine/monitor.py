@@ -1,7 +1,7 @@
-"""What tells a healthy search from one that collapses, from alphas and records. No TensorFlow here.
+"""Distinguishes a healthy search from one that collapses, by alphas and records. No TensorFlow here.
 
 A search that collapses fills its cells with skip connections: the supernet trains faster through them, and the derived
-network has nothing left to learn with.
+network then has too few weights.
 """
 
 import math
@@ -19,7 +19,7 @@ HEALTHY_SKIPS = 1 / 4
 EVERY = 2
 """Epochs from one eigenvalue to the next, as in RobustDARTS."""
 PATIENCE = 3
-"""Epochs in a row before too many skips are worth a line: a genotype that changes its mind is no collapse."""
+"""Epochs in a row before too many skips are reported: a genotype that changes back is not a collapse."""
 
 
 def entropies(weights: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: 
     """Returns the numbers of one epoch, by the names that records have.
 
     Args:
-        genotype: What the alphas stand for.
+        genotype: The one that the alphas select.
         strengths: How strong each operation of each edge is, by the genotype's names of its cells, each `(num_edges,
             num_primitives)`; in DARTS the mixing weights. See `Method.strength`.
         primitives: Names of their columns.
@@ -65,10 +65,10 @@ def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: 
 
 
 def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
-    """Returns what the rule says of a search's records; as in the original nothing of its last epoch.
+    """Returns the rule's verdict on a search's records; as in RobustDARTS without its last epoch.
 
     Args:
-        records: In the order of the epochs; those without a finite `eigenvalue` do not count.
+        records: In the order of the epochs; those without a finite `eigenvalue` are ignored.
         epochs: How many the search has, or would have.
     """
 
@@ -83,14 +83,14 @@ def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
 
 
 class Monitor:
-    """Adds these numbers to the records of a search, says once what goes wrong, and knows when to stop.
+    """Adds the health to the records of a search, warns once of each problem, and decides when to stop.
 
-    Its state is a function of the records, so a resumed search says and does what it would have.
+    Its state is a function of the records, so a resumed search behaves as an uninterrupted one.
 
     Args:
         config: Its `epochs`, `warmup_epochs`, `early_stop` and `eigenvalue` are used.
-        eigenvalue: `() -> float`, the dominant eigenvalue of now.
-        say: Is given lines for the user.
+        eigenvalue: `() -> float`, the current dominant eigenvalue.
+        say: Called with lines for the user.
     """
 
     def __init__(self, config: Search, eigenvalue: Callable[[], float], say: Callable[[str], None]):
@@ -104,7 +104,7 @@ class Monitor:
             )
 
     def resumed(self, history: Sequence[Mapping]) -> None:
-        """Is told the records of the epochs before."""
+        """Takes the records of the epochs before."""
         self.records = list(history)
 
     def end_epoch(
@@ -123,16 +123,16 @@ class Monitor:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the rule says of the search so far."""
+        """The rule's verdict on the search so far."""
         return verdict(self.records, self.config.epochs)
 
     @property
     def stopped(self) -> Verdict | None:
-        """The verdict, where the settings give it force."""
+        """The verdict, if the settings enable it."""
         return self.verdict if self.config.early_stop == "eigenvalue" else None
 
     def _concerns(self) -> list[str]:
-        """What has gone wrong so far: a line for each concern, empty where there is none."""
+        """The problems so far: one line each, empty if there are none."""
         return [self._rising(), self._skipping()]
 
     def _rising(self) -> str:
@@ -141,7 +141,7 @@ class Monitor:
         return (
             f"warning: the dominant eigenvalue of the validation loss in alpha has grown {verdict.ratio:.2f}-fold, "
             "which comes before a collapse; RobustDARTS would stop here and return genotypes/epoch_"
-            f"{verdict.epoch:03d}.json. Take that, or stop now and go on with --early_stop=eigenvalue"
+            f"{verdict.epoch:03d}.json. Use that, or interrupt the search and resume it with --early_stop=eigenvalue"
         )
 
     def _skipping(self) -> str:

@@ -1,4 +1,4 @@
-"""A warning is said once in a run, however often its cause is met again."""
+"""A warning is printed once per run, however often its cause recurs."""
 
 import contextlib
 import contextvars
@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 
 PREFIX = "warning: "
-_VARIABLE = re.compile(r"\S*/\S*|\d[\d.,]*")  # paths and numbers: with others the same thing is said again
+_VARIABLE = re.compile(r"\S*/\S*|\d[\d.,]*")  # paths and numbers: with other ones it is the same warning
 _shared: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("said", default=None)
 
 
 def once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Returns a way to say lines that leaves out the warnings it has said before.
+    """Returns a function that prints lines without the warnings it has printed before.
 
     Args:
-        say: Is given each line; a warning is one that begins with `PREFIX`.
+        say: Called with each line; a warning is one that begins with `PREFIX`.
     """
     shared = _shared.get()
     said: set[str] = set() if shared is None else shared
@@ -32,7 +32,7 @@ def once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def as_one_run() -> Iterator[None]:
-    """Makes one run of all that `once` is called for inside: a tuning's trials do not repeat each other's warnings."""
+    """Treats all calls of `once` inside as one run: a tuning's trials do not repeat each other's warnings."""
     token = _shared.set(set())
     try:
         yield

@@ -31,7 +31,7 @@ _SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|e
 
 
 class Reporter(contextlib.AbstractContextManager):
-    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 everywhere that people look.
+    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 in everything that is shown.
 
     Call `resume` before the first epoch, with nothing for a new run, and `close` at the end (or use `with`).
 
@@ -77,7 +77,7 @@ class Reporter(contextlib.AbstractContextManager):
         self._events.close()
 
     def message(self, text: str) -> None:
-        """One line for the user; a warning, which begins with "warning: ", is said once in a run, see `repeats`."""
+        """One line for the user; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
         self._message(text)
 
     @contextlib.contextmanager
@@ -110,7 +110,7 @@ class Reporter(contextlib.AbstractContextManager):
             step_in_epoch: Steps done in this epoch.
             steps_per_epoch: Steps of this whole epoch.
             metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
-            step: Steps done in all; not given where all epochs are equally long.
+            step: Steps done in total; not given if all epochs are equally long.
         """
         now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch if step is None else step
         self._recent.append((now, step))
@@ -133,7 +133,7 @@ class Reporter(contextlib.AbstractContextManager):
             self._console.line("  ".join([where, f"step {step_in_epoch}/{steps_per_epoch}", *facts]))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a line to read.
+        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a printed line.
 
         Args:
             record: `epoch` (from 1) and whatever else is worth keeping. Every number becomes a scalar; what is not
@@ -204,7 +204,7 @@ class Reporter(contextlib.AbstractContextManager):
         Args:
             epoch: From 1.
             name: Such as "normal".
-            png_path: A PNG file, or None where nothing could draw.
+            png_path: A PNG file, or None if nothing could draw it.
         """
         if png_path is not None:
             self._events.drawing(epoch, name, png_path)
@@ -244,7 +244,7 @@ def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
 
 
 def _duration(seconds: float) -> str:
-    """Time as people say it, in the two largest units."""
+    """Time as text, in the two largest units."""
     seconds = max(0, round(seconds))
     if seconds < 60:
         return f"{seconds} s"

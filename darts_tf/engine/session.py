@@ -1,4 +1,4 @@
-"""What searches and trainings of every kind begin with: a work directory that is locked, and its reporter."""
+"""The start of searches and trainings of every kind: a locked work directory, and its reporter."""
 
 import contextlib
 import os
@@ -34,20 +34,20 @@ def session(
     Args:
         config: Of the run.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        what: What is built, as the first line calls it.
+        what: Name of what is built, for the first line.
         build: `(directory, reporter) -> task`.
         domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own there.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
-        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others have one
-            of their own, for as long as they run, and report to nobody.
+        distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
+            have temporary ones and report nothing.
 
     Yields:
         `(task, directory, reporter)`.
 
     Raises:
-        UserError: The settings make no network, or the directory cannot be used; nothing has been changed then. Or
-            memory has run out, or an image can no longer be read, also in what the caller does inside.
+        UserError: The settings are not those of a network, or the directory cannot be used; then nothing has been
+            changed. Or memory has run out, or an image can no longer be read, also in what the caller does inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = sys.stdout if out is None else out
@@ -64,7 +64,7 @@ def session(
         )
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
-        # Only now that the settings are known to make a network: a directory keeps those it was made with.
+        # Only now that the settings are known to be valid: a directory keeps those it was created with.
         for change in directory.open_for(config, check=lambda: domain.check(directory.path)):
             reporter.message(f"changed since the last start: {change}")
         domain.save(directory.path)
@@ -77,9 +77,9 @@ def session(
 def run(
     task: Task, directory: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
 ) -> Loop | None:
-    """Runs a task's epochs; returns the loop, or None when it was told to stop, and says how to go on."""
+    """Runs a task's epochs; returns the loop, or None if a signal stopped it, and says how to resume."""
     loop = Loop(task, directory, config, reporter, distribution)
     if loop.run():
         return loop
-    reporter.message(f"stopped; the same command goes on from {directory.checkpoints}")
+    reporter.message(f"stopped; the same command resumes from {directory.checkpoints}")
     return None

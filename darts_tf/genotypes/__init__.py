@@ -51,7 +51,7 @@ _PUBLISHED = {"conv": published.CONV, "recurrent": published.RECURRENT}  # kind 
 
 
 def from_json(fields: dict[str, Any]) -> Genotype:
-    """A genotype of the kind that the names of the fields tell; see `ConvGenotype.from_json`.
+    """A genotype of the kind that its field names indicate; see `ConvGenotype.from_json`.
 
     Forms of other projects are understood, too, see `genotype_foreign`.
     """
@@ -63,7 +63,7 @@ def parse(text: str) -> Genotype:
 
     Args:
         text: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`,
-            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or what `to_json` gives, as JSON. Also the
+            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or `to_json`'s result as JSON. Also the
             line of a log that holds one, a Python file with one, and the forms of `genotype_foreign`.
 
     Raises:
@@ -87,8 +87,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
         spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
             directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
             genotype, which is passed on.
-        kind: `"conv"` or `"recurrent"` where only that kind will do. For None any is taken, and of a name that both
-            kinds have, the image cell.
+        kind: `"conv"` or `"recurrent"` to accept only that kind. None accepts any, and for a name that both kinds have
+            takes the image cell.
 
     Raises:
         UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
@@ -115,7 +115,7 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
 
 
 def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
-    """Writes a genotype as JSON; the file is whole or not there. Returns the path. Raises OSError as `open` does."""
+    """Writes a genotype as JSON; the file is complete or absent. Returns the path. Raises OSError as `open` does."""
     return write_atomically(user_path(path, "path"), json.dumps(genotype.to_json(), indent=1) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""When two genotypes are the same network but for the numbering of their nodes."""
+"""Whether two genotypes are the same network up to the numbering of their nodes."""
 
 from darts_tf.genotypes import Genotype
 
@@ -21,10 +21,10 @@ def canonical(genotype: Genotype) -> tuple:
 
 
 def _smallest(nodes, first, concat):
-    """Places the nodes one after the other, always one with the smallest code; where several have it, tries each.
+    """Places the nodes one after the other, always one with the smallest code; if several have it, tries each.
 
-    Of nodes with the same code that nothing reads, one is as good as another; without that rule eight equal nodes
-    would be tried in 40,320 orders.
+    Of nodes with the same code that nothing reads, only one is tried; otherwise eight equal nodes would be tried in
+    40,320 orders.
     """
     read = {source for edges in nodes for _, source in edges}
     states = [{source: source for source in range(first)}]  # old number -> new number; all states share one form

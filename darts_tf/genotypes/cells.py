@@ -1,4 +1,4 @@
-"""What a genotype is: the cells of a search space, checked when it is made; the paper's two kinds.
+"""Genotypes: the cells of a search space, checked at construction; the paper's two kinds.
 
 A genotype lists, node by node, the edges that enter a node as pairs `(operation, input)`. `input` counts what the node
 can read: first the inputs of the cell (two for image cells, one for recurrent cells), then the earlier nodes.
@@ -38,7 +38,7 @@ RECURRENT_PRIMITIVES = ("none", "tanh", "relu", "sigmoid", "identity")
 
 @dataclasses.dataclass(frozen=True)
 class Genotype:
-    """What the cells of every search space share; a subclass is a frozen dataclass that says what its cells are.
+    """The common part of the genotypes of all search spaces; a subclass is a frozen dataclass that defines its cells.
 
     Attributes:
         kind: Name of the space.
@@ -190,7 +190,7 @@ class ConvGenotype(Genotype):
         reduce_concat: The same as `normal_concat`, for the reduction cell.
 
     Raises:
-        UserError: A field is wrong; says which, where and how to mend it.
+        UserError: A field is wrong; says which, where and how to fix it.
     """
 
     normal: tuple
@@ -218,7 +218,7 @@ class RecurrentGenotype(Genotype):
         concat: The nodes whose outputs are averaged to the cell's output, counted like inputs.
 
     Raises:
-        UserError: A field is wrong; says which, where and how to mend it.
+        UserError: A field is wrong; says which, where and how to fix it.
     """
 
     recurrent: tuple
@@ -232,7 +232,7 @@ class RecurrentGenotype(Genotype):
 
 
 def choices(word: str, known: Collection[str]) -> str:
-    """The end of a message about a wrong word: the closest known one, all of them, and what came."""
+    """The end of a message about a wrong word: the closest known one, all of them, and the wrong one."""
     lowered = {str(name).lower(): name for name in known}
     closest = difflib.get_close_matches(word.lower(), lowered, n=1)
     hint = f"; did you mean {lowered[closest[0]]!r}?" if closest else "."

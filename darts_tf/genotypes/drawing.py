@@ -22,7 +22,7 @@ _GREEN, _BLUE, _YELLOW = "#cfe8c6", "#c9dff2", "#f6e3ae"
 _SECONDS = 30  # a cell takes milliseconds
 _MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}  # of a picture, in its first 1,000 bytes
 _PACKAGE = "graphviz-pure"
-_hanging: set[str] = set()  # programs that have been ended once in this process: a run does not wait for each picture
+_hanging: set[str] = set()  # programs that have timed out in this process: a run does not wait for each picture
 
 
 def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
@@ -87,13 +87,13 @@ def draw(
     """Writes `normal.*` and `reduction.*`, or `recurrent.*`: the Graphviz source as `.gv` and its pictures.
 
     Pictures are made by Graphviz' own `dot` where it is installed and works, else by the Python package
-    `graphviz-pure`, a port of it that brings its own fonts and is one of our dependencies; it makes no PDF. What
-    neither can draw is named in one warning, its source is written all the same, and an older picture of that name,
+    `graphviz-pure`, a port of it with its own fonts, which is one of our dependencies; it makes no PDF. What
+    neither can draw is named in one warning, its source is written nevertheless, and an older picture of that name,
     which may show another cell, is removed.
 
     Args:
         genotype: What to draw.
-        directory: Where to; made if missing.
+        directory: Where the files go; created if missing.
         formats: Out of `FORMATS`; may be empty.
 
     Returns:
@@ -134,13 +134,13 @@ def draw(
 
 
 def _one_line(reasons):
-    """What failed, each program once; cells and formats mostly fail alike."""
+    """The reasons of failures, once per program; cells and formats mostly fail for the same one."""
     found = {reason.split(" ", 1)[0]: reason for reason in reversed(reasons)}
     return ", ".join(list(found.values())[::-1]) or f"neither `dot` nor `{_PACKAGE}` was found"
 
 
 def _programs() -> list[str]:
-    """Returns what can draw, the best first: `dot`, and the program of the Python package."""
+    """Returns the programs that can draw, the best first: `dot`, and the program of the Python package."""
     beside = str(pathlib.Path(sys.executable).parent)  # a virtual environment that was not activated
     found = [shutil.which("dot"), _of_package(), shutil.which(_PACKAGE), shutil.which(_PACKAGE, path=beside)]
     return list(dict.fromkeys(program for program in found if program))
@@ -158,12 +158,12 @@ def _of_package() -> str | None:
 
 
 def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | None:
-    """Returns a picture of a Graphviz source in one of `FORMATS`, or None where nothing can draw it.
+    """Returns a picture of a Graphviz source in one of `FORMATS`, or None if nothing can draw it.
 
     Args:
         source: In the language of Graphviz.
         name: Of the format.
-        reasons: Is given what failed, a line each.
+        reasons: A line about each failure is added.
     """
     reasons = [] if reasons is None else reasons
     if name == "png":  # not in the source: Graphviz 2.43 cuts three quarters off an SVG of twice its usual resolution

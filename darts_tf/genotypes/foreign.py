@@ -1,4 +1,4 @@
-"""Genotypes as other projects write them, as the fields that ours have.
+"""Converts genotypes in the forms of other projects to our fields.
 
 Understood: the nested lists and scores of pt.darts and of AutoDL-Projects, and what NNI exports of its DARTS spaces.
 """
@@ -28,16 +28,16 @@ _DARTS_NODES = 4
 
 
 def plain(fields: Any) -> Any:
-    """Returns the fields of a genotype, whoever has written it.
+    """Returns the fields of a genotype in any known form.
 
     Args:
         fields: What JSON or `genotype_text.read` gives.
 
     Returns:
-        The fields of ours, unchecked; what is of no known form as it is.
+        Our fields, unchecked; an unknown form unchanged.
 
     Raises:
-        UserError: The form is known, and says something that ours cannot; says what.
+        UserError: The form is known, but contains something that ours cannot express; says what.
     """
     if isinstance(fields, list) and len(fields) in _POSITIONS and isinstance(fields[0], list):
         fields = dict(zip(_POSITIONS[len(fields)], fields, strict=True))
@@ -54,7 +54,7 @@ def plain(fields: Any) -> Any:
     for name in ("connectN", "connects"):
         if fields.get(name) is not None:
             raise UserError(
-                f"{name}: the genotype connects cells across others, which ours do not. Expected None, as in the "
+                f"{name}: the genotype connects cells across others, which ours cannot. Expected None, as in the "
                 f"published ones of AutoDL-Projects. Received: {show(fields[name])}"
             )
     return {name: _plain_value(value) for name, value in fields.items() if name not in ("connectN", "connects")}

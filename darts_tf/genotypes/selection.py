@@ -1,4 +1,4 @@
-"""From the alphas that a search has trained to the genotype that it has found."""
+"""From the trained alphas of a search to its genotype."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -48,11 +48,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
-    An edge is as strong as its strongest operation except `none`, which is never chosen. Ties go to the lower index,
+    An edge is as strong as its strongest operation except `none`, which is never selected. Ties go to the lower index,
     of edges and of operations.
 
     Args:
-        strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` takes part in that.
+        strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` included.
         topology: The edges, in the order of the rows.
         primitives: Names of the columns.
 
@@ -117,7 +117,7 @@ def derive_conv(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> ConvGenotype:
-    """The image cells that a search has found: every node keeps its two strongest edges, see `select` and `derive`."""
+    """The image cells of a search: every node keeps its two strongest edges, see `select` and `derive`."""
     return derive(
         ConvGenotype, {"normal": alphas_normal, "reduce": alphas_reduce}, primitives, num_nodes, concat, dtype
     )
@@ -130,7 +130,7 @@ def derive_recurrent(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> RecurrentGenotype:
-    """The recurrent cell that a search has found: every node keeps its strongest edge, see `select` and `derive`."""
+    """The recurrent cell of a search: every node keeps its strongest edge, see `select` and `derive`."""
     return derive(RecurrentGenotype, {"recurrent": alphas}, primitives, num_nodes, concat, dtype)
 
 

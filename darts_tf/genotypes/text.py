@@ -1,7 +1,7 @@
 """Reads the written forms of a genotype, JSON and the text form of papers and logs, into plain fields.
 
 Nothing is evaluated: the text form is walked as a syntax tree in which only names of fields, lists, tuples, numbers,
-strings and `range` are understood. The input may come from anywhere, so its size and its nesting are bounded.
+strings and `range` are understood. The input is untrusted, so its size and its nesting are bounded.
 """
 
 import ast
@@ -149,7 +149,7 @@ def _parsed(text, whole=None):
         raise UserError(f"the genotype's text is nested too deeply; {_FORM}. Received: {received}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python merely frowns upon is no genotype either
+            warnings.simplefilter("error")  # what Python only warns about is no genotype either
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning) as error:
         reason = f"{error.msg}, line {error.lineno}" if isinstance(error, SyntaxError) else "it cannot be parsed"

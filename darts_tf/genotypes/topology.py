@@ -1,4 +1,4 @@
-"""Which states the nodes of a cell may read: the one place that knows edges, rows of alphas and their labels."""
+"""The states that the nodes of a cell may read: the one place that knows edges, rows of alphas and their labels."""
 
 import dataclasses
 import functools

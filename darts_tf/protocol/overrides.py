@@ -19,7 +19,7 @@ def changed(config: Settings, field: str, items: Iterable[str], reserved: Mappin
         field: Where the changes come from; messages begin with it.
         items: Each `name=value`; an item without `=` continues the list before it, as in
             `("primitives=none", "skip_connect")`, which is what a command line makes of a list with commas.
-        reserved: Names that cannot be changed here, each with what sets them.
+        reserved: Names that cannot be changed here, each with what sets it.
 
     Raises:
         UserError: No such name, or a value that the settings refuse; one line.
@@ -43,7 +43,7 @@ def changed(config: Settings, field: str, items: Iterable[str], reserved: Mappin
 
 
 def _value(kind, parts):
-    """The value that a text stands for; the text itself where it stands for none, so that the config refuses it."""
+    """The value of a text; the text itself if it has none, so that the config refuses it."""
     text = ",".join(parts)
     if kind is tuple:
         return tuple(parts)

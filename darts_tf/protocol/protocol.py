@@ -40,8 +40,7 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
         What `protocol.json` holds; None when it was interrupted: the same call resumes it.
 
     Raises:
-        UserError: Bad settings, a directory of another protocol or with runs of other settings, or a run that failed;
-            one line.
+        UserError: Bad settings, a directory of another protocol, runs with other settings, or a failed run; one line.
     """
     plan = Plan(config)
     with WorkDir(workdir) as directory:
@@ -61,7 +60,7 @@ class _Stopped(Exception):
 
 
 class _Protocol:
-    """The four stages, each of which waits for the one before.
+    """The four stages, each of which waits for the previous one.
 
     Args:
         plan: The runs.
@@ -99,12 +98,12 @@ class _Protocol:
 
     def _all(self, runs, title):
         done = sum(run.done(self.path) for run in runs)
-        self.say(f"{title}: {len(runs)}" + (f", done already: {done}" if done else ""))
+        self.say(f"{title}: {len(runs)}" + (f", done before: {done}" if done else ""))
         if not self.workers.run(runs):
             raise _Stopped
 
     def _short(self, method, cells):
-        """Trains each cell for a short time; reads how good it is on validation data, never on test data."""
+        """Trains each cell for a short time; reads its validation data result, never that on test data."""
         runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
         self._all(runs, f"short trainings of {results.TITLES[method]} cells")
         trained = []
@@ -115,13 +114,13 @@ class _Protocol:
         return trained
 
     def _num_random(self, searches):
-        """As many short trainings of random cells as take the time of the searches and of their short trainings."""
+        """As many short trainings of random cells as take the time of the searches and their short trainings."""
         short = [each["retrain_seconds"] for each in searches]
         spent, one = sum(each["seconds"] for each in searches) + sum(short), statistics.fmean(short)
         equal = max(1, round(spent / one))
         self.say(
             f"the searches and their short trainings took {spent:.0f} s, a short training {one:.0f} s: "
-            f"{equal} random cells cost as much"
+            f"{equal} random cells cost the same"
         )
         return self.plan.config.num_random or equal
 
@@ -142,13 +141,13 @@ class _Protocol:
 
 
 def random_cells(like: Genotype, primitives: Sequence[str] | None, count: int, seed: int) -> list[Genotype]:
-    """Draws different cells uniformly from the space that a cell is of; the first ones do not depend on the count.
+    """Draws different cells uniformly from the space of a cell; the first ones do not depend on the count.
 
     Args:
         like: A cell of the space.
         primitives: The space's operations; None for the usual ones.
-        count: How many; fewer where the space has no more.
-        seed: All that is random here.
+        count: How many; fewer if the space has no more.
+        seed: Determines all that is random here.
     """
     prior, random = load_prior(None, space_of(like, primitives)), np.random.default_rng(seed)
     cells: list[Genotype] = []

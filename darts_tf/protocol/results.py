@@ -1,4 +1,4 @@
-"""What the runs of a protocol have found, read from their files: seconds, validation, and at the very end the test."""
+"""The results of a protocol's runs, read from their files: seconds, validation, and at the very end the test."""
 
 import math
 import pathlib
@@ -42,10 +42,10 @@ class Validated(NamedTuple):
 
 
 def validation(path: pathlib.Path) -> Validated:
-    """What a training has reached on validation data; the test is not read.
+    """The result of a training on validation data; that on test data is not read.
 
     Raises:
-        UserError: The training kept no validation data apart, there are no test data for the end, or its summary
+        UserError: The training held out no validation data, there are no test data for the end, or its summary
             cannot be read.
     """
     summary = read_summary(path)
@@ -55,7 +55,7 @@ def validation(path: pathlib.Path) -> Validated:
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
     if summary.get(f"test_{metric}", 0.0) is None:  # an error now, not after the full trainings; the value is not read
         raise UserError(
-            f"{path} was not tested, since its data have no test part, which the selected cells are judged by. "
+            f"{path} was not tested, since its data have no test part, by which the selected cells are evaluated. "
             "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
         )
     return Validated(metric, summary["better"], value, summary["seconds"])
@@ -67,7 +67,7 @@ def search_seconds(path: pathlib.Path) -> float:
 
 
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
-    """What a full training has reached; here, and nowhere else, the test is read."""
+    """The result of a full training; only here the test is read."""
     summary = read_summary(directory / run.name)
     values = {which: summary[f"{which}_{metric}"] for which in ("valid", "test")}
     return {"seed": run.config.seed, "workdir": run.name, **values}

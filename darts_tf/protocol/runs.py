@@ -1,4 +1,4 @@
-"""The runs of a protocol as data: each a preset with changes, a directory, and the file that says that it is done."""
+"""The runs of a protocol as data: each a preset with changes, a directory, and the file that exists when it is done."""
 
 import dataclasses
 import pathlib
@@ -14,7 +14,7 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.runtime import module_command
 
-# What no override may set -> where it comes from.
+# Settings that no override may change -> where they come from.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
 named(RESERVED, TrainConfig)
 
@@ -27,7 +27,7 @@ class Run:
         name: Its work directory, relative to the protocol's.
         preset: The preset that its settings start from.
         config: Its settings.
-        result: The file in its work directory that is there when it has ended.
+        result: The file in its work directory that exists once it has ended.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Run:
         if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
                 f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
-                f"{some_of(other, 5, '; ')}. Give its settings, remove that directory, or choose another --workdir"
+                f"{some_of(other, 5, '; ')}. Use its settings, remove that directory, or choose another --workdir"
             )
         return True
 
@@ -85,7 +85,7 @@ class Plan:
 
     Raises:
         UserError: A preset that is missing or of another binary, searches for one kind of cell and trainings of the
-            other, a change that no run can have, or short trainings that would keep no images apart; one line.
+            other, a change that no run can have, or short trainings that hold out no images; one line.
     """
 
     def __init__(self, config: ProtocolConfig):
@@ -106,12 +106,12 @@ class Plan:
         self._evaluation = self._changed(train, "evaluation_overrides")
         if "multi_worker" in (self._search.strategy, self._retrain.strategy, self._evaluation.strategy):
             raise UserError(
-                "strategy must be none or mirrored in a protocol, whose runs are processes of one machine. "
+                "strategy must be none or mirrored in a protocol, whose runs are processes on one machine. "
                 "Received: strategy=multi_worker"
             )
         if getattr(self._retrain, "train_portion", 0.5) == 1:
             raise UserError(
-                "retrain_overrides must keep images apart, since cells are selected on them and never on test images. "
+                "retrain_overrides must hold out images, since cells are selected on them and never on test images. "
                 "Expected train_portion below 1, as in --retrain_overrides=train_portion=0.9. Received: "
                 "train_portion=1.0"
             )
@@ -154,7 +154,7 @@ class Plan:
         return Run(name, self.config.train_preset, settings.replace(seed=seed, **cell), "summary.json")
 
     def check(self, directory: pathlib.Path) -> None:
-        """Compares all runs that were begun with their plans, so that none is refused only after hours of others.
+        """Compares all runs that were started with their plans, so that none is refused only after hours of others.
 
         What depends on later runs is not known yet: which cells are selected, and the cells of unfinished searches.
 
@@ -172,5 +172,5 @@ class Plan:
 
     @property
     def primitives(self) -> tuple[str, ...] | None:
-        """The candidate operations of the searches; None where they cannot be chosen."""
+        """The candidate operations of the searches; None if they cannot be chosen."""
         return getattr(self._search, "primitives", None)

@@ -1,4 +1,4 @@
-"""Runs as processes of their own, a few at a time; all state is in their work directories."""
+"""Runs as separate processes, a few at a time; all state is in their work directories."""
 
 import concurrent.futures
 import pathlib
@@ -14,8 +14,8 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
 POLL_SECONDS = 1.0
-RELAY_SECONDS = 60.0  # so often a run that takes longer says how far it is
-NOTICE = "stopping: the runs save and end; once more kills them"
+RELAY_SECONDS = 60.0  # seconds between reports of a run's progress
+NOTICE = "stopping: the runs save and end; a second signal kills them"
 
 
 def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
@@ -66,7 +66,7 @@ class Workers:
                 for future in [pool.submit(self._one, run) for run in waiting]:
                     future.result()
             except BaseException:
-                self._stop.set()  # else the pool would begin what is left before it lets the error through
+                self._stop.set()  # else the pool would start the remaining runs before it raises the error
                 raise
         if self._failures:
             raise UserError(f"{self._failures[0]} Once that is fixed, the same command resumes the protocol")
@@ -108,7 +108,7 @@ class Workers:
             self._end(run, f" in {time.monotonic() - begin:.0f} s")
         elif self._stop.is_set():
             self.say(f"{run.name}: stopped")
-        elif WorkDir(self.directory / run.name).user() is None:  # else that process was there first
+        elif WorkDir(self.directory / run.name).user() is None:  # else that process was first
             self._fail(run, status)
 
     def _wait(self, run, process):
@@ -137,7 +137,7 @@ class Workers:
         )
         if others := len(self._running):
             self.say(self._failures[-1])
-            self.say(f"no further runs begin; waiting for the end of {others} (Ctrl-C stops them, too)")
+            self.say(f"no further runs are started; waiting for {others} to end (Ctrl-C stops them, too)")
         else:
             self.say(f"{run.name}: failed")
 

@@ -13,7 +13,7 @@ from darts_tf.report.runs import Weights
 from darts_tf.report.tables import show
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
-CHARACTER = 7  # at most, of a digit at the size that the style gives labels; the page's font is the reader's
+CHARACTER = 7  # at most, of a digit at the labels' size; the page's font is the reader's
 COLOURS = 8  # as the style has
 
 Curve = tuple[str, Sequence[tuple[float, float]]]
@@ -33,7 +33,7 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
 
 
 def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[tuple[float, str]] = ()) -> Html:
-    """Returns a figure of curves over epochs, with a legend that tells each one's last value.
+    """Returns a figure of curves over epochs, with a legend that has each one's last value.
 
     Args:
         title: What is drawn.
@@ -52,7 +52,7 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
     levels = ticks(y0, y1, whole=all(float(y).is_integer() for y in ys))
     step = levels[1] - levels[0] if len(levels) > 1 else 0
     labels = [show(kind, y, step) for y in levels]
-    left = max(LEFT, 8 + CHARACTER * max(map(len, labels)))  # an entropy that hardly moves needs many digits
+    left = max(LEFT, 8 + CHARACTER * max(map(len, labels)))  # an entropy that hardly changes needs many digits
 
     def at(x, y):
         across = left + (x - x0) / (x1 - x0) * (WIDTH - left - RIGHT)
@@ -86,7 +86,7 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
 def heat_maps(title: str, weights: Weights) -> Html:
     """Returns a figure with a heat map for each edge: an operation a row, an epoch a column.
 
-    The colours go from the smallest to the largest weight of the cell, since most searches move little.
+    The colours go from the smallest to the largest weight of the cell, since most searches change little.
 
     Args:
         title: The cell's name.
@@ -117,7 +117,7 @@ def heat_maps(title: str, weights: Weights) -> Html:
     first, last = weights.epochs[0], weights.epochs[-1]
     words = (
         f"{title} cell, mixing weights of each edge. Left to right: epochs {first} to {last}. Faint to strong: "
-        f"{low:.3g} to {high:.3g}. Bold: what the edge would choose at the end."
+        f"{low:.3g} to {high:.3g}. Bold: the operation that the edge selects at the end."
     )
     return tag("figure", tag("figcaption", words), tag("div", *maps, class_="maps"))
 

@@ -1,4 +1,4 @@
-"""What is said first of runs that are made of others: their tables."""
+"""The tables that introduce runs that consist of others."""
 
 from darts_tf.config.fields import named
 from darts_tf.config.protocol import ProtocolConfig
@@ -18,7 +18,7 @@ _TUNING = named(("prior", "trials", "minutes", "temperature", "refine"), Tune)
 def tuning(found: Run) -> list[Html | None]:
     """Returns the table of a tuning's trials and its best genotype."""
     trials = found.summary.get("trials") or []
-    metric = str(found.summary.get("metric", "accuracy"))  # older ones do not say it
+    metric = str(found.summary.get("metric", "accuracy"))  # older ones do not have it
     best = found.summary.get("best") or {}
     rows = [
         [f"trial {trial.get('trial')}", trial.get("status", "–")]
@@ -55,25 +55,30 @@ def protocol(found: Run) -> list[Html | None]:
         ]
         for row in data.get("table") or []
     ]
-    headings = ["method", f"validation {metric} of the chosen", f"test {metric}, mean ± deviation", "evaluations"]
+    headings = [
+        "method",
+        f"validation {metric} of the selected cell",
+        f"test {metric}, mean ± deviation",
+        "evaluations",
+    ]
     parts = [facts([(key, found.config.get(key)) for key in _PROTOCOL])]
     if rows:
-        parts.append(table([*headings, "time of search", "time of choice"], rows))
+        parts.append(table([*headings, "time of search", "time of selection"], rows))
     else:
         below = "; its runs so far are below." if found.parts else "."
         parts.append(tag("p", f"The protocol has not ended: it has no table yet{below}", class_="note"))
     if data.get("better"):
-        parts.append(tag("p", f"Of {metric}, {data['better']} is better.", class_="note"))
+        parts.append(tag("p", f"For {metric}, {data['better']} is better.", class_="note"))
     chosen = data.get("selected") or {}
     for method, key in (("search", "searches"), ("random", "random")):
         entries = data.get(key) or []
         if entries:
-            parts.append(tag("h3", f"Candidates of {method}; the chosen one in bold"))
+            parts.append(tag("h3", f"Candidates of {method}; the selected one in bold"))
             parts.append(_candidates(entries, metric, chosen.get(method)))
     for method, entries in (data.get("evaluations") or {}).items():
         body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries or []]
         if body:
-            parts.append(tag("h3", f"Evaluations of the chosen one of {method}"))
+            parts.append(tag("h3", f"Evaluations of the selected cell of {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
     return parts
 
@@ -81,7 +86,7 @@ def protocol(found: Run) -> list[Html | None]:
 def compared(found: Run) -> list[dict[str, str]]:
     """Returns its rows in a table of several runs, by their headings: a tuning's best trial, a protocol's methods."""
     metric, name = str(found.summary.get("metric", "accuracy")), {"run": found.name, "kind": found.kind}
-    chosen = f"validation {metric} of the chosen"
+    chosen = f"validation {metric} of the selected cell"
     if found.kind == PROTOCOL and (rows := found.summary.get("table")):
         return [
             name
@@ -98,19 +103,19 @@ def compared(found: Run) -> list[dict[str, str]]:
 
 
 def _total(values):
-    """The sum of those that are known, None where none is."""
+    """The sum of the known ones; None if there are none."""
     known = [each for each in values if is_number(each)]
     return sum(known) if known else None
 
 
 def _spread(row, metric):
-    """Mean and standard deviation of a method's tests; of a single one there is no deviation."""
+    """Mean and standard deviation of a method's tests; a single one has no deviation."""
     mean, deviation = (show(metric, row.get(key)) for key in ("test_mean", "test_std"))
     return mean if row.get("test_std") is None else f"{mean} ± {deviation}"
 
 
 def _candidates(entries, metric, chosen):
-    """A table of cells and of the short trainings that select; a random cell has no run but that training."""
+    """A table of cells and of the short trainings that select; a random cell has only that training."""
     searched = any(entry.get("retrain") for entry in entries)
     headings = ["short training", f"validation {metric} of the short training", "time of short training"]
     rows = [

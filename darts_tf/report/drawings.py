@@ -12,7 +12,7 @@ from darts_tf.report.markup import Html, join, tag
 
 
 def cell_figure(genotype: Genotype, cell: str, caption: str) -> Html:
-    """Returns a figure of one cell: its drawing, where something can draw, and its edges in words."""
+    """Returns a figure of one cell: its drawing, if it can be drawn, and its edges in words."""
     topology, rows = genotype.topology_of(cell), []
     labels = ["h0", *topology.labels[1:]] if genotype.outside else topology.labels
     for node, edges in topology.by_node(getattr(genotype, cell)):
@@ -28,7 +28,7 @@ def cell_figure(genotype: Genotype, cell: str, caption: str) -> Html:
 
 @functools.cache
 def _drawn(source: str) -> Html | None:
-    """The picture of a Graphviz source as it can stand in a page, or None."""
+    """The picture of a Graphviz source in a form for the page, or None."""
     # From the top down with labels in two lines: the narrowest, which a phone can show.
     source = source.replace("rankdir=LR", "rankdir=TB").replace("ranksep=0.6", "ranksep=0.35")
     source = re.sub(r'label=" (\w+?)_(\d+x\d+\w*) "', r'label=" \1 \\n \2 "', source)
@@ -39,13 +39,13 @@ def _drawn(source: str) -> Html | None:
     text = svg.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<!--.*?-->|<title>.*?</title>|\n", " ", text, flags=re.DOTALL)
-    text = re.sub(r' (id|xmlns(:xlink)?)="[^"]*"', "", text)  # ids would come twice
+    text = re.sub(r' (id|xmlns(:xlink)?)="[^"]*"', "", text)  # ids would occur twice
     text = re.sub(r'<svg width="[^"]*" height="[^"]*"', '<svg role="img"', text)
     return Html(re.sub(r"\s{2,}", " ", text))
 
 
 def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[str, str, Genotype]]:
-    """Returns `(cell, epochs, genotype)` for each stretch of epochs in which a cell stayed as it was.
+    """Returns `(cell, epochs, genotype)` for each range of epochs in which a cell did not change.
 
     Args:
         genotypes: `(epoch, genotype)`, ascending.
@@ -69,7 +69,7 @@ def cells(genotype: Genotype) -> Html:
 
 
 def every_cell(genotypes: Sequence[tuple[int, Genotype]]) -> Html | None:
-    """Returns folded drawings of all cells that a search has gone through."""
+    """Returns folded drawings of all cells of a search."""
     columns: dict[str, list[Html]] = {}
     for cell, epochs, genotype in timeline(genotypes):
         operations = [operation for operation, _ in getattr(genotype, cell)]

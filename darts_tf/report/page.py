@@ -16,7 +16,7 @@ def write_report(workdirs: Sequence[Path], path: Path) -> pathlib.Path:
     """Writes one self-contained page about runs of any kind, finished or not; no script, no network.
 
     Args:
-        workdirs: Work directories of searches, trainings, tunings and protocols; several are set side by side.
+        workdirs: Work directories of searches, trainings, tunings and protocols; several are compared.
         path: Of the HTML file.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What work directories hold, as values; a run may be of any kind, unfinished, or made of other runs."""
+"""The contents of work directories as values; a run may be of any kind, unfinished, or consist of other runs."""
 
 import dataclasses
 import itertools
@@ -52,17 +52,17 @@ class Run:
     """One work directory.
 
     Attributes:
-        name: What the page calls it.
+        name: Its name on the page.
         path: The directory.
-        kind: As its `config.json` says, or `protocol`; empty where nothing could be read.
+        kind: That of its `config.json`, or `protocol`; empty if nothing could be read.
         config: The settings.
         history: One record for each epoch.
         genotypes: `(epoch, genotype)`, ascending.
         genotype: The result, or None.
         weights: By the names of the cells.
         summary: What a finished training or tuning, or a protocol, found.
-        parts: The runs that it is made of.
-        problem: Why there is nothing of it, for a part that cannot be read.
+        parts: The runs that it consists of.
+        problem: Why it is empty, for a part that cannot be read.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Of the epochs that are done, its parts' too; None where there are none."""
+        """Seconds of the completed epochs, including its parts'; None if there are none."""
         every = [record.get("seconds") for record in self.history] + [each.seconds for each in self.parts]
         known = [each for each in every if is_number(each)]
         return math.fsum(known) if known else None
@@ -89,7 +89,7 @@ def read(path: pathlib.Path, name: str) -> Run:
     """Reads a work directory.
 
     Raises:
-        UserError: It is none, or one of its files is damaged; one line.
+        UserError: It is not a work directory, or one of its files is damaged; one line.
     """
     path = user_path(path, "workdir")
     if (path / "protocol.json").is_file():
@@ -98,11 +98,11 @@ def read(path: pathlib.Path, name: str) -> Run:
     if config is None:
         what = "no such directory" if not path.is_dir() else "neither config.json nor protocol.json in it"
         raise UserError(
-            f"{path} is no work directory: {what}. Expected what darts-search, darts-train, darts-tune or a protocol "
-            "has written"
+            f"{path} is not a work directory: {what}. Expected one of darts-search, darts-train, darts-tune or "
+            "darts-protocol"
         )
     _check(path / "config.json", config, {"epochs": _COUNT})
-    run = Run(name, path, str(config.get("kind", "search")), config)  # older ones do not say it; those were searches
+    run = Run(name, path, str(config.get("kind", "search")), config)  # older ones do not have it; those were searches
     run.history = _history(path / "metrics.jsonl")
     run.summary = _json(path / "summary.json") or {}
     _check(path / "summary.json", run.summary, {"trials": _OBJECTS, "best": _OBJECT})
@@ -122,7 +122,7 @@ def read(path: pathlib.Path, name: str) -> Run:
 
 
 def part(path: pathlib.Path, name: str) -> Run:
-    """Reads a run that another one is made of; where it cannot be read, it says why."""
+    """Reads a run that is part of another; if it cannot be read, its `problem` says why."""
     try:
         if (path / "protocol.json").is_file():
             raise UserError(f"{path} is a protocol itself")
@@ -132,7 +132,7 @@ def part(path: pathlib.Path, name: str) -> Run:
 
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of some paths that tell them apart."""
+    """The shortest ends of some paths that are different."""
     parts = [user_path(path, "workdir").resolve().parts for path in paths]
     found = []
     for own in parts:
@@ -163,11 +163,11 @@ def _history(path):
 
 
 def _check(path, found, shapes):
-    """Refuses what the page could not show: a file that is JSON, and not what a run writes."""
+    """Refuses what the page could not show: a JSON file that is not what a run writes."""
     for key, (words, holds) in shapes.items():
         if found.get(key) is not None and not holds(found[key]):
             raise UserError(
-                f"{path} is damaged. Expected {words} as {key!r}. Received: {repr(found[key])[:80]}. Mend or restore it"
+                f"{path} is damaged. Expected {words} as {key!r}. Received: {repr(found[key])[:80]}. Fix or restore it"
             )
 
 

@@ -1,4 +1,4 @@
-"""What the page says of one run, of each kind, and of several side by side."""
+"""The parts of the page about one run, of each kind, and about several."""
 
 import re
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def run(found: runs.Run, heading: bool = True) -> Html:
 
 
 def _special(found):
-    """What tells of a run that is made of others; None for the other kinds."""
+    """The part about a run that consists of others; None for the other kinds."""
     return {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
 
 
@@ -48,7 +48,7 @@ def comparison(found: Sequence[runs.Run]) -> Html:
     rows = [row for each in found for row in (composed.compared(each) if _special(each) else [_compared(each)])]
     known = {heading for row in rows for heading, value in row.items() if value != "–"}
     last = [f"last {words(key)}" for key in _numbers(found)]
-    chosen = [f"validation {metric} of the chosen" for metric in _MEASURES]
+    chosen = [f"validation {metric} of the selected cell" for metric in _MEASURES]
     measured = [each for each in (*last, *chosen, *map(words, _RESULTS)) if each in known]
     headings = ["run", "kind", "epochs", *measured, "time"]
     figures = []
@@ -98,7 +98,11 @@ def _single(found):
                 "p",
                 f"The dominant eigenvalue grew {verdict.ratio:.2f}-fold: RobustDARTS' rule stops after epoch "
                 f"{verdict.seen} and returns the genotype of epoch {verdict.epoch}"
-                + (", as was asked." if found.config.get("early_stop") == "eigenvalue" else "; it was not asked to."),
+                + (
+                    ", as requested."
+                    if found.config.get("early_stop") == "eigenvalue"
+                    else "; the search was not set to stop."
+                ),
             )
         )
     figures = []
@@ -122,7 +126,7 @@ def _single(found):
             for cell, weights in found.weights.items()
         ]
     if found.genotypes:
-        parts += [tag("h3", "Every genotype on the way"), drawings.every_cell(found.genotypes)]
+        parts += [tag("h3", "Every genotype of the search"), drawings.every_cell(found.genotypes)]
     return parts
 
 
@@ -131,7 +135,7 @@ def _setting(value):
 
 
 def groups(keys: Sequence[str]) -> dict[str, list[str]]:
-    """Sorts keys of records into charts: one for each measure, and one for what differs only in the cell."""
+    """Sorts keys of records into charts: one for each metric, and one for those that differ only in the cell."""
     found: dict[str, list[str]] = {}
     for key in keys:
         measure = next((each for each in _MEASURES if key == each or key.endswith(f"_{each}")), None)
@@ -141,7 +145,7 @@ def groups(keys: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _short(key, title):
-    """What tells a curve from the others of its chart."""
+    """What distinguishes a curve from the others of its chart."""
     return key.removesuffix(f"_{title}").removeprefix(f"{title}_")
 
 

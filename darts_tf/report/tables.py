@@ -8,12 +8,12 @@ from darts_tf.report.markup import Html, tag
 
 
 def words(name: str) -> str:
-    """A key as people say it."""
+    """A key in words."""
     return name.replace("_", " ")
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value is one; True and False are none."""
+    """Whether a value is a number; True and False are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -22,8 +22,8 @@ def show(name: str, value: object, step: float | None = None) -> str:
 
     Args:
         name: `*accuracy` is a share, `*seconds` a time, everything else a plain number.
-        value: None and what is not finite is a dash.
-        step: On the axis of a chart: to the next value, which has to read differently.
+        value: None and non-finite values are a dash.
+        step: On the axis of a chart: to the next value, which has to look different.
     """
     if not is_number(value):
         return "–" if value is None else str(value)

@@ -50,7 +50,7 @@ class Checkpoints:
     """The checkpoints in one directory, which belongs to one process (see the lock of `WorkDir`).
 
     Args:
-        directory: Created if need be. What a killed process left half written in it is removed.
+        directory: Created if missing. What a killed process left half written in it is removed.
         keep: How many of the newest are kept, at least 1.
         warn: Is given a line about damaged checkpoints; prints to stderr if not given.
         read_only: For a process that only looks: creates and removes nothing.
@@ -89,13 +89,13 @@ class Checkpoints:
         return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
 
     def path(self, step: int) -> pathlib.Path:
-        """Where the checkpoint of that step lies."""
+        """The path of the checkpoint of that step."""
         return self.directory / f"step_{step:08d}.npz"
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> pathlib.Path:
         """Writes a checkpoint; on return it has reached the disk. Then removes those beyond the newest `keep`.
 
-        Checkpoints of later steps are removed as well: `restore` could not read them, else the run would not be here.
+        Checkpoints of later steps are removed as well: `restore` could not read them, or the run would be further.
 
         Args:
             step: Steps done, at least 0.
@@ -103,7 +103,7 @@ class Checkpoints:
             metadata: What JSON can hold; tuples come back as lists.
 
         Returns:
-            The file.
+            The path of the file.
 
         Raises:
             UserError: The disk is full or cannot be written; the earlier checkpoints are as before.
@@ -143,13 +143,13 @@ class Checkpoints:
         return f"Cannot write the checkpoint {path}: {cause}. {kept}; fix this and start again to resume from there"
 
     def restore(self) -> Checkpoint | None:
-        """The newest checkpoint that can be read, or None when there is none at all.
+        """The newest checkpoint that can be read, or None if there are no checkpoints.
 
         A damaged one is skipped for the one before it, and `warn` is called.
 
         Raises:
-            UserError: There are checkpoints and all are damaged, or one may not be read or is of a newer version:
-                starting from nothing must be the user's decision.
+            UserError: There are checkpoints but all are damaged, or one may not be read or is of a newer version:
+                starting from scratch must be the user's decision.
         """
         damaged = []
         steps = self.steps()
@@ -175,23 +175,23 @@ class Checkpoints:
         if damaged:
             raise UserError(
                 f"No checkpoint in {self.directory} can be read: {some_of(damaged)}. "
-                "Put a copy in their place, or delete them to start from the beginning"
+                "Restore copies of them, or delete them to start from scratch"
             )
         return None
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """Returns what a file would hold; `from_bytes` reads it."""
+    """Returns the content of a file; `from_bytes` reads it."""
     return _pack(checkpoint.step, checkpoint.arrays, checkpoint.metadata)
 
 
 def from_bytes(data: bytes) -> Checkpoint:
-    """Reads what `to_bytes` gave."""
+    """Reads what `to_bytes` returned."""
     return _unpack(data, pathlib.Path("bytes"))
 
 
 class _Damaged(Exception):
-    """A checkpoint is not what was written; the message says how that was noticed."""
+    """A checkpoint is not what was written; the message says how that was detected."""
 
 
 def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
@@ -228,7 +228,7 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
             header = parse_json(archive.read(_METADATA))
             if header["format"] != _FORMAT:
                 raise UserError(
-                    f"The checkpoint {path} is of another version of this package. Expected format {_FORMAT}. "
+                    f"The checkpoint {path} was written by another version of this package. Expected format {_FORMAT}. "
                     f"Received: {header['format']}"
                 )
             arrays = {}
@@ -245,7 +245,7 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
 
 
 def _check_header(path: pathlib.Path, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """A sum of the bytes says that they are as written, not by whom."""
+    """A checksum says that the bytes are as written, not by whom."""
     try:
         npz.check_header(str(path), name, archive, size)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Drawings of a run's cells, which never stop the run."""
+"""Drawings of a run's cells; a failure never stops the run."""
 
 import warnings
 from collections.abc import Callable
@@ -13,8 +13,8 @@ def draw(genotype: Genotype, directory: Path, message: Callable[[str], None]) ->
 
     Args:
         genotype: What to draw.
-        directory: Where to.
-        message: Is given a warning, as a line; see `repeats` for how often it is said.
+        directory: Where the drawings go.
+        message: Called with a warning, as a line; see `repeats` for how often it is shown.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""SavedModels that `darts-export` wrote, loaded in one place: whatever else a path holds is one line."""
+"""SavedModels that `darts-export` wrote, loaded in one place; anything else is reported in one line."""
 
 import pathlib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ import tensorflow as tf
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.types import Path
 
-EXPECTED = "Expected a version's folder that darts-export wrote"
+EXPECTED = "Expected the folder of a version that darts-export wrote"
 
 
 def load_saved_model(folder: Path) -> Any:
@@ -27,11 +27,11 @@ def load_saved_model(folder: Path) -> Any:
     path = pathlib.Path(folder)
     if not path.is_dir():
         what = "is a file" if path.exists() else "does not exist"
-        raise UserError(f"{path} is no exported model. {EXPECTED}. Received: a path that {what}.")
+        raise UserError(f"{path} is not an exported model. {EXPECTED}. Received: a path that {what}.")
     if not (path / "saved_model.pb").is_file():
         names = sorted(p.name for p in path.iterdir())
         found = f"a folder with {', '.join(names[:3])}{' ...' * (len(names) > 3)}" if names else "an empty folder"
-        raise UserError(f"{path} is no exported model. {EXPECTED}, with saved_model.pb. Received: {found}.")
+        raise UserError(f"{path} is not an exported model. {EXPECTED}, with saved_model.pb. Received: {found}.")
     try:
         return tf.saved_model.load(str(path))
     except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -45,7 +45,7 @@ def load_saved_model(folder: Path) -> Any:
 def signature_of(
     loaded: Any, folder: Path, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()
 ) -> tf.types.experimental.ConcreteFunction:
-    """Returns a signature of a loaded SavedModel, which takes and gives what is asked for.
+    """Returns a signature of a loaded SavedModel, after its inputs and outputs have been checked.
 
     Args:
         loaded: From `load_saved_model`.
@@ -55,7 +55,7 @@ def signature_of(
         outputs: Names of outputs that it must have.
 
     Raises:
-        UserError: It has no such signature: it is another kind of model, or not of `darts-export`.
+        UserError: It has no such signature: it is another kind of model, or `darts-export` did not write it.
     """
     found = getattr(loaded, "signatures", {})
     if name in found:
@@ -68,8 +68,8 @@ def signature_of(
         has = ", ".join(found) or "none"
     wanted = f"{name} ({', '.join(inputs)}{' -> ' * bool(outputs)}{', '.join(outputs)})"
     raise UserError(
-        f"{folder} has no signature {wanted}. {EXPECTED}, of the kind that is asked for: of a network on images, or of "
-        f"a language model where it is about a text. Received: {has}."
+        f"{folder} has no signature {wanted}. {EXPECTED}, from a network on images, or from a language model for a "
+        f"text. Received: {has}."
     )
 
 

@@ -1,4 +1,4 @@
-"""Figures by which networks are compared: which of some is best, and how one is written. No TensorFlow here."""
+"""Metrics by which networks are compared: which value is best, and how one is formatted. No TensorFlow here."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ def best(values: Sequence[float], better: str) -> int:
 
 
 def shown(value: float, metric: str) -> str:
-    """A value for people; `metric` is `accuracy`, a share, `perplexity` or `bits_per_character`."""
+    """A value as text; `metric` is `accuracy`, a share, `perplexity` or `bits_per_character`."""
     if metric == "accuracy":
         return f"{100 * value:.2f} %"
     return f"{value:.4f}" if metric == "bits_per_character" else f"{value:.2f}"

@@ -22,7 +22,7 @@ from darts_tf.system.files import parse_json, sync_directory, user_path, write_a
 def remove_temporaries(directory: str | os.PathLike) -> None:
     """Removes what killed processes left half written, in the directory and below.
 
-    Only for the process that holds the directory's lock. Directories below that have a lock of their own are spared.
+    Only for the process that holds the directory's lock. Directories below that have their own lock are left alone.
     """
     for folder, below, files in os.walk(os.fspath(directory)):
         for name in fnmatch.filter(files, ".*.tmp"):
@@ -37,8 +37,8 @@ def write_json(path: str | os.PathLike, data: Any) -> None:
     """Writes JSON, indented and with a final newline; after a crash the file is the old one or the new one.
 
     Raises:
-        OSError: As the system says it; the old file is as before.
-        ValueError: A number is not finite; JSON has no word for it.
+        OSError: As raised by the system; the old file is unchanged.
+        ValueError: A number is not finite, which JSON cannot express.
     """
     write_atomically(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
     sync_directory(pathlib.Path(path).parent)
@@ -51,7 +51,7 @@ def _holder(lock: int) -> str:
 
 
 class _OtherKind(UserError):
-    """The directory's run is fine, but not of the kind that was asked for."""
+    """The directory's run is intact, but of another kind than the requested one."""
 
 
 class WorkDir(contextlib.AbstractContextManager):
@@ -66,7 +66,7 @@ class WorkDir(contextlib.AbstractContextManager):
         config: `config.json`: the settings.
         metrics: `metrics.jsonl`: one JSON object for each epoch.
         checkpoints: `checkpoints/`: what a resumed run starts from.
-        genotypes: `genotypes/`: `epoch_NNN.json`, the cells that the alphas stand for after each epoch.
+        genotypes: `genotypes/`: `epoch_NNN.json`, the cells that the alphas select after each epoch.
         alphas: `alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch.
         plots: `plots/`: drawings of those cells.
         tensorboard: `tensorboard/`: event files.
@@ -91,13 +91,13 @@ class WorkDir(contextlib.AbstractContextManager):
         Args:
             config: The run's settings; written to `config.json`.
             folders: Which of these three are created in it.
-            check: Is called once the settings are known to fit, before anything is written; raises what else refuses.
+            check: Called once the settings are known to agree, before anything is written; raises any other refusal.
 
         Returns:
-            The fields that differ from the earlier start and may, each as `"field: earlier -> now"`.
+            The fields that differ from the earlier start and may do so, each as `"field: earlier -> now"`.
 
         Raises:
-            UserError: The path is no directory, cannot be written, holds other files or another run, its `config.json`
+            UserError: The path is not a directory, is not writable, holds other files or another run, its `config.json`
                 cannot be read, or another process is using it. Nothing has been changed then.
         """
         try:
@@ -163,7 +163,7 @@ class WorkDir(contextlib.AbstractContextManager):
             os.close(lock)
 
     def _compare(self, config: Config) -> list[str]:
-        """The differences that may be; raises UserError for those that may not."""
+        """The differences that are allowed; raises UserError for the others."""
         earlier = self.read_config(type(config))
         if earlier is None:
             return []
@@ -172,7 +172,7 @@ class WorkDir(contextlib.AbstractContextManager):
         if refused:
             raise UserError(
                 f"The work directory {self.path} holds a run with other settings. Expected the same. Received (there "
-                f"-> now): {some_of(refused, 5, '; ')}. Give the settings of that run, or choose another --workdir"
+                f"-> now): {some_of(refused, 5, '; ')}. Use the settings of that run, or choose another --workdir"
             )
         return earlier.differences(config)
 
@@ -208,7 +208,7 @@ class WorkDir(contextlib.AbstractContextManager):
             )
 
     def close(self) -> None:
-        """Gives the lock back; the end of the process does so too."""
+        """Releases the lock, as the end of the process does, too."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

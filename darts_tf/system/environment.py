@@ -1,7 +1,7 @@
-"""The environment variables of Keras and TensorFlow, of which the binaries depend on none.
+"""The environment variables of Keras and TensorFlow, none of which influence the binaries.
 
-Variables that TensorFlow reads when it first computes are set for good; those that are read at import only for that
-time, so that a process started by the user's code finds what the user has set. No TensorFlow here.
+Variables that TensorFlow reads when it first computes are set for good; those that are read at import, only during it,
+so that a process started by the user's code finds what the user has set. No TensorFlow here.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# None removes a variable. KERAS_HOME names a place that cannot exist, so that no keras.json is read, a damaged one
-# included, and none is written.
+# None removes a variable. KERAS_HOME names a path that cannot exist, so that no keras.json is read, not even a damaged
+# one, and none is written.
 _AT_IMPORT = {
     "KERAS_BACKEND": "tensorflow",
     "KERAS_HOME": os.path.join(os.devnull, "keras"),
@@ -27,14 +27,14 @@ _SWITCHES = ("TF_DETERMINISTIC_OPS", "TF_CUDNN_DETERMINISTIC", "TF_DISABLE_MKL")
 
 
 def settle() -> None:
-    """Sets what TensorFlow reads at any time: what our graphs need, and nothing that ends the process.
+    """Sets the variables that TensorFlow may read at any time: those that our graphs need, none that end the process.
 
     `XLA_FLAGS` and the deterministic switches are kept where TensorFlow can parse them.
     """
     # The grouped convolutions' gradients exist on a CPU with oneDNN only, and it is the faster library.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.pop("TF_XLA_FLAGS", None)  # compiles behind our back; --jit_compile is the way to ask for it
+    os.environ.pop("TF_XLA_FLAGS", None)  # compiles without being asked; --jit_compile is the way to do so
     flags = os.environ.get("XLA_FLAGS", "")
     if not (os.path.isfile(flags) or all(flag.startswith("--xla_") for flag in flags.split())):
         del os.environ["XLA_FLAGS"]
@@ -55,13 +55,13 @@ def importing() -> Iterator[None]:
 
 
 def of_child() -> dict[str, str]:
-    """Returns the variables for a process of ours that imports Keras before it could set them."""
+    """Returns the variables for a process of our own that imports Keras before it could set them."""
     variables = os.environ | _AT_IMPORT
     return {name: value for name, value in variables.items() if value is not None}
 
 
 def tolerate_warnings() -> None:
-    """Drops the rules of `PYTHONWARNINGS=error` and `-W error`: that libraries warn of one another is no failure."""
+    """Drops the rules of `PYTHONWARNINGS=error` and `-W error`: warnings between libraries are not failures."""
     if any(option.startswith("error") for option in sys.warnoptions):
         kept = [rule for rule in warnings.filters if rule[0] != "error"]
         warnings.resetwarnings()

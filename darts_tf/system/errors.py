@@ -31,9 +31,9 @@ def some_of(names: Iterable, shown: int = 3, separator: str = ", ") -> str:
     """Returns the first of many names for a message: `a, b, c and 97 more`.
 
     Args:
-        names: Names, or other facts, of which there may be any number; of long ones the middle is left out.
+        names: Any number of names, or other texts; the middle of long ones is left out.
         shown: How many are named at most.
-        separator: What stands between two of them.
+        separator: What is put between two of them.
     """
     words = [" ".join(str(name).split()) for name in names]
     first = separator.join(word if len(word) <= 100 else f"{word[:48]} ... {word[-47:]}" for word in words[:shown])

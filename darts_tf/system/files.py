@@ -1,4 +1,4 @@
-"""Paths as users write them; files that are whole or not there, even after a kill; and JSON from anywhere."""
+"""Paths as users write them; files that are complete or absent, even after a kill; and JSON from any source."""
 
 import contextlib
 import errno
@@ -14,10 +14,10 @@ from darts_tf.system.errors import UserError, short
 from darts_tf.system.types import Path
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
-# What file systems say that cannot sync a descriptor: CIFS, FUSE and others; of a folder, also that it is one.
+# What file systems raise that cannot sync a descriptor: CIFS, FUSE and others; for a folder, also EISDIR.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOSYS}
-MAX_DEPTH = 100  # of JSON: Python's own limit depends on who calls, and printing a value needs more than reading it
+MAX_DEPTH = 100  # of JSON: Python's own limit depends on the caller, and printing a value needs more than reading it
 
 
 def user_path(path: Path, what: str) -> pathlib.Path:
@@ -26,11 +26,11 @@ def user_path(path: Path, what: str) -> pathlib.Path:
     Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
 
     Args:
-        path: Of a file or folder of this machine, which need not exist.
-        what: The argument, to begin the message with.
+        path: Of a local file or folder, which need not exist.
+        what: The argument, which starts the message.
 
     Raises:
-        UserError: It is empty, no path at all, a URL, or in the home folder of a user that does not exist; one line.
+        UserError: It is empty, not a path, a URL, or in the home folder of a user that does not exist; one line.
     """
     try:
         text = os.fsdecode(path)
@@ -53,25 +53,25 @@ def user_path(path: Path, what: str) -> pathlib.Path:
 
 
 def check_local(path: Path, what: str) -> None:
-    """Raises UserError for a URL, by its name: with `pathlib` it would become a folder of this machine."""
+    """Raises UserError for a URL, by its scheme: with `pathlib` it would become a local folder."""
     text = os.fsdecode(path)
     if _URL.match(text):
         scheme = text.split(":")[0]
         raise UserError(
-            f"{what} must be a path of this machine: {scheme}:// is neither read nor written. Received: "
+            f"{what} must be a local path: {scheme}:// is not supported. Received: "
             f"{short(repr(text))}. Copy the data here, or mount them and give the folder of the mount."
         )
 
 
 def sync_file(descriptor: int) -> None:
-    """Makes a file's content reach the disk, where the file system can be asked to."""
+    """Makes a file's content reach the disk, where the file system supports it."""
     _sync(descriptor, _NO_SYNC)
 
 
 def sync_directory(directory: Path) -> None:
     """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
 
-    Where the file system has no such thing for directories, its own order of writing has to do.
+    Where the file system does not support this for directories, its own order of writing has to suffice.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY)
@@ -97,14 +97,14 @@ def write_atomically(path: Path, data: bytes | str) -> pathlib.Path:
     """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:
-        path: Where the file shall be.
+        path: Of the file.
         data: `bytes`, or `str` to be stored as UTF-8.
 
     Returns:
         The path, as `pathlib.Path`.
 
     Raises:
-        OSError: The folder cannot be written to; an older file of that name is as it was.
+        OSError: The folder is not writable; an older file of that name is unchanged.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def write_atomically(path: Path, data: bytes | str) -> pathlib.Path:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Reads JSON that comes from anywhere.
+    """Reads JSON from any source.
 
     Args:
         text: `bytes` or `str`.
@@ -153,7 +153,7 @@ def _inner(part):
 
 @contextlib.contextmanager
 def temporaries_in(folder: Path) -> Iterator[None]:
-    """Lets whatever is called inside put its temporary files into a folder that is swept after a kill.
+    """Inside it, temporary files go to a folder that is swept after a kill.
 
     Keras and TensorFlow take the system's, which is not swept.
     """

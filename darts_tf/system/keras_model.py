@@ -1,4 +1,4 @@
-"""Networks as Keras models like any other: built when they are made, exported without having been called."""
+"""Networks as ordinary Keras models: built when they are constructed, exported without having been called."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from darts_tf.system.types import Path
 class KnownInput(keras.Model):
     """A Keras model whose arguments say what its input is.
 
-    A subclass calls `build` with the input's shape as the last thing that its constructor does; state that a subclass
-    of that adds is made in `build`, too, since Keras takes none afterwards.
+    A subclass calls `build` with the input's shape at the end of its constructor; state that a subclass of that adds is
+    created in `build`, too, since Keras accepts none afterwards.
     """
 
     @property
@@ -30,13 +30,13 @@ class KnownInput(keras.Model):
         """Exports the network for inference as `keras.Model.export` does; it need not have been called before.
 
         Args:
-            filepath: Where to.
+            filepath: Of the export.
             format: See `keras.Model.export`.
             verbose: The same.
-            input_signature: The same; what the network was built for where there is none.
+            input_signature: The same; if not given, that of the input that the network was built for.
             **kwargs: The same.
         """
         if input_signature is None:
             input_signature = [self.known_input]
-            self(keras.KerasTensor(self.known_input.shape, self.known_input.dtype))  # some formats ask for one call
+            self(keras.KerasTensor(self.known_input.shape, self.known_input.dtype))  # some formats need one call
         super().export(filepath, format, verbose, input_signature, **kwargs)

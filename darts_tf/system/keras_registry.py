@@ -1,8 +1,8 @@
-"""Tells Keras where the networks are, so that `load_model` finds them after nothing but `import darts_tf`.
+"""Registers the networks with Keras, so that `load_model` finds them after just `import darts_tf`.
 
 A `.keras` file names a class, and Keras looks it up among those that were registered, which happens where the class is
 defined; importing that here would import TensorFlow. So Keras gets a stand-in for each network, which imports the class
-when a file asks for it: now if Keras is imported already, else as soon as it is.
+when a file asks for it: now if Keras is imported already, otherwise as soon as it is.
 """
 
 import importlib
@@ -23,7 +23,7 @@ NETWORKS = {
 
 
 def register() -> None:
-    """Has the networks known to Keras, from when it is imported."""
+    """Registers the networks with Keras as soon as it is imported."""
     keras = sys.modules.get("keras")
     if hasattr(keras, "saving"):
         _register(keras)
@@ -45,7 +45,7 @@ def _stand_in(name, module):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself: has the networks registered at the end of the import of Keras."""
+    """Finds nothing itself: registers the networks at the end of the import of Keras."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "keras":

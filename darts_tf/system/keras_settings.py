@@ -1,4 +1,4 @@
-"""What Keras is set to in this process: refused where nothing can be done, and otherwise put aside for a time.
+"""Keras' settings in this process: refused where they cannot be changed, otherwise overridden for a time.
 
 `from darts_tf.system.keras_settings import keras, tf` imports Keras and TensorFlow, and refuses another backend in one
 line. TensorFlow imports Keras, and fails where that fails, so this comes before any `import tensorflow`.
@@ -37,14 +37,14 @@ def check_backend() -> None:
         import keras
 
         backend = keras.config.backend()
-    except Exception as error:  # whatever the missing backend, or a damaged keras.json, makes it raise
+    except Exception as error:  # any exception that a missing backend or a damaged keras.json causes
         failure = error
         backend = getattr(sys.modules.get("keras.src.backend.config"), "backend", lambda: None)()
-        if backend == "tensorflow":  # its settings are right, and the installation is not
+        if backend == "tensorflow":  # its settings are valid, but the installation is not
             raise
         if backend is None:
             raise UserError(
-                "Keras cannot be imported as it is configured. Expected a whole keras.json in ~/.keras (or KERAS_HOME) "
+                "Keras cannot be imported as it is configured. Expected a valid keras.json in ~/.keras (or KERAS_HOME) "
                 f"or none, and KERAS_ variables that Keras knows. Received: {one_line(error)}. Correct them, and start "
                 "Python again."
             ) from error
@@ -73,7 +73,7 @@ def check_mode() -> None:
 
 @contextlib.contextmanager
 def standing(dtype: Any = None) -> Iterator[None]:
-    """Inside it, new layers have one type and the channels last, whatever Keras was set to; afterwards it is again.
+    """Inside it, new layers have one type and channels last, whatever Keras is set to; its settings are restored after.
 
     Args:
         dtype: Anything that `keras.dtype_policies.get` takes.
@@ -97,7 +97,7 @@ def of_one_type(init: Init) -> Init:
     """Decorates the constructor of a network: its layers compute in the type of its variables.
 
     That is the argument `dtype`, or else Keras' floatx. A global policy such as mixed_float16 has no effect on it:
-    narrow passes are `precision.Precision`'s, which keeps statistics and loss in float32.
+    passes in lower precision are those of `precision.Precision`, which keeps statistics and loss in float32.
 
     Raises:
         UserError: The type is neither float32 nor float64; by the network's constructor.
@@ -112,7 +112,7 @@ def of_one_type(init: Init) -> Init:
         if policy.compute_dtype != policy.variable_dtype or policy.compute_dtype not in _TYPES:
             raise UserError(
                 f"A network must be of one type, {' or '.join(_TYPES)}. Received: {policy.name}, "
-                f"{'as Keras floatx' if wanted is None else 'as dtype'}. For narrow passes use precision=bfloat16 or "
+                f"{'as Keras floatx' if wanted is None else 'as dtype'}. For lower precision use precision=bfloat16 or "
                 "float16 of a run's settings."
             )
         with standing(policy):

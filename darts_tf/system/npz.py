@@ -1,4 +1,4 @@
-"""Reads NumPy archives that come from anywhere: nothing is unpickled, and no claim of a header is believed."""
+"""Reads NumPy archives from any source: nothing is unpickled, and no header is trusted."""
 
 import contextlib
 import lzma
@@ -14,12 +14,12 @@ from numpy.lib import format as npy
 from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.files import user_path
 
-DEFLATE_RATIO = 1032  # the most that zlib can compress
+DEFLATE_RATIO = 1032  # the highest ratio that zlib can reach
 _ERRORS = (  # of damaged archives
     *(OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, OverflowError, TypeError),
 )
-_FOREIGN = (  # how files of other kinds begin, what they are, and what reads them
+_FOREIGN = (  # first bytes of files of other kinds, what they are, and what reads them
     (b"\x93NUMPY", "a single array", "numpy.load"),
     (b"MATLAB 5.0", "a MATLAB file", "scipy.io.loadmat"),
     (b"MATLAB 7.3", "a MATLAB file of version 7.3", "h5py.File"),
@@ -40,14 +40,14 @@ def members(path: str | os.PathLike) -> tuple[list[str], list[str]]:
         path: An `.npz` file.
 
     Raises:
-        UserError: There is no such file, or it is something else; says what, and how to convert it.
+        UserError: There is no such file, or it is of another kind; says which, and how to convert it.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
         raise UserError(f"There is no file {path}: it is a folder. Expected the path of an .npz archive.")
     try:
         with zipfile.ZipFile(path) as archive:
-            # macOS' own archiver adds "__MACOSX/._x.npy", which is no array.
+            # macOS' archiver adds "__MACOSX/._x.npy", which is not an array.
             names = [name for name in archive.namelist() if not name.endswith("/")]
             files = [name for name in names if not name.rpartition("/")[2].startswith("._")]
             arrays = [name.removesuffix(".npy") for name in files if name.endswith(".npy")]
@@ -67,11 +67,11 @@ def members(path: str | os.PathLike) -> tuple[list[str], list[str]]:
 
 
 def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-    """Reads the arrays of an archive, after their headers were checked against its size.
+    """Reads the arrays of an archive, after checking their headers against its size.
 
     Args:
         path: An `.npz` file.
-        names: Which arrays, as far as there are any of these names; all for None.
+        names: Which arrays, if they exist; all for None.
 
     Raises:
         UserError: There is no such file, it is damaged, holds Python objects, or claims more than it can hold.
@@ -99,7 +99,7 @@ def is_array(path: str | os.PathLike) -> bool:
 
 
 def map_array(path: str | os.PathLike) -> np.ndarray:
-    """Opens the array of an `.npy` file, which is read as far as it is used.
+    """Opens the array of an `.npy` file, which is read on demand.
 
     Raises:
         UserError: It is damaged, or holds Python objects.
@@ -147,7 +147,7 @@ def _header(path: str, name: str, archive: zipfile.ZipFile) -> tuple[tuple, np.d
 
 
 def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Refuses an array before memory is allocated for it: objects, and claims that the file cannot hold.
+    """Refuses an array before memory is allocated for it: objects, and sizes that the file cannot hold.
 
     Args:
         path: The file, for messages.
@@ -156,7 +156,7 @@ def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> N
         size: Its size, bytes.
 
     Raises:
-        UserError: The array is not to be read; one line.
+        UserError: The array must not be read; one line.
     """
     member = archive.getinfo(f"{name}.npy")
     shape, dtype, header = _header(path, name, archive)
@@ -166,9 +166,9 @@ def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> N
             f"of one shape, or strings. Received: dtype {dtype}. Convert it: numpy.array(values.tolist())."
         )
     if not all(type(n) is int and n >= 0 for n in shape) or (shape and not dtype.itemsize):
-        # What takes no bytes could come any number of times.
+        # Elements without bytes could occur any number of times.
         raise UserError(
-            f"Array {name!r} of {path} is damaged: expected whole numbers as its shape, and elements of some size. "
+            f"Array {name!r} of {path} is damaged: expected whole numbers as its shape, and elements with a size. "
             f"Received: shape {shape}, dtype {dtype}."
         )
     claim = math.prod(shape) * dtype.itemsize

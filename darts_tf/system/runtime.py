@@ -1,4 +1,4 @@
-"""TensorFlow as the binaries run it: threads, the graph optimiser that pays, and a quiet start.
+"""TensorFlow as the binaries run it: threads, the graph optimiser where it helps, and a quiet start.
 
 Nothing heavy is imported before `configure` is called, and it must be called before anything imports TensorFlow.
 """
@@ -17,7 +17,7 @@ from darts_tf.system.files import parse_json
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, by C++ too; shows it after all if the body fails."""
+    """Holds back what is written to file descriptor 2, also by C++; shows it if the body fails."""
     try:
         kept = os.dup(2)
     except OSError:  # closed: nothing can appear there
@@ -28,7 +28,7 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except Exception:  # not Ctrl-C, which has nothing to do with it
+        except Exception:  # not Ctrl-C, which is no failure of the body
             streams.flush(sys.stderr)
             os.dup2(kept, 2)
             with contextlib.suppress(OSError):
@@ -42,7 +42,7 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def _nowhere() -> BinaryIO:
-    """A file to write to that is on no disk, where the system has such files; the last resort forgets everything."""
+    """A file in memory to write to, where the system has such files; as a last resort one that discards everything."""
     if sys.platform == "linux":
         with contextlib.suppress(AttributeError, OSError):  # it is an old one, or has no memory left
             return open(os.memfd_create("stderr"), "w+b")
@@ -53,10 +53,10 @@ def _nowhere() -> BinaryIO:
 
 
 def cluster() -> tuple[int, list[str]]:
-    """Reads TF_CONFIG; returns `(which process this is, addresses of all)`. The first one is the chief.
+    """Reads TF_CONFIG; returns `(index of this process, addresses of all)`. The first one is the chief.
 
     Raises:
-        UserError: It is missing or bad.
+        UserError: It is missing or invalid.
     """
     text = os.environ.get("TF_CONFIG", "")
     try:
@@ -64,7 +64,7 @@ def cluster() -> tuple[int, list[str]]:
         tasks = {kind: found["cluster"].get(kind, []) for kind in ("chief", "worker")}
         for kind, named in tasks.items():
             if not (isinstance(named, list) and all(isinstance(address, str) for address in named)):
-                raise ValueError(f"{kind} is no list of strings")
+                raise ValueError(f"{kind} is not a list of strings")
         task, index = found["task"]["type"], int(found["task"]["index"])
         if not 0 <= index < len(tasks[task]):
             raise ValueError(f"there is no {task} {index}")
@@ -78,10 +78,10 @@ def cluster() -> tuple[int, list[str]]:
 
 
 def module_command(module: str) -> list[str]:
-    """Returns the beginning of a command line that runs a module of this package in a process of its own.
+    """Returns the start of a command line that runs a module of this package in its own process.
 
-    Without `-P` the folder that it is run in would come first on the path, and in a checkout that holds a `darts_tf`
-    without what is installed as `darts_tf.bin` and `darts_tf.export`.
+    Without `-P` the current folder would come first on the path, and a checkout has a `darts_tf` without what is
+    installed as `darts_tf.bin` and `darts_tf.export`.
     """
     return [sys.executable, "-P", "-m", module]
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, once to stop in good order and twice to stop at once."""
+"""Ctrl-C and SIGTERM: the first stops in an orderly way, the second at once."""
 
 import contextlib
 import os
@@ -39,8 +39,8 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
 def at_once() -> Iterator[None]:
     """Lets Ctrl-C and SIGTERM end the process while inside, if this is the main thread.
 
-    For C++ code that holds Python's lock: no handler of Python would run. Afterwards handlers are as before, whatever
-    that code has put in their place.
+    For C++ code that holds Python's lock, during which no handler of Python runs. Afterwards handlers are as before,
+    even if that code has replaced them.
     """
     with _handled_by(signal.SIG_DFL):
         yield

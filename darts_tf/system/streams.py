@@ -1,7 +1,7 @@
 """Lines for whoever reads: on a terminal, in a notebook, in a log; or for no reader, because the stream is closed.
 
-A standard stream can be None, closed, a full disk, a pipe whose reader has left, ASCII only, or an object that has
-nothing but `write`. A message must never end the work that it is about.
+A standard stream can be None, closed, a full disk, a pipe without a reader, ASCII only, or an object that has only
+`write`. A message must never end the work that it is about.
 """
 
 import contextlib
@@ -12,27 +12,27 @@ from typing import Any
 
 
 def write(text: str, stream: Any) -> None:
-    """Writes and flushes, with `?` for what the stream's encoding has no character for.
+    """Writes and flushes, with `?` for characters that the stream's encoding lacks.
 
     Args:
-        text: With its line ends.
+        text: Including line ends.
         stream: Anything with `write`; None for a stream that is closed.
 
     Raises:
-        OSError: The stream cannot take it. If it is a standard stream of this process, it is silent from now on.
+        OSError: The stream cannot take it. If it is a standard stream of this process, it is silenced.
     """
     if stream is None:
         raise OSError(errno.EBADF, "it is closed")
     try:
         try:
             stream.write(_printable(text, stream))
-        except UnicodeError:  # it did not say which characters it takes
+        except UnicodeError:  # it has no encoding
             stream.write(text.encode("ascii", "replace").decode())
         if callable(flush := getattr(stream, "flush", None)):
             flush()
     except BlockingIOError:  # a terminal that was made non-blocking: the next line may pass
         raise
-    except Exception as error:  # an object that is not ours raises what it likes
+    except Exception as error:  # a foreign object may raise anything
         silence(stream)
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -40,33 +40,33 @@ def write(text: str, stream: Any) -> None:
 
 
 def say(text: str, stream: Any) -> None:
-    """Writes a line if that can be done."""
+    """Writes a line if possible."""
     with contextlib.suppress(OSError):
-        # The line's end in the same call, since several threads have something to say.
+        # The line end in the same call, since several threads may write.
         write(f"{text}\n", stream)
 
 
 def out(text: str) -> None:
-    """Says a line on standard output, whatever that is at the moment."""
+    """Writes a line to the current standard output."""
     say(text, sys.stdout)
 
 
 def err(text: str) -> None:
-    """Says a line on standard error, whatever that is at the moment."""
+    """Writes a line to the current standard error."""
     say(text, sys.stderr)
 
 
 class Errors:
-    """A file for what libraries print by the way: it goes to standard error if that can be done."""
+    """A file for what libraries print: it goes to standard error if possible."""
 
     def write(self, text: str) -> int:
-        """Writes, or not."""
+        """Writes if possible."""
         with contextlib.suppress(OSError):
             write(text, sys.stderr)
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: that is done."""
+        """Does nothing: `write` flushes."""
 
 
 def is_terminal(stream: Any) -> bool:
@@ -78,7 +78,7 @@ def is_terminal(stream: Any) -> bool:
 
 
 def silence(stream: Any) -> None:
-    """Lets a standard stream write to nowhere: what it has buffered would fail again when the interpreter ends."""
+    """Redirects a standard stream to nowhere: its buffer would fail again when the interpreter ends."""
     if any(stream is each for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
         with contextlib.suppress(Exception):  # it has no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -87,7 +87,7 @@ def silence(stream: Any) -> None:
 
 
 def flush(stream: Any) -> None:
-    """Writes what is left in a standard stream's buffer, if that can be done; None is a stream that is closed."""
+    """Writes what is left in a standard stream's buffer, if possible; None is a closed stream."""
     try:
         stream.flush()
     except Exception:  # it is closed, or has no such method, or there is no space
@@ -95,7 +95,7 @@ def flush(stream: Any) -> None:
 
 
 def occupy() -> None:
-    """Opens the standard descriptors that are closed, towards nowhere: else the next file would get their number.
+    """Opens closed standard descriptors, to nowhere: otherwise the next file would get their number.
 
     What C++ code writes to descriptor 2 would go into that file.
     """
@@ -113,5 +113,5 @@ def _printable(text: str, stream: Any) -> str:
         return text
     try:
         return text.encode(encoding, "replace").decode(encoding)
-    except LookupError:  # no encoding that Python knows
+    except LookupError:  # not an encoding that Python knows
         return text

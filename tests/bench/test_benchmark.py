@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -122,23 +123,26 @@ def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
         (["gradients", "--radii=0.1,0"], "above 0"),
         (["gradients", "--radii=0.1,x"], "above 0"),
         (["gradients", "--dataset=mnist"], "dataset"),
-        (["search", "--num_units=8"], "does not read --num_units, which is of search_recurrent, gpu"),
-        (["--genotype=ENAS"], "the suite search does not read --genotype, which is of train, inference, gpu"),
+        (["search", "--num_units=8"], "does not read --num_units, which is for search_recurrent, gpu"),
+        (["--genotype=ENAS"], "the suite search does not read --genotype, which is for train, inference, gpu"),
         (["search_recurrent", "--image_size=8", "--seed=1"], "search_recurrent does not read --image_size, which"),
-        (["train", "--order=first"], "does not read --order, which is of search, search_recurrent"),
-        (["train", "--num_nodes=4", "--radii=0.1"], "--radii, which is of gradients; nor --num_nodes, which is of sea"),
-        (["inference", "--learning_rate=0.1"], "does not read --learning_rate, which is of search, search_rec"),
+        (["train", "--order=first"], "does not read --order, which is for search, search_recurrent"),
+        (
+            ["train", "--num_nodes=4", "--radii=0.1"],
+            "--radii, which is for gradients; nor --num_nodes, which is for",
+        ),
+        (["inference", "--learning_rate=0.1"], "does not read --learning_rate, which is for search, search_rec"),
         (["inference", "--recompute"], "does not read --recompute"),
         (
             ["gradients", "--steps=2"],
-            "does not read --steps, which is of search, search_recurrent, train, inference, gpu",
+            "does not read --steps, which is for search, search_recurrent, train, inference, gpu",
         ),
         (["gradients", "--hvp=exact"], "does not read --hvp"),
         (["gradients", "--precision=float16"], "does not read --precision"),
         (["gradients", "--dataset=random", "--data_dir=x"], "--dataset=random reads no --data_dir"),
-        (["search", "--dataset=digits"], "does not read --dataset, which is of gradients"),
-        (["gpu", "--nojit_compile"], "does not read --jit_compile, which is of search, search_recurrent, train, inf"),
-        (["gpu", "--float64"], "does not read --float64, which is of gradients"),
+        (["search", "--dataset=digits"], "does not read --dataset, which is for gradients"),
+        (["gpu", "--nojit_compile"], "does not read --jit_compile, which is for search, search_recurrent, train, inf"),
+        (["gpu", "--float64"], "does not read --float64, which is for gradients"),
     ],
 )
 def test_wrong_flags_exit_2_in_one_line(arguments, message, capsys):
@@ -174,7 +178,13 @@ def test_the_gpu_suite_passes_on_what_each_suite_reads(monkeypatch, capsys):
     }
 
 
-def test_help_names_the_suites(capsys):
-    assert binary.main(["--help"]) == 0
-    out = capsys.readouterr().out
-    assert "<search|search_recurrent|gradients|train|inference|gpu>" in out and "16 in search, 8 in gradients" in out
+@pytest.mark.parametrize("suite", binary.ABOUT)
+def test_help_lists_what_a_suite_reads_with_its_values(suite, capsys):
+    assert binary.main([suite, "--help"]) == 0
+    page = capsys.readouterr().out
+    shown = set(re.findall(r"^  --(?:\[no\])?(\w+)", page, re.MULTILINE))
+    assert shown - {"help"} == binary.READS[suite] | binary.ALWAYS
+    for name, value in binary.SUITES.get(suite, (None, {}))[1].items():
+        if name in shown:
+            assert f"({str(value).removesuffix('.0')})" in page[page.index(f"--{name}=") :].split("\n  --")[0], name
+    assert all(text in " ".join(page.split()) for text in binary.ABOUT.values())

@@ -330,8 +330,8 @@ def test_labels_that_are_read_rightly(load, labels, classes, numbers, note):
 @pytest.mark.parametrize(
     "labels, words",
     [
-        (Y + 0.5, ["no whole numbers", "0.5", "regression"]),
-        (np.where(Y, Y, np.nan), ["no whole numbers", "4 others", "nan"]),
+        (Y + 0.5, ["not whole numbers", "0.5", "regression"]),
+        (np.where(Y, Y, np.nan), ["not whole numbers", "4 others", "nan"]),
         (np.eye(3)[Y] * 0.8 + 0.1, ["one-hot", "row 0: 0.9, 0.1, 0.1"]),
         (np.maximum(np.eye(3)[Y], np.eye(3)[0]), ["one-hot", "8 other rows", "row 1: 1, 1, 0"]),
         (np.zeros((12, 3)), ["one-hot"]),
@@ -343,7 +343,7 @@ def test_labels_that_are_read_rightly(load, labels, classes, numbers, note):
         (Y * 1j, ["dtype", "complex"]),
         (Y - 1, ["the label -1", "without a label"]),
         (Y * 0, ["one class only"]),
-        (np.arange(12) * 7, ["a label of its own", "12 different"]),
+        (np.arange(12) * 7, ["its own label", "12 different"]),
         (Y[1:], ["wrong length", "expected 12", "Received: 11"]),
         (np.arange(15) % 3, ["wrong length", "Received: 15"]),
         (np.array(3), ["wrong rank"]),
@@ -393,7 +393,7 @@ def test_names_of_the_classes(load, labels, names, numbers):
         (np.array([1, 2, 5])[Y], NAMES, "Received: 1, 2, 5"),
         (NAMES[Y], NAMES[:2], "c, not among the names"),
         (np.eye(3)[Y], [*NAMES, "d"], "one-hot rows of 3"),
-        (Y, ["2", "1", "0"], "names of other classes"),
+        (Y, ["2", "1", "0"], "name other classes"),
         (Y, ["a", "a", "b"], "distinct"),
         (Y, ["a", " ", "b"], "distinct"),
     ],

@@ -184,7 +184,7 @@ def test_content_decides(tmp_path):
 def test_an_ending_that_promises_an_image_is_kept_or_refused(tmp_path):
     tree(tmp_path, cat=1, dog=1)
     for name, content, reason in (
-        ("a.jpg", b"no image", "it is no image, or of an unknown format"),
+        ("a.jpg", b"no image", "it is not an image, or of an unknown format"),
         ("b.WEBP", b"", "the file is empty"),
         ("c.jpeg", b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIF; convert it to JPEG"),
     ):
@@ -216,7 +216,7 @@ def test_deeper_folders_links_and_what_the_system_leaves(tmp_path):
     assert data.class_names == ("cat", "cow", "dog") and np.bincount(data.train.labels).tolist() == [3, 2, 4]
     line = data.notes[-1]
     for part in (
-        "6 hidden or of the system",
+        "6 hidden or system files",
         "3 links to folders that are read already",
         "1 broken links",
         "2 pipes, sockets or devices",

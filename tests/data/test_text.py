@@ -167,7 +167,7 @@ def test_a_word_without_end_is_refused(tmp_path, before):
     with gzip.open(tmp_path / "train.txt.gz", "wb", 1) as file:
         file.write(before.encode() + b"a" * (60 * 2**20))
     message = refused(load_folder, tmp_path)
-    assert "train.txt.gz is no text" in message and f"at offset {len(before.encode())}." in message
+    assert "train.txt.gz is not a text" in message and f"at offset {len(before.encode())}." in message
     (tmp_path / "train.txt.gz").write_bytes(gzip.compress(f"{before}{'é' * 4097} b\n".encode()))
     assert f"at offset {len(before.encode())}." in refused(load_folder, tmp_path)
     (tmp_path / "train.txt.gz").write_bytes(gzip.compress(f"{before}{'é' * 4096}\tb".encode()))

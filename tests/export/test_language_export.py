@@ -78,9 +78,9 @@ def test_scores(exported):
         perplexities = [np.exp(-expected.mean()), np.exp(-expected[:2].mean()), 1]
         np.testing.assert_allclose(found["perplexity"], perplexities, rtol=1e-5)
     for late in ([-1, -1, 3, 4], [3, -1, 4, -1]):
-        with pytest.raises(tf.errors.InvalidArgumentError, match="filled up with -1 at their ends only"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="padded with -1 at their ends only"):
             exported.signatures["score"](tokens=tf.constant([[3, 4, 5, 6], late]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="tokens must be word numbers from 0 to 13"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="tokens must be word indices from 0 to 13"):
         exported.signatures["step"](tokens=tf.constant([[14]]), state=tf.zeros((1, 6)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="state must have a row for each row of tokens"):
         exported.signatures["step"](tokens=tf.constant([[1], [2]]), state=tf.zeros((1, 6)))
@@ -97,7 +97,7 @@ def test_a_damaged_card_is_one_line(exported, tmp_path, damage):
     card = tmp_path / "assets" / "model_card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | damage))
     if "units" in damage:
-        with pytest.raises(UserError, match="is no exported language model"):
+        with pytest.raises(UserError, match="is not an exported language model"):
             writing.units_of(tmp_path)
         assert evaluate(model=str(tmp_path))["perplexity"] > 1  # which the signature's shape is enough for
     else:

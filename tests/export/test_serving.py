@@ -262,7 +262,7 @@ def test_predictions(asked, exported, close):
 def test_bad_images_are_named(asked, exported, tmp_path):
     (tmp_path / "no.png").write_bytes(b"hello")
     (tmp_path / "half.png").write_bytes(exported.files[0].read_bytes()[:60])
-    with pytest.raises(UserError, match=r"^\S*no.png is no image: expected a JPEG or PNG file.$"):
+    with pytest.raises(UserError, match=r"^\S*no.png is not an image: expected a JPEG or PNG file.$"):
         client.predict(asked("digits"), [*exported.files, tmp_path / "no.png"])
     with pytest.raises(UserError, match="refuses .*half.png: .*PNG") as caught:
         client.predict(asked("digits"), [exported.files[0], tmp_path / "half.png"])
@@ -323,7 +323,7 @@ def test_a_server_of_something_else(exported):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         while bodies:
-            with pytest.raises(UserError, match="answers otherwise than TensorFlow Serving"):
+            with pytest.raises(UserError, match="does not answer like TensorFlow Serving"):
                 client.predict(client.connect(f"http://127.0.0.1:{other.server_port}", "m"), exported.files[:1])
         other.shutdown()
 

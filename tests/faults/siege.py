@@ -129,7 +129,7 @@ class Siege:
             raise Lost(f"{told}: {(life.err or life.out)[-1500:]}")
         if life.status not in ((0, 130, -signal.SIGTERM, -signal.SIGKILL) if life.hurt else (0,)):
             raise Lost(f"{told}: {life.err[-500:]}")
-        if life.status == 130 and "same command goes on" not in life.out.splitlines()[-1]:
+        if life.status == 130 and "the same command" not in life.out.splitlines()[-1]:
             raise Lost(f"{told}: {life.out[-500:]}")
         resumed = re.search(r"^resuming at step (\d+)", life.out, re.MULTILINE)
         if resumed and int(resumed[1]) < before:

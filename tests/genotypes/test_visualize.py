@@ -244,7 +244,7 @@ def test_help_lists_the_binarys_own_flags_and_imports_no_tensorflow():
     assert (done.returncode, done.stderr) == (0, "")
     flags = [line.split()[0] for line in done.stdout.splitlines() if line.startswith("  --")]
     assert flags == ["--genotype=...", "--kind=...", "--output_dir=...", "--formats=...", "--help,"]
-    assert "(default: svg,png)" in done.stdout
+    assert "(svg, png)" in done.stdout
 
 
 def test_a_closed_pipe_is_silent():

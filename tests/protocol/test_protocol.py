@@ -146,7 +146,7 @@ def test_as_many_random_cells_as_cost_what_the_searches_cost(tmp_path, binaries)
     said = []
     found = protocol.run(config(num_random=0), tmp_path / "run", said.append)
     assert len(found["random"]) == 7  # (2 * 10 + 2 * 4) / 4
-    assert any("took 28 s, a short training 4 s: 7 random cells cost as much" in line for line in said)
+    assert any("took 28 s, a short training 4 s: 7 random cells cost the same" in line for line in said)
 
 
 def test_lower_perplexity_is_better(tmp_path, binaries):
@@ -178,8 +178,8 @@ def test_a_stopped_protocol_goes_on(tmp_path, binaries):
 @pytest.mark.parametrize(
     ("stops_at", "settings", "message"),
     [
-        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Give the settings of"),
-        ("searches/seed_1", {"search_overrides": ("order=first",)}, "seed_0 holds .*: order: second -> first. Give"),
+        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Use the settings of"),
+        ("searches/seed_1", {"search_overrides": ("order=first",)}, "seed_0 holds .*: order: second -> first. Use"),
         ("searches/seed_1", {"search_preset": "digits_search"}, "searches/seed_0 holds a run with other settings"),
         ("retrain/search_1", {"num_searches": 3, "retrain_epochs": 2}, "retrain/search_0 holds .*: epochs: 1 -> 2"),
         ("retrain/random_1", {"retrain_seed": 5}, "retrain/search_0 holds .*: seed: 1000 -> 5"),
@@ -297,10 +297,13 @@ def test_what_cannot_select_is_refused(tmp_path, summary, message):
     [
         ({"search_preset": "smok"}, "no such preset.*Did you mean smoke"),
         ({"train_preset": "smoke"}, "train_preset must be a preset of darts-train.*which is of darts-search"),
-        ({"search_preset": "text_search"}, "one kind of cell. Expected .* of recurrent cells, such as ptb_train.*conv"),
-        ({"train_preset": "text_train"}, "Expected a train_preset of conv cells, such as cifar10_train.*=text_train"),
-        ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be of one kind of cell"),
-        ({"train_preset": "cifar10_train"}, "retrain_overrides must keep images apart.*train_portion=1.0"),
+        (
+            {"search_preset": "text_search"},
+            "one kind of cell. Expected .* for recurrent cells, such as ptb_train.*conv",
+        ),
+        ({"train_preset": "text_train"}, "Expected a train_preset for conv cells, such as cifar10_train.*=text_train"),
+        ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be for one kind of cell"),
+        ({"train_preset": "cifar10_train"}, "retrain_overrides must hold out images.*train_portion=1.0"),
         ({"overrides": ("strategy=multi_worker",)}, "strategy must be none or mirrored in a protocol"),
         ({"overrides": ("seed=3",)}, "overrides cannot set seed, which comes from seed"),
         ({"retrain_overrides": ("epochs=3",)}, "retrain_overrides cannot set epochs, which comes from retrain_epochs"),
@@ -385,7 +388,7 @@ def test_a_real_one_is_stopped_and_goes_on(tmp_path):
                 process.send_signal(signal.SIGTERM)
                 break
         rest = process.stdout.read()
-    assert process.returncode == 130 and "retrain/search_0: stopped" in rest and "the same command goes on" in rest
+    assert process.returncode == 130 and "retrain/search_0: stopped" in rest and "the same command resumes" in rest
     assert WorkDir(tmp_path / "run" / "retrain" / "search_0").user() is None
     done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0 and "searches/seed_0: running" not in done.stdout, done.stderr

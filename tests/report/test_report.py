@@ -182,7 +182,7 @@ def test_a_search(tmp_path):
 def test_what_the_rule_says(tmp_path, asked):
     page = page_of(tmp_path, search(tmp_path / "long", 24, early_stop=asked))
     assert "stops after epoch 22 and returns the genotype of epoch 10" in page
-    assert ("as was asked" in page) == (asked == "eigenvalue") and page.source.count('class="mark"') == 2
+    assert ("as requested" in page) == (asked == "eigenvalue") and page.source.count('class="mark"') == 2
 
 
 def test_a_recurrent_search(tmp_path):
@@ -235,7 +235,7 @@ def test_a_tuning(tmp_path):
     page = page_of(tmp_path, tuning(tmp_path / "tune"))
     assert "85.00 %" in page and EVIL in page and "No further trials: of 1 minute 2 are spent" in page
     assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
-    assert "is no work directory" in page  # the failed trial's, in its fold
+    assert "is not a work directory" in page  # the failed trial's, in its fold
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "perplexity"])
@@ -280,7 +280,7 @@ def test_tunings_and_protocols_side_by_side_with_what_they_found(tmp_path):
     made += [protocol(tmp_path / "all"), search(tmp_path / "new", 0), tmp_path / "plan"]
     write_json(tmp_path / "plan" / "config.json", ProtocolConfig().to_json())
     page = page_of(tmp_path, *made)
-    found, chosen = rows_of(page), "validation accuracy of the chosen"
+    found, chosen = rows_of(page), "validation accuracy of the selected cell"
     nothing = dict.fromkeys(("epochs", "last valid accuracy", chosen, "test accuracy", "parameters", "time"), "–")
     assert [{k: v for k, v in row.items() if v != nothing.get(k)} for row in found] == [
         {"run": "net", "kind": "train", "epochs": "2", "last valid accuracy": "85.00 %", "test accuracy": "89.00 %"}

@@ -92,7 +92,7 @@ def test_a_folder_that_is_none_is_one_line(case, whole, tmp_path):
         with pytest.raises(UserError, match=words) as caught:
             load(path)
         said.add(str(caught.value))
-        assert "Expected a version's folder that darts-export wrote" in str(caught.value)
+        assert "Expected the folder of a version that darts-export wrote" in str(caught.value)
     assert len(said) == 1 and "\n" not in said.pop()
 
 

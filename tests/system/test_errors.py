@@ -103,7 +103,7 @@ def test_memory_that_runs_out(monkeypatch, capfd, tmp_path, where):
         search_binary.main(smoke(tmp_path, "--eigenvalue"))
     error = capfd.readouterr().err
     assert caught.value.code == 1 and len(error.splitlines()) == 1, error
-    assert error.lower().startswith("darts-search: error: memory has run out ("), error
+    assert error.lower().startswith("darts-search: error: out of memory ("), error
     if where != "data":
         assert "Received: batch_size=8, accumulate=1" in error
         assert "--accumulate, --recompute, --noeigenvalue or a smaller network may help" in error
@@ -117,7 +117,7 @@ def test_a_process_of_a_cluster_says_that_its_own_memory_has_run_out():
     loop = Loop.__new__(Loop)
     loop.peers, loop._kept = Peers(), lambda: ""
     exhausted = tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-    for error, expected in ((exhausted, "Memory has run out"), (tf.errors.UnavailableError(None, None, ""), "lost")):
+    for error, expected in ((exhausted, "Out of memory"), (tf.errors.UnavailableError(None, None, ""), "lost")):
         with pytest.raises(UserError, match=expected), memory.told(SearchConfig()), loop._together():
             raise error
 

@@ -122,7 +122,9 @@ def refusing_calls(path):
     }
 
 
-@pytest.mark.parametrize("path, word", [("gs://bucket/a", "gs://"), ("~nobodyhere/a", "home folder of a user")])
+@pytest.mark.parametrize(
+    "path, word", [("gs://bucket/a", "gs://"), ("~nobodyhere/a", "home folder of an unknown user")]
+)
 @pytest.mark.parametrize("name", refusing_calls(""))
 def test_every_argument_refuses(home, name, path, word):
     with pytest.raises(UserError, match=word) as caught:
@@ -131,7 +133,9 @@ def test_every_argument_refuses(home, name, path, word):
     assert not list(pathlib.Path().iterdir())
 
 
-@pytest.mark.parametrize("path, word", [("s3://bucket/a", "s3://"), ("~nobodyhere/a", "home folder of a user")])
+@pytest.mark.parametrize(
+    "path, word", [("s3://bucket/a", "s3://"), ("~nobodyhere/a", "home folder of an unknown user")]
+)
 @pytest.mark.parametrize(
     "main, flags",
     [

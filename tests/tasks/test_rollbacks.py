@@ -19,10 +19,10 @@ pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
 def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
     config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=2)
     console = Console()
-    with pytest.raises(UserError, match="is not finite .* was rolled back 2 times already"):
+    with pytest.raises(UserError, match="is not finite .* was rolled back 2 times before"):
         training.train(config, tmp_path / "run", out=console)
     printed = console.getvalue()
-    assert "roll-back 1 of at most 2: going on from step 0" in printed and "roll-back 2 of at most 2" in printed
+    assert "roll-back 1 of at most 2: continuing from step 0" in printed and "roll-back 2 of at most 2" in printed
     # One that helps: with rates below 1e-3 it converges.
     config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=1, rollback_rate=1e-38)
     found, printed = train(tmp_path / "helped", config)
@@ -65,7 +65,7 @@ def test_averages_are_rolled_back_too(texts, tmp_path, monkeypatch):
 
     monkeypatch.setattr(training.TrainTask, "run", once_wrong)
     found, printed = train(tmp_path / "wrong", config)
-    assert ended == [True] and "roll-back 1 of at most 1: going on from step" in printed
+    assert ended == [True] and "roll-back 1 of at most 1: continuing from step" in printed
     assert {**found, "seconds": 0} == {**right, "seconds": 0, "rollbacks": 1}
     for name, array in newest(tmp_path / "right").arrays.items():
         np.testing.assert_array_equal(newest(tmp_path / "wrong").arrays[name], array, err_msg=name, strict=True)

@@ -227,7 +227,7 @@ def test_mistakes_at_evaluation_are_one_line(whole, tmp_path, capfd, monkeypatch
         ([f"--workdir={tmp_path}"], ["holds no training run"]),
         ([f"--model={damaged}", "--dataset=digits"], ["Cannot read", "damaged.keras"]),
         ([f"--model={tmp_path / 'none.keras'}", "--dataset=digits"], ["There is no file"]),
-        ([f"--model={tmp_path}", "--dataset=digits"], ["no exported model"]),
+        ([f"--model={tmp_path}", "--dataset=digits"], ["not an exported model"]),
         ([f"--model={workdir / 'last.keras'}"], ["--dataset"]),
         ([f"--workdir={workdir}", "--dataset=npz", f"--data_dir={other}"], ["expected 10 classes", "3 classes"]),
     ]:

@@ -16,7 +16,7 @@ _SERVES = {"train": "trains", "valid": "validates", "test": "tests"}
 def load_npz(path: str, value_range: str = "auto") -> Parts:
     """Reads an image data set from an `.npz` archive.
 
-    Which array is what its name says: `x` and `y`, or `x_train` and `y_train`, and optionally `x_val`, `y_val`,
+    The name of an array says what it holds: `x` and `y`, or `x_train` and `y_train`, and optionally `x_val`, `y_val`,
     `x_test` and `y_test`; `array_names.roles` knows the names of others. `class_names` may name the classes.
 
     Images are `(N, H, W)` or `(N, H, W, C)`, with any number of channels. Their values are brought to bytes by one
@@ -25,13 +25,13 @@ def load_npz(path: str, value_range: str = "auto") -> Parts:
 
     Args:
         path: The archive; it is read without unpickling.
-        value_range: Which values are black and white, "LOW,HIGH"; "auto" for what is certain.
+        value_range: The values of black and white, "LOW,HIGH"; "auto" if they are certain.
 
     Returns:
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
 
     Raises:
-        UserError: The file or one of its arrays cannot be used, or it is not certain how; names the array, and the
+        UserError: The file or one of its arrays cannot be used, or it is ambiguous how; names the array, and the
             conversion or flag that settles it.
     """
     if not path:
@@ -92,22 +92,22 @@ def _images(
 
 
 def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
-    """What the user should know of the values; empty where there is nothing to say."""
+    """What the user should know about the values; empty if nothing."""
     if found.low == found.high:
-        return f"every training image is {found.low} all over"
+        return f"every pixel of the training images is {found.low}"
     if found.dtype != np.uint8 or scale != (0, 255):
         return f"values are {found.dtype}: {scale[0]:g} is black, {scale[1]:g} white"
     if found.high <= 16:
-        return f"values go from {found.low} to {found.high} of 255; --value_range says if another value is white"
+        return f"values go from {found.low} to {found.high} of 255; pass --value_range if another value is white"
     return ""
 
 
 def _check_unnamed(path: str, pair: tuple[str, str], arrays: dict[str, np.ndarray]) -> None:
-    """Takes arrays without names only where they cannot be anything else than images and labels, in this order."""
+    """Accepts arrays without names only if they can only be images and labels, in this order."""
     x, y = (arrays[name] for name in pair)
     if pair == UNNAMED and not (x.ndim in (3, 4) and y.ndim in (1, 2) and len(x) == len(y)):
         raise UserError(
-            f"{path} has arrays without names, and it is not certain what they are: expected arr_0 with images "
+            f"{path} has arrays without names, whose meaning is ambiguous: expected arr_0 with images "
             f"(N, H, W, C) and arr_1 with their labels (N,). Received: {x.shape} and {y.shape}. Name them: "
             "numpy.savez(path, x=images, y=labels)."
         )
@@ -116,7 +116,7 @@ def _check_unnamed(path: str, pair: tuple[str, str], arrays: dict[str, np.ndarra
 def _check_shapes(
     path: str, parts: dict[str, tuple[str, str]], arrays: dict[str, np.ndarray], counts: dict[str, int]
 ) -> None:
-    """Refuses layouts that are none, parts of different shapes, and numbers of labels that are not those of images."""
+    """Refuses invalid layouts, parts of different shapes, and numbers of labels other than those of images."""
     expected = None
     for part, (x, y) in parts.items():
         shape = arrays[x].shape
@@ -139,7 +139,7 @@ def load_images(path: str, value_range: str = "") -> np.ndarray:
 
     Args:
         path: The file; it is read without unpickling.
-        value_range: As for `load_npz`, where it should be that of training; empty for uint8 only.
+        value_range: As for `load_npz`, which should be that of training; empty for uint8 only.
 
     Returns:
         `(N, H, W, C)` uint8; of an array of rank 3, `(H, W, C)`, and of rank 2, `(H, W)`, one image.

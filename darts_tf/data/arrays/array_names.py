@@ -1,4 +1,4 @@
-"""Which array of an archive is what: the images and the labels of each part, the names of the classes."""
+"""The purpose of each array of an archive: the images and the labels of each part, the names of the classes."""
 
 import itertools
 import re
@@ -37,12 +37,12 @@ _SPELLINGS = _spellings()
 
 
 class Roles(NamedTuple):
-    """What the arrays of an archive are.
+    """The purposes of the arrays of an archive.
 
     Attributes:
         parts: For `train`, and `valid` and `test` where there are any, the names `(of the images, of the labels)`.
         class_names: The name of the array with the names of the classes, or None.
-        left_out: The arrays that are nothing of these.
+        left_out: The other arrays.
     """
 
     parts: dict[str, tuple[str, str]]

@@ -1,4 +1,4 @@
-"""Labels from anywhere: numbers, names or one-hot rows, brought to the classes 0..K-1 that all parts share."""
+"""Labels of any kind: numbers, names or one-hot rows, converted to the classes 0..K-1 that all parts share."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Labels(NamedTuple):
 
     Attributes:
         values: `(N,)` int64 or strings.
-        width: Columns of one-hot rows, whose places `values` are; else 0.
+        width: Columns of one-hot rows, whose indices `values` are; else 0.
         is_bool: Whether they were truth values.
     """
 
@@ -93,9 +93,9 @@ def _whole(where: str, values: np.ndarray) -> np.ndarray:
         wrong |= ~wrong & ((values != np.floor(np.where(wrong, 0, values))) | (np.abs(values) > _EXACT))
         if wrong.any():
             raise UserError(
-                f"{where} holds labels that are no whole numbers: expected classes, such as 0, 1, 2. Received: "
+                f"{where} holds labels that are not whole numbers: expected classes, such as 0, 1, 2. Received: "
                 f"{np.count_nonzero(wrong):,} others, such as {values[wrong][0]:g}. Numbers that are measured "
-                "(regression) are no classes."
+                "(regression) are not classes."
             )
     elif values.dtype.kind == "u" and values.max() > np.iinfo(np.int64).max:
         raise UserError(f"{where} holds labels beyond int64: expected classes, such as 0, 1. Received: {values.max()}.")
@@ -108,7 +108,7 @@ def _strings(where: str, values: np.ndarray) -> np.ndarray:
         try:
             values = np.array([value.decode() for value in values.tolist()])
         except UnicodeDecodeError as error:
-            raise UserError(f"{where} holds bytes that are no UTF-8. Received: {error.object[:40]!r}.") from error
+            raise UserError(f"{where} holds bytes that are not UTF-8. Received: {error.object[:40]!r}.") from error
     if empty := np.count_nonzero(values == ""):
         raise UserError(f"{where} holds empty labels: expected a name for each image. Received: {empty:,} empty ones.")
     return values
@@ -140,7 +140,7 @@ def classes_of(where: str, labels: Labels, names: np.ndarray | None, names_where
         return Classes(values, tuple(map(str, range(labels.width))), f"one-hot rows became classes {_few(values)}")
     if len(found) == len(labels.values):
         raise UserError(
-            f"{where} gives every image a label of its own: expected classes with several images. Received: "
+            f"{where} gives every image its own label: expected classes with several images. Received: "
             f"{len(found):,} different labels, such as {_few(found)}. Measured numbers and numbers of images are no "
             "classes."
         )
@@ -177,7 +177,7 @@ def _named(where: str, found: np.ndarray, names: tuple[str, ...], width: int) ->
     from_zero, from_one = 0 <= found[0] and found[-1] < count, 1 <= found[0] and found[-1] <= count
     if by_name:  # names that are numbers
         if from_zero and [number[value] for value in own] != found.tolist():
-            raise _misnamed(where, names, f"{_few(found)}, which are names of other classes than their place says")
+            raise _misnamed(where, names, f"{_few(found)}, which name other classes than their positions")
         return Classes(np.array([_value(name, index) for index, name in enumerate(names)]), names)
     if from_zero and from_one:
         raise _misnamed(where, names, f"{_few(found)}, which may count from 0 or from 1")
@@ -190,7 +190,7 @@ def _named(where: str, found: np.ndarray, names: tuple[str, ...], width: int) ->
 
 
 def _value(name: str, index: int) -> int:
-    """The number that a name is, or one that no label is."""
+    """The number that a name stands for, or one that no label has."""
     try:
         return int(name) if len(name) <= 15 and str(int(name)) == name else _EXACT + index
     except ValueError:
@@ -213,7 +213,7 @@ def _checked_names(where: str, names: np.ndarray) -> tuple[str, ...]:
         found = []
     if not found or len(set(found)) != len(found) or not all(name.strip() for name in found):
         raise UserError(
-            f"{where} must be a list of distinct strings that are not blank. Received: shape {names.shape}, dtype "
+            f"{where} must be a list of distinct, non-blank strings. Received: shape {names.shape}, dtype "
             f"{names.dtype}."
         )
     return tuple(found)

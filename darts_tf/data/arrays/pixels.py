@@ -1,7 +1,7 @@
-"""Arrays of images from anywhere, brought to bytes: their layout, and the values that are black and white.
+"""Arrays of images of any kind, converted to bytes: their layout, and the values of black and white.
 
-What is not certain is refused in a line that says what was found and what settles it. A wrong guess would train, and
-give numbers that are believable and wrong.
+What is ambiguous is refused in a line that says what was found and how to resolve it. A wrong guess would train, and
+give numbers that are plausible and wrong.
 """
 
 import math
@@ -41,12 +41,12 @@ class Measured(NamedTuple):
         return 0.5 / 255 if self.dtype.kind == "f" else 0.0
 
     def within(self, low: float, high: float) -> bool:
-        """Whether all values lie in a range, but for rounding."""
+        """Whether all values lie in a range, up to rounding."""
         slack = self.slack * (high - low)
         return self.low >= low - slack and self.high <= high + slack
 
     def __str__(self) -> str:
-        """Returns it as messages have it."""
+        """Returns it in the form for messages."""
         return f"{self.dtype} from {self.low:.8g} to {self.high:.8g}"
 
 
@@ -78,7 +78,7 @@ def _layout_problem(shape: tuple[int, ...], count: int, x: str) -> str | None:
         if shape[-1] != count or count <= FEW or axis is None:
             return None  # the number of labels is what is wrong
         axes = "-1, 0" if axis else "(3, 0), (0, 3)"
-        return f"has its images last: {wanted} Convert it: numpy.moveaxis({x}, {axes})."
+        return f"has its image axis last: {wanted} Convert it: numpy.moveaxis({x}, {axes})."
     if len(shape) == 3:
         return _grey_problem(shape, x, wanted)
     axis = _channel_axis(shape[1:])
@@ -93,7 +93,7 @@ def _layout_problem(shape: tuple[int, ...], count: int, x: str) -> str | None:
 
 
 def _channel_axis(sides: tuple[int, ...]) -> int | None:
-    """Returns where the channels of three sides are for certain: 0, or 2 for last; None where that is open."""
+    """Returns which of three sides are certainly the channels: 0, or 2 for last; None if ambiguous."""
     a, b, c = sides
     if a == b != c:  # square, and the channels last
         return 2
@@ -152,7 +152,7 @@ def measure(where: str, values: np.ndarray) -> Measured:
         values: `(N, ...)`, not empty.
 
     Raises:
-        UserError: These are no numbers, or some are not finite.
+        UserError: These are not numbers, or some are not finite.
     """
     if values.dtype.kind not in "biuf":
         raise UserError(
@@ -192,7 +192,7 @@ def parse_range(value_range: str) -> tuple[float, float] | None:
 def choose_range(where: str, found: Measured, value_range: str = "auto") -> tuple[float, float]:
     """Returns the values that are black and white.
 
-    Certain without being asked: uint8 is 0..255, whatever it holds; floating point within 0..1 is 0..1 where its
+    Certain without `value_range`: uint8 is 0..255, whatever it holds; floating point within 0..1 is 0..1 where its
     maximum exceeds `DARK`; numbers within 0..255 are 0..255 where their maximum is at least `SURE`.
 
     Args:
@@ -230,7 +230,7 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
 
 
 def _settling(found: Measured) -> str:
-    """How a user settles what is not certain."""
+    """How a user can resolve an ambiguity."""
     said = "Say which values are black and white: --value_range=LOW,HIGH"
     if found.low == found.high:
         return f"{said}."
@@ -241,19 +241,19 @@ def _settling(found: Measured) -> str:
     if found.dtype.kind == "f" and found.low > -0.25 and 1 < found.high < 1.25:
         return f"{said}; where resizing has overstepped 0 to 1, convert it: numpy.clip(x, 0, 1)."
     if found.dtype.kind == "f" and found.low < 0:
-        return f"{said}; standardised images have to be turned back first: x * std + mean."
+        return f"{said}; standardised images have to be converted back first: x * std + mean."
     return f"{said}, or convert the images to uint8."
 
 
 def check_same_scale(where: str, found: Measured, other: str, of_other: Measured, scale: tuple[float, float]) -> None:
-    """Refuses a part whose values are on another scale than those of the training images, as far as that shows.
+    """Refuses a part whose values are visibly on another scale than those of the training images.
 
     Args:
         where: The array and its file, for messages.
         found: Of the part.
         other: The name of the training images.
         of_other: Of the training images.
-        scale: What `choose_range` found for them, unasked.
+        scale: What `choose_range` found for them with "auto".
 
     Raises:
         UserError: The scales differ.

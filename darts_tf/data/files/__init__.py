@@ -1,1 +1,1 @@
-"""Images in files: what is found in folders, and how it is read."""
+"""Images in files: how they are found in folders, and read."""

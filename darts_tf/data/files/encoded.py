@@ -12,12 +12,12 @@ from darts_tf.data.images.resize import CropReader, Window, crop_reader, fit, sl
 
 
 def decode(data: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
-    """Decodes an image and turns it as its EXIF orientation says.
+    """Decodes an image and rotates it by its EXIF orientation.
 
     Training, evaluation and exported models all read files through this function or `decode_crop`, so they agree.
     Transparency is dropped; of 16 bits the upper 8 are kept.
 
-    Deviation: the original's `ImageFolder` leaves a photograph as the sensor lay.
+    Deviation: the original's `ImageFolder` ignores the orientation.
 
     Args:
         data: Scalar string: a JPEG, PNG, WebP without animation, GIF (its first frame), or a BMP without a palette of

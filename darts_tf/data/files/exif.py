@@ -1,7 +1,7 @@
 """The EXIF orientation of JPEG, PNG and WebP files, in TensorFlow operations alone: a server's graph has no Python.
 
-A camera writes the pixels as its sensor lies, and an orientation from 1 to 8 that says how to turn them. Whatever
-cannot be understood counts as 1: not turned.
+A camera writes the pixels in the order of its sensor, and an orientation from 1 to 8 that says how to rotate or mirror
+them. Anything that cannot be read counts as 1: unchanged.
 """
 
 import numpy as np
@@ -45,7 +45,7 @@ def orientations(data: tf.Tensor) -> tf.Tensor:
 
 
 def turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors the pixels of a file as its orientation says.
+    """Rotates and mirrors the pixels of a file by its orientation.
 
     Args:
         image: `(H, W, C)`, as decoded.

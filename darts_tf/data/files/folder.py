@@ -25,11 +25,11 @@ def load_folder(
     seed: int,
     center_fraction: float = 1.0,
 ) -> Parts:
-    """Reads class folders: `train/CLASS/*` with `val/` and `test/` beside it, or just `CLASS/*`; see `roles`.
+    """Reads class folders: `train/CLASS/*` with `val/` and `test/`, or just `CLASS/*`; see `roles`.
 
     The images of a class lie in its folder and in those below it. What is an image is decided by its content; hidden
-    files, broken links and files that are no images are left out and counted. A file with the ending of an image that
-    is none is refused. Photographs are turned as their EXIF orientation says.
+    files, broken links and files that are not images are left out and counted. A file with an image's extension that
+    is not one is refused. Photographs are rotated by their EXIF orientation.
 
     A split of at most `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is
     decoded whenever it is read; here only the first and last bytes of each file are checked, and a file that may be
@@ -126,7 +126,7 @@ def _held_out(
 def _serving(
     folder: str, files: list[File], labels: np.ndarray, classes: tuple[str, ...], verb: str, most: int = 0
 ) -> str:
-    """Says what a folder serves as, with counts."""
+    """Returns a line about the purpose of a folder, with counts."""
     counts = np.bincount(labels, minlength=len(classes))
     if verb != "train":
         return f"{shown(folder)}: {len(files)} {verb}"
@@ -141,7 +141,7 @@ def _serving(
 
 
 def _count_strays(folders: set[str | None], left_out: LeftOut) -> None:
-    """Counts the files beside the class folders."""
+    """Counts the files next to the class folders."""
     for folder in filter(None, folders):
         for entry in entries(folder):
             if entry.is_file() and not hidden(entry.name):

@@ -1,4 +1,4 @@
-"""What a file holds, by its content and not by its name, and how large that is: kilobytes can decode to gigabytes."""
+"""The format and the size of an image, by its content and not its name: kilobytes can decode to gigabytes."""
 
 import io
 import os
@@ -21,7 +21,7 @@ _TAIL = 64  # bytes at the end of a file in which its format's last mark is look
 
 
 class Header(NamedTuple):
-    """What the first bytes of an image say.
+    """What the header of an image says.
 
     Attributes:
         height: Rows.
@@ -67,7 +67,9 @@ def readable(content: bytes, path: str | os.PathLike) -> bytes:
     try:
         return content if native else as_png(content)
     except ValueError as error:
-        raise UserError(f"The image {shown(path)} cannot be read ({error}). Expected a whole JPEG or PNG.") from error
+        raise UserError(
+            f"The image {shown(path)} cannot be read ({error}). Expected a complete JPEG or PNG."
+        ) from error
 
 
 def _checked(file, path):
@@ -151,7 +153,7 @@ def _reason(file):
         return "the file is empty"
     if head[4:8] == b"ftyp" and head[8:] in _HEIF:
         return "it is HEIF; convert it to JPEG"
-    return "it is no image, or of an unknown format, or its header is cut off"
+    return "it is not an image, or of an unknown format, or its header is cut off"
 
 
 def _native(image, file):

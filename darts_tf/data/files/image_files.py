@@ -99,7 +99,7 @@ class ImageFiles:
         return dataclasses.replace(split, checksum=self.checksum(), **about), shape
 
     def checksum(self, contents: bool = False) -> str:
-        """Returns a fingerprint of the files' names within their data set, sizes and labels; and of what they hold."""
+        """Returns a fingerprint of the files' names within their data set, sizes and labels, and of their content."""
         found = 0
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             name = file.name.encode("utf-8", "surrogateescape")

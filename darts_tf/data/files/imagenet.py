@@ -29,13 +29,13 @@ def load_imagenet(
     """Reads ImageNet through TensorFlow Datasets; images stay in their records, encoded, until a batch needs them.
 
     The batch at a step is a function of (seed, step), so records are read by number, in any order: TFDS can do so in
-    the format array_record, not in its usual tfrecord. Where nothing is prepared and the two `ARCHIVES` lie in
-    `data_dir/downloads/manual`, they are prepared here, which takes hours and another 150 GB, once. The labels lie in
-    the records too. Reading them all once takes minutes; they are kept in a file beside the records, if that folder
-    can be written to.
+    the format array_record, not in its usual tfrecord. If nothing is prepared and the two `ARCHIVES` are in
+    `data_dir/downloads/manual`, they are prepared here, which takes hours and another 150 GB, once. The labels are in
+    the records, too. Reading them all once takes minutes; they are kept in a file next to the records, if that folder
+    is writable.
 
     Args:
-        data_dir: The folder of TensorFlow Datasets; empty: its usual place.
+        data_dir: The folder of TensorFlow Datasets; empty: its default.
         image_size: Side of the square that images are resized and cropped to, pixels, > 0.
         channels: 1 or 3; 0 means 3.
         max_train_examples: Keeps only the first training images, which TFDS has shuffled; 0 keeps all.
@@ -76,14 +76,14 @@ def _prepared(data_dir: str) -> Any:
 
     if data_dir and not os.path.isdir(data_dir):
         raise UserError(
-            f"There is no folder {data_dir}: expected one that holds, or is to hold, imagenet2012 as TensorFlow "
+            f"There is no folder {data_dir}: expected one that holds, or will hold, imagenet2012 as TensorFlow "
             "Datasets prepares it. Check --data_dir."
         )
     try:
         builder = tfds.builder("imagenet2012", data_dir=data_dir or None, file_format="array_record", try_gcs=False)
     except ValueError as error:  # so it answers where another format is prepared
         raise UserError(
-            f"ImageNet cannot be opened: expected it in {data_dir or 'the usual place'} in the format array_record, "
+            f"ImageNet cannot be opened: expected it in {data_dir or 'the default folder'} in the format array_record, "
             f"which can be read in any order, or not yet prepared. Received: {one_line(error)}. Pass a --data_dir "
             f"whose downloads/manual holds {' and '.join(ARCHIVES)}, to have it prepared there."
         ) from error
@@ -95,7 +95,7 @@ def _prepared(data_dir: str) -> Any:
         raise UserError(
             f"ImageNet is not prepared and cannot be downloaded without an account: expected {' and '.join(ARCHIVES)} "
             f"in {manual}. Received: no {' and no '.join(missing)}. Get them from "
-            "https://image-net.org/download-images and put them there, or pass --data_dir with the folder that holds "
+            "https://image-net.org/download-images to that folder, or pass --data_dir with the folder that holds "
             "imagenet2012."
         )
     try:

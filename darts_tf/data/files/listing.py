@@ -26,7 +26,7 @@ class File(NamedTuple):
         path: Absolute; bytes that are not UTF-8 are surrogates, as of `os.fsdecode`.
         name: The same, from the folder of its data set on.
         size: Bytes.
-        header: What it says of itself.
+        header: Its format and size.
     """
 
     path: str
@@ -55,7 +55,7 @@ class LeftOut:
         return f"left out: {parts}; such as {shown(self.example)}"
 
 
-_HIDDEN = "hidden or of the system"
+_HIDDEN = "hidden or system files"
 
 
 def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
@@ -64,10 +64,10 @@ def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
     Args:
         folder: Where to look.
         root: The folder from which on files are named.
-        left_out: Is told what is not read: what is hidden, no image, no file, or a link to nothing.
+        left_out: Counts what is not read: hidden files, files that are not images, other entries, broken links.
 
     Raises:
-        UserError: A file cannot be opened, is too large, or has the name of an image and is none; names it.
+        UserError: A file cannot be opened, is too large, or has the name of an image and is not one; names it.
     """
     found = []
     for path, size in sorted(walk(folder, left_out)):
@@ -127,7 +127,7 @@ def _leads_back(link, folder):
 
 
 def entries(folder: str) -> list[os.DirEntry]:
-    """Returns what is in a folder, by name. Raises UserError where that cannot be listed."""
+    """Returns the entries of a folder, by name. Raises UserError where that cannot be listed."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)

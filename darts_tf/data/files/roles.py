@@ -1,4 +1,4 @@
-"""Which folder of a data set serves as what: for training, for validation, for the test."""
+"""The purpose of each folder of a data set: training, validation, test."""
 
 import os
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from darts_tf.data.files.listing import entries, few, hidden, holds_images, hold
 from darts_tf.system.errors import UserError
 
 NAMES = {"train": ("train", "training"), "valid": ("val", "valid", "validation", "dev"), "test": ("test", "testing")}
-EXPECTED = "class folders, or train/ with class folders and beside it val/ and test/ with the same"
+EXPECTED = "class folders, or train/ with class folders and next to it val/ and test/ with the same"
 
 
 class Layout(NamedTuple):
@@ -30,13 +30,13 @@ class Layout(NamedTuple):
 
 
 def find(root: str) -> Layout:
-    """Decides by the names of folders, in any case of letters, and by what they hold.
+    """Decides by the names of folders, in any case of letters, and by their content.
 
-    `train/` with class folders trains, and beside it only `NAMES` are used. Without it the folders of `root` are the
+    `train/` with class folders trains, and next to it only `NAMES` are used. Without it the folders of `root` are the
     classes, except `val/`, `test/` and the like which hold folders of the same names; a class may be called `train`.
 
     Raises:
-        UserError: The folders can be understood in two ways, or in none.
+        UserError: The folders are ambiguous, or have no training images.
     """
     tops = subfolders(root)
     chosen = {
@@ -88,7 +88,7 @@ def _with_train(tops, chosen):
         names = few([os.path.basename(path) for path in rivals])
         raise UserError(
             f"{shown(train)} can be a class, or the training data: expected {EXPECTED}. Received: class folders in it, "
-            f"and images in {names} beside it. Rename it, or move {names} elsewhere."
+            f"and images in {names} next to it. Rename it, or move {names} elsewhere."
         )
     passed = [(p, "images, but no class folders") for p in others if _role(p) and holds_images_itself(p)]
     held = {path for path, _ in passed}
@@ -98,7 +98,7 @@ def _with_train(tops, chosen):
 
 
 def _system(root):
-    """Folders of the system that are no hidden ones: a user sees them, and may wonder."""
+    """System folders that are not hidden: a user sees them."""
     return [
         (e.path, "of the system")
         for e in entries(root)

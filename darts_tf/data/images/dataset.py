@@ -1,4 +1,4 @@
-"""What an image data set is to the rest of the package, and the helpers that its readers share."""
+"""The interface of an image data set, and helpers that its readers share."""
 
 import dataclasses
 import zlib
@@ -74,10 +74,10 @@ class Parts(NamedTuple):
 
     Attributes:
         train: The training images: a `Split`, or arrays `(images (N, H, W, C) uint8, labels (N,) int32)`.
-        valid: The validation images that the data bring, of the same type, or None.
+        valid: The validation images of the data, of the same type, or None.
         test: The test images, or None.
         class_names: One name per class.
-        notes: Lines for the user: which folder or array serves as what, with counts; what was left out, and why.
+        notes: Lines for the user: the purpose of each folder or array, with counts; what was left out, and why.
     """
 
     train: Any
@@ -92,13 +92,13 @@ class ImageDataset:
     """A labelled image data set.
 
     Attributes:
-        name: What `load` was asked for.
+        name: As given to `load`.
         class_names: One name per class.
         image_shape: (height, width, channels) of every image.
         mean: Mean of `x / 255` per channel.
         std: Standard deviation of `x / 255` per channel, > 0.
         train: The training images.
-        valid: The validation images that the data bring, or None where there are none.
+        valid: The validation images of the data, or None if there are none.
         test: The test images, or None where there are none.
         notes: Lines for the user, see `Parts`.
     """

@@ -1,4 +1,4 @@
-"""What trains and what is held out: the two halves of a search, the validation part of a training."""
+"""Training and held-out images: the two halves of a search, the validation part of a training."""
 
 import json
 import os
@@ -17,7 +17,7 @@ METHODS = ("auto", "stratified", "index")
 
 
 class Division(NamedTuple):
-    """What trains and what is held out.
+    """The training and the held-out images of a run.
 
     Attributes:
         train: `(T,)` int64 indices into the training images.
@@ -35,9 +35,9 @@ class Division(NamedTuple):
 
 
 def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: tuple[str, str]) -> Division:
-    """Divides a data set into what trains and what is held out, as a config asks for it.
+    """Divides a data set into training and held-out images, according to a config.
 
-    Validation images that the data bring are what is held out; all training images train then. Where there are none,
+    Validation images of the data are held out; then all training images train. If there are none,
     or with `config.validation == "train"`, a part of the training images is held out, see `search_split`.
 
     Args:
@@ -46,7 +46,7 @@ def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: 
         purposes: What the two parts do, for messages, such as ("train the weights", "train the alphas").
 
     Raises:
-        UserError: A class that has examples enough for both parts is missing in one; or see `search_split`.
+        UserError: A class with enough examples for both parts is missing in one; or see `search_split`.
     """
     if dataset.valid is not None and config.validation == "auto":
         return Division(np.arange(len(dataset.train)), dataset.valid, np.arange(len(dataset.valid)), "valid", ())
@@ -57,7 +57,7 @@ def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: 
 
 
 def chosen_method(method: str, dataset: str) -> str:
-    """Returns what "auto" means: index where the order is known to be random and the original splits so."""
+    """Returns the meaning of "auto": index where the order is known to be random and the original splits so."""
     if method != "auto":
         return method
     return "index" if dataset == "cifar10" else "stratified"
@@ -68,8 +68,8 @@ def _missing(
 ) -> tuple[str, ...]:
     """Refuses or warns of classes that one of two parts lacks.
 
-    Refused is what need not be: a split by order that leaves out classes which have examples for both parts, and a
-    part that trains without them. Too few examples for both, or a validation part smaller than the number of classes,
+    Avoidable cases are refused: a split by order that leaves out classes which have examples for both parts, and a
+    training part without them. Too few examples for both, or a validation part smaller than the number of classes,
     are a warning.
     """
     counts = [np.bincount(labels, minlength=len(class_names)) for labels in parts]
@@ -226,6 +226,6 @@ def load_split(path: str | os.PathLike) -> SavedSplit:
     if not sound:
         raise UserError(
             f"{path} is not a search split: expected two disjoint, non-empty lists of indices, train_indices and "
-            "valid_indices. Delete it to have it made again."
+            "valid_indices. Delete it to have it created again."
         )
     return SavedSplit(parts[0].astype(np.int64), parts[1].astype(np.int64), valid_of)

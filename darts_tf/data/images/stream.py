@@ -33,8 +33,8 @@ def stream(
 ) -> tf.data.Dataset:
     """Streams augmented batches without end; the batch at step t is a pure function of (seed, t).
 
-    Nothing has to be saved to resume: a stream made with `start_step=t` goes on, bit for bit, where another would
-    have been after t batches. An epoch is `len(indices) // batch_size` steps and visits distinct examples; the
+    Nothing has to be saved to resume: a stream with `start_step=t` continues, bit for bit, where another is
+    after t batches. An epoch is `len(indices) // batch_size` steps and visits distinct examples; the
     remainder is dropped, and with `shuffle` it is another one in each epoch.
 
     Args:

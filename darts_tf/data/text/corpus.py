@@ -32,7 +32,7 @@ class Vocabulary:
         words: The words in the order of their numbers; `<eos>` and `<unk>` are among them.
 
     Raises:
-        UserError: A word comes twice, has a blank in it, or one of the two is missing.
+        UserError: A word occurs twice, contains a space, or one of the two is missing.
     """
 
     words: tuple[str, ...]
@@ -47,7 +47,7 @@ class Vocabulary:
             raise UserError(f"The words of a vocabulary must differ. Received: {word!r} {count} times.")
         for word in self.words:
             if word.split() != [word]:
-                raise UserError(f"A word is not empty and has no blank in it. Received: {word!r}.")
+                raise UserError(f"A word must not be empty or contain spaces. Received: {word!r}.")
 
     def __len__(self) -> int:
         """Returns the number of words."""
@@ -90,7 +90,7 @@ class Vocabulary:
             return
         pairs = enumerate(zip(self.words, other.words, strict=False))
         place = next(
-            (f"word {i} is {b!r}, not {a!r}" for i, (a, b) in pairs if a != b), "one goes on where the other ends"
+            (f"word {i} is {b!r}, not {a!r}" for i, (a, b) in pairs if a != b), "one continues where the other ends"
         )
         raise UserError(
             f"{what} must have the vocabulary that the network was trained with, {len(self)} words. "
@@ -103,7 +103,7 @@ class Corpus:
     """A text in three splits.
 
     Attributes:
-        name: What it is called in messages.
+        name: Its name in messages.
         vocabulary: Of the training text; other words of the other splits are `<unk>`.
         train: Word numbers, `(n,)` int32; each line ends with `<eos>`.
         valid: The same.
@@ -134,19 +134,19 @@ def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
 
 
 def silent(line: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
-    """Reads `train.txt`, `valid.txt` and `test.txt`, words between blanks, one sentence or paragraph a line.
+    """Reads `train.txt`, `valid.txt` and `test.txt`, words separated by spaces, one sentence or paragraph per line.
 
-    The files may be gzipped, and may have the names they have in the Penn Treebank or WikiText.
+    The files may be gzipped, and may have their names in Penn Treebank or WikiText.
 
     Args:
         data_dir: The folder.
         vocabulary_size: Keeps that many of the training text's words, the most frequent, `<eos>` and `<unk>` among
             them; the others are `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
-        say: Is given lines about what is read, and how far, where that takes long.
+        say: Called with lines about what is read, and the progress where it takes long.
 
     Raises:
         UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
@@ -172,13 +172,13 @@ def load_english(vocabulary_size: int = 0) -> Corpus:
     """Returns the text that comes with Python, see `english.splits`; for the vocabulary see `load_folder`.
 
     Raises:
-        UserError: This Python comes without it.
+        UserError: This Python does not include it.
     """
     try:
         texts = english.splits()
     except ImportError:
         raise UserError(
-            "This Python comes without pydoc_data, the text of the embedded corpus. Install Python's full standard "
+            "This Python lacks pydoc_data, the text of the embedded corpus. Install Python's full standard "
             "library, or name a folder of texts by --data_dir."
         ) from None
     streams = {split: ([*words, EOS] for words in lines) for split, lines in texts.items()}
@@ -204,7 +204,7 @@ def _corpus(name, streams, vocabulary_size, sources):
     """Numbers the words of the training text by their first occurrence, then all by frequency."""
     if vocabulary_size and vocabulary_size < 3:
         raise UserError(
-            f"vocabulary_size must be at least 3, for a word besides {EOS} and {UNKNOWN}, or 0 for all words. "
+            f"vocabulary_size must be at least 3, for a word in addition to {EOS} and {UNKNOWN}, or 0 for all words. "
             f"Received: vocabulary_size={vocabulary_size}."
         )
     numbers: collections.defaultdict[str, int] = collections.defaultdict()
@@ -230,7 +230,7 @@ def _encoded(blocks, numbers, source):
     parts = [np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)) for words in blocks]
     found = np.concatenate(parts) if parts else np.zeros(0, np.int32)
     if not (found != numbers[EOS]).any():
-        raise UserError(f"{source} is empty: expected words between blanks. Received: {len(found)} empty lines.")
+        raise UserError(f"{source} is empty: expected words separated by spaces. Received: {len(found)} empty lines.")
     return found
 
 
@@ -285,6 +285,6 @@ def _split(path: pathlib.Path, block: bytes, start: int) -> list[str]:
 
 def _too_long(path: pathlib.Path, offset: int) -> UserError:
     return UserError(
-        f"{path} is no text: expected words of at most {MAX_WORD} characters between blanks. Received: a longer one at "
+        f"{path} is not a text: expected words of at most {MAX_WORD} characters. Received: a longer one at "
         f"offset {offset}."
     )

@@ -1,4 +1,4 @@
-"""Real English without a download: the reference manual that every Python carries for its `help()`."""
+"""Real English without a download: the reference manual that Python includes for its `help()`."""
 
 import re
 
@@ -20,7 +20,7 @@ def splits() -> dict[str, list[list[str]]]:
         For each split its paragraphs, each a list of words.
 
     Raises:
-        ImportError: This Python comes without its manual.
+        ImportError: This Python does not include its manual.
     """
     from pydoc_data import topics
 

@@ -17,7 +17,7 @@ def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text")
     Args:
         tokens: `(n,)` word numbers.
         batch_size: Number of rows.
-        bptt: Steps of a window: so many a row must have, and the word that follows.
+        bptt: Steps of a window: the least length of a row, which has one word more.
         what: Names the text in messages.
 
     Returns:
@@ -42,7 +42,7 @@ def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = 
     A row should have the words of a window and the one that follows. A text that is too short for `batch_size` such
     rows is read in as many as it has, so that most of its words are predicted, and with what stands before them.
 
-    Deviation: the original always takes as many rows as it is told, and fails where they are empty.
+    Deviation: the original always takes the given number of rows, and fails if they are empty.
 
     Args:
         tokens: `(n,)` word numbers, at least 2.
@@ -68,7 +68,7 @@ def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = 
 def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, deviation: float = 0.0) -> np.ndarray:
     """Draws the windows of one pass over the rows; a pure function of its arguments.
 
-    A window has the nominal length or, now and then, half of it, so that the cuts are elsewhere in each epoch.
+    A window has the nominal length or, sometimes, half of it, so that the cuts are elsewhere in each epoch.
 
     Args:
         steps: Of the rows.
@@ -111,7 +111,7 @@ def _cut(starts, drawn, steps, shortest):
 
 
 def batches(rows: np.ndarray, plan: np.ndarray) -> tf.data.Dataset:
-    """Passes once over windows; `plan[n:]` goes on after n of them.
+    """Passes once over windows; `plan[n:]` continues after n of them.
 
     Args:
         rows: `(steps, batch_size)`, see `rows`.
