@@ -92,7 +92,7 @@ def test_without_a_preset_a_page_has_the_default_ones_values(binary, capsys):
     assert stop.value.code == 1 and "no such preset" in error and len(error.splitlines()) == 1
 
 
-@pytest.mark.parametrize("config", {type(preset.config) for preset in presets.PRESETS.values()} | {Tune})
+@pytest.mark.parametrize("config", [*dict.fromkeys(type(each.config) for each in presets.PRESETS.values()), Tune])
 def test_every_setting_has_a_group_and_its_text_names_its_choices(config):
     for field in dataclasses.fields(config):
         assert field.metadata["group"] in fields.GROUPS
