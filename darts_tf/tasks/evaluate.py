@@ -1,7 +1,7 @@
 """Evaluation of a trained network, of a work directory or as exported, on labelled images or on a text."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +97,9 @@ _NOT_OF_TEXT = {
 }
 
 
-def _of_images(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -> tuple[str, str, dict]:
+def _of_images(
+    trained: Trained[ImageFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
+) -> tuple[str, str, dict]:
     """Evaluates a network on images; returns `(dataset, split, what was found)`."""
     config, facts, names, mean = trained.config if trained else {}, {}, None, None
     if source.is_dir() and not trained:
@@ -109,7 +111,8 @@ def _of_images(trained: Trained | None, source: pathlib.Path, asked: Asked, say)
         network = trained.network if trained else load_network(source, ImageFacts)
         shape, classes = tuple(network.image_shape), network.num_classes
         if trained or (source.parent / "data.json").exists():
-            _, names, _, mean, std = trained.facts if trained else ImageFacts.read(source.parent)
+            known = trained.facts if trained else ImageFacts.read(source.parent)
+            names, mean, std = known.class_names, known.mean, known.std
 
         def forward(batch):
             return network(batch, training=False)
@@ -153,7 +156,9 @@ def _of_images(trained: Trained | None, source: pathlib.Path, asked: Asked, say)
         return dataset, split, Evaluator(forward)(batches)
 
 
-def _of_text(trained: Trained | None, source: pathlib.Path, asked: Asked, say) -> tuple[str, str, dict]:
+def _of_text(
+    trained: Trained[TextFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
+) -> tuple[str, str, dict]:
     """Evaluates a language model on a text; returns `(dataset, split, what was found)`."""
     if trained:
         config, vocabulary, network = trained.config, trained.facts.vocabulary, trained.network
@@ -200,7 +205,7 @@ def _part(data, split, saved, facts, limited):
     return split, part, np.arange(len(part))
 
 
-def _check_classes(names, found, dataset, say) -> None:
+def _check_classes(names: Sequence[str] | None, found: Sequence[str], dataset: str, say: Callable) -> None:
     """Refuses data whose classes have other names than the network's; numbers may stand for names."""
     if names is None:
         return

@@ -4,6 +4,7 @@ import collections
 import math
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +23,11 @@ class _Throughput:
     """Examples per second without the first batch, which builds the graph."""
 
     def __init__(self):
-        self._start, self._timed = None, 0
+        self._start, self._timed = math.nan, 0
 
     def add(self, examples: int) -> None:
         """Counts a batch that has just been computed."""
-        if self._start is None:
+        if math.isnan(self._start):
             self._start = time.monotonic()
         else:
             self._timed += examples
@@ -55,7 +56,7 @@ class Evaluator:
             counts["top5_accuracy"] = tf.reduce_sum(tf.cast(top, tf.int32))
         return cross_entropy(logits, labels), counts
 
-    def __call__(self, batches: Iterable) -> dict[str, float]:
+    def __call__(self, batches: Iterable) -> dict[str, Any]:
         """Evaluates.
 
         Args:
@@ -65,11 +66,13 @@ class Evaluator:
             `loss` (nats), `accuracy` and, of more than five classes, `top5_accuracy` (0 to 1), `examples`, and
             `images_per_second` without the first batch (None if there is one batch only).
         """
-        sums, count, throughput = collections.Counter(), 0, _Throughput()
+        count, throughput = 0, _Throughput()
+        sums: dict[str, float] = collections.defaultdict(float)
         for batch, labels in batches:
             mean, counts = self._count(batch, labels)
             sums["loss"] += float(mean) * len(labels)
-            sums.update({name: int(value) for name, value in counts.items()})
+            for name, value in counts.items():
+                sums[name] += int(value)
             count += len(labels)
             throughput.add(len(labels))
         measured = {name: value / count for name, value in sums.items()}
@@ -130,7 +133,7 @@ class LanguageEvaluator:
         return found | {"words": steps * rows.shape[1], "words_per_second": throughput.rate()}
 
 
-def language_forward(network) -> Callable:
+def language_forward(network: Any) -> Callable:
     """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
 
     def forward(tokens, state):

@@ -8,14 +8,17 @@ import numpy as np
 
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data import sources as images
+from darts_tf.data.images.dataset import ImageDataset, Split
+from darts_tf.data.images.split import Division
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json
+from darts_tf.system.types import Path
 
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def save_data_facts(directory, dataset, division=None) -> None:
+def save_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
     """Writes `data.json`, what inference and a resumed run have to know of an `ImageDataset`, and `split.json`.
 
     Args:
@@ -23,7 +26,7 @@ def save_data_facts(directory, dataset, division=None) -> None:
         dataset: The images.
         division: A `split.Division`, or None where nothing is held out.
     """
-    facts = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
+    facts: dict[str, Any] = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
     write_json(
         pathlib.Path(directory) / "data.json",
@@ -34,7 +37,7 @@ def save_data_facts(directory, dataset, division=None) -> None:
         images.save_split(path, division.train, division.held_out, division.of)
 
 
-def check_data_facts(directory, dataset, division=None) -> None:
+def check_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
     """Checks that images, and their division, are those of the run in a directory, if there is one.
 
     Raises:
@@ -50,7 +53,7 @@ def check_data_facts(directory, dataset, division=None) -> None:
         check_same_part(directory, known, dataset, *PARTS)
     if division is not None and saved is not None:
         now = images.SavedSplit(division.train, division.held_out, division.of)
-        if not all(np.array_equal(a, b) for a, b in zip(saved, now, strict=True)):
+        if not all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(saved, now, strict=True)):
             raise UserError(
                 f"The images are not divided as in the run in {directory}: expected {len(saved.train_indices)} and "
                 f"{len(saved.valid_indices)}, as its split.json has them. Received: {len(now.train_indices)} and "
@@ -58,7 +61,7 @@ def check_data_facts(directory, dataset, division=None) -> None:
             )
 
 
-def check_same_part(directory, known: dict, dataset, *parts: str) -> None:
+def check_same_part(directory: Path, known: dict[str, Any], dataset: ImageDataset, *parts: str) -> None:
     """Checks that parts of a data set are those that a run's `data.json` describes; errors as `check_data_facts`.
 
     Args:
@@ -77,22 +80,22 @@ def check_same_part(directory, known: dict, dataset, *parts: str) -> None:
         )
     described = known.get("parts", {})
     for part in parts:
-        was, now = described.get(part), _described(getattr(dataset, part))
-        if part in described and was != now:
+        before, after = described.get(part), _described(getattr(dataset, part))
+        if part in described and before != after:
             raise UserError(
-                f"The {PARTS[part]} images are not those of the run in {directory}: expected {was or 'none'}. "
-                f"Received: {now or 'none'}. Restore the images, or choose another --workdir."
+                f"The {PARTS[part]} images are not those of the run in {directory}: expected {before or 'none'}. "
+                f"Received: {after or 'none'}. Restore the images, or choose another --workdir."
             )
 
 
-def _described(split) -> str | None:
+def _described(split: Split | None) -> str | None:
     """Returns what tells a part from others: its number of images, their labels in order, what they show."""
     if split is None:
         return None
     return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"
 
 
-def load_data_facts(directory, missing_ok: bool = False) -> dict:
+def load_data_facts(directory: Path, missing_ok: bool = False) -> dict[str, Any]:
     """Reads what `save_data_facts` wrote; an empty dict where there is none and that is allowed."""
     path = pathlib.Path(directory) / "data.json"
     if missing_ok and not path.exists():
@@ -115,7 +118,7 @@ def load_data_facts(directory, missing_ok: bool = False) -> dict:
     return facts
 
 
-def _is_list(value, kind, length: int | None = None) -> bool:
+def _is_list(value: Any, kind: Any, length: int | None = None) -> bool:
     """Whether it is a list of values of a kind; a bool is no number here, and a number is finite."""
     if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
         return False

@@ -1,9 +1,10 @@
 """A trained network in its work directory: how it is written, and how it is found again."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 from darts_tf.system.keras_settings import keras
 from darts_tf import genotypes
@@ -20,7 +21,8 @@ from darts_tf.tasks.language_data import load_facts, load_vocabulary
 WEIGHTS = ("best", "last")
 
 
-class ImageFacts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ImageFacts:
     """What inference has to know of the images that a network was trained on.
 
     Attributes:
@@ -31,8 +33,8 @@ class ImageFacts(NamedTuple):
         std: Of `x / 255` per channel, which they are divided by.
     """
 
-    network = "network on images"
-    offers = ("genotype", "image_shape", "num_classes")  # what such a network has
+    network: ClassVar[str] = "network on images"
+    offers: ClassVar[tuple[str, ...]] = ("genotype", "image_shape", "num_classes")  # what such a network has
 
     dataset: str
     class_names: tuple[str, ...]
@@ -43,8 +45,8 @@ class ImageFacts(NamedTuple):
     @classmethod
     def read(cls, directory: pathlib.Path) -> Self:
         """Reads the facts of a work directory. Raises UserError where they are missing or damaged."""
-        facts = load_data_facts(directory)
-        return cls(facts["dataset"], *(tuple(facts[name]) for name in cls._fields[1:]))
+        facts, names = load_data_facts(directory), ("class_names", "image_shape", "mean", "std")
+        return cls(**{name: tuple(facts[name]) for name in names}, dataset=facts["dataset"])
 
     def check(self, network: Any, file: pathlib.Path) -> None:
         """Checks that a network, read from a file, is for such images. Raises UserError."""
@@ -55,7 +57,8 @@ class ImageFacts(NamedTuple):
             )
 
 
-class TextFacts(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class TextFacts:
     """What inference has to know of the text that a language model was trained on.
 
     Attributes:
@@ -63,8 +66,8 @@ class TextFacts(NamedTuple):
         vocabulary: Its words.
     """
 
-    network = "language model"
-    offers = ("genotype", "vocabulary_size", "units")
+    network: ClassVar[str] = "language model"
+    offers: ClassVar[tuple[str, ...]] = ("genotype", "vocabulary_size", "units")
 
     dataset: str
     vocabulary: Vocabulary
@@ -134,7 +137,7 @@ def load(workdir: str | os.PathLike, weights: str | None = None, operations_file
             f"Received: {kind if kind.isidentifier() else repr(kind)[:80]}."
         )
     path, (config_class, facts_of) = user_path(workdir, "workdir"), _KINDS[kind]
-    config = WorkDir(path).read_config(config_class).to_json()
+    config = (WorkDir(path).read_config(config_class) or config_class()).to_json()
     if operations_file and "operations_file" not in config:
         raise UserError(f"--operations_file is of networks on images, and this is a {facts_of.network}. Leave it out.")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}

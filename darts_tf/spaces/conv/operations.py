@@ -9,7 +9,7 @@ network uses the same classes with `edges=1`.
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -94,7 +94,9 @@ class Operation(keras.layers.Layer):
 
     shared = False  # True: in training, `apply` gives (N, H', W', channels), the same for every edge, and no scale
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
-    folds = {}  # batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`
+    folds: ClassVar[
+        dict[str, tuple[str, ...]]
+    ] = {}  # batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`
 
     def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
