@@ -84,7 +84,7 @@ def test_traced_and_eager_steps_are_one(kind, float64):
     for trace in (None, functools.partial(tf.function, autograph=False)):
         step, batches = small_step(kind, trace)
         run = step if trace is None else tf.function(step, autograph=False)
-        reports = [run(*batches, rate(value)) for value in (0.1, 0.05)]
+        reports = [run(*batches, 0, rate(value)) for value in (0.1, 0.05)]
         found.append([*snapshot(step), *(array(report[key]) for report in reports for key in sorted(report))])
     for eager, traced in zip(*found, strict=True):
         np.testing.assert_allclose(traced, eager, rtol=1e-6, atol=1e-9)

@@ -90,13 +90,13 @@ def test_entropy_and_gap():
 
 
 def test_health_of_both_kinds_of_cells():
-    alphas = np.zeros((14, 8))
-    found = monitor.health(genotype.load("DARTS_V1"), {"normal": alphas, "reduce": alphas}, genotype.CONV_PRIMITIVES)
+    even = np.full((14, 8), 1 / 8)
+    found = monitor.health(genotype.load("DARTS_V1"), {"normal": even, "reduce": even}, genotype.CONV_PRIMITIVES)
     assert (found["skip_normal"], found["pool_normal"]) == (3, 0)
     assert (found["skip_reduce"], found["pool_reduce"]) == (3, 5)
     assert found["entropy_reduce"] == pytest.approx(math.log(8)) and found["gap_normal"] == 0
     recurrent = genotype.load("DARTS_V1", "recurrent")
-    found = monitor.health(recurrent, {"recurrent": np.zeros((36, 5))}, RECURRENT_PRIMITIVES)
+    found = monitor.health(recurrent, {"recurrent": np.full((36, 5), 1 / 5)}, RECURRENT_PRIMITIVES)
     assert found.keys() == {"skip_recurrent", "entropy_recurrent", "gap_recurrent"}
     assert found["skip_recurrent"] == [name for name, _ in recurrent.recurrent].count("identity")
 
@@ -256,7 +256,7 @@ def test_skip_connections_are_said_once():
 def test_a_recurrent_search_is_watched_too():
     pairs = [["identity", node] for node in range(8)]
     found = genotype.from_json({"recurrent": pairs, "concat": list(range(1, 9))})
-    said, alphas = [], {"recurrent": np.zeros((36, 5))}
+    said, alphas = [], {"recurrent": np.full((36, 5), 1 / 5)}
     watch = monitor.Monitor(Settings(), lambda: 0.1, said.append)
     for epoch in range(1, 5):
         added = watch.end_epoch(epoch, found, alphas, RECURRENT_PRIMITIVES)

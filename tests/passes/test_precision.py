@@ -188,7 +188,7 @@ def test_the_scale_doubles_after_good_steps(monkeypatch):
 class Skipping:
     """A task whose steps report what they are told to."""
 
-    epoch_steps, max_rollbacks, rollbacks, finished = [4], 0, 0, False
+    epoch_steps, max_rollbacks, rollbacks, finished, splits = [4], 0, 0, False, ()
 
     def __init__(self, skipped):
         self.skipped, self.variables, self.done = skipped, {"weights": [tf.Variable(1.0)]}, 0

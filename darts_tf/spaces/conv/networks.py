@@ -73,6 +73,11 @@ class ConvModel(KnownInput):
         return (images_shape[0], self.num_classes)
 
     @property
+    def arch_variables(self) -> list:
+        """The alphas, in the order of `alphas`; none in a derived network."""
+        return list(self.alphas.values())
+
+    @property
     def state_variables(self) -> list:
         """The batch norms' moving statistics."""
         return self.non_trainable_variables
@@ -186,11 +191,6 @@ class ConvSupernet(ConvModel):
         for name in primitives:
             if name not in OPERATIONS:
                 raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
-
-    @property
-    def arch_variables(self) -> list:
-        """The alphas, normal cells first."""
-        return list(self.alphas.values())
 
     @property
     def weight_variables(self) -> list:

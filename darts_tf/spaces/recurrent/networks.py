@@ -89,6 +89,11 @@ class _LanguageModel(KnownInput):
         return [self.embedding, *self.cell.weight_variables, self.bias]
 
     @property
+    def arch_variables(self) -> list:
+        """The alphas, in the order of `alphas`; none in a derived network."""
+        return list(self.alphas.values())
+
+    @property
     def parameters(self) -> int:
         """How many weights; the tied matrix counts once."""
         return sum(math.prod(v.shape) for v in self.weight_variables)
@@ -189,11 +194,6 @@ class RecurrentSupernet(_LanguageModel):
     def state_variables(self) -> list:
         """Moving statistics of the batch norms."""
         return [self.cell.norm.moving]
-
-    @property
-    def arch_variables(self) -> list:
-        """The alphas, in a list of one."""
-        return list(self.alphas.values())
 
     def call(
         self,
