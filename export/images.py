@@ -1,6 +1,7 @@
 """A network on images as it is served: what it is written with, checked with, and said to be."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,7 @@ def served(trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: 
         files = "; serving_bytes: image_bytes, JPEG, PNG, WebP, GIF or BMP files"
     written, off = folded(trained, real.images[few], cases[0].outputs["logits"][few])
     known = facts.image_shape, facts.mean, facts.std, facts.class_names, fraction
-    tflite = {"labels": real.labels, "calibration": real.calibration}
+    tflite: dict[str, Any] = {"labels": real.labels, "calibration": real.calibration}
     tflite["lowered"] = lambda: signatures.trace(lowering.lower(network), *known)
     return Served(
         endpoints=lambda: signatures.trace(written, *known),

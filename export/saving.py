@@ -39,8 +39,8 @@ class Served(NamedTuple):
     card: dict[str, Any]
     checks: Callable[[dict], dict]
     lowered: Callable[[], dict] | None = None
-    labels: np.ndarray | None = None
-    calibration: np.ndarray | None = None
+    labels: Any = None
+    calibration: Any = None
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Derived networks as Keras models that hyperparameters describe and `fit` trains."""
 
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import keras
 import keras_tuner
@@ -34,11 +35,12 @@ class _Dropping:
 
     def build(self, inputs_shape):
         """Makes the state of the draws."""
-        self.drop_seeds = keras.random.SeedGenerator(self.drop_seed) if getattr(self, self.rate) else None
+        self.drop_seeds: Any = keras.random.SeedGenerator(self.drop_seed) if getattr(self, self.rate) else None
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {**super().get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}
+        network: Any = super()
+        return {**network.get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -47,11 +49,11 @@ class FittedNetwork(_Dropping, CifarNetwork):
 
     rate = "drop_path"
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         kwargs["auxiliary"] = False  # its output takes no part in `fit`'s loss, so it would have no gradient
         super().__init__(*args, **kwargs)
 
-    def call(self, images, training=False, drop=None):
+    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
         if training and drop is None and self.drop_path:
             seed = tf.cast(self.drop_seeds.next(), tf.int64)
@@ -69,7 +71,7 @@ class FittedLanguageModel(_Dropping, RecurrentNetwork):
 
     rate = "dropout"
 
-    def call(self, tokens, training=False):
+    def call(self, tokens: tf.Tensor, training: bool = False) -> tf.Tensor:  # type: ignore[override]  # as `fit` calls it
         """Returns the logits `(batch, length, vocabulary_size)` of tokens `(batch, length)`, integers."""
         drawn = None
         if training and self.dropout:
@@ -110,20 +112,20 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
 
     def __init__(
         self,
-        input_shape=(32, 32, 3),
-        num_classes=10,
-        init_channels=16,
-        num_cells=8,
-        learning_rate=0.025,
-        momentum=0.9,
-        drop_path=0.0,
-        weight_decay=3e-4,
-        optimizer=None,
-        num_nodes=None,
-        primitives=None,
-        vocabulary_size=0,
-        num_units=300,
-        dropout=0.0,
+        input_shape: Sequence[int] = (32, 32, 3),
+        num_classes: int = 10,
+        init_channels: int = 16,
+        num_cells: int = 8,
+        learning_rate: float = 0.025,
+        momentum: float = 0.9,
+        drop_path: float = 0.0,
+        weight_decay: float = 3e-4,
+        optimizer: Callable | None = None,
+        num_nodes: int | None = None,
+        primitives: Sequence[str] | None = None,
+        vocabulary_size: int = 0,
+        num_units: int = 300,
+        dropout: float = 0.0,
     ):
         super().__init__()
         self.vocabulary_size = vocabulary_size
@@ -135,14 +137,14 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         self.settings |= {"num_units": num_units, "dropout": dropout}
         self.space = Space.of("recurrent" if vocabulary_size else "conv", num_nodes, primitives)
 
-    def declare_hyperparameters(self, hp):
+    def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
         """Declares the space where the oracle has not; `build` only reads it, so that a tuner starts with one build."""
         try:
             genotype_from(hp)
         except UserError:
             self.space.declare(hp)
 
-    def build(self, hp):
+    def build(self, hp: keras_tuner.HyperParameters) -> keras.Model:
         """Returns the compiled network of `hp`.
 
         Raises:

@@ -6,6 +6,8 @@ import numbers
 import os
 import pathlib
 import traceback
+from collections.abc import Sequence
+from typing import Any
 
 import keras_tuner
 import numpy as np
@@ -72,22 +74,25 @@ class DartsOracle(keras_tuner.Oracle):
             damaged project, or one with other settings.
     """
 
+    _retry_queue: list[str]
+    ongoing_trials: dict[str, Trial]
+
     def __init__(
         self,
-        prior=None,
-        objective=None,
-        max_trials=10,
-        seed=None,
-        temperature=1.0,
-        hyperparameters=None,
-        allow_new_entries=True,
-        tune_new_entries=True,
-        max_retries_per_trial=0,
-        max_consecutive_failed_trials=3,
-        refine=0.3,
-        num_nodes=None,
-        primitives=None,
-        kind=None,
+        prior: Any = None,
+        objective: Any = None,
+        max_trials: int = 10,
+        seed: int | None = None,
+        temperature: float = 1.0,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        allow_new_entries: bool = True,
+        tune_new_entries: bool = True,
+        max_retries_per_trial: int = 0,
+        max_consecutive_failed_trials: int = 3,
+        refine: float = 0.3,
+        num_nodes: int | None = None,
+        primitives: Sequence[str] | None = None,
+        kind: str | None = None,
     ):
         self.temperature = _number("temperature", temperature, TEMPERATURES[0], TEMPERATURES[1])
         self.refine = _number("refine", refine, 0, LARGEST)
@@ -117,12 +122,12 @@ class DartsOracle(keras_tuner.Oracle):
         if seed is not None:  # the base class takes 0 for none
             self.seed = self._seed_state = seed
         self._given_seed, self._given_objective = seed, _objective_text(self.objective)
-        self.stopped_because = None
-        self._awaited = ()
+        self.stopped_because: str | None = None
+        self._awaited: tuple[str, ...] = ()
         if is_worker():
             watch_chief()
 
-    def populate_space(self, trial_id):
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Proposes a trial; never raises, because the caller holds the lock.
 
         Args:
@@ -170,7 +175,7 @@ class DartsOracle(keras_tuner.Oracle):
         return all_values.values
 
     @releasing
-    def create_trial(self, tuner_id):
+    def create_trial(self, tuner_id: str) -> Trial:
         """See the base class; the lock is free afterwards whatever happens."""
         trial = super().create_trial(tuner_id)
         if trial.status == TrialStatus.STOPPED and is_chief():
@@ -187,12 +192,12 @@ class DartsOracle(keras_tuner.Oracle):
         self._awaited = awaited
 
     @releasing
-    def update_trial(self, trial_id, metrics, step=0):
+    def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Trial:
         """See the base class; the lock is free afterwards whatever happens."""
         return super().update_trial(trial_id, metrics, step)
 
     @releasing
-    def end_trial(self, trial):
+    def end_trial(self, trial: Trial) -> None:
         """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever.
 
         A trial that has ended already counts once: a chief that was started again had given it to another worker, too.
@@ -231,11 +236,11 @@ class DartsOracle(keras_tuner.Oracle):
         settings = {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
         return {**settings, "objective": self._given_objective, **self._own}
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """The base class's state, and the settings that a reload must find again."""
         return {**super().get_state(), "darts": self._settings()}
 
-    def set_state(self, state):
+    def set_state(self, state: dict[str, Any]) -> None:
         """Takes a saved state over.
 
         Raises:
@@ -259,7 +264,7 @@ class DartsOracle(keras_tuner.Oracle):
                 self._run_times[name] = 0
                 self._retry_queue.append(name)
 
-    def save(self):
+    def save(self) -> None:
         """Writes the state; after a crash the file is the old one or the new one."""
         write_atomically(self._get_oracle_fname(), json.dumps(self.get_state()))
 
@@ -267,7 +272,7 @@ class DartsOracle(keras_tuner.Oracle):
         path = pathlib.Path(self._get_trial_dir(trial.trial_id)) / "trial.json"
         write_atomically(path, json.dumps(trial.get_state()))
 
-    def reload(self):
+    def reload(self) -> None:
         """Resumes the project in the tuner's directory; see the base class.
 
         Raises:

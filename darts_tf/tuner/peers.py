@@ -5,6 +5,8 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import keras_tuner
 
@@ -12,6 +14,8 @@ from darts_tf.system import streams
 
 SECONDS = 10.0  # between two looks at the chief
 PATIENCE = 5.0  # of one look
+
+Method = TypeVar("Method", bound=Callable)
 
 
 def say(line: str) -> None:
@@ -54,7 +58,7 @@ def watch_chief() -> None:
     threading.Thread(target=watch, name="chief watch", daemon=True).start()
 
 
-def releasing(method):
+def releasing(method: Method) -> Method:
     """As `keras_tuner.synchronized`, which keeps an oracle's lock for ever when what it guards raises."""
 
     @keras_tuner.synchronized
@@ -64,11 +68,11 @@ def releasing(method):
         except BaseException as error:  # noqa: B036 (raised again, outside the lock)
             return None, error
 
-    @functools.wraps(method)
     def guarded(*arguments, **named):
         result, error = held(*arguments, **named)
         if error is not None:
             raise error
         return result
 
-    return guarded
+    found: Any = functools.wraps(method)(guarded)
+    return found

@@ -6,6 +6,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -50,12 +51,12 @@ class Prior:
         buffer = io.BytesIO()
         first = self.first and self.first.to_json()
         about = json.dumps({**dataclasses.asdict(self.space), "first": first})
-        tables = {f"edges/{cell}": table for cell, table in self.edges.items()}
-        np.savez(buffer, about=np.array(about), **self.alphas, **tables)
+        tables: dict[str, Any] = {f"edges/{cell}": table for cell, table in self.edges.items()}
+        np.savez(buffer, about=np.array(about), **self.alphas | tables)
         write_atomically(user_path(path, "path"), buffer.getvalue())
 
 
-def kind_of(source) -> str | None:
+def kind_of(source: Any) -> str | None:
     """The kind of cells that a prior has; None where a file would have to be read to know it."""
     if isinstance(source, Prior):
         return source.space.kind
@@ -68,7 +69,7 @@ def kind_of(source) -> str | None:
 
 
 def load_prior(
-    source=None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = streams.out
+    source: Any = None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = streams.out
 ) -> Prior:
     """Finds a prior.
 
@@ -135,7 +136,7 @@ def _of_genotype(genotype, space):
 
 
 def _of_alphas(alphas, space, where):
-    space = space or Space.of(kind_of(alphas))
+    space = space or Space.of(kind_of(alphas) or "conv")
     if set(alphas) != set(space.cells):
         raise UserError(
             f"{where} holds alphas of other cells. Expected {', '.join(space.cells)}. "

@@ -1,6 +1,7 @@
 """Which genotype to try next: samples of a prior, moved by the scores of what has been tried."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -8,12 +9,17 @@ from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.genotypes.selection import log_softmax
 from darts_tf.tuner.prior import Prior
+from darts_tf.tuner.space import Space
 
 ATTEMPTS = 200  # samples between two rises of the temperature, where all that is probable has been tried
 FLAT = 0.01  # a spread of logits that is as good as none
 
+Tables = dict[str, np.ndarray]
 
-def refined(prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float):
+
+def refined(
+    prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float
+) -> tuple[Tables, Tables]:
     """The logits of the next sample.
 
     Each choice of a tried genotype gains `rate` times the genotype's score, which is standardised over all tried ones:
@@ -54,9 +60,10 @@ def _standardised(scores):
     return (scores - scores.mean()) / scores.std()
 
 
-def sample(space, operations, edges, random: np.random.Generator) -> Genotype:
+def sample(space: Space, operations: Tables, edges: Tables, random: np.random.Generator) -> Genotype:
     """Draws a genotype: for each node its inputs by Gumbel's top k, without replacement; then an operation for each."""
-    fields, topology = {}, space.topology
+    fields: dict[str, Any] = {}
+    topology = space.topology
     for (cell, concat), outputs in zip(space.genotype.cells.items(), space.concat, strict=True):
         pairs = []
         for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
@@ -70,7 +77,14 @@ def sample(space, operations, edges, random: np.random.Generator) -> Genotype:
     return space.genotype(**fields)
 
 
-def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, random) -> Genotype | None:
+def propose(
+    prior: Prior,
+    temperature: float,
+    tried: Iterable[Genotype],
+    scored: Iterable[tuple[Genotype, float]],
+    rate: float,
+    random: np.random.Generator,
+) -> Genotype | None:
     """The next genotype that is isomorphic to none that was tried: first the most probable, then samples.
 
     Args:
@@ -84,14 +98,14 @@ def propose(prior, temperature, tried: Iterable[Genotype], scored, rate: float, 
     Returns:
         A genotype; None where no new one could be found, as in a small space that has been tried wholly.
     """
-    tried = {canonical(genotype) for genotype in tried}
-    if not tried and prior.first is not None:
+    forms = {canonical(genotype) for genotype in tried}
+    if not forms and prior.first is not None:
         return prior.first
     operations, edges = refined(prior, temperature, scored, rate)
     while True:
         for _ in range(ATTEMPTS):
             found = sample(prior.space, operations, edges, random)
-            if canonical(found) not in tried:
+            if canonical(found) not in forms:
                 return found
         if max(np.ptp(table) for table in (*operations.values(), *edges.values())) < FLAT:
             return None

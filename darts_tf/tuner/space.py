@@ -128,7 +128,7 @@ class Space:
                 if len({source for _, source in edges}) < len(edges):
                     yield f"node {node} of {cell} reads one input twice"
 
-    def declare(self, hp) -> None:
+    def declare(self, hp: Any) -> None:
         """Adds the space's hyperparameters to `keras_tuner.HyperParameters`; those that are there already stay."""
         topology = self.topology
         for cell, concat in zip(self.cells, self.concat, strict=True):
@@ -189,7 +189,8 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
             "These hyperparameters hold no genotype. Expected names such as "
             f"{inputs_name('normal', 2)}. Received: {some_of(sorted(map(str, values))) or 'none'}."
         )
-    kind, fields = max(kinds, key=lambda kind: len(kind.cells)), {}
+    kind = max(kinds, key=lambda kind: len(kind.cells))
+    fields: dict[str, Any] = {}
     for cell, concat in kind.cells.items():
         pairs, node = [], len(kind.inputs)
         while inputs_name(cell, node) in values:

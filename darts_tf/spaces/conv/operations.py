@@ -94,9 +94,8 @@ class Operation(keras.layers.Layer):
 
     shared = False  # True: in training, `apply` gives (N, H', W', channels), the same for every edge, and no scale
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
-    folds: ClassVar[
-        dict[str, tuple[str, ...]]
-    ] = {}  # batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`
+    # Batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`.
+    folds: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
