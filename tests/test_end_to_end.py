@@ -30,7 +30,7 @@ def test_processes_of_our_own_start_in_a_checkout(tmp_path):
         command = [*module_command(module), "--help"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
         assert done.returncode == 0 and done.stdout.startswith("usage: darts-"), done.stderr
-    command = [*module_command("darts_tf.export.verify_language"), str(tmp_path), "none.npz"]
+    command = [*module_command("darts_tf.export.verify"), str(tmp_path), "none.npz"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=tmp_path)
     assert "none.npz" in done.stdout + done.stderr and "the one of the folder" not in done.stderr
 

@@ -8,9 +8,9 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-import keras
 import numpy as np
 
+from darts_tf.system.keras_settings import keras
 from darts_tf.interop import recurrent as interop_recurrent
 from darts_tf.interop import state_dicts
 from darts_tf.interop.state_dicts import read as read_state_dict

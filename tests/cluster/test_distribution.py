@@ -178,7 +178,10 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(tmp_pa
 def test_what_a_user_may_get_wrong(monkeypatch):
     with pytest.raises(UserError, match="jit_compile must be off with strategy=mirrored"):
         SearchConfig(strategy="mirrored", jit_compile=True)
-    with pytest.raises(UserError, match="replicas is for strategy=mirrored; none has one. Received: replicas=2"):
+    with pytest.raises(
+        UserError,
+        match="replicas must be 0 unless strategy=mirrored.*uses one device. Received: replicas=2",
+    ):
         SearchConfig(replicas=2)
     for workers in ("127.0.0.1:2222", ["a:1", 5], {"a:1": 0}, None):
         monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": workers}, "task": ONLY}))

@@ -175,8 +175,8 @@ def test_npz_with_the_names_of_keras(tmp_path):
         ({"y": np.zeros(12, int)}, "'y' .* one class only"),
         ({"y_test": np.arange(4)}, "'y_test' .* expected 0 to 2.*Received: 3"),
         ({"class_names": np.array(["a", "b"])}, "'y' .* out of range.*expected 0 to 1.*Received: 0, 1, 2"),
-        ({"class_names": np.arange(3)}, "'class_names' .* distinct strings"),
-        ({"class_names": np.array(["a", "b", "b"])}, "'class_names' .* distinct strings"),
+        ({"class_names": np.arange(3)}, "'class_names' .* distinct, non-blank strings"),
+        ({"class_names": np.array(["a", "b", "b"])}, "'class_names' .* distinct, non-blank strings"),
     ],
 )
 def test_npz_errors(tmp_path, changes, message):

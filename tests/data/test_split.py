@@ -20,6 +20,11 @@ SEARCH, TRAIN = (presets.get(f"cifar10_{kind}").config for kind in ("search", "t
 PURPOSES = ("train the weights", "train the alphas")
 
 
+def divided(config):
+    data = loaded(config)
+    return data.dataset, data.division
+
+
 def loaded(config):
     return domains.of(config).load(lambda line: None)
 
@@ -126,7 +131,7 @@ def test_presets_of_the_paper_split_sorted_data_in_proportion(tmp_path, source):
     else:
         path = sorted_archive(tmp_path / "photos.npz", sizes)
     config = SEARCH.replace(dataset=source, data_dir=str(path), batch_size=8)
-    dataset, division = search.load_data(config)
+    dataset, division = divided(config)
     for part in (division.train, division.held_out):
         assert counts(dataset.train.labels[part], 4) == [6, 10, 4, 20]
     data = loaded(TRAIN.replace(dataset=source, data_dir=str(path), batch_size=8, train_portion=0.75))
@@ -135,7 +140,7 @@ def test_presets_of_the_paper_split_sorted_data_in_proportion(tmp_path, source):
     assert name == "validation" and counts(split.labels[indices], 4) == [3, 5, 2, 10]
 
     few = config.replace(max_train_examples=20, batch_size=2, valid_examples=4)
-    dataset, division = search.load_data(few)
+    dataset, division = divided(few)
     assert counts(dataset.train.labels, 4) == [3, 5, 2, 10]
     watched = images.sample(dataset.train.labels, division.held_out, few.valid_examples, 0)
     assert counts(dataset.train.labels[watched], 4) == [1, 1, 1, 1]
@@ -153,14 +158,14 @@ def test_a_split_by_order_that_leaves_a_class_out_is_refused_by_name(tmp_path):
     path = str(sorted_archive(tmp_path / "sorted.npz", [6, 6, 6, 6]))
     config = SEARCH.replace(dataset="npz", data_dir=path, batch_size=2, split="index")
     with raises("No example of classes '2', '3' is among those that train the weights.*split=index.*stratified"):
-        search.load_data(config)
-    dataset, division = search.load_data(config.replace(split="stratified"))
+        loaded(config)
+    dataset, division = divided(config.replace(split="stratified"))
     assert counts(dataset.train.labels[division.train], 4) == [3, 3, 3, 3]
 
 
 def test_a_class_of_one_example_trains_the_weights_and_is_warned_of(tmp_path):
     path = str(class_folders(tmp_path / "photos", [9, 1, 10]))
-    dataset, division = search.load_data(SEARCH.replace(dataset="folder", data_dir=path, batch_size=2))
+    dataset, division = divided(SEARCH.replace(dataset="folder", data_dir=path, batch_size=2))
     assert counts(dataset.train.labels[division.train], 3) == [4, 1, 5]
     (warning,) = division.warnings
     assert warning == "warning: too few examples of class 'c1': none is among those that train the alphas"
@@ -196,9 +201,9 @@ def test_validation_images_of_the_data_are_held_out_whole(tmp_path):
     class_folders(tmp_path / "val", [3, 4], seed=1)
     class_folders(tmp_path / "test", [2, 5], seed=2)
     changes = dict(dataset="folder", data_dir=str(path), batch_size=2)
-    dataset, division = search.load_data(SEARCH.replace(**changes))
+    dataset, division = divided(SEARCH.replace(**changes))
     assert len(division.train) == 10 and division.split is dataset.valid and len(division.held_out) == 7
-    dataset, division = search.load_data(SEARCH.replace(validation="train", **changes))
+    dataset, division = divided(SEARCH.replace(validation="train", **changes))
     assert (len(division.train), len(division.held_out)) == (5, 5) and division.split is dataset.train
 
     data = loaded(TRAIN.replace(train_portion=0.9, **changes))
@@ -208,7 +213,7 @@ def test_validation_images_of_the_data_are_held_out_whole(tmp_path):
     data = loaded(TRAIN.replace(train_portion=0.8, validation="train", **changes))
     assert data.watched[1] is data.dataset.train and len(data.watched[2]) == 2
     with raises("part of the data that trains the alphas, 7 examples.*--validation=train"):
-        search.load_data(SEARCH.replace(**changes | {"batch_size": 8}))
+        loaded(SEARCH.replace(**changes | {"batch_size": 8}))
 
 
 # --- evaluation
@@ -284,16 +289,16 @@ def test_changed_images_are_refused_before_anything_is_written(tmp_path):
     class_folders(root, [6, 6, 6])
     run.mkdir()
     config = SEARCH.replace(dataset="folder", data_dir=str(root), batch_size=2)
-    save_data_facts(run, *search.load_data(config))
+    save_data_facts(run, *divided(config))
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     assert set(before) == {"data.json", "split.json"}
 
     def refused(message):
         with raises(message + ".*another --workdir"):
-            check_data_facts(run, *search.load_data(config))
+            check_data_facts(run, *divided(config))
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
-    check_data_facts(run, *search.load_data(config))
+    check_data_facts(run, *divided(config))
     Image.new("RGB", (8, 8)).save(root / "c1" / "new.png")
     refused("The training images are not those of the run in .*: expected 18 images.*Received: 19 images")
     os.remove(root / "c1" / "new.png")
@@ -316,7 +321,7 @@ def test_changed_images_are_refused_before_anything_is_written(tmp_path):
 
 def test_a_run_of_version_0_1_is_known_by_its_split(tmp_path):
     config = SEARCH.replace(dataset="npz", data_dir=str(sorted_archive(tmp_path / "a.npz", [8, 8])), batch_size=2)
-    dataset, division = search.load_data(config)
+    dataset, division = divided(config)
     (tmp_path / "split.json").write_text(
         json.dumps({"train_indices": list(range(8)), "valid_indices": list(range(8, 16))})
     )

@@ -90,7 +90,7 @@ def test_the_check_of_an_export_has_its_own_settings(tmp_path, variables, monkey
     write_settings(tmp_path, KERAS_JSON["nonsense"])
     for name, value in {**HOSTILE, "HOME": str(tmp_path), "TMPDIR": "/tmp"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match="is no exported model"):
+    with pytest.raises(UserError, match="is not an exported model"):
         verify.in_fresh_process(tmp_path, [])
 
 

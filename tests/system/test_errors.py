@@ -14,12 +14,12 @@ from PIL import Image
 from darts_tf.bin import benchmark, visualize
 from darts_tf.bin import search as search_binary
 from darts_tf.config import SearchConfig
-from darts_tf.engine import memory
+from darts_tf.engine import memory, phases
 from darts_tf.engine.loop import Loop
 from darts_tf.spaces.conv.operations import FactorizedReduce
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError, some_of
-from darts_tf.tasks import search as image_search
+from darts_tf.tasks.images import SearchImages
 from tests.helpers.paths import ROOT
 
 
@@ -95,10 +95,12 @@ def test_memory_that_runs_out(monkeypatch, capfd, tmp_path, where):
     def building(*arguments):
         return np.zeros(2**50)
 
-    name, function = {
-        "supernet": ("build_supernet", building), "step": ("steps_in_graph", steps), "data": ("load_data", building)
-    }[where]  # fmt: skip
-    monkeypatch.setattr(image_search, name, function)
+    owner, name, function = {
+        "supernet": (SearchImages, "supernet", building),
+        "step": (phases, "steps_in_graph", steps),
+        "data": (SearchImages, "load", building),
+    }[where]
+    monkeypatch.setattr(owner, name, function)
     with pytest.raises(SystemExit) as caught:
         search_binary.main(smoke(tmp_path, "--eigenvalue"))
     error = capfd.readouterr().err

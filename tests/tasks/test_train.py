@@ -21,8 +21,8 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
+from darts_tf.tasks import domains
 from darts_tf.tasks.evaluate import evaluate
-from darts_tf.tasks.train import TrainTask
 from darts_tf.tasks.trained import load, load_network
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
 from tests.helpers.steps import train_step
@@ -48,7 +48,7 @@ def test_what_a_run_leaves(whole):
     assert wanted | {"drop_path", "gradient_norm"} <= metrics(workdir)[0].keys()
     assert [record["drop_path"] for record in metrics(workdir)] == [0, SMOKE.drop_path / 2]
     best, last = load(workdir, "best"), load(workdir, "last")
-    assert best.class_names == tuple("0123456789") and best.image_shape == (8, 8, 1)
+    assert best.facts.class_names == tuple("0123456789") and best.facts.image_shape == (8, 8, 1)
     assert summary["parameters"] == best.network.parameters and summary["macs"] == best.network.macs()
     saved = newest(workdir).arrays
     for i, variable in enumerate(last.network.weight_variables):
@@ -115,12 +115,11 @@ def test_rates_and_drop_path_are_those_of_the_original(golden):
     """`golden/schedules.json`: what is used in each epoch."""
     schedules = json.loads((golden / "schedules.json").read_text())
     text = json.dumps(schedules)
-    task = TrainTask.__new__(TrainTask)
-    task.config = presets.get("cifar10_train", TrainConfig).config
-    assert task.rate(410) == pytest.approx(5.692012e-3, rel=1e-6)  # logged by a user of the original
-    assert task.drop_probability(0) == 0 and task.drop_probability(599) == pytest.approx(0.2 * 599 / 600)
-    task.config = presets.get("imagenet_train", TrainConfig).config
-    assert [task.rate(e) for e in (0, 1, 2)] == pytest.approx([0.1, 0.097, 0.09409])
+    domain = domains.of(presets.get("cifar10_train", TrainConfig).config)
+    assert domain.rate(410) == pytest.approx(5.692012e-3, rel=1e-6)  # logged by a user of the original
+    assert domain.drop_path(0) == 0 and domain.drop_path(599) == pytest.approx(0.2 * 599 / 600)
+    domain = domains.of(presets.get("imagenet_train", TrainConfig).config)
+    assert [domain.rate(e) for e in (0, 1, 2)] == pytest.approx([0.1, 0.097, 0.09409])
     assert "drop" in text
 
 
@@ -160,7 +159,8 @@ def test_a_step_is_the_rule_by_hand(float64):
         moved = [v.numpy() for v in net.state_variables]
         for variable, old in zip(net.state_variables, state, strict=True):
             variable.assign(old)
-        report = step((x, y), tf.constant(0.1, tf.float64), tf.constant(0.3, tf.float64), tf.constant([5, number]))
+        rates = tf.constant(0.1, tf.float64), tf.constant(0.3, tf.float64)
+        report = step((x, y), number, *rates, tf.constant(5, tf.int64))
         norm = np.sqrt(sum((g**2).sum() for g in gradients))
         assert norm > 0.5
         np.testing.assert_allclose([report["loss"], report["gradient_norm"]], [loss, norm], rtol=1e-10)
@@ -310,9 +310,9 @@ def test_a_step_compiled_by_xla_is_the_same():
         step = train_step(net, TrainConfig(drop_path=0.0, jit_compile=jit_compile))
         rng = np.random.default_rng(0)
         x, y = tf.constant(rng.normal(size=(6, 8, 8, 1)), tf.float32), tf.constant(rng.integers(4, size=6), tf.int32)
-        rate, none, seed = tf.constant(0.1), tf.constant(0.0), tf.constant([0, 0])
+        others = 0, tf.constant(0.1), tf.constant(0.0), tf.constant(0, tf.int64)
         taken = tf.function(lambda *args, step=step: step(*args), autograph=False, jit_compile=jit_compile or None)
-        report = taken((x, y), rate, none, seed)
+        report = taken((x, y), *others)
         results.append((float(report["loss"]), [v.numpy() for v in net.variables]))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     for a, b in zip(results[0][1], results[1][1], strict=True):
