@@ -37,4 +37,4 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def register() -> None:
     """Makes the old names importable."""
     if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
-        sys.meta_path.append(_Alias())
+        sys.meta_path.insert(0, _Alias())  # before what would find the same file as another module
