@@ -22,7 +22,7 @@ from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import PREFIX, scratch
-from tests.helpers.paths import HELPERS
+from tests.helpers.paths import ROOT
 
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]
 EPOCHS = "--epochs=8"  # so many that a signal comes before the end
@@ -35,8 +35,8 @@ COARSE = ["finite difference", "training", "texts, finite difference", "training
 
 
 def compared(floats, *cases):
-    command = [sys.executable, HELPERS / "replicated.py", floats, *cases]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500)
+    command = [sys.executable, "-m", "tests.helpers.replicated", floats, *cases]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
