@@ -24,6 +24,16 @@ def golden():
     return GOLDEN
 
 
+@pytest.fixture(scope="session")
+def variants():
+    """The folder of golden numbers of the successors of DARTS."""
+    from tests.helpers.paths import VARIANTS
+
+    if not VARIANTS.is_dir():
+        pytest.skip(f"golden numbers are not at {VARIANTS}; DARTS_TF_GOLDEN_VARIANTS names the folder")
+    return VARIANTS
+
+
 @pytest.fixture(scope="module", autouse=True)
 def let_go(request):
     """Frees what a file has cached, graphs of many hundred megabytes among it."""

@@ -152,7 +152,8 @@ class Architect:
         alphas = values(self.functions.arch.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(alphas)
-            penalty = self.functions.method.penalty(self.functions.named(alphas), epoch)
+            named, method = self.functions.named(alphas), self.functions.method
+            penalty = method.penalty(named, method.mixing_weights(named, None), epoch)
         if penalty is None:
             return gradients
         own = tape.gradient(penalty, alphas, unconnected_gradients=tf.UnconnectedGradients.ZERO)

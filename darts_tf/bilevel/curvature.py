@@ -88,11 +88,10 @@ class AlphaCurvature:
         """Returns the eigenvalue."""
         weights = self.functions.weights.pack(self.functions.supernet.weight_variables)
         alphas = values(self.functions.arch.values())
-        noise = self.functions.method.noise(self.functions.named(alphas), tf.zeros(2, tf.int64))
-        gradients = self._gradients(weights, alphas, *self.batch, noise)[1][0]
+        gradients = self._gradients(weights, alphas, *self.batch, None)[1][0]  # None: without the noise of a step
 
         def product(vector):
             vector = [tf.cast(v, a.dtype) for v, a in zip(vector, alphas, strict=True)]
-            return [each.numpy() for each in self._product(weights, alphas, *self.batch, vector, noise)]
+            return [each.numpy() for each in self._product(weights, alphas, *self.batch, vector, None)]
 
         return dominant_eigenvalue(product, [each.numpy() for each in gradients])

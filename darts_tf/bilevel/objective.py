@@ -140,6 +140,33 @@ class SupernetLoss:
         self.gradients = functools.cache(self._gradients)
         self.mixed_product = functools.cache(self._mixed_product)
         self.hessian_product = functools.cache(self._hessian_product)
+        self.mixing_gradients = functools.cache(self._mixing_gradients)
+
+    def training_loss(self, weights: Tensors, alphas: Any, batch: tuple) -> Callable:
+        """Returns a function of relaxed mixing weights by cell: the loss in evaluation mode, and its gradients in them.
+
+        What `SmoothDARTS` climbs. Nothing is computed, or traced, unless it is called.
+        """
+
+        def function(mixing):
+            loss, gradients = self.mixing_gradients()((weights, alphas, mixing, self.precision.factor), batch)[0]
+            return loss, gradients
+
+        return function
+
+    def _mixing_gradients(self):
+        def function(common, batch):
+            weights, alphas, mixing, factor = common
+            (inputs, labels), weights = batch, self.weights.unpack(weights)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(mixing)
+                adjusted = self.method.adjust(mixing, alphas, None)
+                with within(narrow=self.precision.narrow, recompute=self.recompute):
+                    outputs, _ = self.supernet.stateless(weights, adjusted, inputs, training=False)
+                loss = scale(self.loss(outputs, labels), factor)
+            return (unscale(loss, factor), unscale(tape.gradient(loss, mixing), factor)), ()
+
+        return self._over_batch(function)
 
     def named(self, alphas: Tensors) -> dict:
         """Returns a list of alphas by name."""

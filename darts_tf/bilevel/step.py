@@ -179,7 +179,7 @@ class SearchStep:
         domain, functions, report = self.domain, self.functions, {}
         rate, seeds = domain.rate_of(rate, train), domain.seeds(number)
         alphas = functions.named(values(functions.arch.values()))
-        noise = self.method.noise(alphas, seeds[0])
+        noise = self.method.noise(alphas, seeds[0], tf.cast(epoch, rate.dtype))
         weights = functions.weights.pack(self.supernet.weight_variables)
         batch = domain.batch(train, seeds[0])
         if move_alphas:
@@ -189,7 +189,7 @@ class SearchStep:
             domain.carry(told.outputs, held_out=True)
             report["valid_loss"] = told.loss
             alphas = functions.named(values(functions.arch.values()))
-        at = self.method.training_alphas(alphas, noise)
+        at = self.method.training_alphas(alphas, noise, functions.training_loss(weights, alphas, batch))
         told, norm = self.weight_step(batch, rate, weights, [at[name] for name in functions.arch], noise)
         domain.carry(told.outputs)
         return report | domain.report(told, norm, train)

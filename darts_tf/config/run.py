@@ -3,6 +3,7 @@
 import dataclasses
 
 from darts_tf.config.fields import Check, Config, above, at_least, between, fraction, in_group, one_of
+from darts_tf.config.methods import MethodSettings
 from darts_tf.genotypes import CONV_PRIMITIVES
 
 # Upper bounds of sizes are far beyond anything that is trained, and low enough that lists of that length do no harm.
@@ -85,12 +86,9 @@ class Run(Config):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Search(Run):
+class Search(Run, MethodSettings):
     """The settings of every search: its cell, and how the alphas are trained."""
 
-    method: str = _method(
-        "darts", "search method: darts, or one that Python code has added", Check("a name", str.isidentifier)
-    )
     num_nodes: int = _architecture(4, "intermediate nodes of a cell", between(1, 100))
     concat: int = _architecture(0, "number of last nodes that form the cell's output; 0 = all", at_least(0))
     primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())

@@ -45,7 +45,9 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) -> list[tuple[str, int]]:
+def select(
+    strength: np.ndarray, topology: Topology, primitives: Sequence[str], cell: str = ""
+) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
     An edge is as strong as its strongest operation except `none`, which is never selected. Ties go to the lower index,
@@ -55,6 +57,7 @@ def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str]) 
         strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` included.
         topology: The edges, in the order of the rows.
         primitives: Names of the columns.
+        cell: The genotype's name of the kind of cell; some methods choose otherwise for some.
 
     Returns:
         `(operation, source)` for each edge that is kept, node after node.
@@ -92,7 +95,7 @@ def derive(
         dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
             zeros; the original's is float32. None: float64 for alphas of that type, else float32.
         strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
-        select: `(strength, topology, primitives) -> pairs`, see `select`.
+        select: `(strength, topology, primitives, cell) -> pairs`, see `select`.
 
     Raises:
         UserError: Alphas of a wrong shape or not finite, or no operation to choose.
@@ -105,7 +108,7 @@ def derive(
     shape = topology.num_edges, len(primitives)
     names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
     found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})
-    fields: dict[str, Any] = {cell: select(found[cell], topology, primitives) for cell in names}
+    fields: dict[str, Any] = {cell: select(found[cell], topology, primitives, cell) for cell in names}
     return genotype(**fields, **dict.fromkeys(genotype.cells.values(), concat))
 
 

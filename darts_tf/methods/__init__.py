@@ -4,11 +4,30 @@ from collections.abc import Callable
 from typing import Any
 
 from darts_tf.config import Search
+from darts_tf.methods.beta_darts import BetaDarts
+from darts_tf.methods.combined import Combined
 from darts_tf.methods.darts import Darts
+from darts_tf.methods.darts_minus import DartsMinus
+from darts_tf.methods.drnas import DrNAS
+from darts_tf.methods.fair_darts import FairDarts
+from darts_tf.methods.gumbel import Gdas, Snas
+from darts_tf.methods.limits import Limits
 from darts_tf.methods.method import Method
+from darts_tf.methods.pc_darts import PCDarts
+from darts_tf.methods.smooth_darts import SmoothDarts
 from darts_tf.system.errors import UserError
 
-METHODS: dict[str, Callable[[Any], Method]] = {"darts": Darts}
+METHODS: dict[str, Callable[[Any], Method]] = {
+    "darts": Darts,
+    "smooth_darts": SmoothDarts,
+    "darts_minus": DartsMinus,
+    "beta_darts": BetaDarts,
+    "fair_darts": FairDarts,
+    "drnas": DrNAS,
+    "gdas": Gdas,
+    "snas": Snas,
+    "pc_darts": PCDarts,
+}
 """Name -> class; `make` calls it with the settings of the search."""
 
 
@@ -19,11 +38,18 @@ def make(config: Search) -> Method:
         config: The settings of the search.
 
     Raises:
-        UserError: There is no method of that name.
+        UserError: There is no method of that name, or two of them cannot be combined.
     """
-    if config.method not in METHODS:
-        raise UserError(
-            f"method must be one of {', '.join(METHODS)}, or one that was added to `darts_tf.methods.METHODS`. "
-            f"Received: method={config.method}."
-        )
-    return METHODS[config.method](config)
+    names = config.method.split(",")
+    for name in names:
+        if name not in METHODS:
+            raise UserError(
+                f"method must be one of {', '.join(METHODS)}, or one that was added to `darts_tf.methods.METHODS`, "
+                f"or some of them with commas between. Received: method={config.method}."
+            )
+    parts = {name: METHODS[name](config) for name in names}
+    if max(config.max_skips, config.max_parameter_free) >= 0:
+        parts["limits"] = Limits(config)
+    method = Combined(config, parts)
+    method.check(method.base)
+    return method

@@ -7,9 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.genotypes import selection
-from darts_tf.genotypes.topology import Topology
 
 Alphas = Mapping[str, Any]  # name of an architecture variable -> its value: a tensor, or an array outside of the graph
+Mixing = Mapping[str, Any]  # name of a kind of cell -> its mixing weights, (num_edges, num_primitives)
 
 
 class Method(Protocol):
@@ -26,49 +26,87 @@ class Method(Protocol):
     def __init__(self, config: Any = None):
         self.config = config
 
+    def check(self, relaxation: "Method") -> None:
+        """Raises UserError where other settings of the search, or the relaxation it is combined with, contradict it."""
+
     def variables(self, supernet: Any) -> dict[str, Any]:
         """Makes architecture variables in addition to the space's, `keras.Variable`s that are trained like those."""
         return {}
 
-    def noise(self, alphas: Alphas, seed: Any) -> Any:
-        """Draws what is random in a step: a structure of tensors, the same in every pass of that step.
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """Returns what is random or scheduled in a step: a structure of tensors, the same in every pass of that step.
 
         Args:
             alphas: Tensors.
             seed: `(2,)` integers, a function of the seed of the run and of the step.
+            epoch: From 0, a scalar tensor of the alphas' type.
         """
         return ()
 
-    def mixing_weights(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
-        """Relaxes the choice of operations: the weights `(num_edges, num_primitives)` of each kind of cell, of eq. 2.
+    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
+        """Relaxes the choice of operations: from the alphas of each kind of cell to its weights in eq. 2.
+
+        Only one of the methods that are combined may say how.
 
         Args:
             alphas: Tensors.
-            noise: What `noise` drew; None outside of a step, where its mean takes its place.
+            noise: What `noise` returned; None outside of a step, where its mean takes its place.
         """
         return {name: tf.nn.softmax(logits) for name, logits in alphas.items()}
 
-    def training_alphas(self, alphas: Alphas, noise: Any) -> Alphas:
-        """Returns the alphas at which the step of the weights is taken."""
+    def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
+        """Changes relaxed weights, such as by factors of whole edges; what each of the combined methods does in turn.
+
+        Args:
+            mixing: Tensors; or arrays, where `strength` asks.
+            alphas: See `relax`.
+            noise: See `relax`.
+        """
+        return mixing
+
+    def mixing_weights(self, alphas: Alphas, noise: Any) -> Mixing:
+        """Returns the mixing weights of each kind of cell: relaxed, then adjusted."""
+        return self.adjust(self.relax(alphas, noise), alphas, noise)
+
+    def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[[Mixing], tuple[Any, Mixing]]) -> Alphas:
+        """Returns the alphas at which the step of the weights is taken.
+
+        Args:
+            alphas: See `relax`.
+            noise: See `relax`.
+            training: Computes the training loss in evaluation mode at some relaxed weights, and its gradients in them.
+        """
         return alphas
 
-    def mixed_operation(self, usual: type) -> Callable[..., Any]:
+    def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Returns what makes the mixed operations of image supernets, called like `usual`, the `MixedOp` of eq. 2."""
         return usual
 
-    def penalty(self, alphas: Alphas, epoch: Any) -> Any:
+    def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """Returns a scalar whose gradient is added to that of the alphas before their Adam; None for none.
 
         Args:
             alphas: Tensors.
+            mixing: The mixing weights without noise, functions of the alphas.
             epoch: From 0, a scalar tensor.
         """
         return None
 
-    def strength(self, alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns how strong each operation of each edge is: what selection, monitor, reports and tuner go by."""
+    def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Returns by what the operations of each edge are ranked, before `adjust`: arrays like the alphas."""
         return selection.strengths(alphas)
 
-    def select(self, strength: np.ndarray, topology: Topology, primitives: tuple[str, ...]) -> list[tuple[str, int]]:
-        """Returns the pairs that a cell keeps, see `selection.select`."""
-        return selection.select(strength, topology, primitives)
+    def strength(self, alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns how strong each operation of each edge is: what selection, monitor, reports and tuner go by."""
+        found = self.adjust(self.ranked(alphas), alphas, None)
+        # Columns that a method has added are no operations that a cell may keep.
+        return {name: np.asarray(each)[:, : np.shape(alphas[name])[-1]] for name, each in found.items()}
+
+    def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
+        """Returns what chooses the pairs that a cell keeps, called like `usual`, see `genotypes.selection.select`."""
+        return usual
+
+
+def overrides(method: Method, hook: str) -> bool:
+    """Returns whether a method differs from DARTS at one place of the protocol."""
+    return getattr(type(method), hook) is not getattr(Method, hook)

@@ -17,7 +17,7 @@ from darts_tf.engine.monitor import Monitor
 from darts_tf.engine.phases import Phases
 from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.session import run, session
-from darts_tf.genotypes import Genotype
+from darts_tf.genotypes import Genotype, selection
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
@@ -119,7 +119,7 @@ class SearchTask:
         """Returns the genotype of the present alphas."""
         c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
         outputs = self.topology.nodes[-(c.concat or c.num_nodes) :]
-        how: dict[str, Any] = {"strength": self.method.strength, "select": self.method.select}
+        how: dict[str, Any] = {"strength": self.method.strength, "select": self.method.selection(selection.select)}
         return genotypes.derive(self.domain.space.genotype, arch, c.primitives, c.num_nodes, outputs, **how)
 
     def _eigenvalue(self) -> float:

@@ -8,5 +8,6 @@ HELPERS = TESTS / "helpers"
 ROOT = TESTS.parent
 SHARED = ROOT.parent / "shared"
 GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", SHARED / "golden"))
+VARIANTS = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN_VARIANTS", SHARED / "golden_variants"))
 DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", SHARED / "data"))
 PHOTOGRAPHS = DATA / "images" / "imagenette224-small.tar"

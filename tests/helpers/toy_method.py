@@ -14,22 +14,22 @@ class Uniform(Method):
     def variables(self, supernet):
         return {"sharpness": keras.Variable(1.0, dtype=supernet.variable_dtype, name="sharpness")}
 
-    def noise(self, alphas, seed):
+    def noise(self, alphas, seed, epoch):
         cells = (name for name in alphas if name != "sharpness")
         return {name: tf.random.stateless_normal(alphas[name].shape, seed, dtype=alphas[name].dtype) for name in cells}
 
-    def mixing_weights(self, alphas, noise):
+    def relax(self, alphas, noise):
         sharpness, cells = alphas["sharpness"], (name for name in alphas if name != "sharpness")
         noise = noise or {name: tf.zeros_like(logits) for name, logits in alphas.items()}
         return {name: tf.nn.softmax(0.1 * sharpness * (alphas[name] + noise[name])) for name in cells}
 
-    def training_alphas(self, alphas, noise):
+    def training_alphas(self, alphas, noise, training):
         return {name: tf.zeros_like(logits) if name != "sharpness" else logits for name, logits in alphas.items()}
 
-    def penalty(self, alphas, epoch):
+    def penalty(self, alphas, mixing, epoch):
         return 0.1 * (1 + epoch) * tf.reduce_sum(tf.square(alphas["sharpness"]))
 
-    def strength(self, alphas):
+    def ranked(self, alphas):
         return {name: softmax(alphas["sharpness"] * logits) for name, logits in alphas.items() if name != "sharpness"}
 
 

@@ -69,12 +69,12 @@ class SearchCell(keras.layers.Layer):
         sums: dict[int, list] = {node: [] for node in self.topology.nodes}
         for state, mixed in enumerate(self.mixed):
             if state in sums:
-                states.append(tf.add_n(sums[state]))
+                states.append(self.mixed[0].combine(sums[state]))
             rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
             edges = self.topology.leaving(state)
             for (_, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
                 sums[node].extend(terms)
-        states.append(tf.add_n(sums[len(states)]))
+        states.append(self.mixed[0].combine(sums[len(states)]))
         return tf.concat(states[-self.concat :], -1)
 
 

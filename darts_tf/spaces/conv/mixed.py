@@ -61,10 +61,14 @@ class MixedOp(keras.layers.Layer):
         Returns:
             `(N, H', W', E * C)`, edge after edge.
         """
-        return tf.concat([tf.add_n(terms) for terms in self.terms(x, weights, training)], -1)
+        return tf.concat([self.combine(terms) for terms in self.terms(x, weights, training)], -1)
+
+    def combine(self, terms: Sequence) -> tf.Tensor:
+        """Returns the value `(N, H', W', C)` of a node: the sum of the terms of all edges that enter it."""
+        return tf.add_n(terms)
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
-        """Returns for each edge the tensors `(N, H', W', C)` whose sum is its output; see `call`."""
+        """Returns for each edge the tensors that `combine` sums, each `(N, H', W', C)`; see `call`."""
         source = Source(x, self.edges)
         # Choosing and repeating by products with zeros and ones takes one node where slices take a dozen.
         repeat = np.repeat(np.eye(self.edges), self.channels, axis=1)

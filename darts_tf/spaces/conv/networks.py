@@ -82,23 +82,24 @@ class ConvModel(KnownInput):
         """The batch norms' moving statistics."""
         return self.non_trainable_variables
 
-    def stateless(self, weights: Tensors, mixing: Any, inputs: Any) -> tuple[Any, list]:
-        """Runs the network in training mode on given weights; no variable is read or written.
+    def stateless(self, weights: Tensors, mixing: Any, inputs: Any, training: bool = True) -> tuple[Any, list]:
+        """Runs the network on given weights; no variable is written, and in training mode none is read.
 
         Args:
             weights: Tensors in the order of `weight_variables`.
             mixing: For each kind of cell the mixing weights, by the names of `alphas`; none in a derived network.
             inputs: What the network's `outputs_of` takes: images `(N, H, W, channels)`, or more.
+            training: Whether batch norms use their batch's statistics; else their moving ones.
 
         Returns:
             `(outputs, statistics)`: what `outputs_of` gives, and the batch's mean or variance for each of
-            `state_variables`.
+            `state_variables`; none outside of training mode.
         """
         mapping = list(zip(self.weight_variables, weights, strict=True))
         statistics: dict[int, tf.Tensor] = {}
         with keras.StatelessScope(state_mapping=mapping), within(statistics=statistics):
-            outputs = self.outputs_of(inputs, mixing)
-        return outputs, [statistics[id(v)] for v in self.state_variables]
+            outputs = self.outputs_of(inputs, mixing) if training else self(inputs, mixing=mixing)
+        return outputs, [statistics[id(v)] for v in self.state_variables] if training else []
 
     def moved_state(self, state: Tensors, statistics: Tensors) -> list:
         """Returns moving statistics one batch later; both in the order of `state_variables`."""

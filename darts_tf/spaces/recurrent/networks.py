@@ -129,20 +129,21 @@ class _LanguageModel(KnownInput):
         batch = states.shape[1] or tf.shape(states)[1]
         return Outputs(tf.reshape(logits, (-1, batch, self.vocabulary_size)), read(), dropped, read()[-1])
 
-    def stateless(self, weights, mixing, inputs):
-        """Runs the network in training mode on given weights; no variable is read or written.
+    def stateless(self, weights, mixing, inputs, training=True):
+        """Runs the network on given weights; no variable is read or written.
 
         Args:
             weights: Tensors in the order of `weight_variables`.
             mixing: The mixing weights of the cell, by the name of `alphas`; none in a derived network.
             inputs: `Inputs`.
+            training: Whether it runs in training mode.
 
         Returns:
             `(outputs, statistics)`: `Outputs`, and what `moved_state` takes.
         """
         mapping = list(zip(self.weight_variables, weights, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
-            return self._run(Inputs(*inputs), True, mixing)
+            return self._run(Inputs(*inputs), training, mixing)
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")

@@ -1,0 +1,71 @@
+"""The settings of the search methods, those of each named after it; no effect without the method, so refused."""
+
+import dataclasses
+from typing import Any
+
+from darts_tf.config.fields import Check, Config, above, at_least, between, in_group, one_of
+
+_method = in_group("method")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MethodSettings(Config):
+    """The search method and its settings; the defaults are those of the papers' CIFAR-10 searches."""
+
+    method: str = _method(
+        "darts",
+        "search method, or several with commas between; darts is the paper's",
+        Check("names of methods with commas between", lambda value: all(map(str.isidentifier, value.split(",")))),
+    )
+    smooth_darts_attack: str = _method(
+        "random",
+        "smooth_darts: random = perturb mixing weights at random, adversarial = by ascent on the training loss",
+        one_of("random", "adversarial"),
+    )
+    smooth_darts_epsilon: float = _method(
+        0.3, "smooth_darts: largest perturbation of a mixing weight at the end; rises linearly", between(0, 1)
+    )
+    smooth_darts_epsilon_min: float = _method(0.03, "smooth_darts: the same in the first epoch", between(0, 1))
+    smooth_darts_steps: int = _method(7, "smooth_darts: steps of the adversarial ascent", at_least(1))
+    darts_minus_skip: float = _method(
+        1.0, "darts_minus: weight of the auxiliary skip connection in the first epoch; falls to 0", at_least(0)
+    )
+    beta_darts_weight: float = _method(
+        50.0, "beta_darts: weight of the penalty after the last epoch; rises from 0", at_least(0)
+    )
+    fair_darts_weight: float = _method(10.0, "fair_darts: weight of the zero-one loss", at_least(0))
+    drnas_kl: float = _method(
+        0.0, "drnas: weight of the divergence from the uniform Dirichlet, instead of arch_weight_decay", at_least(0)
+    )
+    gdas_tau: float = _method(10.0, "gdas: temperature in the first epoch", above(0))
+    gdas_tau_min: float = _method(0.1, "gdas: temperature in the last epoch", above(0))
+    snas_tau: float = _method(1.0, "snas: temperature in the first epoch", above(0))
+    snas_tau_min: float = _method(0.03, "snas: temperature in the last epoch", above(0))
+    pc_darts_k: int = _method(4, "pc_darts: one of this many channels goes through the operations", at_least(1))
+    pc_darts_edges: bool = _method(True, "pc_darts: weights of whole edges, learnt with the alphas")
+
+    max_skips: int = _method(
+        -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
+    )
+    max_parameter_free: int = _method(
+        -1, "the same for skip connections and pooling together; -1 = any number", at_least(-1)
+    )
+
+    def _check_together(self) -> None:
+        super()._check_together()
+        chosen = self.method.split(",")
+        self._refuse(
+            len(set(chosen)) < len(chosen), f"method must name each method once. Received: method={self.method}"
+        )
+        for each in dataclasses.fields(MethodSettings):
+            value: Any = getattr(self, each.name)
+            owner = next((name for name in OWNERS if each.name.startswith(name + "_")), None)
+            self._refuse(
+                owner is not None and owner not in chosen and value != each.default,
+                f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
+                f"{each.default}. Received: {each.name}={value}",
+            )
+
+
+OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts")
+"""The methods that have settings."""

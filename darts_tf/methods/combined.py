@@ -1,0 +1,100 @@
+"""Several methods in one search: one relaxation, and what the others change in turn."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf import spaces
+from darts_tf.methods.method import Alphas, Method, Mixing, overrides
+from darts_tf.system.errors import UserError
+
+
+class Combined(Method):
+    """The methods of a search as one, see `Method` for each place.
+
+    Args:
+        config: A `config.Search`.
+        parts: The methods by name, in the order in which they take their turns.
+
+    Raises:
+        UserError: Two of them relax the choice of operations.
+    """
+
+    def __init__(self, config: Any, parts: Mapping[str, Method]):
+        super().__init__(config)
+        self.parts: Sequence[Method] = tuple(parts.values())
+        relaxing = [name for name, part in parts.items() if overrides(part, "relax")]
+        if len(relaxing) > 1:
+            raise UserError(
+                f"method: {' and '.join(relaxing)} each relax the choice of operations in their own way; "
+                f"keep one of them. Received: method={config.method}."
+            )
+        self.base: Method = parts[relaxing[0]] if relaxing else self.parts[0]
+
+    def check(self, relaxation: Method) -> None:
+        """See `Method.check`."""
+        for part in self.parts:
+            part.check(relaxation)
+
+    def variables(self, supernet: Any) -> dict[str, Any]:
+        """See `Method.variables`."""
+        return {name: each for part in self.parts for name, each in part.variables(supernet).items()}
+
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """See `Method.noise`."""
+        fold = tf.random.experimental.stateless_fold_in  # so that no two of them draw the same numbers
+        return tuple(
+            part.noise(alphas, fold(seed, number), epoch) if overrides(part, "noise") else ()
+            for number, part in enumerate(self.parts)
+        )
+
+    def _pairs(self, noise):
+        return zip(self.parts, [None] * len(self.parts) if noise is None else noise, strict=True)
+
+    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
+        """See `Method.relax`."""
+        drawn = next(each for part, each in self._pairs(noise) if part is self.base)
+        mixing = self.base.relax(alphas, drawn)
+        return {cell: mixing[cell] for cell in self._cells}
+
+    @property
+    def _cells(self):
+        """The cells of the space; a method's own variables are not theirs."""
+        return spaces.get(self.config.space).genotype.cells
+
+    def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
+        """See `Method.adjust`."""
+        for part, drawn in self._pairs(noise):
+            mixing = part.adjust(mixing, alphas, drawn)
+        return mixing
+
+    def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[[Mixing], tuple[Any, Mixing]]) -> Alphas:
+        """See `Method.training_alphas`."""
+        for part, drawn in self._pairs(noise):
+            alphas = part.training_alphas(alphas, drawn, training)
+        return alphas
+
+    def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """See `Method.mixed_operation`."""
+        for part in self.parts:
+            usual = part.mixed_operation(usual)
+        return usual
+
+    def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
+        """See `Method.penalty`."""
+        found = [part.penalty(alphas, mixing, epoch) for part in self.parts]
+        found = [each for each in found if each is not None]
+        return sum(found) if found else None
+
+    def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """See `Method.ranked`."""
+        found = self.base.ranked(alphas)
+        return {cell: found[cell] for cell in self._cells}
+
+    def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
+        """See `Method.selection`."""
+        for part in self.parts:
+            usual = part.selection(usual)
+        return usual

@@ -1,0 +1,45 @@
+"""DARTS-: an auxiliary skip connection on every edge, outside of the softmax, takes over what skips help training with.
+
+Reference: Chu et al., DARTS-, arXiv:2009.01027; `src/search/model_search.py` of Meituan-AutoML/DARTS-.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from darts_tf.config import SearchConfig
+from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.system.errors import UserError
+
+SKIP = "skip_connect"
+
+
+class DartsMinus(Method):
+    """Adds `beta * skip(x)` to every mixed edge; beta falls linearly, `darts_minus_skip * (1 - epoch / epochs)`.
+
+    The auxiliary operation is one more candidate of the mixed operation, with weights of its own at stride 2, and its
+    mixing weights are one more column.
+    """
+
+    def check(self, relaxation: Method) -> None:
+        """Refuses recurrent cells, whose operations are activations."""
+        if not isinstance(self.config, SearchConfig):
+            raise UserError(
+                f"method: skip connections are added to cells of images only. Received: method={self.config.method}."
+            )
+
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """Returns beta, a scalar."""
+        return self.config.darts_minus_skip * (1 - epoch / self.config.epochs)
+
+    def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
+        """Appends the column of the auxiliary skip: beta, or without noise 0."""
+        return {
+            cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(noise or 0.0, rows.dtype))], -1)
+            for cell, rows in mixing.items()
+        }
+
+    def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns `usual` with the auxiliary skip as its last candidate."""
+        return lambda edges, channels, stride, primitives: usual(edges, channels, stride, [*primitives, SKIP])

@@ -1,0 +1,68 @@
+"""DrNAS: the mixing weights of an edge are a draw from a Dirichlet distribution, whose concentration is learnt.
+
+Reference: Chen et al., DrNAS, arXiv:2006.10355; `DARTS-space/model_search.py` of xiangning-chen/DrNAS.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.system.errors import UserError
+
+
+def concentration(logits: Any) -> Any:
+    """Returns the Dirichlet's parameters, `elu(alpha) + 1`, above 0."""
+    return tf.nn.elu(logits) + 1
+
+
+class DrNAS(Method):
+    """Mixes by a draw from `Dirichlet(elu(alpha) + 1)`, one for all cells of a kind.
+
+    A draw is a row of gamma draws, divided by their sum; its gradient in the concentration is the implicit one of
+    those draws (Figurnov et al., arXiv:1805.08498). Operations are ranked by `softmax(alpha)`, as in the original.
+
+    Deviation: PyTorch differentiates a Dirichlet draw along another path; single gradients differ, their mean is the
+    same. The step of the weights sees the draw of the alphas' step, made before these moved. The progressive part,
+    widening and pruning, is not here; for partial channels combine it with `pc_darts`.
+    """
+
+    def check(self, relaxation: Method) -> None:
+        """Refuses XLA, which has no gamma draws."""
+        if self.config.jit_compile:
+            raise UserError("method=drnas draws gamma samples, which XLA cannot compile. Received: jit_compile=True.")
+
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """Returns a gamma draw for each entry of the alphas."""
+        drawn = {}
+        for number, (name, logits) in enumerate(alphas.items()):
+            seeds = tf.random.experimental.stateless_fold_in(seed, number)
+            shape = concentration(logits)
+            drawn[name] = tf.maximum(tf.random.stateless_gamma(shape.shape, seeds, shape, dtype=shape.dtype), 1e-30)
+        return drawn
+
+    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
+        """Returns the draw; without noise its mean."""
+        return {name: self._drawn(logits, noise and noise[name]) for name, logits in alphas.items()}
+
+    @staticmethod
+    def _drawn(logits, gamma):
+        shape = concentration(logits)
+        if gamma is not None:
+            slope = tf.raw_ops.RandomGammaGrad(alpha=tf.stop_gradient(shape), sample=gamma)
+            shape = gamma + slope * (shape - tf.stop_gradient(shape))
+        return shape / tf.reduce_sum(shape, -1, keepdims=True)
+
+    def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
+        """Returns `drnas_kl` times the divergence from Dirichlet(1), summed over all edges; None where that is 0."""
+        if not self.config.drnas_kl:
+            return None
+        return self.config.drnas_kl * sum(divergence(concentration(alphas[cell])) for cell in mixing)
+
+
+def divergence(shape: Any) -> Any:
+    """Returns the sum over rows of KL(Dirichlet(row) || Dirichlet(1)), in nats, for concentrations `(E, P)`."""
+    total = tf.reduce_sum(shape, -1, keepdims=True)
+    excess = tf.reduce_sum((shape - 1) * (tf.math.digamma(shape) - tf.math.digamma(total)), -1)
+    uniform = tf.math.lgamma(tf.cast(shape.shape[-1], shape.dtype))
+    return tf.reduce_sum(tf.math.lgamma(total[:, 0]) - tf.reduce_sum(tf.math.lgamma(shape), -1) - uniform + excess)

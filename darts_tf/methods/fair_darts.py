@@ -1,0 +1,33 @@
+"""FairDARTS: every operation of an edge has a sigmoid of its own, and a loss drives these to zero or one.
+
+Reference: Chu et al., FairDARTS, arXiv:1911.12126; `fairdarts/` of xiaomi-automl/FairDARTS.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.methods.method import Alphas, Method, Mixing
+
+
+class FairDarts(Method):
+    """Mixes by `sigmoid(alpha)`, and adds the zero-one loss, eq. 4 of the paper.
+
+    Deviation: of the original's rules of selection it has the ordinary one, two edges for every node by their largest
+    sigmoid; without the threshold, which may leave a node without inputs.
+    """
+
+    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
+        """Returns the sigmoids."""
+        return {name: tf.sigmoid(logits) for name, logits in alphas.items()}
+
+    def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
+        """Returns `-fair_darts_weight * mean((sigmoid - 1/2)^2)` over all kinds of cell together."""
+        every = tf.concat([tf.reshape(tf.sigmoid(alphas[cell]), [-1]) for cell in mixing], 0)
+        return -self.config.fair_darts_weight * tf.reduce_mean(tf.square(every - 0.5))
+
+    def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Returns the sigmoids as arrays."""
+        return {name: np.asarray(tf.sigmoid(logits)) for name, logits in alphas.items()}

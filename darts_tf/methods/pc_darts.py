@@ -1,0 +1,119 @@
+"""PC-DARTS: one channel in k goes through the operations, the rest past them; edges have learnt weights.
+
+Reference: Xu et al., PC-DARTS, arXiv:1907.05737; `model_search.py` of yuhuixu1993/PC-DARTS.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from darts_tf import spaces
+from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.passes import graph
+from darts_tf.system.errors import UserError
+
+PREFIX = "edges_"  # of the names of the edges' weights
+
+
+class PartialMixedOp(keras.layers.Layer):
+    """A mixed operation of which only the first C / k channels are operated on, called like `MixedOp`.
+
+    The others pass unchanged, or at stride 2 through max pooling of 2x2. The channels of a node's sum are shuffled, so
+    that the next operations see others; a permutation and a sum may change places, so that this is done once for a
+    node and not for each edge.
+
+    Args:
+        usual: Makes the mixed operation of C / k channels.
+        share: k.
+        edges: Number of edges E.
+        channels: Channels C, a multiple of k.
+        stride: 1 or 2.
+        primitives: Names of the candidate operations.
+    """
+
+    def __init__(self, usual: Callable, share: int, edges: int, channels: int, stride: int, primitives: Sequence[str]):
+        super().__init__(autocast=False)
+        if channels % share:
+            raise UserError(
+                f"pc_darts_k must divide the channels of every cell, {channels} in the first ones. "
+                f"Received: pc_darts_k={share}."
+            )
+        self.share, self.stride, self.part = share, stride, channels // share
+        self.inner = usual(edges, self.part, stride, primitives)
+        self.built = True
+
+    def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
+        """Returns for each edge what `combine` sums: tensors of C / k channels, and a pair of one of the others.
+
+        A row of weights that sums to one lets the others pass as they are. An edge's weight is in its row, so that
+        they are multiplied by it, too.
+        """
+        operated = self.inner.terms(x[..., : self.part], weights, training)
+        rest = x[..., self.part :]
+        if self.stride == 2:
+            rest = tf.nn.max_pool2d(rest, 2, 2, "VALID")
+        scales = tf.unstack(tf.cast(tf.reduce_sum(weights, -1), rest.dtype))
+        return [[*terms, (scale * rest,)] for terms, scale in zip(operated, scales, strict=True)]
+
+    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Mixes, see `MixedOp.call`."""
+        return tf.concat([self.combine(terms) for terms in self.terms(x, weights, training)], -1)
+
+    @property
+    def operations(self) -> list:
+        """The candidate operations, of C / k channels."""
+        return self.inner.operations
+
+    def combine(self, terms: Sequence) -> tf.Tensor:
+        """Returns the value of a node, `(N, H, W, C)`: both sums side by side, shuffled."""
+        operated = tf.add_n([term for term in terms if not isinstance(term, tuple)])
+        rest = tf.add_n([term[0] for term in terms if isinstance(term, tuple)])
+        return shuffle(tf.concat([operated, rest], -1), self.share)
+
+
+def shuffle(x: tf.Tensor, groups: int) -> tf.Tensor:
+    """Returns `(N, H, W, C)` with the channels of `groups` groups dealt out in turn: first of each, second of each."""
+    split = graph.reshape(x, -1, *x.shape[1:3], groups, x.shape[-1] // groups)
+    return graph.reshape(tf.transpose(split, [0, 1, 2, 4, 3]), -1, *x.shape[1:])
+
+
+class PCDarts(Method):
+    """Partial channels, and weights of edges: a softmax over the edges that enter a node, times their mixing weights.
+
+    Edges and operations are chosen by the product of both. Recurrent cells have no channels to leave out, for them it
+    is weights of edges only.
+    """
+
+    def variables(self, supernet: Any) -> dict[str, Any]:
+        """Makes one logit for each edge, by cell."""
+        if not self.config.pc_darts_edges:
+            return {}
+        start = keras.initializers.RandomNormal(0, 1e-3)
+        dtype = supernet.variable_dtype
+        return {
+            PREFIX + cell: keras.Variable(start, logits.shape[:1], dtype, name=PREFIX + cell)
+            for cell, logits in supernet.alphas.items()
+        }
+
+    def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
+        """Multiplies each row by its edge's weight."""
+        if not self.config.pc_darts_edges:
+            return mixing
+        return {cell: rows * self.edge_weights(alphas[PREFIX + cell])[:, None] for cell, rows in mixing.items()}
+
+    def edge_weights(self, logits: Any) -> Any:
+        """Returns the softmax of edges' logits `(E,)` among those that enter the same node."""
+        topology = spaces.get(self.config.space).genotype.topology(self.config.num_nodes)
+        nodes = [topology.rows(node) for node in topology.nodes]
+        return tf.concat([tf.nn.softmax(logits[rows.start : rows.stop]) for rows in nodes], 0)
+
+    def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
+        """Returns what makes a mixed operation of partial channels; of all channels, `usual`, for k = 1."""
+        share = self.config.pc_darts_k
+        if share == 1:
+            return usual
+        return lambda edges, channels, stride, primitives: PartialMixedOp(
+            usual, share, edges, channels, stride, primitives
+        )

@@ -1,0 +1,97 @@
+"""SmoothDARTS: weights are trained at perturbed mixing weights, so that the loss is flat around the alphas.
+
+Reference: Chen and Hsieh, arXiv:2002.05283; `attacker/perturb.py` and `sota/cnn/train_search.py` of
+xiangning-chen/SmoothDARTS.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from darts_tf.methods.method import Alphas, Method, Mixing, overrides
+from darts_tf.system.errors import UserError
+
+
+class SmoothDarts(Method):
+    """Perturbs `softmax(alpha)` in the step of the weights only, by at most epsilon; the alphas' step is that of DARTS.
+
+    At random: uniform noise in [-epsilon, epsilon]. Adversarial: from there `smooth_darts_steps` steps of
+    `2 epsilon / steps` along the sign of the gradient of the training loss, projected; kept if the loss rose. Then
+    weights are clipped to [0, 1], and rows divided by their sum.
+
+    Epsilon moves linearly from `smooth_darts_epsilon_min` to `smooth_darts_epsilon`.
+
+    Deviation: the original is of first order whatever its flag says; here the alphas' step is of either order.
+    """
+
+    def check(self, relaxation: Method) -> None:
+        """Refuses other relaxations than the softmax."""
+        if overrides(relaxation, "relax"):
+            raise UserError(
+                "smooth_darts perturbs a softmax of the alphas and cannot be combined with another relaxation. "
+                f"Received: method={self.config.method}."
+            )
+
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """Returns uniform numbers in [-1, 1] for each entry of the alphas, and epsilon."""
+        drawn = {}
+        for number, (name, logits) in enumerate(alphas.items()):
+            seeds = tf.random.experimental.stateless_fold_in(seed, number)
+            drawn[name] = tf.random.stateless_uniform(logits.shape, seeds, -1, 1, logits.dtype)
+        return drawn, self.epsilon(epoch)
+
+    def epsilon(self, epoch: Any) -> Any:
+        """Returns the size of the perturbation in an epoch."""
+        start, end = self.config.smooth_darts_epsilon_min, self.config.smooth_darts_epsilon
+        return start + (end - start) * epoch / self.config.epochs
+
+    def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[..., Any]) -> Alphas:
+        """Returns logarithms of perturbed mixing weights, which a softmax turns into those again."""
+        uniform, epsilon = noise
+        mixing = {cell: tf.nn.softmax(alphas[cell]) for cell in uniform}
+        found = perturbed(mixing, uniform, epsilon)
+        if self.config.smooth_darts_attack == "adversarial":
+            found = ascended(mixing, found, epsilon, self.config.smooth_darts_steps, training)
+        return {**alphas, **{cell: tf.math.log(tf.maximum(rows, 1e-12)) for cell, rows in found.items()}}
+
+
+def perturbed(mixing: Mixing, uniform: Mapping[str, Any], epsilon: Any) -> dict[str, Any]:
+    """Returns mixing weights with noise, valid again.
+
+    Args:
+        mixing: `(E, P)` by cell, rows that sum to one.
+        uniform: Noise in [-1, 1], in the same shapes.
+        epsilon: What it is multiplied by.
+    """
+    return {cell: valid(rows + epsilon * uniform[cell], rows) for cell, rows in mixing.items()}
+
+
+def ascended(mixing: Mixing, start: dict[str, Any], epsilon: Any, steps: int, loss: Callable) -> dict[str, Any]:
+    """Returns the mixing weights that some steps of signed ascent lead to, or the start where the loss has not risen.
+
+    Args:
+        mixing: `(E, P)` by cell: no entry moves by more than epsilon from these, before rows are made valid.
+        start: Where the ascent begins.
+        epsilon: See `mixing`.
+        steps: Number of steps, each of `2 epsilon / steps`.
+        loss: `mixing -> (loss, gradients)`.
+    """
+    before, found = loss(dict(mixing))[0], start
+    for _ in range(steps):
+        _, gradients = loss(found)
+        found = {cell: rows + 2 * epsilon / steps * tf.sign(gradients[cell]) for cell, rows in found.items()}
+        found = {
+            cell: valid(tf.clip_by_value(rows, mixing[cell] - epsilon, mixing[cell] + epsilon), mixing[cell])
+            for cell, rows in found.items()
+        }
+    rose = loss(found)[0] > before
+    return {cell: tf.where(rose, rows, start[cell]) for cell, rows in found.items()}
+
+
+def valid(rows: Any, before: Any) -> Any:
+    """Returns rows clipped to [0, 1] that sum to one; where all is lost, one-hot at the largest weight before."""
+    rows = tf.clip_by_value(rows, 0.0, 1.0)
+    total = tf.reduce_sum(rows, -1, keepdims=True)
+    largest = tf.one_hot(tf.argmax(before, -1), rows.shape[-1], dtype=rows.dtype)
+    return tf.where(total > 0, tf.math.divide_no_nan(rows, total), largest)

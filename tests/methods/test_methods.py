@@ -1,0 +1,139 @@
+"""Every method in the step of Algorithm 1: it moves, in every order; its neutral settings are DARTS."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from darts_tf import methods, spaces
+from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.objective import SupernetLoss, values
+from darts_tf.config import SearchConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.genotypes import ConvGenotype, selection
+from darts_tf.system.errors import UserError
+from tests.helpers.steps import KINDS, array, rate, search_step
+
+FEW = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")
+SMALL = {"init_channels": 4, "num_cells": 3, "num_nodes": 2, "primitives": FEW, "epochs": 4, "alpha_init_scale": 0.5}
+COMBINED = ("drnas,pc_darts", "smooth_darts,darts_minus,beta_darts,pc_darts")
+NEUTRAL = {  # of darts_minus, whose auxiliary operation has start values of its own, the golden numbers hold it
+    "smooth_darts": {"smooth_darts_epsilon": 0.0, "smooth_darts_epsilon_min": 0.0},
+    "beta_darts": {"beta_darts_weight": 0.0},
+    "pc_darts": {"pc_darts_k": 1, "pc_darts_edges": False},
+}
+
+
+def step_of(method, kind="first", trace=None, **changes):
+    """A small step with equal start values at every call."""
+    config = SearchConfig(method=method, **SMALL, **KINDS[kind], **changes)
+    made = methods.make(config)
+    net = spaces.get("conv").supernet(config, made, (8, 8, 3), 4)
+    return search_step(net, config, trace, method=made)
+
+
+def batches():
+    rng = np.random.default_rng(0)
+    shape = (4, 8, 8, 3)
+    return [(tf.constant(rng.normal(size=shape), keras.config.floatx()), tf.constant([0, 3, 1, 2])) for _ in "tv"]
+
+
+def moved(step, steps=1, epoch=2):
+    """The alphas and the weights after some steps."""
+    train, valid = batches()
+    for number in range(steps):
+        step(train, valid, tf.constant(number, tf.int64), rate(0.1), rate(epoch))
+    return [array(v) for v in step.functions.arch.values()], [array(v) for v in step.supernet.weight_variables]
+
+
+STEPS = [(method, "first") for method in (*sorted(methods.METHODS), *COMBINED)]
+STEPS += [("smooth_darts,darts_minus,beta_darts,pc_darts", "finite_difference"), ("drnas", "exact")]
+
+
+@pytest.mark.parametrize(("method", "kind"), STEPS)
+def test_a_step(float64, method, kind):
+    step = step_of(method, kind)
+    before = [array(v) for v in step.functions.arch.values()]
+    alphas, weights = moved(step)
+    assert all(np.isfinite(a).all() for a in (*alphas, *weights))
+    assert all(not np.array_equal(a, b) for a, b in zip(alphas, before, strict=True))
+    again, _ = moved(step_of(method, kind))
+    for a, b in zip(alphas, again, strict=True):
+        np.testing.assert_array_equal(a, b)  # what is random follows from seed and step
+    strength = step.method.strength({name: array(v) for name, v in step.functions.arch.items()})
+    assert {cell: s.shape for cell, s in strength.items()} == {"normal": (5, 3), "reduce": (5, 3)}
+
+
+@pytest.mark.parametrize("method", NEUTRAL)
+def test_neutral_settings_are_darts(float64, method):
+    mine, theirs = (
+        moved(step_of(method, "finite_difference", **NEUTRAL[method])),
+        moved(step_of("darts", "finite_difference")),
+    )
+    for own, darts in zip([*mine[0], *mine[1]], [*theirs[0], *theirs[1]], strict=True):
+        np.testing.assert_allclose(own, darts, rtol=1e-9, atol=1e-12)
+
+
+class Smooth:
+    """A supernet without kinks: `x * sum over edges and operations of mixing * tanh(w)`."""
+
+    state_variables = ()
+
+    def __init__(self):
+        rng = np.random.default_rng(1)
+        self.weight_variables = [keras.Variable(rng.normal(size=(2, 3)))]
+        self.alphas = {"cell": keras.Variable(rng.normal(size=(2, 3)))}
+
+    def stateless(self, weights, mixing, inputs):
+        return inputs * tf.reduce_sum(mixing["cell"] * tf.tanh(weights[0])), []
+
+    def moved_state(self, state, statistics):
+        return state
+
+
+@pytest.mark.parametrize("method", ["drnas", "gdas", "snas", "fair_darts"])
+def test_finite_difference_and_exact_products_agree(float64, method):
+    """The noise of a step is the same in all of its passes, or the difference would be one of noise."""
+    functions = SupernetLoss(
+        Smooth(), lambda y, labels: tf.reduce_mean((y - labels) ** 2), method=methods.METHODS[method](SearchConfig())
+    )
+    noise = functions.method.noise(functions.named(values(functions.arch.values())), tf.constant([1, 2]), rate(1))
+    optimizer = optimizers.SGD(functions.weights.pack(functions.supernet.weight_variables), 0.9, 3e-4)
+    train, valid = ((tf.constant(x, "float64"), tf.constant(y, "float64")) for x, y in (([1.0], [2.0]), ([3.0], [1.0])))
+    exact, difference = (
+        Architect(functions, optimizer, None, hvp=hvp, radius=1e-3).gradient(train, valid, rate(0.1), None, noise)[1]
+        for hvp in ("exact", "finite_difference")
+    )
+    np.testing.assert_allclose(difference, exact, rtol=1e-6, atol=1e-9)
+
+
+def test_two_relaxations_are_refused():
+    with pytest.raises(UserError, match="drnas and gdas each relax.*Received: method=drnas,gdas"):
+        methods.make(SearchConfig(method="drnas,gdas"))
+
+
+@pytest.mark.parametrize("other", ["drnas", "fair_darts", "gdas"])
+def test_a_perturbation_needs_a_softmax(other):
+    with pytest.raises(UserError, match=f"smooth_darts perturbs a softmax.*Received: method=smooth_darts,{other}"):
+        methods.make(SearchConfig(method=f"smooth_darts,{other}"))
+
+
+def test_settings_without_their_method_are_refused():
+    with pytest.raises(UserError, match="drnas_kl is a setting of the method drnas.*Received: drnas_kl=0.1"):
+        SearchConfig(drnas_kl=0.1)
+    with pytest.raises(UserError, match="each method once"):
+        SearchConfig(method="gdas,gdas")
+
+
+def test_what_a_method_cannot_do_is_refused():
+    with pytest.raises(UserError, match="XLA.*jit_compile=True"):
+        methods.make(SearchConfig(method="drnas", jit_compile=True))
+    with pytest.raises(UserError, match="cells of images.*darts_minus"):
+        methods.make(LanguageSearchConfig(method="darts_minus"))
+    with pytest.raises(UserError, match="pc_darts_k must divide the channels.*Received: pc_darts_k=3"):
+        step_of("pc_darts", pc_darts_k=3)
+    with pytest.raises(UserError, match="max_skips: the cell has no other operations"):
+        only = methods.make(SearchConfig(primitives=("none", "skip_connect"), max_skips=1))
+        topology = ConvGenotype.topology(2)
+        only.selection(selection.select)(np.ones((5, 2)), topology, ("none", "skip_connect"), "normal")
