@@ -179,12 +179,14 @@ class SearchStep:
         domain, functions, report = self.domain, self.functions, {}
         rate, seeds = domain.rate_of(rate, train), domain.seeds(number)
         alphas = functions.named(values(functions.arch.values()))
-        noise = self.method.noise(alphas, seeds[0], tf.cast(epoch, rate.dtype))
+        now = tf.cast(epoch, rate.dtype)
+        noise = self.method.noise(alphas, seeds[0], now)
         weights = functions.weights.pack(self.supernet.weight_variables)
-        batch = domain.batch(train, seeds[0])
+        drop_path = domain.drop_path(now)
+        batch = domain.batch(train, seeds[0], drop_path)
         if move_alphas:
             ahead = domain.unrolled_batch(batch, train, seeds[0])
-            held_out = domain.batch(valid, seeds[1], held_out=True)
+            held_out = domain.batch(valid, seeds[1], drop_path, held_out=True)
             told = self.architect.step(ahead, held_out, rate, weights, noise, epoch)
             domain.carry(told.outputs, held_out=True)
             report["valid_loss"] = told.loss

@@ -103,6 +103,10 @@ class SearchConfig(ImageRun, Search):
         Check("above 0 and below 1", lambda value: 0 < value < 1),
     )
     stem_multiplier: int = _network(3, "channels of the stem as a multiple of init_channels", between(1, 1000))
+    edge_drop_path: float = _architecture(
+        0.0, "final probability of dropping a mixed edge for an image; rises linearly from 0", fraction()
+    )
+    cutout_rises: bool = _data(False, "cut a square out of more images each epoch, out of all only in the last")
     bn_eval: str = _network(
         "running",
         "batch norm when the supernet is validated: running averages, or the statistics of each batch",

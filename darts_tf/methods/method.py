@@ -28,6 +28,7 @@ class Method(Protocol):
 
     def check(self, relaxation: "Method") -> None:
         """Raises UserError where other settings of the search, or the relaxation it is combined with, contradict it."""
+        return None
 
     def variables(self, supernet: Any) -> dict[str, Any]:
         """Makes architecture variables in addition to the space's, `keras.Variable`s that are trained like those."""

@@ -1,7 +1,7 @@
 """What a domain is, images or language: the protocol. Search and training are written once, over it."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, Self
 
 import tensorflow as tf
@@ -144,13 +144,15 @@ class Domain(Protocol):
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Returns the learning rate in an epoch (from 0)."""
 
-    def drop_path(self, epoch: int) -> float:
-        """Returns the probability of drop path in an epoch (from 0)."""
+    def drop_path(self, epoch: Any) -> Any:
+        """Returns the probability of drop path in an epoch (from 0); of edges in a search, of operations later."""
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
 
-    def evaluate_supernet(self, supernet: Any, mixing: Callable[[], dict], say: Callable[[str], None]) -> dict:
+    def evaluate_supernet(
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+    ) -> dict:
         """Measures a supernet on held-out data; no estimate of what a derived network reaches.
 
         Args:

@@ -1,7 +1,7 @@
 """Images as a domain: what a search and a training read, how a step takes them, how networks are measured."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -125,11 +125,12 @@ class SearchImages(_Images):
     """
 
     division: images.Division
-    held_out, batch_axes, output_axes = "supernet validation", (0, 0), 0
+    held_out, output_axes = "supernet validation", 0
 
     def __init__(self, config: Any):
         super().__init__(config)
         self.space.check(config.primitives)
+        self.batch_axes = ((0, 1), 0) if config.edge_drop_path else (0, 0)
 
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
@@ -174,8 +175,16 @@ class SearchImages(_Images):
         return cross_entropy(outputs, labels)
 
     def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
-        """What the stream gives: `(images, labels)`."""
-        return piece
+        """What the stream gives, `(images, labels)`; with drop path `((images, factors of edges), labels)`."""
+        if not self.config.edge_drop_path:
+            return piece
+        pixels, labels = piece
+        size = pixels.shape[0] or tf.shape(pixels)[0]
+        return (pixels, self._network.drop_factors(size, drop_path, seed)), labels
+
+    def drop_path(self, epoch: Any) -> Any:
+        """Rises linearly, from 0 in the first epoch to the setting in the last."""
+        return self.config.edge_drop_path * epoch / max(1, self.config.epochs - 1)
 
     def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping; the `logits`."""
@@ -185,9 +194,10 @@ class SearchImages(_Images):
     def open(self, step: int) -> None:
         """Opens the two streams."""
         seed, parts = 2 * self.config.seed, self.division
+        rising = {"cutout_epochs": self.config.epochs if self.config.cutout_rises else 0}
         self._streams = [
-            self._stream(self.dataset.train, parts.train, seed + TRAIN, step),
-            self._stream(parts.split, parts.held_out, seed + VALID, step),
+            self._stream(self.dataset.train, parts.train, seed + TRAIN, step, **rising),
+            self._stream(parts.split, parts.held_out, seed + VALID, step, **rising),
         ]
 
     def streams(self, epoch: int) -> list:
@@ -199,7 +209,9 @@ class SearchImages(_Images):
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
 
-    def evaluate_supernet(self, supernet: Any, mixing: Callable[[], dict], say: Callable[[str], None]) -> dict:
+    def evaluate_supernet(
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+    ) -> dict:
         """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here too."""
 
         def forward(batch):
@@ -215,7 +227,7 @@ class SearchImages(_Images):
         c, d, indices = self.config, self.dataset, self.division.held_out
         chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
         (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
-        return batch
+        return ((batch[0], None), batch[1]) if c.edge_drop_path else batch
 
 
 class TrainImages(_Images):

@@ -2,7 +2,7 @@
 
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -116,6 +116,10 @@ class Text(Domain):
         """
         targets, factor = labels
         return cross_entropy(outputs.logits, targets) + factor * self._penalty(outputs)
+
+    def drop_path(self, epoch: Any) -> float:
+        """There is none."""
+        return 0.0
 
     def _penalty(self, outputs):
         return penalty(outputs, self.config.activation_penalty, self.config.slowness_penalty)
@@ -259,7 +263,9 @@ class SearchText(Text):
         """Of a window of the nominal length: always the same."""
         return self.config.learning_rate
 
-    def evaluate_supernet(self, supernet: Any, mixing: Callable[[], dict], say: Callable[[str], None]) -> dict:
+    def evaluate_supernet(
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+    ) -> dict:
         """Loss and perplexity on the validation text, without dropout.
 
         They are not numbers where the moving statistics do not suit the weights yet, which the search can do without.
@@ -328,10 +334,6 @@ class TrainText(Text):
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Of a window of the nominal length: lower after each roll-back."""
         return self.config.learning_rate * self.config.rollback_rate**rollbacks
-
-    def drop_path(self, epoch: int) -> float:
-        """There is none."""
-        return 0.0
 
     def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
         """Loss, perplexity and (where asked) bits per character, without dropout."""

@@ -1,6 +1,7 @@
 """The search for a cell, from a config to a genotype, over any domain, space and method."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -106,7 +107,7 @@ class SearchTask:
         self._epoch_start = time.monotonic()
         return added | {"genotype": genotype.to_json()}
 
-    def _mixing(self) -> dict:
+    def _mixing(self) -> Mapping[str, Any]:
         """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
         return self.method.mixing_weights({name: v.value for name, v in self.step.functions.arch.items()}, None)
 

@@ -234,3 +234,10 @@ def test_seed_decides(name):
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 33, 17, 3), (2, 8, 8, 1)])
 def test_any_size(name, shape):
     assert FUNCTIONS[name](tf.ones(shape), tf.constant(SEED)).shape == shape
+
+
+def test_cutout_of_a_share_of_the_images():
+    images = tf.ones((2000, 8, 8, 1))
+    cut = tf.reduce_any(augment.cutout(images, tf.constant([1, 2]), 4, 0.3) == 0, (1, 2, 3))
+    np.testing.assert_allclose(np.mean(cut), 0.3, atol=0.03)
+    assert not np.any(augment.cutout(images, tf.constant([1, 2]), 4, 0.0) == 0)

@@ -137,3 +137,25 @@ def test_what_a_method_cannot_do_is_refused():
         only = methods.make(SearchConfig(primitives=("none", "skip_connect"), max_skips=1))
         topology = ConvGenotype.topology(2)
         only.selection(selection.select)(np.ones((5, 2)), topology, ("none", "skip_connect"), "normal")
+
+
+def test_drop_path_on_mixed_edges(float64):
+    """The mean over the draws of one image's factors is 1, and all passes of a step share a draw."""
+    config = SearchConfig(**SMALL, **KINDS["finite_difference"], edge_drop_path=0.6)
+    net = spaces.get("conv").supernet(config, methods.make(config), (8, 8, 3), 4)
+    factors = np.asarray(net.drop_factors(4000, 0.6, tf.constant([3, 4])))
+    assert factors.shape == (15, 4000) and set(np.unique(factors.round(6))) == {0.0, 2.5}
+    np.testing.assert_allclose(factors.mean(), 1, atol=0.02)
+    mixing = {cell: tf.fill([5, 3], tf.constant(1 / 3, "float64")) for cell in net.alphas}
+    weights, (images, _) = [tf.convert_to_tensor(v) for v in net.weight_variables], batches()[0]
+    plain = net.stateless(weights, mixing, images)[0]
+    np.testing.assert_allclose(net.stateless(weights, mixing, (images, tf.ones([15, 4], "float64")))[0], plain)
+    half = tf.repeat(tf.constant([[0.0], [1.0], [0.0], [1.0], [0.0]] * 3, "float64"), 4, 1)
+    rows = tf.constant([[0.0], [1.0], [0.0], [1.0], [0.0]], "float64")
+    dropped = net.stateless(weights, {cell: rows * each for cell, each in mixing.items()}, images)[0]
+    np.testing.assert_allclose(net.stateless(weights, mixing, (images, half))[0], dropped, rtol=1e-9)
+    step = search_step(net, config, method=methods.make(config))
+    first, _ = moved(step, epoch=0)  # 0 in the first epoch
+    plain, _ = moved(step_of("darts", "finite_difference"), epoch=0)
+    for a, b in zip(first, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)

@@ -11,6 +11,7 @@ are therefore black pixels, the cutout's zeros are the mean colour. On ImageNet 
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -62,13 +63,14 @@ def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.where(mirrored, images[:, :, ::-1], images)
 
 
-def cutout(images: tf.Tensor, seed: tf.Tensor, length: int) -> tf.Tensor:
+def cutout(images: tf.Tensor, seed: tf.Tensor, length: int, share: Any = 1.0) -> tf.Tensor:
     """Sets one square per image to zero; its centre is uniform over the pixels.
 
     Args:
         images: `(B, H, W, C)`, any numeric dtype; normalised, so that zero is the mean colour.
         seed: `(2,)` int32 or int64.
         length: Side of the square in pixels, >= 0; 0 returns the images.
+        share: Of the images that are cut, each drawn on its own; 1 is all.
 
     Returns:
         `(B, H, W, C)`, the dtype of `images`.
@@ -78,9 +80,11 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, length: int) -> tf.Tensor:
     if length == 0:
         return images
     shape = tf.shape(images)
-    seeds = tf.random.split(seed, 2)
+    seeds = tf.random.split(seed, 2 if tf.get_static_value(share) == 1 else 3)
     centers = [tf.random.stateless_uniform((shape[0],), seeds[axis], 0, shape[axis + 1], tf.int32) for axis in range(2)]
     mask = cutout_mask(tf.stack(centers, axis=1), shape[1], shape[2], length)
+    if len(seeds) > 2:
+        mask |= tf.random.stateless_uniform((shape[0], 1, 1, 1), seeds[2]) >= share
     return images * tf.cast(mask, images.dtype)
 
 

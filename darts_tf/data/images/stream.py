@@ -27,6 +27,7 @@ def stream(
     crop_padding: int = 0,
     flip: bool = False,
     cutout: int = 0,
+    cutout_epochs: int = 0,
     shuffle: bool = True,
     resized_crop: bool = False,
     color_jitter: float = 0.0,
@@ -48,6 +49,7 @@ def stream(
         crop_padding: See `augment.pad_crop`, pixels; 0 is off.
         flip: Whether to mirror half of the images.
         cutout: See `augment.cutout`, pixels; 0 is off.
+        cutout_epochs: In epoch e of that many, a share `e / (cutout_epochs - 1)` of the images is cut; 0: all are.
         shuffle: Whether each epoch has its own random order.
         resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; not with crop_padding.
         color_jitter: See `augment.color_jitter`, dimensionless; 0 is off.
@@ -96,7 +98,8 @@ def stream(
             images = augment.flip(images, kind_seed(FLIP, step))
         images = augment.color_jitter(images, kind_seed(COLOR, step), color_jitter)
         images = augment.normalize(images, mean, std)
-        return augment.cutout(images, kind_seed(CUTOUT, step), cutout), tf.gather(labels, chosen)
+        share = tf.cast(epoch, tf.float32) / max(1, cutout_epochs - 1) if cutout_epochs else 1.0
+        return augment.cutout(images, kind_seed(CUTOUT, step), cutout, share), tf.gather(labels, chosen)
 
     steps = tf.data.Dataset.range(start_step, tf.int64.max)
     return _ahead(steps, batch)

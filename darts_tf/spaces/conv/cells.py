@@ -12,6 +12,11 @@ from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, Source
 
 
+def scaled_by(factors: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns what multiplies the images of `(N, H, W, C)` by factors `(N,)`."""
+    return lambda y: y * graph.reshape(tf.cast(factors, y.dtype), -1, 1, 1, 1)
+
+
 class SearchCell(keras.layers.Layer):
     """A cell whose edges hold every candidate operation.
 
@@ -53,7 +58,14 @@ class SearchCell(keras.layers.Layer):
         ]
         self.built = True
 
-    def call(self, s0: tf.Tensor, s1: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self,
+        s0: tf.Tensor,
+        s1: tf.Tensor,
+        weights: tf.Tensor,
+        training: bool = False,
+        drop: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Runs the cell.
 
         Args:
@@ -61,6 +73,7 @@ class SearchCell(keras.layers.Layer):
             s1: Output of the previous cell, `(N, H, W, C1)`.
             weights: Mixing weights `(num_edges, num_primitives)`.
             training: Whether batch norms use their batch's statistics.
+            drop: `(num_edges, N)`, what drop path multiplies each edge's output with, or None.
 
         Returns:
             `(N, H', W', concat * C)`.
@@ -72,8 +85,8 @@ class SearchCell(keras.layers.Layer):
                 states.append(self.mixed[0].combine(sums[state]))
             rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
             edges = self.topology.leaving(state)
-            for (_, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
-                sums[node].extend(terms)
+            for (row, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
+                sums[node].extend(terms if drop is None else tf.nest.map_structure(scaled_by(drop[row]), terms))
         states.append(self.mixed[0].combine(sums[len(states)]))
         return tf.concat(states[-self.concat :], -1)
 
@@ -137,7 +150,7 @@ class Cell(keras.layers.Layer):
             for index in (first, first + 1):
                 y = self.operations[index].on(states[self.sources[index]], training=training)
                 if index in drop:
-                    y = y * graph.reshape(tf.cast(drop[index], y.dtype), -1, 1, 1, 1)
+                    y = scaled_by(drop[index])(y)
                 terms.append(y)
             states.append(Source(terms[0] + terms[1]))
         return tf.concat([states[node].x for node in self.concat], -1)

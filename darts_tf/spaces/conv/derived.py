@@ -13,7 +13,7 @@ from darts_tf import genotypes
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import Cell
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
+from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, draw_drop_factors, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.system.errors import UserError
@@ -206,24 +206,13 @@ class DerivedNetwork(ConvModel):
         return total + math.prod(self.classifier.shape)
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws what drop path multiplies each dropped operation's output with: 0, or `1 / (1 - probability)`.
-
-        Args:
-            batch_size: N, an integer or a scalar tensor.
-            probability: Of an operation to be dropped for an image, a scalar in [0, 1).
-            seed: `(2,)` integers; the same seed draws the same.
+        """Draws what drop path multiplies each dropped operation's output with, see `draw_drop_factors`.
 
         Returns:
             `(operations, N)`: the rows belong to the cells' `dropped` operations, cell after cell.
-
-        Source: `drop_path` in `cnn/utils.py`.
         """
-        dtype = self.compute_dtype
         count = sum(len(cell.dropped) for cell in self.cells)
-        # A cast of a Python number would go through float32.
-        keep = 1 - (tf.cast(probability, dtype) if tf.is_tensor(probability) else tf.constant(probability, dtype))
-        kept = tf.random.stateless_uniform((count, batch_size), seed, dtype=dtype) < keep
-        return tf.cast(kept, dtype) / keep
+        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
 
     def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` as `drop_factors` gives it."""

@@ -50,6 +50,27 @@ def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict
     return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
 
 
+def draw_drop_factors(count: int, batch_size: Any, probability: Any, seed: tf.Tensor, dtype: str) -> tf.Tensor:
+    """Draws factors of drop path: 0 with some probability, else `1 / (1 - probability)`.
+
+    Args:
+        count: Rows.
+        batch_size: N, an integer or a scalar tensor.
+        probability: Of something to be dropped for an image, a scalar in [0, 1).
+        seed: `(2,)` integers; the same seed draws the same.
+        dtype: Of the factors.
+
+    Returns:
+        `(count, N)`.
+
+    Source: `drop_path` in `cnn/utils.py`.
+    """
+    # A cast of a Python number would go through float32.
+    keep = 1 - (tf.cast(probability, dtype) if tf.is_tensor(probability) else tf.constant(probability, dtype))
+    kept = tf.random.stateless_uniform((count, batch_size), seed, dtype=dtype) < keep
+    return tf.cast(kept, dtype) / keep
+
+
 class ConvModel(KnownInput):
     """What training and Keras ask of a network of images.
 
@@ -98,7 +119,10 @@ class ConvModel(KnownInput):
         mapping = list(zip(self.weight_variables, weights, strict=True))
         statistics: dict[int, tf.Tensor] = {}
         with keras.StatelessScope(state_mapping=mapping), within(statistics=statistics):
-            outputs = self.outputs_of(inputs, mixing) if training else self(inputs, mixing=mixing)
+            if training:
+                outputs = self.outputs_of(inputs, mixing)
+            else:
+                outputs = self(inputs[0] if isinstance(inputs, tuple) else inputs, mixing=mixing)
         return outputs, [statistics[id(v)] for v in self.state_variables] if training else []
 
     def moved_state(self, state: Tensors, statistics: Tensors) -> list:
@@ -203,7 +227,18 @@ class ConvSupernet(ConvModel):
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
         return self.activations(images, training, mixing)["logits"]
 
-    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> dict:
+    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Draws what drop path multiplies each mixed edge of each cell with, see `draw_drop_factors`.
+
+        Returns:
+            `(cells * edges, N)`.
+
+        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
+        """
+        count = sum(cell.topology.num_edges for cell in self.cells)
+        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
+
+    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         if mixing is None:
             mixing = {cell: tf.nn.softmax(a.value) for cell, a in self.alphas.items()}
@@ -213,13 +248,15 @@ class ConvSupernet(ConvModel):
         stages = {"stem": s1}
         for index, cell in enumerate(self.cells):
             weights = mixing["reduce" if cell.reduction else "normal"]
-            s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training)
+            rows = None if drop is None else tf.split(drop, len(self.cells))[index]
+            s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
         return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
-        """Returns the logits of images in training mode."""
-        return self.activations(inputs, training=True, mixing=mixing)["logits"]
+        """Returns the logits in training mode of images, or of `(images, drop factors or None)`."""
+        images, drop = inputs if isinstance(inputs, tuple) else (inputs, None)
+        return self.activations(images, True, mixing, drop)["logits"]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
