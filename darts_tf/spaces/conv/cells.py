@@ -12,7 +12,38 @@ from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.operations import OPERATIONS, FactorizedReduce, Identity, ReLUConvBN, Source
 
 
-class SearchCell(keras.layers.Layer):
+class MixedCell(keras.layers.Layer):
+    """What the cells of supernets share: nodes that add up mixed edges.
+
+    Attributes:
+        topology: The edges; the rows of the mixing weights are in their order.
+        mixed: The mixed operation of each state that others read.
+    """
+
+    topology: Topology
+    mixed: list
+
+    def run_nodes(self, inputs: list, weights: tf.Tensor, training: bool) -> list:
+        """Returns the tensors of all states.
+
+        Args:
+            inputs: Those of the inputs, `(N, H, W, C)` each.
+            weights: Mixing weights `(num_edges, num_primitives)`.
+            training: Whether batch norms use their batch's statistics.
+        """
+        states = list(inputs)
+        sums: dict[int, list] = {node: [] for node in self.topology.nodes}
+        for state, mixed in enumerate(self.mixed):
+            if state in sums:
+                states.append(self.mixed[0].combine(sums[state]))
+            rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
+            edges = self.topology.leaving(state)
+            for (_, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
+                sums[node].extend(terms)
+        return [*states, self.mixed[0].combine(sums[len(states)])]
+
+
+class SearchCell(MixedCell):
     """A cell whose edges hold every candidate operation.
 
     Args:
@@ -66,16 +97,7 @@ class SearchCell(keras.layers.Layer):
             `(N, H', W', concat * C)`.
         """
         states = [self.preprocess0(s0, training=training), self.preprocess1(s1, training=training)]
-        sums: dict[int, list] = {node: [] for node in self.topology.nodes}
-        for state, mixed in enumerate(self.mixed):
-            if state in sums:
-                states.append(self.mixed[0].combine(sums[state]))
-            rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
-            edges = self.topology.leaving(state)
-            for (_, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
-                sums[node].extend(terms)
-        states.append(self.mixed[0].combine(sums[len(states)]))
-        return tf.concat(states[-self.concat :], -1)
+        return tf.concat(self.run_nodes(states, weights, training)[-self.concat :], -1)
 
 
 class Cell(keras.layers.Layer):
