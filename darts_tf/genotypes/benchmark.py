@@ -16,7 +16,6 @@ import numpy as np
 
 from darts_tf import genotypes
 from darts_tf.genotypes import NasBench201Genotype
-from darts_tf.genotypes.cells import is_integer
 from darts_tf.genotypes.text import show
 from darts_tf.system.errors import UserError
 
@@ -60,10 +59,8 @@ def query(cell: str | int | NasBench201Genotype) -> Record:
     """
     if isinstance(cell, str):
         cell = NasBench201Genotype(cell)
-    elif is_integer(cell):
-        cell = NasBench201Genotype.of_index(cell)
     elif not isinstance(cell, NasBench201Genotype):
-        raise UserError(f"expected the string or the number of a NAS-Bench-201 cell. Received: {show(cell)}")
+        cell = NasBench201Genotype.of_index(cell)
     index, names = cell.index, [name for name, _ in cell.nasbench201]
     parameters, flops = (base + sum(own.get(name, 0) for name in names) for base, own in (_PARAMETERS, _MULTIPLY_ADDS))
     figures = {

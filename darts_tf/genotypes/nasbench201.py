@@ -38,7 +38,7 @@ class NasBench201Genotype(Genotype):
         UserError: It is no cell of the benchmark; one line that says why.
     """
 
-    nasbench201: tuple
+    nasbench201: Any  # a tuple once it is made
     nasbench201_concat: tuple = (NUM_NODES,)
 
     kind = "nasbench201"

@@ -185,7 +185,7 @@ class NasBench201Network(NasBench201Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.genotype = genotypes.from_json(genotype) if isinstance(genotype, dict) else genotypes.load(genotype, CELL)
+        self.genotype: Any = genotypes.load(genotype, CELL)
 
         def make_cell(channels):
             return Cell(self.genotype, channels)
