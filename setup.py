@@ -18,7 +18,10 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["darts_tf", "darts_tf.*"]), "darts_tf.bin", "darts_tf.export"],
     package_dir={"darts_tf.bin": "bin", "darts_tf.export": "export"},
-    package_data={"darts_tf": ["py.typed"]},  # of all that installs under it
+    package_data={
+        "darts_tf": ["py.typed"],  # of all that installs under it
+        "darts_tf.genotypes": ["tables/*"],
+    },
     install_requires=[
         "absl-py>=2.1,<3",
         "filelock>=3.30",  # `lock_descriptor`, since 3.30, locks a file or folder that is open already

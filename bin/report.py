@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from darts_tf.bin import _main
+from darts_tf.genotypes import benchmark
 from darts_tf.system import streams
 
 
@@ -18,6 +19,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "the flag",
         flag_values=flag_values,
     )
+    flags.DEFINE_enum(
+        "nasbench201",
+        None,
+        benchmark.DATASETS,
+        "of searches in NAS-Bench-201 draw the true test accuracy of each epoch's genotype: "
+        + ", ".join(benchmark.DATASETS),
+        flag_values=flag_values,
+    )
     flags.DEFINE_string("output", "report.html", "HTML file to write; it needs no other file", flag_values=flag_values)
 
 
@@ -25,7 +34,7 @@ def report(flag_values: flags.FlagValues) -> None:
     """Writes one self-contained HTML page about one or more runs: tables, curves, mixing weights, every genotype."""
     from darts_tf.report import write_report  # here, so that --help waits for nothing
 
-    streams.out(str(write_report(flag_values.workdir, flag_values.output)))
+    streams.out(str(write_report(flag_values.workdir, flag_values.output, flag_values.nasbench201 or "")))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -22,8 +22,8 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "kind",
         None,
-        ["conv", "recurrent"],
-        "conv or recurrent, for names that are both; conv if not given",
+        ["conv", "recurrent", "nasbench201"],
+        "conv, recurrent or nasbench201: accept only that; conv or recurrent decides for names that are both",
         flag_values=flag_values,
     )
     flags.DEFINE_string("output_dir", ".", "folder for the drawings; created if missing", flag_values=flag_values)
@@ -36,7 +36,10 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 
 
 def draw(flag_values: flags.FlagValues) -> None:
-    """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, with their Graphviz source."""
+    """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, or nasbench201.svg.
+
+    Their Graphviz source is written, too.
+    """
     from darts_tf import genotypes as genotype
     from darts_tf.genotypes import drawing as visualize  # here, so that --help waits for nothing
 

@@ -59,9 +59,11 @@ class ImageRun(Run):
     flip: bool = _data(True, "flip half of the training images left to right")
     cutout: int = _data(0, "side in pixels of the square cut out of training images; 0 = off", between(0, 10_000))
     init_channels: int = _network(16, "channels of the first cells; doubled at each reduction", between(1, 10_000))
-    num_cells: int = _network(8, "cells of the network, two of them reduction cells", between(3, 1000))
+    num_cells: int = _network(
+        8, "cells of the network, two of them reduction cells, or residual blocks in nasbench201", between(3, 1000)
+    )
     space: str = _architecture(
-        "conv", "search space: conv, or one that Python code has added", Check("a name", str.isidentifier)
+        "conv", "search space: conv, nasbench201, or one that Python code has added", Check("a name", str.isidentifier)
     )
     operations_file: str = _network("", "Python file that adds custom operations; it is executed", is_path=True)
 
@@ -102,7 +104,9 @@ class SearchConfig(ImageRun, Search):
         "share of examples for the weights; the rest is for the alphas",
         Check("above 0 and below 1", lambda value: 0 < value < 1),
     )
-    stem_multiplier: int = _network(3, "channels of the stem as a multiple of init_channels", between(1, 1000))
+    stem_multiplier: int = _network(
+        3, "channels of the stem as a multiple of init_channels; 1 in nasbench201", between(1, 1000)
+    )
     edge_drop_path: float = _architecture(
         0.0, "final probability of dropping a mixed edge for an image; rises linearly from 0", fraction()
     )

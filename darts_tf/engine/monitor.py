@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from darts_tf import genotypes
 from darts_tf.config import Search
 from darts_tf.engine.early_stop import EigenvalueRule, Verdict
 from darts_tf.genotypes import Genotype
@@ -28,13 +29,13 @@ def entropies(weights: np.ndarray) -> np.ndarray:
     return -np.sum(weights * np.log(np.where(weights > 0, weights, 1)), -1)
 
 
-def gaps(weights: np.ndarray, primitives: Sequence[str]) -> np.ndarray:
+def gaps(weights: np.ndarray, primitives: Sequence[str], none: bool = False) -> np.ndarray:
     """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
 
-    `none` is left out as in the derivation: no edge can choose it. With one operation to choose it has no second, and
-    the gap is its weight.
+    As in the derivation, `none` is left out unless edges may choose it. With one operation to choose it has no second,
+    and the gap is its weight.
     """
-    weights = np.asarray(weights, np.float64)[:, [name != "none" for name in primitives]]
+    weights = np.asarray(weights, np.float64)[:, [none or name != "none" for name in primitives]]
     best = np.sort(np.pad(weights, ((0, 0), (1, 0))), -1)
     return best[:, -1] - best[:, -2]
 
@@ -60,7 +61,7 @@ def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: 
         if any("pool" in name for name in primitives):
             numbers[f"pool_{cell}"] = sum("pool" in operation for operation in operations)
         numbers[f"entropy_{cell}"] = float(entropies(weights).mean())
-        numbers[f"gap_{cell}"] = float(gaps(weights, primitives).mean())
+        numbers[f"gap_{cell}"] = float(gaps(weights, primitives, genotype.none_allowed).mean())
     return numbers
 
 
@@ -148,8 +149,9 @@ class Monitor:
         records = self.records[self.config.warmup_epochs :]  # before that the alphas are as they were drawn
         if not records:
             return ""
-        cell = next(iter(records[0]["genotype"]))  # the first; reduction cells do not collapse
-        edges = len(records[0]["genotype"][cell])
+        genotype = genotypes.from_json(records[0]["genotype"])
+        cell = next(iter(genotype.cells))  # the first; reduction cells do not collapse
+        edges = len(getattr(genotype, cell))
         skips = [record.get(f"skip_{cell}", 0) for record in records]  # a run of an older version has none
         limit = HEALTHY_SKIPS * edges
         for last in range(PATIENCE - 1, len(skips)):

@@ -22,6 +22,7 @@ from darts_tf.genotypes.cells import (
     RecurrentGenotype,
     choices,
 )
+from darts_tf.genotypes.nasbench201 import NASBENCH201_PRIMITIVES, NasBench201Genotype
 from darts_tf.genotypes.selection import derive, derive_conv, derive_recurrent
 from darts_tf.genotypes.text import show
 from darts_tf.system.errors import UserError
@@ -30,9 +31,11 @@ from darts_tf.system.files import user_path, write_atomically
 __all__ = [
     "CONV_PRIMITIVES",
     "KINDS",
+    "NASBENCH201_PRIMITIVES",
     "RECURRENT_PRIMITIVES",
     "ConvGenotype",
     "Genotype",
+    "NasBench201Genotype",
     "RecurrentGenotype",
     "derive",
     "derive_conv",
@@ -44,7 +47,7 @@ __all__ = [
     "save",
 ]
 
-KINDS: dict[str, type[Genotype]] = {each.kind: each for each in (ConvGenotype, RecurrentGenotype)}
+KINDS: dict[str, type[Genotype]] = {each.kind: each for each in (ConvGenotype, RecurrentGenotype, NasBench201Genotype)}
 """The genotypes of all search spaces by their kind; `spaces.add` adds to them."""
 
 _PUBLISHED = {"conv": published.CONV, "recurrent": published.RECURRENT}  # kind -> name -> text
@@ -63,8 +66,9 @@ def parse(text: str) -> Genotype:
 
     Args:
         text: `Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)`,
-            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, or `to_json`'s result as JSON. Also the
-            line of a log that holds one, a Python file with one, and the forms of `genotype_foreign`.
+            `Genotype(recurrent=[('sigmoid', 0), ...], concat=range(1, 9))`, the string of a NAS-Bench-201 cell, or
+            `to_json`'s result as JSON. Also the line of a log that holds one, a Python file with one, and the forms of
+            `genotype_foreign`.
 
     Raises:
         UserError: The text is not a genotype; says why in one line.
@@ -76,7 +80,7 @@ def parse(text: str) -> Genotype:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of both for None."""
+    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of all for None."""
     return sorted(set().union(*(_PUBLISHED.get(key, {}) for key in _kinds(kind))))
 
 
@@ -87,8 +91,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
         spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
             directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
             genotype, which is passed on.
-        kind: `"conv"` or `"recurrent"` to accept only that kind. None accepts any, and for a name that both kinds have
-            takes the image cell.
+        kind: A key of `KINDS` to accept only that kind. None accepts any, and for a name that image cells and
+            recurrent cells share takes the image cell.
 
     Raises:
         UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
@@ -130,7 +134,7 @@ def _of_fields(fields):
 
 
 def _load_text(spec, kind):
-    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(|\|\w+~\d", spec):
+    if not spec.strip() or re.match(r"\s*\{|\s*(\w+\s*=\s*)?Genotype\s*\(", spec) or re.search(r"\|\w+~\d", spec):
         return parse(spec)
     path = None if "\0" in spec else user_path(spec, "genotype")
     try:

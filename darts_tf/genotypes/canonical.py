@@ -8,6 +8,7 @@ def canonical(genotype: Genotype) -> tuple:
 
     Nodes may be renumbered and the edges of a node may come in any order: that permutes channels of a cell's output and
     nothing else. The cell's inputs are not interchangeable, nor are nodes that the output reads with those it does not.
+    An edge of `none` counts as no edge.
 
     Returns:
         For each cell the smallest list, over all renumberings, of each node's `(sorted (input, operation), in output)`.
@@ -15,7 +16,9 @@ def canonical(genotype: Genotype) -> tuple:
     forms = []
     for cell, concat in genotype.cells.items():
         topology = genotype.topology_of(cell)
-        nodes = [edges for _, edges in topology.by_node(getattr(genotype, cell))]
+        nodes = [
+            [edge for edge in edges if edge[0] != "none"] for _, edges in topology.by_node(getattr(genotype, cell))
+        ]
         forms.append(_smallest(nodes, topology.num_inputs, frozenset(getattr(genotype, concat))))
     return tuple(forms)
 

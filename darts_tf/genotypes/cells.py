@@ -52,6 +52,7 @@ class Genotype:
             the inputs are what the cell reads.
         output: Label of the output.
         edges_per_node: How many edges each node keeps.
+        none_allowed: Whether an edge may keep `none`.
     """
 
     kind: ClassVar[str]
@@ -64,6 +65,7 @@ class Genotype:
     outside: ClassVar[tuple[str, ...]] = ()
     output: ClassVar[str] = "output"
     edges_per_node: ClassVar[int] = 1
+    none_allowed: ClassVar[bool] = False
 
     def __post_init__(self):
         """Checks the fields and turns lists into tuples."""
@@ -81,6 +83,11 @@ class Genotype:
     def kept(cls, node: int) -> int:
         """Returns how many edges a node keeps."""
         return cls.edges_per_node
+
+    @classmethod
+    def output_nodes(cls, num_nodes: int, concat: int = 0) -> tuple[int, ...]:
+        """Returns the nodes that make the output of a cell, counted like inputs: the last `concat`, or all for 0."""
+        return tuple(cls.topology(num_nodes).nodes[-(concat or num_nodes) :])
 
     @classmethod
     def topology(cls, num_nodes: int) -> Topology:
@@ -101,7 +108,7 @@ class Genotype:
         nodes = range(first, first + num_nodes)
         labels = (*cls.inputs, *(str(cls.first_label + index) for index in range(num_nodes)))
         sources = tuple(tuple(cls.sources(node)) for node in nodes)
-        return Topology(first, sources, tuple(cls.kept(node) for node in nodes), labels)
+        return Topology(first, sources, tuple(cls.kept(node) for node in nodes), labels, cls.none_allowed)
 
     def topology_of(self, cell: str) -> Topology:
         """Returns the edges among which the pairs of a cell were chosen."""
@@ -132,9 +139,9 @@ class Genotype:
                 if operation not in known:
                     raise UserError(f"{pairs}[{index}]: unknown operation {operation!r}{choices(operation, known)}")
 
-    def to_json(self) -> dict[str, list]:
+    def to_json(self) -> dict[str, Any]:
         """The genotype as a dictionary of lists, strings and integers; `from_json` reads it back."""
-        fields = {}
+        fields: dict[str, Any] = {}
         for pairs, concat in self.cells.items():
             fields[pairs] = [list(pair) for pair in getattr(self, pairs)]
             fields[concat] = list(getattr(self, concat))

@@ -50,8 +50,8 @@ def select(
 ) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
-    An edge is as strong as its strongest operation except `none`, which is never selected. Ties go to the lower index,
-    of edges and of operations.
+    An edge is as strong as its strongest operation except `none`, which is selected only where `topology.none` allows
+    it. Ties go to the lower index, of edges and of operations.
 
     Args:
         strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` included.
@@ -64,7 +64,8 @@ def select(
 
     Reference: Liu et al., DARTS, arXiv:1806.09055, section 2.4; quark0/darts, cnn/model_search.py.
     """
-    strength, choices = np.asarray(strength), [i for i, operation in enumerate(primitives) if operation != "none"]
+    strength = np.asarray(strength)
+    choices = [i for i, operation in enumerate(primitives) if topology.none or operation != "none"]
     pairs = []
     for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
         rows = strength[topology.rows(node)][:, choices]
@@ -91,7 +92,7 @@ def derive(
             `strength` takes.
         primitives: Names of the columns; the class's own for None.
         num_nodes: Nodes of each cell; the class's own for None.
-        concat: Nodes that make the output of every cell; None for all.
+        concat: Nodes that make the output of every cell; the class's own for None.
         dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
             zeros; the original's is float32. None: float64 for alphas of that type, else float32.
         strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
@@ -104,7 +105,7 @@ def derive(
     if not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
         raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
     topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
-    concat = tuple(topology.nodes if concat is None else concat)
+    concat = tuple(genotype.output_nodes(topology.num_nodes) if concat is None else concat)
     shape = topology.num_edges, len(primitives)
     names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
     found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})

@@ -20,6 +20,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 _FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat", "recurrent", "concat")
 _CALL = r"[\w.]*Genotype\s*\("  # `Genotype(`, `gt.Genotype(` ...
+_NASBENCH201 = re.compile(r"\|\w+~\d\|[\w~|+]*")
 _FORM = "expected Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=range(2, 6), reduce=..., reduce_concat=...)"
 
 
@@ -37,7 +38,8 @@ def read(text: str) -> Any:
     Args:
         text: A string. The text form may stand in a line of a log or in a Python file, as `NAME = Genotype(...)` or
             with other statements around it, as long as there is one genotype; its fields may come without
-            `Genotype(...)`, and a dictionary as Python prints it.
+            `Genotype(...)`, and a dictionary as Python prints it. So may the string of a NAS-Bench-201 cell, such as
+            `|none~0|+|none~0|none~1|+|none~0|none~1|none~2|`.
 
     Returns:
         The fields: a dictionary of lists, strings, numbers and ranges, or a list. What they mean is not checked here.
@@ -56,11 +58,13 @@ def read(text: str) -> Any:
     text = text.removeprefix("\ufeff").strip()
     if not text:
         raise UserError(f"the genotype's text is empty; {_FORM}")
-    if re.search(r"\|\w+~\d+\|", text):
-        raise UserError(
-            f"the text is a cell of NAS-Bench-201, another search space: its nodes add up all edges and there is no "
-            f"reduction cell; {_FORM}. Received: {show(text)}"
-        )
+    if text[0] != "{" and (strings := set(_NASBENCH201.findall(text))):
+        if len(strings) > 1:
+            raise UserError(
+                f"the text is not one genotype but {len(strings)} strings of NAS-Bench-201; keep one. "
+                f"Received: {show(text)}"
+            )
+        return {"nasbench201": strings.pop()}
     if text[0] in "{[":
         return _read_json(text)
     if re.match(rf"\(?\s*({'|'.join(_FIELDS)})\s*=[^=]", text) and (fields := _read_bare(text)):

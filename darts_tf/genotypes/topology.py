@@ -19,12 +19,14 @@ class Topology:
         sources: For each node the states that it may read, ascending.
         kept: For each node how many of these edges a genotype keeps.
         labels: A name for each state, as drawings have them.
+        none: Whether an edge may keep `none`.
     """
 
     num_inputs: int
     sources: tuple[tuple[int, ...], ...]
     kept: tuple[int, ...]
     labels: tuple[str, ...]
+    none: bool = False
 
     @property
     def num_nodes(self) -> int:

@@ -83,7 +83,7 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
     )
 
 
-def heat_maps(title: str, weights: Weights) -> Html:
+def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
     """Returns a figure with a heat map for each edge: an operation a row, an epoch a column.
 
     The colours go from the smallest to the largest weight of the cell, since most searches change little.
@@ -91,12 +91,13 @@ def heat_maps(title: str, weights: Weights) -> Html:
     Args:
         title: The cell's name.
         weights: Of the cell.
+        none: Whether an edge may select `none`.
     """
     low, high = float(weights.values.min()), float(weights.values.max())
     shares = (weights.values - low) / (high - low or 1)
     maps, height = [], f"height: {1.05 * len(weights.primitives):.2f}rem"
     for index, edge in enumerate(weights.edges):
-        choosable = [name != "none" for name in weights.primitives]
+        choosable = [none or name != "none" for name in weights.primitives]
         best = int(np.where(choosable, weights.values[-1, index], -1).argmax())
         names = [
             tag("span", name, class_="best" if row == best else None) for row, name in enumerate(weights.primitives)

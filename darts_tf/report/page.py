@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 import darts_tf
-from darts_tf.report import runs, sections
+from darts_tf.report import runs, sections, truth
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
 from darts_tf.system.errors import UserError
@@ -12,18 +12,20 @@ from darts_tf.system.files import user_path, write_atomically
 from darts_tf.system.types import Path
 
 
-def write_report(workdirs: Sequence[Path], path: Path) -> pathlib.Path:
+def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") -> pathlib.Path:
     """Writes one self-contained page about runs of any kind, finished or not; no script, no network.
 
     Args:
         workdirs: Work directories of searches, trainings, tunings and protocols; several are compared.
         path: Of the HTML file.
+        nasbench201: A data set of `genotypes.benchmark` whose true accuracies are drawn; empty for none.
 
     Returns:
         The path.
 
     Raises:
-        UserError: No directory, one that no run has written, a damaged file, or `path` is a directory; one line.
+        UserError: No directory, one that no run has written, a damaged file, `path` is a directory, or no run has a
+            true accuracy; one line.
         OSError: The file cannot be written.
     """
     folders, file = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
@@ -32,16 +34,17 @@ def write_report(workdirs: Sequence[Path], path: Path) -> pathlib.Path:
     if file.is_dir():
         raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {file}")
     found = [runs.read(each, name) for each, name in zip(folders, runs.names(folders), strict=True)]
-    return write_atomically(file, page(found))
+    truth.check(found, nasbench201)
+    return write_atomically(file, page(found, nasbench201))
 
 
-def page(found: Sequence[runs.Run]) -> str:
-    """Returns the page about runs as HTML."""
+def page(found: Sequence[runs.Run], nasbench201: str = "") -> str:
+    """Returns the page about runs as HTML, see `write_report`."""
     title = " · ".join(run.name for run in found) if len(found) > 1 else f"{found[0].name}: {found[0].kind}"
     body = [tag("h1", title)]
     if len(found) > 1:
-        body.append(sections.comparison(found))
-    body += [tag("section", sections.run(each, len(found) > 1)) for each in found]
+        body.append(sections.comparison(found, nasbench201))
+    body += [tag("section", sections.run(each, len(found) > 1, nasbench201)) for each in found]
     body.append(tag("p", f"Written by darts_tf {darts_tf.__version__}.", class_="note"))
     head = tag(
         "head",

@@ -7,7 +7,7 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.fields import named
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.engine.monitor import verdict as verdict_of
-from darts_tf.report import charts, composed, drawings, runs
+from darts_tf.report import charts, composed, drawings, runs, truth
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, is_number, show, table, words
 
@@ -22,17 +22,18 @@ _ORDER = ("accuracy", "perplexity", "loss", "eigenvalue", "skip", "pool", "entro
 _MEASURES = ("top5_accuracy", "accuracy", "perplexity", "loss")
 
 
-def run(found: runs.Run, heading: bool = True) -> Html:
-    """Returns everything about a run."""
+def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
+    """Returns everything about a run; see `page.write_report` for `nasbench201`."""
     parts = [tag("h2", f"{found.name}: {found.kind}") if heading else None]
     if found.problem:
         return join(*parts, tag("p", found.problem, class_="note"))
     special = _special(found)
-    parts += special(found) if special else _single(found)
+    parts += special(found) if special else _single(found, nasbench201)
     if found.parts:
-        parts += [tag("h3", "Every run"), comparison(found.parts)]
+        parts += [tag("h3", "Every run"), comparison(found.parts, nasbench201)]
         parts += [
-            tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False)) for each in found.parts
+            tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False, nasbench201))
+            for each in found.parts
         ]
     return join(*parts)
 
@@ -42,7 +43,7 @@ def _special(found):
     return {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
 
 
-def comparison(found: Sequence[runs.Run]) -> Html:
+def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
     """Returns one table of several runs, and the curves that runs of one kind have in common."""
     found = [each for each in found if not each.problem]
     rows = [row for each in found for row in (composed.compared(each) if _special(each) else [_compared(each)])]
@@ -58,6 +59,8 @@ def comparison(found: Sequence[runs.Run]) -> Html:
             curves = [(each.name, points) for each in alike if (points := _points(each, key))]
             if len(curves) > 1:
                 figures.append(charts.chart(f"{words(key)} ({kind})", curves, key))
+    if true := truth.chart(found, nasbench201):
+        figures.append(true)
     if not rows:
         return Html("")
     note = "The time of a protocol's method is that of its searches and short trainings, without the full trainings."
@@ -80,7 +83,7 @@ def _compared(found):
     )
 
 
-def _single(found):
+def _single(found, nasbench201):
     """A search or a training."""
     latest = found.history[-1] if found.history else {}
     parts = [
@@ -113,16 +116,19 @@ def _single(found):
         )
         if curves:
             figures.append(charts.chart(words(title), curves, title, marks))
+    if true := truth.chart([found], nasbench201):
+        figures.append(true)
     parts.append(charts.grid(figures))
     if not latest:
         parts.append(tag("p", "No epoch is done yet.", class_="note"))
     genotype = found.genotype or (found.genotypes[-1][1] if found.genotypes else None)
     if genotype:
         parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), drawings.cells(genotype)]
+    none = genotype is not None and genotype.none_allowed
     if found.weights:
         parts.append(tag("h3", "Mixing weights over the epochs"))
         parts += [
-            tag("details", tag("summary", f"{cell} cell"), charts.heat_maps(cell, weights), open=True)
+            tag("details", tag("summary", f"{cell} cell"), charts.heat_maps(cell, weights, none), open=True)
             for cell, weights in found.weights.items()
         ]
     if found.genotypes:
@@ -139,7 +145,7 @@ def groups(keys: Sequence[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for key in keys:
         measure = next((each for each in _MEASURES if key == each or key.endswith(f"_{each}")), None)
-        cell = re.fullmatch(r"(.+)_(normal|reduce|reduction|recurrent)", key)
+        cell = re.fullmatch(r"(.+)_(normal|reduce|reduction|recurrent|nasbench201)", key)
         found.setdefault(measure or (cell[1] if cell else key), []).append(key)
     return dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))
 

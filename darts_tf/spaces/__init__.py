@@ -2,11 +2,12 @@
 
 from darts_tf import genotypes
 from darts_tf.spaces.conv.space import Conv
+from darts_tf.spaces.nasbench201.space import NasBench201
 from darts_tf.spaces.recurrent.space import Recurrent
 from darts_tf.spaces.space import Space
 from darts_tf.system.errors import UserError
 
-SPACES: dict[str, Space] = {each.genotype.kind: each for each in (Conv(), Recurrent())}
+SPACES: dict[str, Space] = {each.genotype.kind: each for each in (Conv(), Recurrent(), NasBench201())}
 """The kind of its genotypes -> the space."""
 
 

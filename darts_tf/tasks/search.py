@@ -119,7 +119,7 @@ class SearchTask:
     def derive(self) -> Genotype:
         """Returns the genotype of the present alphas."""
         c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
-        outputs = self.topology.nodes[-(c.concat or c.num_nodes) :]
+        outputs = self.domain.space.genotype.output_nodes(c.num_nodes, c.concat)
         how: dict[str, Any] = {"strength": self.method.strength, "select": self.method.selection(selection.select)}
         return genotypes.derive(self.domain.space.genotype, arch, c.primitives, c.num_nodes, outputs, **how)
 

@@ -32,11 +32,11 @@ def refined(
         rate: Logits for one standard deviation; 0 for samples of the prior alone.
 
     Returns:
-        `(operations, edges)`: for each cell log probabilities of operations, `(edges, operations)` without `none`, and
-        logits of edges, `(edges,)`.
+        `(operations, edges)`: for each cell log probabilities of the operations that can be chosen, `(edges,
+        operations)`, and logits of edges, `(edges,)`.
     """
     space, scored = prior.space, list(scored)
-    columns = [index for index, name in enumerate(space.primitives) if name != "none"]
+    columns = [space.primitives.index(name) for name in space.operations]
     gains = {cell: np.zeros((space.shape[0], len(columns))) for cell in space.cells}
     kept = {cell: np.zeros(space.shape[0]) for cell in space.cells}
     for (genotype, _), score in zip(scored, _standardised([score for _, score in scored]), strict=True):
@@ -46,7 +46,7 @@ def refined(
                 kept[cell][row] += rate * score
     operations, edges = {}, {}
     for cell in space.cells:
-        # `none` takes part in the softmax, and thus in an edge's strength, but is never chosen.
+        # Where `none` is not chosen, it takes part in the softmax, and thus in an edge's strength.
         own = log_softmax(prior.alphas[cell] / temperature)[:, columns]
         operations[cell] = log_softmax(own + gains[cell])
         edges[cell] = own.max(1) + prior.edges[cell] / temperature + kept[cell]

@@ -52,9 +52,9 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
             f"the search in {path} was stopped early: the prior is the mixing weights after epoch {stopped.epoch}, "
             "whose genotype is its result"
         )
-    nodes = genotype.topology(config["num_nodes"]).nodes
-    concat = nodes[-config["concat"] :] if config.get("concat") else nodes
-    return Space.of(kind, len(nodes), config["primitives"], [concat] * len(genotype.cells)), alphas
+    nodes = config["num_nodes"]
+    concat = genotype.output_nodes(nodes, config.get("concat", 0))
+    return Space.of(kind, nodes, config["primitives"], [concat] * len(genotype.cells)), alphas
 
 
 def _config(path):

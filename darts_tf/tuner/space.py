@@ -40,7 +40,7 @@ class Space:
     Attributes:
         kind: A key of `genotypes.KINDS`.
         num_nodes: Nodes of each cell.
-        primitives: Names of the operations, in the order of alpha's columns; `none` is never chosen.
+        primitives: Names of the operations, in the order of alpha's columns; `none` is not chosen in most spaces.
         concat: For each cell the nodes that make its output, counted like inputs.
     """
 
@@ -70,7 +70,7 @@ class Space:
                 "A space of genotypes needs at least one node and different primitives, one at least not 'none'. "
                 f"Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
             )
-        concat = [genotype.topology(nodes).nodes] * len(genotype.cells) if concat is None else concat
+        concat = [genotype.output_nodes(nodes)] * len(genotype.cells) if concat is None else concat
         return cls(kind, nodes, primitives, tuple(map(tuple, concat)))
 
     @property
@@ -90,8 +90,8 @@ class Space:
 
     @property
     def operations(self) -> list[str]:
-        """What can be chosen: the primitives without `none`."""
-        return [name for name in self.primitives if name != "none"]
+        """What can be chosen: the primitives, without `none` unless edges may keep it."""
+        return [name for name in self.primitives if self.genotype.none_allowed or name != "none"]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -132,7 +132,8 @@ class Space:
         """Adds the space's hyperparameters to `keras_tuner.HyperParameters`; those that are there already stay."""
         topology = self.topology
         for cell, concat in zip(self.cells, self.concat, strict=True):
-            if concat != tuple(topology.nodes):  # rides along, so that values alone say which genotype they are
+            if concat != self.genotype.output_nodes(self.num_nodes):
+                # Rides along, so that values alone say which genotype they are.
                 hp.Fixed(_concat_name(cell), _listed(concat))
             for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
                 choices = [*itertools.combinations(sources, kept)]
@@ -157,10 +158,10 @@ def values_from(genotype: Genotype) -> dict[str, Any]:
     Raises:
         UserError: A node reads one input twice, which has no place in the space.
     """
-    space = space_of(genotype, ["none", *genotype.operations])
+    space = space_of(genotype, dict.fromkeys(["none", *genotype.operations]))
     values = {}
     for cell, concat in zip(space.cells, space.concat, strict=True):
-        if concat != tuple(space.topology.nodes):
+        if concat != genotype.output_nodes(space.num_nodes):
             values[_concat_name(cell)] = _listed(concat)
         for node, edges in space.topology.by_node(getattr(genotype, cell)):
             edges = sorted(edges, key=lambda edge: edge[1])
@@ -202,5 +203,6 @@ def genotype_from(values: Mapping[str, Any]) -> Genotype:
             node += 1
         own = values.get(_concat_name(cell))
         fields[cell] = pairs
-        fields[concat] = range(len(kind.inputs), node) if own is None else [int(n) for n in str(own).split(",")]
+        usual = kind.output_nodes(node - len(kind.inputs))
+        fields[concat] = usual if own is None else [int(n) for n in str(own).split(",")]
     return kind(**fields)

@@ -221,7 +221,9 @@ def test_presets_are_complete_and_their_commands_parse():
         assert binary == preset.config.binary
         parsed = parse(*flags_given, config_class=type(preset.config))
         data = "overrides" if binary == "darts-protocol" else "data_dir"
-        free = {data: getattr(preset.config, data)} | ({"genotype": "DARTS_V2"} if binary == "darts-train" else {})
+        free = {data: getattr(preset.config, data)} | (
+            {"genotype": preset.config.genotype} if binary == "darts-train" else {}
+        )
         assert parsed.replace(**free) == preset.config
     assert presets.get("cifar10_search").config == SearchConfig()
     first = presets.get("cifar10_search_first_order").config

@@ -169,8 +169,15 @@ BY_NAME = edges(lambda name, source: name)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("|nor_conv_3x3~0|+|nor_conv_3x3~0|none~1|+|skip_connect~0|avg_pool_3x3~1|none~2|", "NAS-Bench-201"),
-        ("Structure(4 nodes with |none~0|+|none~0|none~1|+|none~0|none~1|none~2|)", "NAS-Bench-201"),
+        (
+            "|nor_conv_3x3~0|+|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|none~2|",
+            "node 2 has 2 edges; expected |op~0",
+        ),
+        (
+            "|none~0|+|none~0|none~1|+|none~0|skip_conect~1|none~2|",
+            "unknown operation 'skip_conect'; did you mean 'skip_connect'?",
+        ),
+        ("epoch 1 |none~0|+|none~0|\nepoch 2 |skip_connect~0|", "not one genotype but 2 strings of NAS-Bench-201"),
         (changed(BY_NAME, normal_n2_p0=3), "by its number among candidates that it does not hold. Expected its name"),
         (changed(BY_NAME, normal_n2_p0=[False, True]), "normal_n2_p0: NNI's export gives the operation by its number"),
         (changed(BY_NAME, normal_n3_switch="gone"), "the key 'normal_n3_switch' is missing"),

@@ -204,7 +204,7 @@ def test_binary_says_in_one_line_that_it_could_not_draw(tmp_path, capsys, monkey
         (["DARTS_V2", "--formats=gif"], 1, "Received: 'gif'"),
         (["DARTS_V2", "--formats=", "--output_dir=/dev/null/x"], 1, "Not a directory: /dev/null/x"),
         (["DARTS_V2", "DARTS_V1"], 2, "unexpected argument 'DARTS_V1'"),
-        (["DARTS_V2", "--kind=cnn"], 2, "value should be one of <conv|recurrent>"),
+        (["DARTS_V2", "--kind=cnn"], 2, "value should be one of <conv|recurrent|nasbench201>"),
         (["--genotyp=DARTS_V2"], 2, "Unknown command line flag 'genotyp'"),
         (["--genotype"], 2, "Missing value for flag --genotype"),
         (["--flagfile=/dev/null/x"], 2, "Unable to open flagfile"),

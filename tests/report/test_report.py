@@ -14,8 +14,9 @@ import pytest
 
 from darts_tf import genotypes as genotype
 from darts_tf.bin import report as binary
-from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config import SearchConfig, TrainConfig, presets
 from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.genotypes import NasBench201Genotype
 from darts_tf.genotypes import drawing as visualize
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
 from darts_tf.report.markup import Html, join, tag
@@ -358,6 +359,33 @@ def test_what_is_no_run_is_one_line(tmp_path, capsys):
     assert line.endswith(f"Received: the directory {mine}\n") and line.count("\n") == 1
     with pytest.raises(UserError, match="No work directory"):
         write_report([], tmp_path / "page.html")
+
+
+def test_the_true_accuracy_of_searches_in_nasbench201(tmp_path, capsys):
+    cells = [NasBench201Genotype.of_index(index) for index in (1835, 0, 6111)]
+    paths = [tmp_path / name for name in ("one", "two")]
+    for path in paths:
+        path.mkdir()
+        write_json(path / "config.json", presets.get("nasbench201_small").config.to_json())
+        write_metrics(
+            path, [{"epoch": n, "valid_loss": 1 / n, "genotype": c.to_json()} for n, c in enumerate(cells, 1)]
+        )
+        for epoch, cell in enumerate(cells, 1):
+            write_json(path / "genotypes" / f"epoch_{epoch:03d}.json", cell.to_json())
+    output = f"--output={tmp_path / 'page.html'}"
+    assert binary.main([str(paths[0]), "--nasbench201=cifar10", output]) == 0
+    page = Page(tmp_path / "page.html")
+    assert 'aria-label="true test accuracy on cifar10, by NAS-Bench-201"' in page.source
+    assert page.source.count("94.37 %") == 2 and "87.06 %" in page  # the last genotype's, and the best of all
+    assert binary.main([*map(str, paths), "--nasbench201=imagenet16_120", output]) == 0
+    assert Page(tmp_path / "page.html").source.count('aria-label="true test accuracy on imagenet16_120') == 3
+    assert binary.main([str(paths[0]), output]) == 0
+    assert "true test accuracy" not in Page(tmp_path / "page.html").source
+    with pytest.raises(SystemExit) as stopped:
+        binary.main([str(search(tmp_path / "mine")), "--nasbench201=cifar10", output])
+    line = capsys.readouterr().err
+    assert stopped.value.code == 1 and "Only searches in NAS-Bench-201 have a true accuracy" in line
+    assert line.count("\n") == 1
 
 
 def test_the_binary(tmp_path):

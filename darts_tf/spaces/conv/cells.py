@@ -17,7 +17,39 @@ def scaled_by(factors: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda y: y * graph.reshape(tf.cast(factors, y.dtype), -1, 1, 1, 1)
 
 
-class SearchCell(keras.layers.Layer):
+class MixedCell(keras.layers.Layer):
+    """What the cells of supernets share: nodes that add up mixed edges.
+
+    Attributes:
+        topology: The edges; the rows of the mixing weights are in their order.
+        mixed: The mixed operation of each state that others read.
+    """
+
+    topology: Topology
+    mixed: list
+
+    def run_nodes(self, inputs: list, weights: tf.Tensor, training: bool, drop: tf.Tensor | None = None) -> list:
+        """Returns the tensors of all states.
+
+        Args:
+            inputs: Those of the inputs, `(N, H, W, C)` each.
+            weights: Mixing weights `(num_edges, num_primitives)`.
+            training: Whether batch norms use their batch's statistics.
+            drop: `(num_edges, N)`, what drop path multiplies each edge's output with, or None.
+        """
+        states = list(inputs)
+        sums: dict[int, list] = {node: [] for node in self.topology.nodes}
+        for state, mixed in enumerate(self.mixed):
+            if state in sums:
+                states.append(self.mixed[0].combine(sums[state]))
+            rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
+            edges = self.topology.leaving(state)
+            for (row, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
+                sums[node].extend(terms if drop is None else tf.nest.map_structure(scaled_by(drop[row]), terms))
+        return [*states, self.mixed[0].combine(sums[len(states)])]
+
+
+class SearchCell(MixedCell):
     """A cell whose edges hold every candidate operation.
 
     Args:
@@ -79,16 +111,7 @@ class SearchCell(keras.layers.Layer):
             `(N, H', W', concat * C)`.
         """
         states = [self.preprocess0(s0, training=training), self.preprocess1(s1, training=training)]
-        sums: dict[int, list] = {node: [] for node in self.topology.nodes}
-        for state, mixed in enumerate(self.mixed):
-            if state in sums:
-                states.append(self.mixed[0].combine(sums[state]))
-            rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
-            edges = self.topology.leaving(state)
-            for (row, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
-                sums[node].extend(terms if drop is None else tf.nest.map_structure(scaled_by(drop[row]), terms))
-        states.append(self.mixed[0].combine(sums[len(states)]))
-        return tf.concat(states[-self.concat :], -1)
+        return tf.concat(self.run_nodes(states, weights, training, drop)[-self.concat :], -1)
 
 
 class Cell(keras.layers.Layer):

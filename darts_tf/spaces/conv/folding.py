@@ -10,12 +10,13 @@ def fold(network: keras.Model) -> keras.Model:
     In training the copy is not the network that it came from.
 
     Args:
-        network: A `derived.DerivedNetwork`.
+        network: A `derived.DerivedNetwork`, or another with an `auxiliary_head`, which may be None.
 
     Returns:
         A network of the same class. `network(images)` is the same but for rounding.
     """
-    folded = type(network).from_config({**network.get_config(), "auxiliary": False})
+    config = network.get_config()
+    folded = type(network).from_config(config | {"auxiliary": False} if "auxiliary" in config else config)
     head = network.auxiliary_head
     left_out = {id(variable) for variable in head.variables} if head is not None else set()
     kept = [variable for variable in network.variables if id(variable) not in left_out]

@@ -1,7 +1,7 @@
 """The mixed operation: equation 2 of the paper, as a plain sum, and fused."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -37,6 +37,9 @@ class MixedOp(keras.layers.Layer):
     What the edges share is computed once, the weights scale batch norms, and operations of a kind are added up before
     they are cut into edges; a test holds it equal to the plain sum.
 
+    Attributes:
+        table: Name of an operation -> what makes it, called with channels, stride and edges.
+
     Args:
         edges: Number of edges E.
         channels: Channels C, in and out.
@@ -44,10 +47,12 @@ class MixedOp(keras.layers.Layer):
         primitives: Names of the P candidate operations.
     """
 
+    table: ClassVar[Mapping[str, Callable]] = OPERATIONS
+
     def __init__(self, edges: int, channels: int, stride: int, primitives: Sequence[str], **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
         self.edges, self.channels = edges, channels
-        self.operations = [OPERATIONS[name](channels, stride, edges) for name in primitives]
+        self.operations = [self.table[name](channels, stride, edges) for name in primitives]
         self.built = True
 
     def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:

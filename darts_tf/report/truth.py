@@ -1,0 +1,50 @@
+"""The true accuracy of what searches in NAS-Bench-201 have found, over their epochs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from darts_tf.genotypes import NasBench201Genotype, benchmark
+from darts_tf.report import charts
+from darts_tf.report.markup import Html
+from darts_tf.report.runs import Run
+from darts_tf.system.errors import UserError
+
+
+def points(found: Run, dataset: str) -> list[tuple[float, float]]:
+    """Returns `(epoch, share)`, the table's test accuracy of each epoch's genotype; of other spaces nothing."""
+    known = benchmark.accuracies(dataset) / 100
+    return [(epoch, known[each.index]) for epoch, each in found.genotypes if isinstance(each, NasBench201Genotype)]
+
+
+def chart(found: Sequence[Run], dataset: str) -> Html | None:
+    """Returns a chart of the true test accuracy over the epochs, next to the mean of all cells and the best.
+
+    Args:
+        found: Searches; those in other spaces are left out.
+        dataset: One of `benchmark.DATASETS`; empty for no chart.
+
+    Returns:
+        The figure; None without any point.
+    """
+    curves = [(each.name, curve) for each in found if (curve := points(each, dataset))] if dataset else []
+    if not curves:
+        return None
+    epochs = sorted({epoch for _, curve in curves for epoch, _ in curve})
+    known = benchmark.accuracies(dataset) / 100
+    for name, level in (("mean of all cells", np.mean(known)), ("best of all cells", np.max(known))):
+        curves.append((name, [(epoch, float(level)) for epoch in dict.fromkeys((epochs[0], epochs[-1]))]))
+    return charts.chart(f"true test accuracy on {dataset}, by NAS-Bench-201", curves, "accuracy")
+
+
+def check(found: Sequence[Run], dataset: str) -> None:
+    """Raises UserError where a data set is given but no run is a search in NAS-Bench-201, or the set is not known."""
+    every = list(found)
+    while any(each.parts for each in found):
+        found = [part for each in found for part in each.parts]
+        every += found
+    if dataset and not any(points(each, dataset) for each in every):
+        raise UserError(
+            "Only searches in NAS-Bench-201 have a true accuracy. Expected a run of darts-search --space=nasbench201 "
+            f"with an epoch that is done. Received: nasbench201={dataset} and other runs."
+        )

@@ -1,0 +1,238 @@
+"""The networks of NAS-Bench-201: the supernet, and the network of one cell."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from darts_tf.system.keras_settings import of_one_type
+from darts_tf import genotypes
+from darts_tf.genotypes import NASBENCH201_PRIMITIVES, NasBench201Genotype
+from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.conv.derived import ConvBN
+from darts_tf.spaces.conv.folding import fold
+from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
+from darts_tf.spaces.conv.norm import BatchNorm, call_cell
+from darts_tf.spaces.conv.operations import uniform
+from darts_tf.spaces.nasbench201.cells import TOPOLOGY, Cell, ResidualBlock, SearchCell
+from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
+
+CELL = NasBench201Genotype.kind  # what the alphas of its one kind of cell are called
+
+
+class NasBench201Model(ConvModel):
+    """What both networks share: stem, cells, two residual blocks, batch norm, ReLU, average pooling, classifier.
+
+    The blocks stand where other image networks have their reduction cells, at one and two thirds of the depth: 17 cells
+    are the benchmark's three stages of five with two blocks between them.
+
+    Args:
+        num_classes: Number of classes, at least 2.
+        image_shape: `(height, width, channels)`.
+        init_channels: Channels C of the stem and the first cells; each block doubles them.
+        num_cells: Number of cells, at least 3, the two blocks among them.
+
+    Raises:
+        UserError: A bad size.
+    """
+
+    def make_layers(
+        self, num_classes: int, image_shape: Sequence[int], init_channels: int, num_cells: int, make_cell: Callable
+    ) -> None:
+        """Creates the layers; `make_cell` is called with the channels of each cell."""
+        check_sizes("The network", num_classes, num_cells)
+        self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+        self.init_channels, self.num_cells = init_channels, num_cells
+        self.stem = ConvBN(image_shape[-1], init_channels, 3)
+        self.cells, channels = [], init_channels
+        for index in range(num_cells):
+            if index in reduction_cells(num_cells):
+                self.cells.append(ResidualBlock(channels, 2 * channels))
+                channels *= 2
+            else:
+                self.cells.append(make_cell(channels))
+        self.last_bn = BatchNorm(channels, affine=True)
+        start = uniform(channels)
+        self.classifier = self.add_weight(shape=(channels, num_classes), initializer=start, name="classifier")
+        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+
+    def run(self, images: tf.Tensor, training: bool, *weights: tf.Tensor) -> dict:
+        """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`.
+
+        Args:
+            images: `(N, H, W, channels)`.
+            training: Whether batch norms use their batch's statistics.
+            *weights: What the cells take in addition, but not the blocks.
+        """
+        x = self.stem(narrowed(images), training=training)
+        stages = {"stem": x}
+        for index, cell in enumerate(self.cells):
+            own = () if isinstance(cell, ResidualBlock) else weights
+            x = stages[f"cell{index}"] = call_cell(cell, x, *own, training=training)
+        x = tf.nn.relu(self.last_bn(x, training=training))
+        return stages | classify(x, self.classifier, self.bias)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        own = {name: getattr(self, name) for name in ("num_classes", "init_channels", "num_cells")}
+        return {**super().get_config(), **own, "image_shape": list(self.image_shape)}
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class NasBench201Supernet(NasBench201Model):
+    """The network whose every edge holds all candidate operations, mixed by weights that come out of the alphas.
+
+    All cells share one alpha, `(6, num_primitives)`. Called without mixing weights it takes softmax(alpha).
+
+    Args:
+        num_classes: See `NasBench201Model`.
+        image_shape: See `NasBench201Model`.
+        init_channels: See `NasBench201Model`.
+        num_cells: See `NasBench201Model`.
+        primitives: Names in `operations.OPERATIONS`.
+        alpha_init: `"normal"`, as in the original, or `"zeros"`.
+        alpha_init_scale: Standard deviation of the normal start values.
+        mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+
+    Attributes:
+        alphas: The logits, by the name `nasbench201`.
+
+    Source: `TinyNetworkDarts` in `models/cell_searchs/search_model_darts.py` of AutoDL-Projects.
+    """
+
+    @of_one_type
+    def __init__(
+        self,
+        num_classes: int = 10,
+        image_shape: Sequence[int] = (32, 32, 3),
+        init_channels: int = 16,
+        num_cells: int = 17,
+        primitives: Sequence[str] = NASBENCH201_PRIMITIVES,
+        alpha_init: str = "normal",
+        alpha_init_scale: float = 1e-3,
+        mixed_op: Callable = NasBench201MixedOp,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.primitives, self.alpha_init, self.alpha_init_scale = tuple(primitives), alpha_init, alpha_init_scale
+
+        def make_cell(channels):
+            return SearchCell(channels, self.primitives, mixed_op)
+
+        self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
+        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
+        shape = TOPOLOGY.num_edges, len(self.primitives)
+        self.alphas = {CELL: self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.build((None, *self.image_shape))
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights w, in a fixed order, without the alphas."""
+        own = {id(v) for v in self.arch_variables}
+        return [v for v in self.trainable_variables if id(v) not in own]
+
+    def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
+        return self.activations(images, training, mixing)["logits"]
+
+    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> dict:
+        """Returns every stage's output by name, see `NasBench201Model.run`."""
+        weights = tf.nn.softmax(self.alphas[CELL].value) if mixing is None else mixing[CELL]
+        return self.run(images, training, weights)
+
+    def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
+        """Returns the logits of images in training mode."""
+        return self.activations(inputs, training=True, mixing=mixing)["logits"]
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        own = {name: getattr(self, name) for name in ("alpha_init", "alpha_init_scale")}
+        return {**super().get_config(), **own, "primitives": list(self.primitives)}
+
+
+@keras.saving.register_keras_serializable(package="darts_tf")
+class NasBench201Network(NasBench201Model):
+    """The network of one cell, as the benchmark has trained it with 16 channels and 17 cells.
+
+    It has no auxiliary head and no drop path.
+
+    Args:
+        genotype: A `NasBench201Genotype`, or anything that `genotypes.load` takes.
+        num_classes: See `NasBench201Model`.
+        image_shape: See `NasBench201Model`.
+        init_channels: See `NasBench201Model`.
+        num_cells: See `NasBench201Model`.
+
+    Raises:
+        UserError: A bad size, or a genotype of another space.
+
+    Source: `TinyNetwork` in `models/cell_infers/tiny_network.py` of AutoDL-Projects.
+    """
+
+    auxiliary_head = None
+    alphas: dict = {}  # the architecture is fixed
+
+    @of_one_type
+    def __init__(
+        self,
+        genotype: Any,
+        num_classes: int = 10,
+        image_shape: Sequence[int] = (32, 32, 3),
+        init_channels: int = 16,
+        num_cells: int = 17,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.genotype: Any = genotypes.load(genotype, CELL)
+
+        def make_cell(channels):
+            return Cell(self.genotype, channels)
+
+        self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
+        self.build((None, *self.image_shape))
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights, in a fixed order."""
+        return self.trainable_variables
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, batch norms included, as the benchmark counts them."""
+        return sum(math.prod(v.shape) for v in self.trainable_variables)
+
+    def macs(self) -> int:
+        """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier with its bias."""
+        height, width, _ = self.image_shape
+        total = self.stem.macs(height, width)
+        for cell in self.cells:
+            count, (height, width) = cell.macs(height, width)
+            total += count
+        return total + math.prod(self.classifier.shape) + self.num_classes
+
+    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Returns the factors of drop path: none, `(0, N)`, since no operation is dropped."""
+        return tf.ones((0, batch_size), self.compute_dtype)
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
+        return self.activations(images, training)["logits"]
+
+    def activations(self, images: tf.Tensor, training: bool = False) -> dict:
+        """Returns every stage's output by name, see `NasBench201Model.run`."""
+        return self.run(images, training)
+
+    def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, None]:
+        """Returns `(logits, None)` in training mode of `(images, None)`."""
+        images, _ = inputs
+        return self.activations(images, True)["logits"], None
+
+    def folded(self) -> "NasBench201Network":
+        """Returns a copy for inference, batch norms part of the convolutions before them."""
+        return fold(self)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "genotype": self.genotype.to_json()}
