@@ -353,8 +353,9 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets for one kind of run, or for several."""
-    return [name for name, preset in PRESETS.items() if isinstance(preset.config, config_class)]
+    """The names of the presets for one kind of run, or for several; a tuning is no training."""
+    kinds = config_class if isinstance(config_class, tuple) else (config_class,)
+    return [name for name, preset in PRESETS.items() if type(preset.config) in kinds or Config in kinds]
 
 
 def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Config) -> Preset:
