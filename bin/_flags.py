@@ -1,7 +1,7 @@
 """The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -18,9 +18,10 @@ from darts_tf.system.files import user_path
 Kind = TypeVar("Kind", bound=Config)
 AnyRun = TypeVar("AnyRun", bound=Run)
 # The flags that `--help` shows first, in this order; the others follow in the groups of `fields.GROUPS`.
-COMMON = ("preset", "workdir", "search", "prior") + named(
-    ("genotype", "trials", "minutes", "dataset", "data_dir", "image_size", "init_channels", "num_cells", "num_units"),
-    *(Tune, TrainConfig, LanguageTrainConfig),
+COMMON = ("preset", "workdir", "search", "prior") + named(("genotype",), TrainConfig)
+COMMON += named(("algorithm", "trials", "minutes", "budget_epochs"), Tune)
+COMMON += named(
+    ("dataset", "data_dir", "image_size", "init_channels", "num_cells", "num_units"), TrainConfig, LanguageTrainConfig
 )
 COMMON += named(("epochs", "batch_size", "learning_rate", "order", "seed"), SearchConfig) + ("help",)
 
@@ -58,6 +59,7 @@ def describe(
     config_classes: Sequence[type[Config]],
     own: type[Config] | None = None,
     workdir: str = "runs/{}",
+    defaults: Mapping[str, Any] | None = None,
 ) -> Iterator[_help.Part]:
     """The parts of `--help`: the flags that the chosen preset has, with its values, the common ones first.
 
@@ -67,6 +69,7 @@ def describe(
         config_classes: The kinds of run.
         own: A class whose fields the binary has as flags, too, with defaults of their own.
         workdir: The default work directory of a preset.
+        defaults: Values of flags where the preset has none.
 
     Raises:
         UserError: There is no such preset.
@@ -74,7 +77,7 @@ def describe(
     kinds = tuple(config_classes)
     name = flag_values["preset"].value or default_preset
     config = presets.get(name, kinds).config
-    values = {"preset": name, "workdir": workdir.format(name), "help": None}
+    values = {"preset": name, "workdir": workdir.format(name), "help": None, **(defaults or {})}
     values |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     fields = {field.name: field for each in (own or Config, type(config)) for field in dataclasses.fields(each)}
     others = {field.name for each in kinds for field in dataclasses.fields(each)} - fields.keys()
@@ -99,13 +102,16 @@ def describe(
     yield f"An interrupted run is resumed with the same settings; only these may differ: {', '.join(resumable)}."
 
 
-def config_from(flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]]) -> Kind:
+def config_from(
+    flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]], **own: Any
+) -> Kind:
     """The preset's config with the flags that were given on the command line.
 
     Args:
         flag_values: Parsed, after `define`; a field whose flag was removed keeps the preset's value.
         default_preset: The preset's name when `--preset` was not given.
         config_classes: The kinds of run.
+        **own: Fields that come from elsewhere.
 
     Raises:
         UserError: There is no such preset.
@@ -125,7 +131,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
     changes = {
         field.name: tuple(value) if field.type is tuple else value
         for field in dataclasses.fields(config)
-        if field.name in flag_values and (value := flag_values[field.name].value) is not None
+        if field.name not in own and field.name in flag_values and (value := flag_values[field.name].value) is not None
     }
     if "unrolled" in flag_values and (unrolled := flag_values["unrolled"].value) is not None:
         order = "second" if unrolled else "first"
@@ -135,7 +141,7 @@ def config_from(flag_values: flags.FlagValues, default_preset: str, config_class
                 "too; give one of the two"
             )
     try:
-        return config.replace(**changes)
+        return config.replace(**changes, **own)
     except UserError as error:
         raise flags.IllegalFlagValueError(f"--{error}") from error
 

@@ -4,19 +4,29 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
-from darts_tf.config.tuning import LanguageTuneConfig, Tune, TuneConfig, tuning_of
+from darts_tf.config import presets
+from darts_tf.config.tuning import ALGORITHMS, IN_FULL, LanguageTuneConfig, Tune, TuneConfig, tuning_of
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 
+KINDS = (*CONFIGS, TuneConfig)  # of presets: a training, or a whole tuning
 OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
-OWN |= {"temperature": flags.DEFINE_float, "refine": flags.DEFINE_float}
+OWN |= {"budget_epochs": flags.DEFINE_integer, "reduction_factor": flags.DEFINE_integer, "rungs": flags.DEFINE_integer}
+OWN |= {name: flags.DEFINE_float for name in ("random_share", "temperature", "refine")}
+_FIELDS = {field.name: field for field in dataclasses.fields(Tune)}
 describe = functools.partial(
-    _flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS, own=Tune, workdir="runs/tune"
+    _flags.describe,
+    default_preset=DEFAULT_PRESET,
+    config_classes=KINDS,
+    own=Tune,
+    workdir="runs/tune",
+    defaults={name: _FIELDS[name].default for name in ("algorithm", *OWN) if name != "budget_epochs"},
 )
 
 
@@ -29,31 +39,56 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_enum(
         "prior", None, ["uniform"], "instead of --search: uniform = propose at random", flag_values=flag_values
     )
-    fields = {field.name: field for field in dataclasses.fields(Tune)}
+    text = _FIELDS["algorithm"].metadata["help"]
+    flags.DEFINE_enum("algorithm", None, ALGORITHMS, text, flag_values=flag_values)
     for name, define in OWN.items():
-        define(name, fields[name].default, fields[name].metadata["help"], flag_values=flag_values)
+        define(name, None, _FIELDS[name].metadata["help"], flag_values=flag_values)
 
 
 def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfig:
-    """Returns the tuning's config: the preset's training, changed by the flags that were given."""
+    """Returns the tuning's config: the preset's training or tuning, changed by the flags that were given."""
+    preset = presets.get(flag_values["preset"].value or DEFAULT_PRESET, KINDS).config
     given = {name: flag_values[name].value for name in ("search", "prior") if flag_values[name].value is not None}
-    if len(given) != 1:
+    if len(given) > 1 or (not given and not isinstance(preset, Tune)):
         came = ", ".join(f"--{name}={value}" for name, value in given.items()) or "neither"
         raise flags.IllegalFlagValueError(
             f"expected one of --search=... (a work directory, a genotype, an .npz file) and --prior=uniform, got {came}"
         )
+    prior = {"prior": next(iter(given.values()))} if given else {}
+    own = {name: flag_values[name].value for name in ("algorithm", *OWN) if flag_values[name].value is not None}
+    _refuse_without_effect(own.get("algorithm", getattr(preset, "algorithm", ALGORITHMS[0])), own)
+    if isinstance(preset, Tune):
+        tuning: Any = _flags.config_from(flag_values, DEFAULT_PRESET, KINDS, **prior)
+        return tuning
     training = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     try:
-        return tuning_of(training, prior=next(iter(given.values())), **{name: flag_values[name].value for name in OWN})
+        return tuning_of(training, **prior, **own)
     except UserError as error:
         raise flags.IllegalFlagValueError(f"--{error}") from error
+
+
+def _refuse_without_effect(algorithm, own):
+    """Refuses flags that an algorithm does not look at."""
+    unused: tuple[str, ...] = ("refine",) if algorithm != "refine" else ()
+    unused += ("reduction_factor", "rungs") if algorithm in IN_FULL else ()
+    for name in unused:
+        if name in own:
+            raise flags.IllegalFlagValueError(
+                f"--{name} has no effect with --algorithm={algorithm}. Leave it out, or choose another --algorithm. "
+                f"Received: --{name}={own[name]}"
+            )
+    if own.get("budget_epochs") == 0:
+        raise flags.IllegalFlagValueError(
+            "--budget_epochs must be at least 1, or left out for no limit. Received: --budget_epochs=0"
+        )
 
 
 def tune(flag_values: flags.FlagValues) -> int:
     """Trains genotypes from scratch, the most probable first, and keeps the best on validation data.
 
     With --search it proposes what a search, a genotype or alphas make probable; with --prior=uniform at random, the
-    baseline. --preset says whether images or texts are trained on. The same command resumes an interrupted tuning.
+    baseline. --algorithm=halving trains all for few epochs and only the best to the end. --preset says whether images
+    or texts are trained on. The same command resumes an interrupted tuning.
     """
     config = config_from(flag_values)
     workdir = _flags.directory(flag_values, "runs/tune")

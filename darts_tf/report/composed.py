@@ -2,8 +2,8 @@
 
 from darts_tf.config.fields import named
 from darts_tf.config.protocol import ProtocolConfig
-from darts_tf.config.tuning import Tune
-from darts_tf.report import drawings
+from darts_tf.config.tuning import IN_FULL, Tune
+from darts_tf.report import drawings, pareto
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.runs import PROTOCOL, Run
 from darts_tf.report.tables import facts, is_number, show, table
@@ -12,25 +12,39 @@ _PROTOCOL = named(
     ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed"),
     ProtocolConfig,
 )
-_TUNING = named(("prior", "trials", "minutes", "temperature", "refine"), Tune)
+_HALVING = named(("reduction_factor", "rungs"), Tune)
+_TUNING = named(("prior", "random_share", "algorithm", "trials", "minutes", "budget_epochs"), Tune)
+_TUNING += _HALVING + named(("temperature", "refine"), Tune)
 
 
 def tuning(found: Run) -> list[Html | None]:
-    """Returns the table of a tuning's trials and its best genotype."""
+    """Returns the table of a tuning's trials, their values over their costs, and the best genotype."""
     trials = found.summary.get("trials") or []
     metric = str(found.summary.get("metric", "accuracy"))  # older ones do not have it
+    better = str(found.summary.get("better", "higher"))
     best = found.summary.get("best") or {}
+    fronts = pareto.fronts(trials, metric, better)
+    columns = {f"validation {metric}": f"valid_{metric}", "epochs": "epochs"}
+    columns |= {"weights": "parameters", "multiply-adds": "macs", "time": "seconds", "message": "message"}
+    always = ("validation", "weights", "time")
+    columns = {
+        heading: key
+        for heading, key in columns.items()
+        if heading.startswith(always) or any(trial.get(key) is not None for trial in trials)
+    }
     rows = [
         [f"trial {trial.get('trial')}", trial.get("status", "–")]
-        + [show(key, trial.get(key)) for key in (f"valid_{metric}", "parameters", "seconds")]
-        + [trial.get("message", "")]
-        for trial in trials
+        + [_shown(key, trial) for key in columns.values()]
+        + [", ".join(pareto.COSTS[cost] for cost, front in fronts.items() if index in front)]
+        for index, trial in enumerate(trials)
     ]
     marked = [index for index, trial in enumerate(trials) if trial.get("trial") == best.get("trial")]
-    said = any(trial.get("message") for trial in trials)
-    headings = ["trial", "status", f"validation {metric}", "weights", "time", "message"]
-    parts = [facts([(key, found.config.get(key)) for key in _TUNING])]
-    parts.append(table(headings if said else headings[:-1], [row if said else row[:-1] for row in rows], marked))
+    unused = (
+        _HALVING if found.config.get("algorithm") in IN_FULL else ("refine",) if "algorithm" in found.config else ()
+    )
+    parts = [facts([(key, found.config.get(key)) for key in _TUNING if key not in unused])]
+    parts.append(table(["trial", "status", *columns, "Pareto front of"], rows, marked))
+    parts.append(pareto.figures(trials, metric, better))
     if not trials:
         parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
     if reason := found.summary.get("stopped_because"):
@@ -38,6 +52,10 @@ def tuning(found: Run) -> list[Html | None]:
     if found.genotype:
         parts += [tag("h3", "Best genotype"), drawings.cells(found.genotype)]
     return parts
+
+
+def _shown(key, trial):
+    return trial.get(key, "") if key == "message" else show(key, trial.get(key))
 
 
 def protocol(found: Run) -> list[Html | None]:

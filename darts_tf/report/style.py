@@ -22,6 +22,8 @@ code { font-size: .85em; }
 .chart text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 3; }
 svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
+svg polyline.front { stroke: var(--soft); stroke-width: 1; }
+svg circle.front { stroke: var(--text); stroke-width: 1.5; }
 .legend { display: flex; flex-wrap: wrap; gap: 0 .9rem; }
 .legend i { display: inline-block; width: .8em; height: .25em; margin-right: .35em; vertical-align: middle; }
 COLOURS

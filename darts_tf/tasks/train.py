@@ -23,6 +23,7 @@ from darts_tf.runs import scores
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
+from darts_tf.system.errors import UserError
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains
 from darts_tf.tasks.domain import Domain
@@ -45,9 +46,10 @@ class TrainTask:
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
         distribution: See `step.loss_of`.
+        until: After how many epochs it ends; all for None.
     """
 
-    rollbacks, finished = 0, False
+    rollbacks = 0
 
     def __init__(
         self,
@@ -56,8 +58,10 @@ class TrainTask:
         workdir: WorkDir,
         reporter: Reporter,
         distribution: Distribution | None = None,
+        until: int | None = None,
     ):
         self.config, self.domain, self.workdir, self.reporter = config, domain, workdir, reporter
+        self.until = until or config.epochs
         self.distribution, self.epoch_steps, self.splits = distribution, domain.epoch_steps, domain.splits
         self.describe_data, self.max_rollbacks = domain.describe, domain.max_rollbacks
         self.network = domain.network()
@@ -71,6 +75,11 @@ class TrainTask:
     @property
     def _figure(self):
         return f"valid_{self.domain.figure}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the epochs that are due now have been trained."""
+        return len(self.figures) >= self.until
 
     def resumed(self, history: list[dict]) -> None:
         """Learns from the records of earlier epochs how good they were, and so whether weights are averaged."""
@@ -159,7 +168,7 @@ class TrainTask:
             | {"epoch": record["epoch"]}
             for which, record in records.items()
         }
-        if domain.tests_at_the_end:
+        if domain.tests_at_the_end and self.until == self.config.epochs:
             tested = {"last": self.evaluate(test=True)}
             tested["best"] = tested["last"]
             if records["best"] is not records["last"]:
@@ -188,7 +197,11 @@ class TrainTask:
 
 
 def train(
-    config: TrainConfig | LanguageTrainConfig, workdir: Path, out: TextIO | None = None, tensorboard: bool | None = None
+    config: TrainConfig | LanguageTrainConfig,
+    workdir: Path,
+    out: TextIO | None = None,
+    tensorboard: bool | None = None,
+    until: int | None = None,
 ) -> dict[str, Any] | None:
     """Trains a derived network, or resumes an interrupted training in the same work directory.
 
@@ -200,27 +213,31 @@ def train(
         workdir: Path of the work directory, see `workdir.WorkDir`.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
+        until: Pause after this many epochs, of `config.epochs`, by which all schedules go; another call continues as if
+            there had been no pause. None for all.
 
     Returns:
-        What `summary.json` holds; or None when it was interrupted: the same call resumes it. `metric` and `better`:
-        which way it is compared; `parameters`, `epochs`, `seconds` of all epochs, see also `Domain.facts`; `genotype`;
-        `selected_on` and `recommended_weights`: the best epoch where validation data told which it is, else the last,
-        because the best one on test data is chosen too well. `best` and `last` hold `epoch`, what was measured of the
-        watched data and, where there are test data that were not all watched, `test_accuracy` and so on;
-        `valid_accuracy` and `test_accuracy`, or the same of perplexity and bits per character, are those of the
-        recommended weights, None where nothing measured them.
+        What `summary.json` holds; or None when it was interrupted: the same call resumes it. After a pause the same of
+        the epochs so far, without a test. `metric` and `better`: which way it is compared; `parameters`, `epochs`,
+        `seconds` of all epochs, see also `Domain.facts`; `genotype`; `selected_on` and `recommended_weights`: the best
+        epoch where validation data told which it is, else the last, because the best one on test data is chosen too
+        well. `best` and `last` hold `epoch`, what was measured of the watched data and, where there are test data that
+        were not all watched, `test_accuracy` and so on; `valid_accuracy` and `test_accuracy`, or the same of perplexity
+        and bits per character, are those of the recommended weights, None where nothing measured them.
 
     Raises:
         UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     keras_settings.check_mode()
+    if until is not None and not 1 <= until <= config.epochs:
+        raise UserError(f"until must be at least 1 and at most epochs={config.epochs}. Received: until={until}.")
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.space)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
     domain = domains.of(config).load(printer(out))
 
     def build(directory, reporter):
-        return TrainTask(config, domain, directory, reporter, shared)
+        return TrainTask(config, domain, directory, reporter, shared, until)
 
     with session(config, workdir, "network", build, domain, out, tensorboard, shared) as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
@@ -228,6 +245,9 @@ def train(
         loop = run(task, directory, config, reporter, shared)
         if loop is None:
             return None
+        if task.until < config.epochs:
+            reporter.message(f"paused after {len(loop.history)} of {config.epochs} epochs")
+            return task.summary(loop.history)
         task.save("last")
         with reporter.working("testing", "tested") if domain.tests_at_the_end else contextlib.nullcontext():
             summary = task.summary(loop.history)

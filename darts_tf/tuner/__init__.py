@@ -1,17 +1,18 @@
 """Genotypes as hyperparameters: an oracle for keras-tuner, a hypermodel that builds the networks, and the way between.
 
-Names are imported when they are first used: `DartsOracle` and `GenotypeHyperModel` need keras-tuner and TensorFlow,
-spaces and proposals do not.
+Names are imported when they are first used: `DartsOracle`, `GenotypeHyperModel` and `TrainingTuner` need keras-tuner
+and TensorFlow, spaces and proposals do not.
 """
 
 import importlib
 
 from darts_tf.system import keras_settings
 
-_KERAS = {"DartsOracle", "GenotypeHyperModel"}
+_KERAS = {"DartsOracle", "GenotypeHyperModel", "TrainingTuner"}
 _NAMES = {
     "DartsOracle": "darts_tf.tuner.oracle",
     "GenotypeHyperModel": "darts_tf.tuner.hypermodel",
+    "TrainingTuner": "darts_tf.tuner.training_tuner",
     "genotype_from": "darts_tf.tuner.space",
     "values_from": "darts_tf.tuner.space",
 }

@@ -1,9 +1,8 @@
 """The oracle that proposes genotypes to any `keras_tuner.Tuner`."""
 
-import itertools
+import dataclasses
 import json
 import numbers
-import os
 import pathlib
 import traceback
 from collections.abc import Sequence
@@ -13,11 +12,14 @@ import keras_tuner
 import numpy as np
 from keras_tuner.engine.trial import Trial, TrialStatus
 
+from darts_tf.config.tuning import IN_FULL
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import write_atomically
-from darts_tf.tuner.peers import is_chief, is_worker, releasing, say, watch_chief
+from darts_tf.tuner.halving import WAIT, Job, from_prior
+from darts_tf.tuner.peers import SharedOracle, is_worker, watch_chief
 from darts_tf.tuner.prior import kind_of, load_prior
 from darts_tf.tuner.proposals import propose
+from darts_tf.tuner.rungs import Rungs, chains
 from darts_tf.tuner.space import Space, genotype_from, values_from
 
 TEMPERATURES = 1e-6, 1e6  # beyond, logits overflow and add nothing: samples are the argmax, or uniform
@@ -41,12 +43,17 @@ def _objective_text(objective):
     return ", ".join(f"{one.name} ({one.direction})" for one in each)
 
 
-class DartsOracle(keras_tuner.Oracle):
+class DartsOracle(SharedOracle):
     """Proposes the most probable genotype first, then samples of the prior, which finished trials' scores move.
 
     No architecture is proposed twice; cells that differ in the numbering of their nodes only count as one. A proposal
     is a function of the seed, of how many trials have been started and of those that have ended, so that a tuning that
     is resumed after a kill proposes what it would have proposed.
+
+    With `algorithm="halving"`, `"hyperband"` or `"asha"` trials are trained for few epochs first, and the best of them
+    continue: a promotion is a trial of its own, whose values `tuner/epochs`, `tuner/initial_epoch` and
+    `tuner/trial_id` say how far it is trained, from where, and which one it continues, as in `keras_tuner.Hyperband`.
+    `TrainingTuner` does as they say. With several workers, `"asha"` promotes without waiting for any of them.
 
     Hyperparameters of your own ride along: declared in `hyperparameters` or asked for in `build`, they take their
     default in the first trial and are sampled at random afterwards.
@@ -54,8 +61,8 @@ class DartsOracle(keras_tuner.Oracle):
     Args:
         prior: What `prior.load_prior` takes: a search's work directory, a genotype, alphas by cell or as an `.npz`
             file, or None for uniform.
-        objective: As in `keras_tuner.oracles.RandomSearchOracle`, and so are those below but the last three.
-        max_trials: Trials at most.
+        objective: As in `keras_tuner.oracles.RandomSearchOracle`, and so are those below up to `refine`.
+        max_trials: Architectures at most.
         seed: An integer from 0 on, 0 too; None for one at random.
         temperature: What the alphas are divided by before the softmax, from 1e-6 to 1e6.
         hyperparameters: Your own.
@@ -68,14 +75,17 @@ class DartsOracle(keras_tuner.Oracle):
         num_nodes: Nodes of a cell, where the prior does not say.
         primitives: Names of the operations, where the prior does not say.
         kind: `"conv"` or `"recurrent"` cells, where the prior does not say; where it does, that it has to be these.
+        algorithm: `"refine"`: all trials in full, and scores move the proposals; `"random"`: all in full, scores do not
+            matter; `"halving"`, `"hyperband"` or `"asha"`, see `halving`.
+        max_epochs: Of these: epochs of the whole training.
+        reduction_factor: One trial in as many continues, for as many times the epochs, at least 2.
+        rungs: How often trials are compared, the last time after `max_epochs`.
+        random_share: Share of the architectures that are random instead of proposed from the prior.
 
     Raises:
         UserError: A prior that is missing, damaged or of another space; a setting out of its range; on `reload` a
             damaged project, or one with other settings.
     """
-
-    _retry_queue: list[str]
-    ongoing_trials: dict[str, Trial]
 
     def __init__(
         self,
@@ -93,7 +103,18 @@ class DartsOracle(keras_tuner.Oracle):
         num_nodes: int | None = None,
         primitives: Sequence[str] | None = None,
         kind: str | None = None,
+        algorithm: str = "refine",
+        max_epochs: int | None = None,
+        reduction_factor: int = 2,
+        rungs: int = 3,
+        random_share: float = 0.0,
     ):
+        self.random_share = _number("random_share", random_share, 0, 1)
+        if algorithm not in IN_FULL:
+            for name, value, low in (("max_trials", max_trials, 1), ("reduction_factor", reduction_factor, 2)):
+                _integer(name, value, low)
+            _integer("rungs", rungs, 1)
+        self.rungs = Rungs(algorithm, max_epochs, max_trials, reduction_factor, rungs)
         self.temperature = _number("temperature", temperature, TEMPERATURES[0], TEMPERATURES[1])
         self.refine = _number("refine", refine, 0, LARGEST)
         seed = None if seed is None else _integer("seed", seed, 0)
@@ -111,7 +132,7 @@ class DartsOracle(keras_tuner.Oracle):
         self.prior.space.declare(hyperparameters)
         super().__init__(
             objective=objective,
-            max_trials=max_trials,
+            max_trials=max_trials if self.rungs.in_full else None,  # else promotions would count
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
             tune_new_entries=tune_new_entries,
@@ -122,42 +143,58 @@ class DartsOracle(keras_tuner.Oracle):
         if seed is not None:  # the base class takes 0 for none
             self.seed = self._seed_state = seed
         self._given_seed, self._given_objective = seed, _objective_text(self.objective)
-        self.stopped_because: str | None = None
-        self._awaited: tuple[str, ...] = ()
         if is_worker():
             watch_chief()
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
-        """Proposes a trial; never raises, because the caller holds the lock.
+        """Proposes a trial, or promotes one; never raises, because the caller holds the lock.
 
         Args:
-            trial_id: As the base class gives it; not used.
+            trial_id: As the base class gives it.
 
         Returns:
-            `{"status": ..., "values": ...}`; STOPPED where there is nothing new, or `stopped_because` says why.
+            `{"status": ..., "values": ...}`; IDLE while a rung is not complete; STOPPED where there is nothing new, or
+            `stopped_because` says why.
         """
         try:
             self.stopped_because = self._too_many_failures()
-            values = None if self.stopped_because else self._propose()
-            if values is not None:
-                return {"status": TrialStatus.RUNNING, "values": values}
-            self.stopped_because = self.stopped_because or "every architecture of the space has been proposed"
+            if not self.stopped_because:
+                status, values = self._next(trial_id)
+                if status != TrialStatus.STOPPED:
+                    return {"status": status, "values": values}
         except Exception as error:
             traceback.print_exc()
             self.stopped_because = f"{type(error).__name__}: {error}"
         return {"status": TrialStatus.STOPPED, "values": None}
 
-    def _propose(self):
-        index = len(self.start_order)
+    def _next(self, trial_id):
+        """Returns status and values of what is due; says why where a new architecture is due and there is none."""
+        own = chains(self.trials, self.start_order)
+        sign = 1 if self.objective.direction == "max" else -1
+        job = Job(len(own), 0) if self.rungs.in_full else self.rungs.job(self.trials, own, sign, self.rungs.max_trials)
+        if job is not None and job.trial == len(own):
+            if (values := self._propose(len(own), sign)) is not None:
+                return TrialStatus.RUNNING, values | self.rungs.values(job, trial_id)
+            self.stopped_because = "every architecture of the space has been proposed"
+            job = self.rungs.job(self.trials, own, sign, len(own)) if own and not self.rungs.in_full else None
+        if job is None or job == WAIT:
+            return TrialStatus.IDLE if job == WAIT else TrialStatus.STOPPED, None
+        before = self.trials[own[job.trial][-1]]
+        return TrialStatus.RUNNING, before.hyperparameters.values | self.rungs.values(job, trial_id, before)
+
+    def _propose(self, index, sign):
         random = np.random.default_rng([self.seed, index])
         genotypes = {name: genotype_from(self.trials[name].hyperparameters) for name in self.start_order}
-        sign = 1 if self.objective.direction == "max" else -1
-        scored = [
-            (genotypes[name], sign * self.trials[name].score)
-            for name in self.end_order
-            if self.trials[name].status == TrialStatus.COMPLETED
-        ]
-        found = propose(self.prior, self.temperature, genotypes.values(), scored, self.refine, random)
+        prior, scored = self.prior, []
+        if not from_prior(index, self.random_share):
+            prior = load_prior(None, prior.space)
+        elif self.rungs.algorithm == "refine":
+            scored = [
+                (genotypes[name], sign * self.trials[name].score)
+                for name in self.end_order
+                if self.trials[name].status == TrialStatus.COMPLETED
+            ]
+        found = propose(prior, self.temperature, genotypes.values(), scored, self.refine, random)
         return None if found is None else self._with_others(values_from(found), index, random)
 
     def _with_others(self, chosen, index, random):
@@ -174,66 +211,10 @@ class DartsOracle(keras_tuner.Oracle):
                 all_values.values[hp.name] = hp.random_sample(draw)
         return all_values.values
 
-    @releasing
-    def create_trial(self, tuner_id: str) -> Trial:
-        """See the base class; the lock is free afterwards whatever happens."""
-        trial = super().create_trial(tuner_id)
-        if trial.status == TrialStatus.STOPPED and is_chief():
-            self._tell_who_is_awaited()
-        return trial
-
-    def _tell_who_is_awaited(self):
-        awaited = tuple(f"trial {t.trial_id} of {name}" for name, t in sorted(self.ongoing_trials.items()))
-        if awaited and awaited != self._awaited:
-            say(
-                f"no further trials; waiting for {some_of(awaited)}. If that process has died, start it again with "
-                "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
-            )
-        self._awaited = awaited
-
-    @releasing
-    def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Trial:
-        """See the base class; the lock is free afterwards whatever happens."""
-        return super().update_trial(trial_id, metrics, step)
-
-    @releasing
-    def end_trial(self, trial: Trial) -> None:
-        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever.
-
-        A trial that has ended already counts once: a chief that was started again had given it to another worker, too.
-        """
-        name = trial.trial_id
-        try:
-            if name not in self.end_order:
-                super().end_trial(trial)
-        finally:
-            self._save_trial(self.trials[name])
-            if name in self.end_order:
-                self._retry_queue = [each for each in self._retry_queue if each != name]
-            self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != name}
-            self.save()  # the base class saves before it is no longer ongoing
-
-    def _failed_last(self):
-        """The names of the trials that failed in a row and ended last."""
-        failed = itertools.takewhile(lambda n: self.trials[n].status == TrialStatus.FAILED, reversed(self.end_order))
-        return [*failed][::-1]
-
-    def _too_many_failures(self):
-        """Says so, or returns None."""
-        failed = self._failed_last()
-        if len(failed) < self.max_consecutive_failed_trials:
-            return None
-        lines = (self.trials[failed[-1]].message or "no message; see the worker's output").strip().splitlines()
-        return f"{len(failed)} trials in a row failed; the last one: {lines[-1]}"
-
-    def _check_consecutive_failures(self):
-        # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
-        if "KERASTUNER_ORACLE_IP" not in os.environ and (reason := self._too_many_failures()):
-            self.stopped_because = reason
-            raise RuntimeError(reason)
-
     def _settings(self):
         settings = {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
+        if self.random_share or self.rungs.algorithm != "refine":  # a project of an earlier version has neither
+            settings |= {"random_share": self.random_share, **dataclasses.asdict(self.rungs)}
         return {**settings, "objective": self._given_objective, **self._own}
 
     def get_state(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a chief of keras-tuner and its workers need: a lock that is always freed, and to hear whom they wait for."""
 
 import functools
+import itertools
 import os
 import socket
 import threading
@@ -9,11 +10,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
 
 from darts_tf.system import streams
+from darts_tf.system.errors import some_of
 
 SECONDS = 10.0  # between two looks at the chief
 PATIENCE = 5.0  # of one look
+IDLE_SECONDS = 0.2  # before a worker that has to wait may ask again
 
 Method = TypeVar("Method", bound=Callable)
 
@@ -58,6 +62,17 @@ def watch_chief() -> None:
     threading.Thread(target=watch, name="chief watch", daemon=True).start()
 
 
+def _say_who_is_awaited(ongoing, before, status):
+    awaited = tuple(f"trial {trial.trial_id} of {name}" for name, trial in sorted(ongoing.items()))
+    if awaited and awaited != before:
+        say(
+            f"no {'further trials' if status == TrialStatus.STOPPED else 'promotion is due'}; waiting for "
+            f"{some_of(awaited)}. If that process has died, start it again with "
+            "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
+        )
+    return awaited
+
+
 def releasing(method: Method) -> Method:
     """As `keras_tuner.synchronized`, which keeps an oracle's lock for ever when what it guards raises."""
 
@@ -76,3 +91,71 @@ def releasing(method: Method) -> Method:
 
     found: Any = functools.wraps(method)(guarded)
     return found
+
+
+class SharedOracle(keras_tuner.Oracle):
+    """An oracle that may serve workers: none of them waits for ever, whatever happens to another one.
+
+    Attributes:
+        stopped_because: Why there are no further trials.
+    """
+
+    _retry_queue: list[str]
+    ongoing_trials: dict[str, Trial]
+    stopped_because: str | None = None
+    _awaited: tuple[str, ...] = ()
+
+    def create_trial(self, tuner_id: str) -> Trial:
+        """See the base class; the lock is free afterwards whatever happens."""
+        trial = self._create_trial(tuner_id)
+        if trial.status == TrialStatus.IDLE:
+            time.sleep(IDLE_SECONDS)  # the worker asks again at once
+        return trial
+
+    @releasing
+    def _create_trial(self, tuner_id):
+        trial = super().create_trial(tuner_id)
+        if trial.status in (TrialStatus.STOPPED, TrialStatus.IDLE) and is_chief():
+            self._awaited = _say_who_is_awaited(self.ongoing_trials, self._awaited, trial.status)
+        return trial
+
+    @releasing
+    def update_trial(self, trial_id: str, metrics: dict[str, Any], step: int = 0) -> Trial:
+        """See the base class; the lock is free afterwards whatever happens."""
+        return super().update_trial(trial_id, metrics, step)
+
+    @releasing
+    def end_trial(self, trial: Trial) -> None:
+        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever.
+
+        A trial that has ended already counts once: a chief that was started again had given it to another worker, too.
+        """
+        name = trial.trial_id
+        try:
+            if name not in self.end_order:
+                super().end_trial(trial)
+        finally:
+            self._save_trial(self.trials[name])
+            if name in self.end_order:
+                self._retry_queue = [each for each in self._retry_queue if each != name]
+            self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != name}
+            self.save()  # the base class saves before it is no longer ongoing
+
+    def _failed_last(self):
+        """The names of the trials that failed in a row and ended last."""
+        failed = itertools.takewhile(lambda n: self.trials[n].status == TrialStatus.FAILED, reversed(self.end_order))
+        return [*failed][::-1]
+
+    def _too_many_failures(self):
+        """Says so, or returns None."""
+        failed = self._failed_last()
+        if len(failed) < self.max_consecutive_failed_trials:
+            return None
+        lines = (self.trials[failed[-1]].message or "no message; see the worker's output").strip().splitlines()
+        return f"{len(failed)} trials in a row failed; the last one: {lines[-1]}"
+
+    def _check_consecutive_failures(self):
+        # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
+        if "KERASTUNER_ORACLE_IP" not in os.environ and (reason := self._too_many_failures()):
+            self.stopped_because = reason
+            raise RuntimeError(reason)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotypes
-from darts_tf.genotypes import KINDS, Genotype
+from darts_tf.genotypes import KINDS, Genotype, selection
 from darts_tf.system import npz, streams
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, user_path, write_atomically
@@ -135,7 +135,8 @@ def _of_genotype(genotype, space):
     return Prior(space, alphas, edges, genotype)
 
 
-def _of_alphas(alphas, space, where):
+def _of_alphas(alphas, space, where, strength=selection.strengths, select=selection.select):
+    """Logits whose softmax gives each operation its share of an edge's strength, and each edge its strength."""
     space = space or Space.of(kind_of(alphas) or "conv")
     if set(alphas) != set(space.cells):
         raise UserError(
@@ -143,11 +144,18 @@ def _of_alphas(alphas, space, where):
             f"Received: {some_of(alphas) or 'none'}."
         )
     try:
-        first = genotypes.derive(space.genotype, alphas, space.primitives, space.num_nodes, space.concat[0])
+        sizes = space.primitives, space.num_nodes, space.concat[0]
+        first = genotypes.derive(space.genotype, alphas, *sizes, strength=strength, select=select)
     except UserError as error:
         raise UserError(f"{where} does not fit the space of {space.num_nodes} nodes: {error}") from error
     alphas = {cell: np.asarray(alphas[cell], np.float64) for cell in space.cells}
-    return Prior(space, alphas, _no_edges(space), first)
+    found = strength(alphas)
+    if all(np.array_equal(found[cell], selection.softmax(alphas[cell])) for cell in space.cells):
+        return Prior(space, alphas, _no_edges(space), first)
+    # Strengths need not be shares: those of sigmoids do not add up to one, and edges may have weights of their own.
+    found = {cell: np.maximum(found[cell], np.finfo(np.float32).tiny) for cell in space.cells}
+    edges = {cell: np.log(found[cell].sum(1)) for cell in space.cells}
+    return Prior(space, {cell: np.log(found[cell]) for cell in space.cells}, edges, first)
 
 
 def _of_path(source, space, kind, say):
@@ -159,8 +167,8 @@ def _of_path(source, space, kind, say):
     if is_archive:
         return _of_archive(path, space)
     if is_directory and (found := found_alphas(path, say)):
-        own, alphas = found
-        return _of_alphas(alphas, space or own, f"The search in {path}")
+        own, alphas, strength, select = found
+        return _of_alphas(alphas, space or own, f"The search in {path}", strength, select)
     return _of_genotype(genotypes.load(source, kind), space)
 
 

@@ -1,7 +1,9 @@
-"""The alphas that a search has found, read from its work directory."""
+"""The alphas that a search has found, read from its work directory as the search's method reads them."""
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,44 +11,68 @@ from darts_tf.config import Search, SearchConfig
 from darts_tf.config.fields import named
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine.monitor import verdict
-from darts_tf.genotypes import KINDS
+from darts_tf.genotypes import KINDS, selection
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 from darts_tf.tuner.space import Space
 
-_SPACES = {each.kind: each.space for each in (SearchConfig, LanguageSearchConfig)}  # where config.json names none
+_SEARCHES: dict[str, type[Search]] = {each.kind: each for each in (SearchConfig, LanguageSearchConfig)}
 
 
-def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space, dict[str, np.ndarray]] | None:
+class Found(NamedTuple):
+    """What a search has found.
+
+    Attributes:
+        space: Of the search.
+        alphas: For each cell what `strength` takes, `(edges, primitives)`.
+        strength: `Method.strength` of the search's method; the identity where the alphas are strengths already.
+        select: What chooses the pairs of a cell, see `Method.selection`.
+    """
+
+    space: Space
+    alphas: dict[str, np.ndarray]
+    strength: Callable[..., dict[str, np.ndarray]]
+    select: Callable[..., list[tuple[str, int]]]
+
+
+def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None:
     """Finds the alphas that belong to a search's result.
 
-    They are those of the newest checkpoint, or, where the search was stopped early and its result is the genotype of an
-    earlier epoch, the mixing weights of that epoch.
+    They are those of the newest checkpoint. Where the search was stopped early and its result is the genotype of an
+    earlier epoch, they are the strengths of that epoch; where the method has variables of its own, which a checkpoint
+    does not name, those of the newest epoch.
 
     Args:
         path: Of a work directory.
         say: Is called with a line where it is an earlier epoch.
 
     Returns:
-        The space of the search, and for each cell `(edges, primitives)` logits; None where there are no alphas but
-        perhaps a genotype.
+        What was found; None where there are no alphas but perhaps a genotype.
 
     Raises:
         UserError: A file is damaged; one line.
     """
     config = _config(path)
-    kind = str(config.get("space") or _SPACES.get(str(config.get("kind", SearchConfig.kind))))
+    settings = _SEARCHES.get(str(config.get("kind", SearchConfig.kind)))
+    kind = str(config.get("space") or (settings and settings.__dataclass_fields__["space"].default))
     if kind not in KINDS or not {"primitives", "num_nodes"} <= config.keys():
         return None  # a training or anything else
     genotype = KINDS[kind]
     stopped = None
     if config.get("early_stop") == "eigenvalue":
         stopped = verdict(read_metrics(path / "metrics.jsonl"), config.get("epochs", 0))
-    alphas = _newest(path, genotype) if stopped is None else _of_epoch(path, genotype, stopped.epoch)
-    if alphas is None:
+    method = _method(path, config, settings or SearchConfig)
+    found: Any = _newest(path, genotype) if stopped is None else _of_epoch(path, genotype, stopped.epoch)
+    if found is None:
         return None
+    strength = method.strength if stopped is None else _as_they_are
+    if len(found) > len(genotype.cells):
+        epochs = [record["epoch"] for record in read_metrics(path / "metrics.jsonl") if "epoch" in record]
+        found, strength = _of_epoch(path, genotype, max(epochs, default=0)), _as_they_are
+        if found is None:
+            return None
     if stopped is not None:
         say(
             f"the search in {path} was stopped early: the prior is the mixing weights after epoch {stopped.epoch}, "
@@ -54,7 +80,22 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> tuple[Space,
         )
     nodes = config["num_nodes"]
     concat = genotype.output_nodes(nodes, config.get("concat", 0))
-    return Space.of(kind, nodes, config["primitives"], [concat] * len(genotype.cells)), alphas
+    space = Space.of(kind, nodes, config["primitives"], [concat] * len(genotype.cells))
+    return Found(space, dict(zip(genotype.cells, found, strict=True)), strength, method.selection(selection.select))
+
+
+def _as_they_are(strengths):
+    return strengths
+
+
+def _method(path, config, settings):
+    from darts_tf import methods  # here, because priors without a search need no TensorFlow
+
+    known = {field.name for field in dataclasses.fields(settings)}  # a later version may have more
+    try:
+        return methods.make(settings.from_json({name: value for name, value in config.items() if name in known}))
+    except UserError as error:
+        raise UserError(f"The settings in {path / 'config.json'} cannot be used: {error}") from error
 
 
 def _config(path):
@@ -96,19 +137,18 @@ def _newest(path, genotype):
             f"The newest checkpoint in {path} lacks alphas. Expected those of {', '.join(genotype.cells)}, as "
             f"{path / 'config.json'} says. Received: {len(tables)} table(s)."
         )
-    return dict(zip(genotype.cells, tables, strict=False)) if tables else None
+    return tables or None
 
 
 def _of_epoch(path, genotype, epoch):
-    """The logarithms of an epoch's mixing weights, whose softmax they are; None where they were not kept."""
-    alphas = {}
-    for cell, name in genotype.names.items():
+    """How strong the method took the operations to be after an epoch; None where that was not kept."""
+    strengths = []
+    for name in genotype.names.values():
         file = path / "alphas" / name / f"epoch_{epoch:03d}.json"
         try:
-            weights = np.array(parse_json(file.read_bytes())["mixing_weights"], np.float64)
+            strengths.append(np.array(parse_json(file.read_bytes())["mixing_weights"], np.float64))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} cannot be read: {error}. Expected what darts-search writes.") from error
-        alphas[cell] = np.log(np.maximum(weights, np.finfo(np.float32).tiny))  # a float32 softmax may have zeros
-    return alphas
+    return strengths

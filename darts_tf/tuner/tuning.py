@@ -2,9 +2,7 @@
 
 import contextlib
 import gc
-import itertools
 import logging
-import math
 import sys
 import time
 import traceback
@@ -14,7 +12,7 @@ import keras
 import numpy as np
 
 from darts_tf import genotypes, spaces
-from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
+from darts_tf.config.tuning import IN_FULL, LanguageTuneConfig, TuneConfig
 from darts_tf.engine.repeats import as_one_run, once
 from darts_tf.runs import scores
 from darts_tf.runs.drawing import draw
@@ -22,16 +20,14 @@ from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError, one_line
-from darts_tf.system.files import parse_json
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains
 from darts_tf.tasks.train import train
+from darts_tf.tuner.halving import from_prior, next_job
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import genotype_from, values_from
-
-MAX_FAILURES = 3  # as many failed trials in a row end a tuning
-RUNNING, COMPLETED, FAILED = "running", "completed", "failed"
+from darts_tf.tuner.trials import COMPLETED, FAILED, MAX_FAILURES, RUNNING, Trials
 
 
 @contextlib.contextmanager
@@ -48,6 +44,9 @@ def _no_advice_on_retracing():
 def tune(config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None) -> dict[str, Any] | None:
     """Trains proposed genotypes one after the other, or resumes an interrupted tuning in the same directory.
 
+    Where `config.algorithm` compares trials after few epochs, those that are promoted continue from their checkpoints,
+    to the last bit as if they had never paused.
+
     Leaves `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `trials.json` (the state of the
     tuning), `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`. The trial with the
     best accuracy or perplexity on validation data is the best; test data take no part.
@@ -59,9 +58,10 @@ def tune(config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None
 
     Returns:
         What `summary.json` holds: `metric` and `better`, which way trials are compared; `trials` in the order of their
-        starts, each with `trial`, `status`, `genotype`, `valid_accuracy` or `valid_perplexity`, `parameters`,
-        `seconds`, `workdir` and, of a failed one, `message`; `best`, one of them or None; `stopped_because`, None after
-        all trials. Or None when it was interrupted: the same call resumes it.
+        starts, each with `trial`, `status`, `genotype`, `valid_accuracy` or `valid_perplexity` (of its best epoch so
+        far), `parameters`, `macs` (of images), `seconds`, `workdir`, `epochs`, `rungs` (pairs of epochs and value at
+        which it was compared) and, of a failed one, `message`; `best`, one of those that were trained longest or None;
+        `stopped_because`, None after all trials. Or None when it was interrupted: the same call resumes it.
 
     Raises:
         UserError: Bad settings, prior, data or work directory, a file that cannot be written, or too many trials in a
@@ -90,24 +90,23 @@ def _tune(config, workdir, out, say):
         for change in directory.open_for(config, ("plots",), lambda: _refuse_earlier_version(directory.path)):
             say(f"changed since the last start: {change}")
         prior.save(saved)
-        state = directory.path / "trials.json"
-        trials = _read(state, prior.digest(), config.objective) if state.exists() else []
+        state = Trials(config, prior.digest(), directory.path / "trials.json")
+        state.read()
         try:
             with _no_advice_on_retracing():
-                stopped_because = _run(config, prior, trials, state, out)
+                stopped_because = _run(config, prior, state, out)
         except KeyboardInterrupt:
             say("stopped; the same command goes on")
             return None
-        done = _those(trials, COMPLETED)
-        best = done[scores.best([trial[config.objective] for trial in done], config.better)] if done else None
+        best = state.best()
         summary = {"metric": config.metric, "better": config.better}
-        summary |= {"best": best, "trials": trials, "stopped_because": stopped_because}
+        summary |= {"best": best, "trials": state.trials, "stopped_because": stopped_because}
         write_json(directory.path / "summary.json", summary)
         if best:
             genotype = genotypes.from_json(best["genotype"])
             genotypes.save(genotype, directory.path / "genotype.json")
             draw(genotype, directory.plots, say)
-    if len(_failed_last(trials)) >= MAX_FAILURES:
+    if len(state.failed_last()) >= MAX_FAILURES:
         say(table(summary))
         raise UserError(
             f"{stopped_because.rstrip('.')}. Once that is fixed outside of the settings (a file, memory), the same "
@@ -124,89 +123,72 @@ def _refuse_earlier_version(path):
         )
 
 
-def _read(path, digest, objective):
-    """Returns the trials of a state; those whose failures ended the tuning run again, since their cause may be fixed.
-
-    Raises:
-        UserError: It is damaged, or its trials were proposed from another prior; one line.
-    """
-    try:
-        state = parse_json(path.read_bytes())
-        trials = state["trials"]
-        for number, trial in enumerate(trials):
-            genotypes.from_json(trial["genotype"])
-            figures = (objective, "parameters", "seconds") if trial["status"] == COMPLETED else ()
-            if (
-                trial["trial"] != number + 1
-                or trial["workdir"] != f"trials/{number:03d}"
-                or trial["status"] not in (RUNNING, COMPLETED, FAILED)
-                or not all(math.isfinite(trial[name]) for name in figures)
-            ):
-                raise ValueError(f"trial {number + 1} of it is damaged")
-        wrong = None if state["prior"] == digest else "its trials were proposed from another prior than prior.npz"
-    except (ValueError, KeyError, TypeError) as error:
-        wrong = one_line(error)
-    if wrong:
-        raise UserError(
-            f"{path} cannot be resumed: {wrong}. Expected what darts-tune has written. Restore both files from a copy, "
-            "or choose another --workdir"
-        )
-    if len(failed := _failed_last(trials)) >= MAX_FAILURES:
-        for trial in failed:
-            trial["status"] = RUNNING
-            trial.pop("message", None)
-    return trials
-
-
-def _those(trials, status):
-    return [trial for trial in trials if trial["status"] == status]
-
-
-def _failed_last(trials):
-    """Those that failed in a row and ended last, the last one first."""
-    ended = (trial for trial in reversed(trials) if trial["status"] != RUNNING)
-    return list(itertools.takewhile(lambda trial: trial["status"] == FAILED, ended))
-
-
-def _run(config, prior, trials, path, out):
-    """Runs trials until one of the limits; returns which, None after all trials. `path` is that of the state."""
-    begin = time.monotonic()
-    earlier = sum(trial["seconds"] for trial in _those(trials, COMPLETED))
-    while len(failed := _failed_last(trials)) < MAX_FAILURES:
-        if not (waiting := _those(trials, RUNNING)):
-            if len(trials) >= config.trials:
-                return None
-            taken = [trial["seconds"] for trial in _those(trials, COMPLETED)]
-            spent = earlier + time.monotonic() - begin
-            if config.minutes and taken and spent + sum(taken) / len(taken) > 60 * config.minutes:
-                return f"of {config.minutes:g} minutes {spent / 60:.1f} are spent"
-            genotype = _proposal(config, prior, trials)
-            if genotype is None:
-                return "every architecture of the space has been proposed"
-            number, figures = len(trials), dict.fromkeys((config.objective, "parameters", "seconds"))
-            trial = {"trial": number + 1, "status": RUNNING, **figures}
-            trials.append(trial | {"genotype": genotype.to_json(), "workdir": f"trials/{number:03d}"})
-            waiting = trials[-1:]
-        # In the file a trial is running from its start to its end, and so it is after a kill.
-        write_json(path, {"prior": prior.digest(), "trials": trials})
-        waiting[0] |= _train(config, waiting[0], path.parent, out)
-        write_json(path, {"prior": prior.digest(), "trials": trials})
+def _run(config, prior, state, out):
+    """Runs trials until one of the limits; returns which, None after all trials."""
+    begin, limit, used_up = time.monotonic(), config.trials, None
+    earlier = sum(trial["seconds"] or 0 for trial in state.trials)
+    while len(failed := state.failed_last()) < MAX_FAILURES:
+        if not state.those(RUNNING):
+            job = next_job(config.algorithm, limit, config.reduction_factor, config.rungs, state.scores())
+            if job is None:
+                return used_up
+            epochs, is_new = config.rung_epochs[job.rung], job.trial == len(state.trials)
+            more = epochs - (0 if is_new else state.trials[job.trial]["epochs"])
+            if reason := _spent(config, state, earlier + time.monotonic() - begin, more):
+                return reason
+            if is_new:
+                genotype = _proposal(config, prior, state)
+                if genotype is None:
+                    used_up, limit = "every architecture of the space has been proposed", len(state.trials)
+                    if not limit:
+                        return used_up
+                    continue
+                state.add(genotype)
+            state.trials[job.trial] |= {"status": RUNNING, "epochs": epochs}
+        trial = state.those(RUNNING)[0]
+        state.write()
+        trial |= _train(config, trial, state.path.parent, out)
+        state.ended.append([trial["trial"], trial["status"]])
+        state.write()
     return f"{len(failed)} trials in a row failed; the last one: {failed[0]['message']}"
 
 
-def _proposal(config, prior, trials):
+def _spent(config, state, seconds, epochs):
+    """Says that a training of some more epochs would exceed a budget; None if it would not."""
+    done = state.those(COMPLETED)
+    total = sum(trial["epochs"] for trial in state.trials)
+    if config.budget_epochs and total + epochs > config.budget_epochs:
+        reason = f"of {config.budget_epochs} epochs {total} are spent"
+    elif config.minutes and done:
+        each = sum(trial["seconds"] for trial in done) / sum(trial["epochs"] for trial in done)
+        if seconds + each * epochs <= 60 * config.minutes:
+            return None
+        reason = f"of {config.minutes:g} minutes {seconds / 60:.1f} are spent"
+    else:
+        return None
+    best = state.best()
+    if best and best["epochs"] < config.epochs:
+        reason += f"; the best trial has been trained for {best['epochs']} of {config.epochs} epochs"
+    return reason
+
+
+def _proposal(config, prior, state):
     """A function of the settings and the trials, so that a resumed tuning proposes what it would have proposed."""
     sign = 1 if config.better == "higher" else -1
-    tried = [genotypes.from_json(trial["genotype"]) for trial in trials]
-    values = [trial[config.objective] for trial in trials]
+    tried = [genotypes.from_json(trial["genotype"]) for trial in state.trials]
+    values = [trial[config.objective] for trial in state.trials]
     scored = [(each, sign * value) for each, value in zip(tried, values, strict=True) if value is not None]
+    if not from_prior(len(tried), config.random_share):
+        prior, scored = load_prior(None, prior.space), []
+    elif config.algorithm != "refine":
+        scored = []
     random = np.random.default_rng([config.seed, len(tried)])
     found = propose(prior, config.temperature, tried, scored, config.refine, random)
     return found and genotype_from(values_from(found))  # the edges of each node in the order of their inputs
 
 
 def _train(config, trial, path, out):
-    """Trains a trial's genotype, or resumes its training.
+    """Trains a trial's genotype as long as is due, or resumes its training.
 
     Returns:
         What the trial gains: its status, and its figures or why it failed as `message`.
@@ -217,11 +199,15 @@ def _train(config, trial, path, out):
     """
     keras.backend.clear_session()
     gc.collect()  # the graph of the trial before
-    begin = time.monotonic()
-    genotype = genotypes.from_json(trial["genotype"]).to_text()
-    streams.say(f"trial {trial['trial']} of {config.trials}: {genotype}", out)
+    begin, epochs, earlier = time.monotonic(), trial["epochs"], trial["rungs"]
+    genotype, part = genotypes.from_json(trial["genotype"]).to_text(), {}
+    about = f"trial {trial['trial']} of {config.trials}"
+    if config.algorithm not in IN_FULL:
+        about += f", epochs {earlier[-1][0] + 1 if earlier else 1} to {epochs} of {config.epochs}"
+        part = {"until": epochs} if epochs < config.epochs else {}
+    streams.say(f"{about}: {genotype}", out)
     try:
-        summary = train(config.training(genotype), path / trial["workdir"], out)
+        summary = train(config.training(genotype), path / trial["workdir"], out, **part)
     except Exception as error:
         if isinstance(error, OSError) or (isinstance(error, UserError) and isinstance(error.__cause__, OSError)):
             raise
@@ -233,24 +219,42 @@ def _train(config, trial, path, out):
         return {"status": FAILED, "message": message}
     if summary is None:
         raise KeyboardInterrupt
-    taken = max(time.monotonic() - begin, summary["seconds"])  # the latter where it was interrupted
-    figures = {config.objective: summary[config.objective], "parameters": summary["parameters"], "seconds": taken}
-    return {"status": COMPLETED, **figures}
+    taken = (trial["seconds"] or 0) + time.monotonic() - begin
+    value = summary[config.objective]
+    figures = {config.objective: value, "parameters": summary["parameters"], "macs": summary.get("macs")}
+    figures["seconds"] = max(taken, summary["seconds"])  # the latter where it was interrupted
+    return {"status": COMPLETED, **figures, "rungs": [*earlier, [epochs, value]]}
 
 
 def table(summary: dict[str, Any]) -> str:
-    """Returns the trials as lines of text, the best one marked."""
-    metric = summary["metric"]
-    heading = f"validation {metric}"
-    lines = [f"trial  {heading}     weights  seconds"]
-    for trial in summary["trials"]:
+    """Returns the trials as lines of text: the best one marked, and those of the Pareto fronts of value over cost."""
+    metric, better, trials = summary["metric"], summary["better"], summary["trials"]
+    done = [trial for trial in trials if trial["status"] == COMPLETED]
+    columns = [(f"validation {metric}", 0, lambda trial: scores.shown(trial[f"valid_{metric}"], metric))]
+    if len({trial.get("epochs") for trial in done}) > 1:
+        columns.append(("epochs", 8, lambda trial: f"{trial['epochs']}"))
+    columns.append(("weights", 12, lambda trial: f"{trial['parameters']:,.0f}"))
+    costs = {"parameters": "weights"}
+    if done and all(trial.get("macs") for trial in done):
+        costs["macs"] = "multiply-adds"
+        columns.append(("multiply-adds", 15, lambda trial: f"{trial['macs'] / 1e6:,.1f} M"))
+    columns.append(("seconds", 9, lambda trial: f"{trial['seconds']:.0f}"))
+    fronts: dict[int, list[str]] = {}
+    for cost, name in costs.items():
+        spent, reached = ([trial[key] for trial in done] for key in (cost, f"valid_{metric}"))
+        for index in scores.front(spent, reached, better):
+            fronts.setdefault(done[index]["trial"], []).append(name)
+    widths = [max(width, len(heading)) for heading, width, _ in columns]
+    headings = [heading.rjust(width) for (heading, _, _), width in zip(columns, widths, strict=True)]
+    lines = ["trial  " + "".join(headings) + "  Pareto front of"]
+    for trial in trials:
         start = f"{trial['trial']:5d}  "
-        if trial["status"] != "completed":
+        if trial["status"] != COMPLETED:
             lines.append(f"{start}{trial['status']}: {trial.get('message', '')}".rstrip(": "))
             continue
-        value = scores.shown(trial[f"valid_{metric}"], metric).rjust(len(heading))
-        mark = " *" if trial == summary["best"] else ""
-        lines.append(f"{start}{value}{trial['parameters']:12,.0f}{trial['seconds']:9.0f}{mark}")
+        cells = [value(trial).rjust(width) for (_, _, value), width in zip(columns, widths, strict=True)]
+        front = ", ".join(fronts.get(trial["trial"], []))
+        lines.append((start + "".join(cells) + f"  {front}").rstrip() + (" *" if trial == summary["best"] else ""))
     if summary["stopped_because"]:
         lines.append(f"no further trials: {summary['stopped_because']}")
     return "\n".join(lines)

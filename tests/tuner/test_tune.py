@@ -94,9 +94,11 @@ class Trainings:
 
     def __init__(self, fails=(), stops=(), full=(), seconds=1.0):
         self.configs, self.fails, self.stops, self.full, self.seconds = [], fails, stops, full, seconds
+        self.parts = []
 
-    def __call__(self, config, path, out):
+    def __call__(self, config, path, out, until=None):
         self.configs.append(config)
+        self.parts.append((int(path.name), until))
         number = int(path.name)
         if number in self.stops:
             return None
@@ -106,7 +108,7 @@ class Trainings:
             raise UserError(f"training {number} cannot write") from OSError(errno.ENOSPC, "No space left on device")
         (first, *_), favourite = genotypes.load(config.genotype).to_json().values(), FAVOURITES[config.space]
         score = sum(name == favourite for name, _ in first) / len(first)
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
         write_json(path / "summary.json", {})
         return {f"valid_{config.metric}": score, "parameters": 1234, "seconds": self.seconds}
 

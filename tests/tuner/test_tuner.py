@@ -12,12 +12,13 @@ import pytest
 from darts_tf import genotypes
 from darts_tf.genotypes import ConvGenotype, Genotype, RecurrentGenotype
 from darts_tf.genotypes.canonical import canonical
-from darts_tf.genotypes.selection import softmax
+from darts_tf.genotypes.selection import select, softmax
+from darts_tf.methods import METHODS, Method
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system.errors import UserError
 from darts_tf.tuner import DartsOracle, genotype_from, values_from
 from darts_tf.tuner.prior import load_prior
-from darts_tf.tuner.proposals import propose
+from darts_tf.tuner.proposals import propose, refined
 from darts_tf.tuner.space import Space
 
 pytestmark = [
@@ -590,3 +591,67 @@ def test_what_has_ended_is_not_begun_again(tmp_path):
         trial.status = "INVALID"
         again.end_trial(trial)
     assert again.end_order == ["0", "1", "2"] and not again.ongoing_trials
+
+
+class Sigmoids(Method):
+    """A method whose strengths are no shares, and that selects the strongest operation of the first two edges."""
+
+    def strength(self, alphas):
+        return {name: 1 / (1 + np.exp(-logits)) for name, logits in alphas.items()}
+
+    def select(self, strength, topology, primitives):
+        pairs = []
+        for node, sources in zip(topology.nodes, topology.sources, strict=True):
+            best = strength[topology.rows(node), 1:].argmax(1)
+            pairs += [(primitives[1 + best[i]], sources[i]) for i in (0, 1)]
+        return pairs
+
+
+class Weighted(Method):
+    """A method with a variable for each edge."""
+
+    def strength(self, alphas):
+        raise AssertionError("what the search wrote is read instead")
+
+
+def test_the_prior_is_read_by_the_searchs_method(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "sigmoids", Sigmoids)
+    tables = alphas(7)
+    write_search(tmp_path, tables, method="sigmoids")
+    found = load_prior(tmp_path)
+    expected = {cell: 1 / (1 + np.exp(-table)) for cell, table in tables.items()}
+    for cell in ("normal", "reduce"):
+        assert [source for _, source in getattr(found.first, cell)] == [0, 1] * 4
+        np.testing.assert_allclose(softmax(found.alphas[cell]), expected[cell] / expected[cell].sum(1, keepdims=True))
+    # An edge is as probable as its strength, which sigmoids do not share out among the operations.
+    _, edges = refined(found, 1.0, [], 0.0)
+    np.testing.assert_allclose(np.exp(edges["normal"]), expected["normal"][:, 1:].max(1), rtol=1e-6)
+    found.save(tmp_path / "prior.npz")
+    assert load_prior(tmp_path / "prior.npz").digest() == found.digest()
+
+
+def test_the_prior_of_a_method_with_variables_of_its_own(tmp_path, monkeypatch):
+    """A checkpoint does not name them: the strengths that the search wrote after its newest epoch are read."""
+    monkeypatch.setitem(METHODS, "weighted", Weighted)
+    tables = alphas(3) | {"weights": np.zeros(14)}
+    write_search(tmp_path, tables, method="weighted")
+    genotypes.save(TARGET, tmp_path / "genotype.json")
+    assert load_prior(tmp_path).first == TARGET  # no epoch has ended
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2}\n')
+    strengths = {cell: np.abs(table) for cell, table in alphas(4).items()}
+    for name, table in zip(("normal", "reduction"), strengths.values(), strict=True):
+        file = tmp_path / "alphas" / name / "epoch_002.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"mixing_weights": table.tolist()}))
+    found = load_prior(tmp_path)
+    topology, primitives = found.space.topology, found.space.primitives
+    assert list(found.first.normal) == select(strengths["normal"], topology, primitives)
+    np.testing.assert_allclose(np.exp(found.alphas["reduce"]), strengths["reduce"])
+
+
+def test_the_prior_of_an_unknown_method(tmp_path):
+    write_search(tmp_path, alphas(), method="of_tomorrow")
+    with pytest.raises(UserError, match="config.json cannot be used: method must be one of darts.*of_tomorrow"):
+        load_prior(tmp_path)
+    write_search(tmp_path, alphas(), method="darts", a_setting_of_tomorrow=3)
+    assert np.array_equal(load_prior(tmp_path).alphas["normal"], alphas()["normal"])
