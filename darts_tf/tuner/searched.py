@@ -18,7 +18,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 from darts_tf.tuner.space import Space
 
-_SEARCHES: dict[str, type[Search]] = {each.kind: each for each in (SearchConfig, LanguageSearchConfig)}
+_SEARCHES: dict[str, Any] = {each.kind: each for each in (SearchConfig, LanguageSearchConfig)}
 
 
 class Found(NamedTuple):
@@ -56,7 +56,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
     """
     config = _config(path)
     settings = _SEARCHES.get(str(config.get("kind", SearchConfig.kind)))
-    kind = str(config.get("space") or (settings and settings.__dataclass_fields__["space"].default))
+    kind = str(config.get("space") or (settings and settings.space))
     if kind not in KINDS or not {"primitives", "num_nodes"} <= config.keys():
         return None  # a training or anything else
     genotype = KINDS[kind]

@@ -41,4 +41,6 @@ CONFIGS["text"] = presets.get("text_search").config.replace(**SMALL)
 
 
 def config_of(kind, order):
-    return CONFIGS[kind].replace(method="uniform", order=order, eigenvalue=kind == "image", tensorboard=False)
+    return CONFIGS[kind].replace(
+        method="uniform", order=order, eigenvalue=kind == "image" and order == "second", tensorboard=False
+    )
