@@ -1,11 +1,13 @@
 """What holds for every primitive: oracle, edges, derivatives, kernels, XLA, narrow types, recomputation, networks."""
 
 import functools
+import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from darts_tf.export import exporting, tflite
 from darts_tf.export.lowering import lower
 from darts_tf.genotypes import CONV_PRIMITIVES
 from darts_tf.interop.conv import _operation_slots, load_arrays, to_arrays
@@ -17,7 +19,7 @@ from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import call_cell
 from tests.conformance.cases import COMPUTED, CONV, everything
-from tests.helpers import oracles
+from tests.helpers import oracles, trained_runs
 from tests.helpers.arrays import CHANNELS, assert_close, difference, fill, images, of_edge
 from tests.helpers.kernels import assert_kernels
 from tests.helpers.steps import collect_statistics
@@ -178,7 +180,7 @@ def test_narrow_and_recomputed(name, stride):
 
 
 @functools.cache
-def network_of(name, floatx="float32"):
+def network_of(name):
     """Both cells read both inputs, at both strides; made-up weights and statistics."""
     return fill(CifarNetwork(everything([name]), 5, (16, 16, 3), 4, 3, False))
 
@@ -187,13 +189,28 @@ of_every_network = pytest.mark.parametrize("name", COMPUTED)
 
 
 @of_every_network
-def test_folding_and_lowering_change_nothing(name, float64):
-    net = fill(CifarNetwork(everything([name]), 5, (9, 8, 3), 4, 3))
-    x = images(2, 9, 8, 3)
-    expected = net(x)
-    for copy in (fold, lower):
-        assert difference(copy(net)(x), expected) < 1e-6 if copy is lower else 1e-12
-    assert fold(net).parameters == net.parameters
+@pytest.mark.parametrize("size", [(9, 8), (4, 4)])
+def test_folding_and_lowering_change_nothing(name, size, float64):
+    net, x = fill(CifarNetwork(everything([name]), 5, (*size, 3), 4, 3)), images(2, *size, 3)
+    expected, folded = net(x), fold(net)
+    assert folded.auxiliary_head is None and folded.parameters == net.parameters and folded.built
+    assert difference(folded(x), expected) < 1e-12
+    assert difference(lower(net)(x), expected) < 1e-6  # its constants are of float32
+    assert np.array_equal(net(x), expected)
+
+
+def test_every_primitive_becomes_a_tflite_file(tmp_path):
+    """In float32 equal to the network, in float16 and int8 close: `darts-export` measures them on real images."""
+    trained_runs.write(tmp_path / "run", everything().to_text(), init_channels=8)
+    lines = []
+    path = exporting.export(tmp_path / "run", tmp_path / "exports", formats=["tflite"], say=lines.append)
+    found = json.loads((path / "assets" / "model_card.json").read_text())["checks"]["tflite"]
+    assert found["float32"]["agreement"] == 1 and found["float16"]["agreement"] > 0.97
+    assert found["int8"]["agreement"] > 0.8, found
+    assert found["int8"]["bytes"] < found["float16"]["bytes"] < found["float32"]["bytes"]
+    assert sum("points from the network's" in line for line in lines) == 3
+    one = tflite.run(path / "tflite" / "int8.tflite", np.full((1, 8, 8, 1), 100, np.float32))
+    assert one["probabilities"].shape == (1, 10) and one["classes"].shape == (1,)
 
 
 @of_every_network

@@ -17,6 +17,8 @@ from tests.helpers.paths import ROOT
 from tests.helpers.runs import Console, metrics, newest, same_run
 from tests.helpers.toy_method import config_of
 
+pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
+
 
 @pytest.mark.parametrize(
     ("kind", "order"),
@@ -49,6 +51,8 @@ def test_a_killed_search_with_it_resumes(tmp_path):
     code = """if True:
         import darts_tf
         from tests.helpers.toy_method import config_of
+
+pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
         darts_tf.search(config_of("image", "first"), {!r})
     """
     process = subprocess.Popen([sys.executable, "-c", code.format(str(tmp_path / "killed"))], cwd=ROOT)
