@@ -167,7 +167,7 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(tmp_pa
         output = processes[1 - dies].communicate(timeout=60)[0]
         assert processes[1 - dies].returncode == 1, output
         last = output.strip().splitlines()[-1]
-        assert "has lost the others" in last and "same command on all machines to resume" in last
+        assert "has lost the others" in last and "same command on all machines resumes from there" in last
         assert "Traceback" not in output
         processes[dies].communicate()
     for each in cluster(workdir, EPOCHS):

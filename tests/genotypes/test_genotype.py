@@ -398,7 +398,7 @@ def test_files_that_are_refused_are_named(tmp_path):
         ("", None, "is empty"),
         ("Genotipe(normal=[])", None, "the text is not one genotype"),
         (7, None, "a name, a path or a text. Received: 7"),
-        ("DARTS_V2", "cnn", "kind: unknown kind 'cnn'. Known: conv, recurrent. Received: 'cnn'"),
+        ("DARTS_V2", "cnn", "kind: unknown kind 'cnn'. Known: conv, recurrent"),
     ],
 )
 def test_specs_that_are_refused(spec, kind, message):

@@ -118,7 +118,7 @@ def test_a_program_that_cannot_be_run_is_followed_by_the_package(tmp_path, monke
 
 
 def test_a_dot_that_hangs_is_waited_for_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(visualize, "_SECONDS", 0.5)
+    monkeypatch.setattr(visualize, "_SECONDS", 3)
     monkeypatch.setattr(visualize, "_hanging", set())
     hanging = program(tmp_path / "bin", "echo asked >>$0.log; exec sleep 60")
     monkeypatch.setattr(visualize, "_programs", lambda: [hanging, PURE])

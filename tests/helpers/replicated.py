@@ -112,7 +112,7 @@ def compare(case, *settings):
     for name in expected[0]:
         a, b = (np.stack([r[name] for r in reports]).astype(np.float64) for reports in (expected, found))
         differences[name] = float(np.abs(a - b).max() / np.abs(a).max())
-    return differences, sum(float(r["gradient_norm"]) > one.config.grad_clip for r in expected)
+    return differences, sum(float(r["gradient_norm"]) > one.domain.config.grad_clip for r in expected)
 
 
 if __name__ == "__main__":
