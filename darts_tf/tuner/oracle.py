@@ -187,7 +187,7 @@ class DartsOracle(keras_tuner.Oracle):
         if awaited and awaited != self._awaited:
             say(
                 f"no further trials; waiting for {some_of(awaited)}. If that process has died, start it again with "
-                "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
+                "the same KERASTUNER_TUNER_ID, or stop this one too and restart all of them"
             )
         self._awaited = awaited
 
@@ -289,5 +289,5 @@ class DartsOracle(keras_tuner.Oracle):
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(
                 f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
-                "trial_*/trial.json from a copy, or begin anew: another project_name, or overwrite=True."
+                "trial_*/trial.json from a copy, or start over: another project_name, or overwrite=True."
             ) from error

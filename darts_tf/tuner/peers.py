@@ -34,7 +34,7 @@ def is_worker() -> bool:
 
 
 def watch_chief() -> None:
-    """Has a thread say when a worker's chief is gone, and when it is back: the worker waits an hour without a word."""
+    """Reports from a thread when a worker's chief is gone and when it is back: the worker itself waits silently."""
     address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
 
     def watch():

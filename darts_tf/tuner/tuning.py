@@ -96,7 +96,7 @@ def _tune(config, workdir, out, say):
             with _no_advice_on_retracing():
                 stopped_because = _run(config, prior, trials, state, out)
         except KeyboardInterrupt:
-            say("stopped; the same command goes on")
+            say("stopped; the same command resumes it")
             return None
         done = _those(trials, COMPLETED)
         best = done[scores.best([trial[config.objective] for trial in done], config.better)] if done else None

@@ -1,46 +1,44 @@
-"""What holds for the steps of every space and method: recomputation, narrow types, kernels for a GPU."""
+"""What holds for every space and method: steps recompute, in narrow types, with kernels for a GPU; and selection."""
 
 import functools
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from darts_tf import genotypes
 from darts_tf.bilevel.gradients import WEIGHTS
-from darts_tf.bilevel.objective import BatchObjective, values
+from darts_tf.bilevel.objective import values
 from darts_tf.engine.liveness import Liveness
-from tests.conformance.cases import METHODS, SPACES, search_of, training_of
+from darts_tf.genotypes.canonical import canonical
+from darts_tf.tasks.search import SearchTask
+from tests.conformance.cases import METHODS, SPACES, STEPS, one_hot, search_of, training_of
 from tests.helpers import kernels
 from tests.helpers.kernels import assert_kernels
-from tests.helpers.steps import KINDS, every
+from tests.helpers.steps import array, every
 
 pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
-# Each order of each space, and each method in each space.
-SEARCHES = [(space, "darts", order) for space in SPACES for order in KINDS]
-SEARCHES += [(space, method, "first") for method in METHODS if method != "darts" for space in SPACES]
-SEARCHED = {"-".join(case): functools.partial(search_of, *case) for case in SEARCHES}
-TRAINED = {f"{space}-training": functools.partial(training_of, space) for space in SPACES}
-STEPS = SEARCHED | TRAINED
-of_every_search = pytest.mark.parametrize("make", SEARCHED.values(), ids=SEARCHED)
 of_every_step = pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
 
 
-def graph_of(step, arguments):
-    return tf.function(lambda: step(*arguments), autograph=False)
+def traced(step, arguments):
+    """Returns a step as a function of the graph; a GPU has all of its operations."""
+    concrete = tf.function(lambda: step(*arguments), autograph=False).get_concrete_function()
+    for as_type in ({tf.float64: tf.float32}, {tf.float16: tf.float32}):
+        assert_kernels(concrete, as_type)
+    return concrete
 
 
 # Recomputation
 
 
 def assert_recomputed_is_the_same(make):
-    """Weights, alphas, moving statistics, buffers and what is reported; and the kernels of both graphs."""
+    """Weights, alphas, moving statistics, buffers and what is reported."""
     found = []
     for recompute in (False, True):
         step, arguments = make(recompute=recompute)
-        concrete = graph_of(step, arguments).get_concrete_function()
-        assert_kernels(concrete, {tf.float64: tf.float32})
-        report = concrete()
+        report = traced(step, arguments)() if recompute else step(*arguments)
         found.append([*every(step), *[report[name].numpy() for name in sorted(report)]])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-12)
@@ -52,24 +50,24 @@ def test_a_step_is_the_same_where_it_recomputes(float64, make):
 
 
 def test_a_step_in_parts_is_the_same_where_it_recomputes(float64):
-    make = functools.partial(search_of, "conv", order="finite_difference", arch_bn_updates=True, accumulate=2)
+    make = functools.partial(search_of, "conv", "darts", "finite_difference", arch_bn_updates=True, accumulate=2)
     assert_recomputed_is_the_same(make)
 
 
 @pytest.mark.parametrize("space", SPACES)
-@pytest.mark.parametrize("kind", [search_of, training_of])
-def test_less_is_kept_where_a_step_recomputes(space, kind):
+@pytest.mark.parametrize("training", [False, True], ids=["search", "training"])
+def test_less_is_kept_where_a_step_recomputes(space, training):
     """By the bytes that are alive at once in the graph of a pass."""
+    make = functools.partial(training_of, space) if training else functools.partial(search_of, space, "darts", "first")
     peaks = []
     for recompute in (False, True):
-        step, (piece, number, *others) = kind(space, recompute=recompute)
+        step, (piece, number, *others) = make(recompute=recompute)
         step.functions.trace = lambda function: function
         net, functions = step.functions.supernet, step.functions
         packed = functions.weights.pack(net.weight_variables), values(functions.arch.values())
-        drop_path = others[1:2] if kind is training_of else []
-        batch = step.domain.batch(piece, tf.zeros(2, tf.int64), *drop_path)
+        batch = step.domain.batch(piece, tf.zeros(2, tf.int64), *(others[1:2] if training else []))
         gradients = tf.function(functions._gradients((WEIGHTS,), True), autograph=False)
-        peaks.append(Liveness(5).peak(gradients.get_concrete_function(*packed, (), *batch)))
+        peaks.append(Liveness(5).peak(gradients.get_concrete_function(*packed, *batch, None)))
     assert peaks[1] < 0.85 * peaks[0]
 
 
@@ -78,8 +76,6 @@ def test_less_is_kept_where_a_step_recomputes(space, kind):
 # Norm's relative error, and one less the cosine: bfloat16 has 8 bits, float16 11. Processors with narrow arithmetic of
 # their own round at other places: with AMX norms were seen to be off by 0.12 and 0.037, cosines by 0.014 and 0.004.
 NEAR = {"bfloat16": (0.2, 0.1), "float16": (0.06, 0.02)}
-LARGER = {"conv": {"init_channels": 4, "batch_size": 16}, "recurrent": {"num_units": 16, "batch_size": 8}}
-SCALES = {"conv": None, "recurrent": 0.4}  # of weights whose step does not overflow
 
 
 def assert_near(found, expected, precision):
@@ -90,57 +86,44 @@ def assert_near(found, expected, precision):
     assert 1 - found @ expected / lengths[0] / lengths[1] < angle, precision
 
 
-def gradients(space, method, order, precision):
-    """The alphas' gradient and the weights', and the graph that computed them."""
-    settings = {**LARGER[space], "grad_clip": 0.0, "precision": precision}
-    step, (*both, number, _) = search_of(space, method, order, SCALES[space], **settings)
-    domain, functions = step.domain, step.functions
+def moved(make, precision):
+    """How a step moves the weights, and in a search the gradient of the alphas, which are the first moments of Adam."""
+    step, arguments = make(precision=precision, grad_clip=0.0)
+    functions = step.functions
     if functions.precision.loss_scale:
         functions.precision.loss_scale.scale.assign(2.0**8)  # that of the start overflows
-
-    @functools.partial(tf.function, autograph=False)
-    def computed():
-        parts = zip(both, domain.seeds(number), (False, True), strict=True)
-        train, valid = (domain.batch(piece, seed, held_out=held_out) for piece, seed, held_out in parts)
-        packed, alphas = functions.weights.pack(step.supernet.weight_variables), values(functions.arch.values())
-        weights = BatchObjective(functions, train).gradients(packed, alphas, (WEIGHTS,))[1]
-        return step.architect.gradient(train, valid, tf.constant(0.025))[1], weights
-
-    concrete = computed.get_concrete_function()
-    found = concrete()
-    assert all(g.dtype == tf.float32 for each in found for g in each)
-    return found, concrete
+    weights = functions.supernet.weight_variables
+    before = [array(v) for v in weights]
+    report = traced(step, arguments)() if precision != "float32" else step(*arguments)
+    assert all(np.isfinite(number) for number in report.values())
+    assert {tf.as_dtype(v.dtype) for group in step.variables.values() for v in group} <= {tf.float32, tf.int64}
+    found = [[array(v) - old for v, old in zip(weights, before, strict=True)]]
+    return found + ([[array(v) for v in step.alpha_optimizer.means]] if hasattr(step, "alpha_optimizer") else [])
 
 
-@pytest.mark.parametrize("case", SEARCHES, ids=SEARCHED)
-def test_gradients_in_narrow_types_are_near_those_of_float32(case):
-    """Every order in float16; bfloat16, which differs by its rounding only, in the first."""
-    expected, _ = gradients(*case, "float32")
-    for precision in ("float16", "bfloat16") if case[2] == "first" else ("float16",):
-        found, concrete = gradients(*case, precision)
-        assert_kernels(concrete)
-        for one, other in zip(found, expected, strict=True):
+@of_every_step
+def test_gradients_in_narrow_types_are_near_those_of_float32(make):
+    expected = moved(make, "float32")
+    for precision in NEAR:
+        for one, other in zip(moved(make, precision), expected, strict=True):
             assert_near(one, other, precision)
 
 
-def moved_by_training(space, precision):
-    """What a step of training adds to the weights, with all that is dropped."""
-    step, arguments = training_of(space, SCALES[space], **LARGER[space], grad_clip=0.0, precision=precision)
-    network = step.network
-    before = [v.numpy() for v in network.weight_variables]
-    report = step(*arguments)
-    assert np.isfinite(report["loss"])
-    assert {v.dtype for v in network.variables} == {"float32"} and {v.dtype for v in step.domain.carried} <= {
-        tf.float32
-    }
-    return [v.numpy() - b for v, b in zip(network.weight_variables, before, strict=True)]
+# Selection
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_a_training_step_in_narrow_types_is_near_that_of_float32(space):
-    expected = moved_by_training(space, "float32")
-    for precision in NEAR:
-        assert_near(moved_by_training(space, precision), expected, precision)
+@pytest.mark.parametrize("method", METHODS)
+def test_alphas_that_choose_a_genotype_give_it(space, method):
+    step, _ = search_of(space, method, "first")
+    kind, config, rng = step.domain.space.genotype, step.config, np.random.default_rng(2)
+    alphas = {cell: rng.normal(size=v.shape) for cell, v in step.supernet.alphas.items()}
+    chosen = genotypes.derive(kind, alphas, config.primitives, config.num_nodes)
+    for cell, mixing in one_hot(chosen, config.primitives).items():
+        step.supernet.alphas[cell].assign(8 * mixing)
+    topology = kind.topology(config.num_nodes)
+    search = types.SimpleNamespace(step=step, method=step.method, config=config, domain=step.domain, topology=topology)
+    assert canonical(SearchTask.derive(search)) == canonical(chosen)
 
 
 # Kernels

@@ -1,6 +1,7 @@
-"""Made-up images and weights, and how close two results have to be."""
+"""Made-up images and weights, how close two results have to be, and what a graph multiplies."""
 
 import numpy as np
+import tensorflow as tf
 
 from darts_tf.interop.conv import _operation_slots
 
@@ -37,3 +38,18 @@ def of_edge(operation, edge):
     prefix = f"{edge}/"
     slots = _operation_slots(operation, [f"{e}/" for e in range(operation.edges)])
     return {s.name.removeprefix(prefix): s.read(s.variable) for s in slots if s.name.startswith(prefix)}
+
+
+def macs_of_the_graph(network):
+    """Counts one image's multiply-adds by what the traced graph does; right where nothing is padded or split."""
+    folded = network.folded() if hasattr(network, "folded") else network
+    spec = tf.TensorSpec((1, *network.image_shape))
+    total = 0
+    for op in tf.function(lambda x: folded(x)).get_concrete_function(spec).graph.get_operations():
+        if op.type in ("Conv2D", "DepthwiseConv2dNative"):
+            kernel, y = op.inputs[1].shape, op.outputs[0].shape
+            reduced = tuple(kernel[:2]) == (2, 2)  # a factorized reduction: of four taps one is used by each half
+            total += int(np.prod(kernel)) * y[0] * y[1] * y[2] // (4 if reduced else 1)
+        elif op.type == "MatMul":
+            total += int(np.prod(op.inputs[1].shape))
+    return total

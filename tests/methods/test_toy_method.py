@@ -51,8 +51,6 @@ def test_a_killed_search_with_it_resumes(tmp_path):
     code = """if True:
         import darts_tf
         from tests.helpers.toy_method import config_of
-
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
         darts_tf.search(config_of("image", "first"), {!r})
     """
     process = subprocess.Popen([sys.executable, "-c", code.format(str(tmp_path / "killed"))], cwd=ROOT)

@@ -1,4 +1,4 @@
-"""Derived networks: against the supernet, any size, drop path, files, folding, counting."""
+"""Derived networks: any size, bad settings, drop path, files; for folding and counting see `conformance`."""
 
 import keras
 import numpy as np
@@ -8,7 +8,6 @@ import tensorflow as tf
 from darts_tf import genotypes as genotype
 from darts_tf.spaces.conv import operations
 from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.system.errors import UserError
 
@@ -113,10 +112,3 @@ def test_keras_file(net, tmp_path):
     x = images((16, 12, 3))
     assert np.array_equal(net(x), again(x))
     assert [v.shape for v in net.weight_variables] == [v.shape for v in again.weight_variables]
-
-
-def test_folding_is_exact(float64):
-    net = filled(ImageNetNetwork("NASNet", 4, (64, 64, 3), 4, 3))
-    x = images((64, 64, 3), 2)
-    scale = float(tf.reduce_max(tf.abs(net(x))))
-    np.testing.assert_allclose(fold(net)(x) / scale, net(x) / scale, atol=1e-12)

@@ -173,7 +173,7 @@ def test_own_operation_of_a_wrong_shape(own):
 
 def test_own_operation_with_a_state(own):
     own("norm", lambda channels, stride: keras.layers.BatchNormalization())
-    with pytest.raises(UserError, match="no state beside its weights.*moving_mean"):
+    with pytest.raises(UserError, match="no state other than its weights.*moving_mean"):
         operations.OPERATIONS["norm"](CHANNELS, 1)
 
 
