@@ -32,7 +32,7 @@ setup(
         "keras-tuner>=1.4.7,<2",
         "numpy>=2.0,<3",
         "pillow>=11.3",  # headers of image files, and the formats that TensorFlow does not read; AVIF since 11.3
-        "psutil>=6",  # free and resident memory on every system; the oldest that was tried
+        "psutil>=6",  # free and resident memory on every system
         "rich>=13",  # Keras depends on it; the progress bar uses it directly
         "scikit-learn>=1.5,<2",  # ships the embedded data set, 1,797 handwritten digits
         "tensorboard>=2.20,<2.22",  # TensorFlow 2.21 no longer installs it

@@ -62,7 +62,7 @@ def evaluate(flag_values: flags.FlagValues) -> None:
     asked: dict[str, Any] = {name: flag_values[name].value or "" for name in (*FLAGS, "weights", "split")}
     asked |= {name: flag_values[name].value or 0 for name in ("max_examples", "batch_size", "bits_per_character")}
     if bool(asked["workdir"]) == bool(asked["model"]):
-        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
+        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or neither.")
     if asked["model"] and asked["weights"]:
         raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")

@@ -43,6 +43,12 @@ def test_what_needs_no_tensorflow_does_not_import_it():
     assert done.returncode == 0, done.stderr
 
 
+def test_a_long_file_says_why():
+    lines = {path.relative_to(ROOT): path.read_text(encoding="utf-8").splitlines() for path in SOURCES}
+    long = {str(path): text[0] for path, text in lines.items() if len(text) > 300}
+    assert not [path for path, first in long.items() if "in one file because" not in first]
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_may_appear_where(path):
     graph_allowed = path.parent.name in ("bench", "bilevel", "cluster", "engine", "export", "tasks")

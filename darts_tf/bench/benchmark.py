@@ -1,4 +1,4 @@
-"""What a search step, a training step and inference cost here."""
+"""What a search step, a training step and inference cost here, in one file because all are timed in the same way."""
 
 import pathlib
 import statistics

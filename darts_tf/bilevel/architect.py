@@ -70,7 +70,7 @@ class Architect:
         radius: Of the finite difference.
         bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) move
             the batch norms' statistics. Deviation: the original does so, here it is off by default, because statistics
-            of perturbed weights are nobody's. It changes no gradient.
+            of perturbed weights belong to no network. It changes no gradient.
         virtual_step: How the weights move ahead, see `VirtualStep`; unclipped for None.
 
     Source: `cnn/architect.py`, `rnn/architect.py`.
@@ -108,8 +108,8 @@ class Architect:
             noise: Of the step, see `Method.noise`.
 
         Returns:
-            `(told, gradients, passed)`: what the validation pass tells (in the second order at w'), a gradient for each
-            of `functions.arch`, and what each pass tells whose batch statistics the original counts.
+            `(told, gradients, passed)`: the `Told` of the validation pass (in the second order at w'), a gradient for
+            each of `functions.arch`, and the `Told` of each pass whose batch statistics the original counts.
         """
         net = self.functions.supernet
         passed: list[Told] = []
@@ -135,7 +135,7 @@ class Architect:
         """Moves the alphas by one step, see `gradient`, with the gradient of the method's penalty.
 
         Returns:
-            What the validation pass tells, its loss at w' in the second order.
+            The `Told` of the validation pass, with the loss at w' in the second order.
         """
         net, packing = self.functions.supernet, self.functions.state
         told, gradients, passed = self.gradient(train_batch, valid_batch, rate, weights, noise)

@@ -10,7 +10,7 @@ from darts_tf.bilevel.gradients import ALPHAS
 from darts_tf.bilevel.objective import SupernetLoss, values
 
 PRODUCTS = 6
-"""From the gradient on, they tell the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
+"""From the gradient on, they give the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
 
 
 def dominant_eigenvalue(

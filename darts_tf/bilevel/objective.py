@@ -70,12 +70,12 @@ class Packing:
 
 
 class Told(NamedTuple):
-    """What a pass tells next to its derivatives.
+    """What a pass returns in addition to its derivatives.
 
     Attributes:
         loss: A scalar.
         outputs: What `measure` makes of the pass, by default the logits.
-        statistics: What the moving statistics are moved by, packed; empty where nobody asked.
+        statistics: What the moving statistics are moved by, packed; empty unless asked for.
     """
 
     loss: Any
@@ -98,7 +98,7 @@ class SupernetLoss:
             `stateless(weights, mixing, inputs) -> (outputs, statistics)` and `moved_state(state, statistics) -> state`.
         loss: `(outputs, labels) -> scalar`.
         trace: Turns a function of tensors into a traced one; by default it stays eager.
-        joint: Whether weight gradients come with the alphas' even where nobody asks for these. The second order needs
+        joint: Whether weight gradients come with the alphas' even where they are not needed. The second order needs
             both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
         strict: Whether a weight that the loss does not depend on is an error; in a derived network it may be that no
             node reads another.
@@ -107,7 +107,7 @@ class SupernetLoss:
         precision: A `precision.Precision`; float32 for None.
         recompute: A mode of `recomputation`; None keeps what the backward pass needs. A weight that the loss does not
             depend on goes unnoticed with one.
-        measure: `(loss, outputs, labels) -> outputs`, what a pass tells; by default the network's outputs.
+        measure: `(loss, outputs, labels) -> outputs`, a pass's `Told.outputs`; by default the network's outputs.
         method: A `methods.Method`; DARTS for None.
 
     Attributes:
@@ -254,7 +254,7 @@ class BatchObjective(eqs.Objective):
         batch: `(inputs, labels)`, or a function that gives them for the number of the pass, 0, 1 ...: so the original
             draws new dropout masks for every pass, which turns the finite difference into noise of the masks.
         noise: Of the step, see `Method.noise`.
-        passed: A list that is given what each pass tells, in their order, with its statistics.
+        passed: A list that gets the `Told` of each pass, in their order, with its statistics.
     """
 
     def __init__(self, functions: SupernetLoss, batch: Any, noise: Structure = (), passed: list | None = None):
@@ -269,7 +269,7 @@ class BatchObjective(eqs.Objective):
         self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS), wide: bool = False
     ) -> tuple:
         """See `Objective.gradients`, with a `Told` instead of the loss; with `wide` in the variables' type."""
-        # Whoever asks for weight gradients shares one trace, which tells the statistics too; see `SupernetLoss`.
+        # Whoever asks for weight gradients shares one trace, which returns the statistics too; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
         function = self.functions.gradients(traced, self.passed is not None or WEIGHTS in wrt, wide)
         told, gradients = function(weights, alphas, *self._batch(), self.noise)

@@ -260,7 +260,7 @@ class ASGD:
 
     @property
     def buffers(self) -> list:
-        """What a step writes beside the weights: the means, the number of steps, and the rate for the next one."""
+        """What a step writes next to the weights: the means, the number of steps, and the rate for the next one."""
         return [*self.averages, self.step, self.lagged_rate]
 
     @property

@@ -85,7 +85,7 @@ class WeightStep:
             noise: Of the step, see `Method.noise`.
 
         Returns:
-            `(told, norm)`: what the pass tells, and the norm of the gradient before clipping.
+            `(told, norm)`: a `Told`, and the norm of the gradient before clipping.
         """
         packed, net = self.functions, self.functions.supernet
         weights = weights or packed.weights.pack(net.weight_variables)

@@ -1,6 +1,6 @@
-"""The presets: settings by name, each with its source, its command, its cost and the result to expect.
+"""The presets: settings by name, in one file because they are a table to look things up in.
 
-No TensorFlow here.
+Each comes with its source, its command, its cost and the result to expect. No TensorFlow here.
 """
 
 import dataclasses

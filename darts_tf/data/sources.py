@@ -198,7 +198,7 @@ def _load_cifar10(data_dir: str, count: int) -> Parts:
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
-    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]  # they tell every step and every retry
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]  # they report every step and every retry
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -96,7 +96,7 @@ class Console:
             self.line(f"{text} ... ({seconds():.0f} s)")
 
     def stop(self) -> None:
-        """Takes the bar away; the next progress draws a new one."""
+        """Removes the bar; the next progress draws a new one."""
         if self._bar is not None:
             self._end(self._bar)
             self._bar = None

@@ -1,7 +1,7 @@
 """The most bytes of tensors that a traced function has alive at once: its graph is simulated.
 
 Nodes run in the order in which they were made, which is close to the executor's; a tensor lives from the node that
-makes it to the last that reads it; functions that are called, and loops, are gone through in the same way.
+makes it to the last that reads it; functions that are called, and loops, are simulated in the same way.
 """
 
 import math

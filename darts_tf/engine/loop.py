@@ -7,7 +7,7 @@ and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninte
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,13 +18,14 @@ from darts_tf.cluster.distribution import Distribution, peers
 from darts_tf.config import Run
 from darts_tf.data.reading import reading
 from darts_tf.engine.reporting import Reporter
+from darts_tf.engine.state import restore, snapshot
 from darts_tf.passes.loss_scale import HOPELESS, SKIPPED
 from darts_tf.runs.checkpoint import Checkpoint, Checkpoints, from_bytes, to_bytes
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
-NOTICE = "stopping: saving after the running steps; once more stops at once"
+NOTICE = "stopping: saving after the running steps; a second signal stops at once"
 LOOP_SECONDS = 1.0  # how long the graph runs between two updates of the metrics, if it may choose
 
 
@@ -72,31 +73,6 @@ class Task(Protocol):
 
 class Diverged(UserError):
     """A number that is not finite."""
-
-
-def _snapshot(variables):
-    return {
-        f"{name}/{i:05d}": np.array(np.asarray(v)) for name, group in variables.items() for i, v in enumerate(group)
-    }
-
-
-def restore(variables: Mapping[str, list], arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts a checkpoint's arrays into variables; nothing is written unless all fit.
-
-    Raises:
-        UserError: The arrays are not those of these variables.
-    """
-    named = {f"{name}/{i:05d}": v for name, group in variables.items() for i, v in enumerate(group)}
-    for name in sorted(named.keys() ^ arrays.keys()):
-        raise UserError(f"The checkpoint does not fit this run: {name} is in only one of them. Use another --workdir.")
-    for name, variable in named.items():
-        if tuple(variable.shape) != arrays[name].shape:
-            raise UserError(
-                f"The checkpoint does not fit this run: {name} has shape {arrays[name].shape}, expected "
-                f"{tuple(variable.shape)}. Use another --workdir."
-            )
-    for name, variable in named.items():
-        variable.assign(arrays[name])
 
 
 class Loop:
@@ -224,7 +200,7 @@ class Loop:
             return found
         data = b""
         if self._chief:
-            data = to_bytes(found or Checkpoint(0, _snapshot(self.task.variables), {"sums": {}, "history": []}))
+            data = to_bytes(found or Checkpoint(0, snapshot(self.task.variables), {"sums": {}, "history": []}))
         with self._together():
             return from_bytes(self.peers.share(data))
 
@@ -277,7 +253,7 @@ class Loop:
         if hopeless.size:
             raise Diverged(
                 f"step {first + int(hopeless[0]) + 1} overflows float16 even with the loss unscaled, and so did all "
-                f"steps while its scale came down. {self._advice()} Or use --precision=bfloat16."
+                f"steps while the scale was being lowered. {self._advice()} Or use --precision=bfloat16."
             )
 
     def _kept(self):
@@ -299,7 +275,7 @@ class Loop:
         self.reporter.epoch(record)
 
     def _save(self):
-        arrays = _snapshot(self.task.variables)
+        arrays = snapshot(self.task.variables)
         for name, array in arrays.items():  # the loss shows ruined weights one step late
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise Diverged(f"{name} is not finite after step {self.step}. {self._advice()}")
@@ -308,34 +284,3 @@ class Loop:
                 self.step, arrays, {"sums": self.sums, "history": self.history, "rollbacks": self.task.rollbacks}
             )
         self.saved_at = time.monotonic()
-
-
-def steps_in_graph(
-    step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
-) -> tf.types.experimental.PolymorphicFunction:
-    """Returns a traced function that takes many steps without returning to Python.
-
-    Args:
-        step: `(*batches, rate) -> dict` of scalars.
-        names: Which of them to return.
-        jit_compile: Whether XLA compiles a step.
-
-    Returns:
-        `(iterators, count, rate) -> {name: (count,)}`; count and rate (or what else holds for an epoch, as a structure
-        of tensors) are tensors, so nothing is traced again.
-    """
-    if jit_compile:
-        step = tf.function(step, autograph=False, jit_compile=True)
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def run(iterators, count, rate):
-        def body(index, arrays):
-            report = step(*[next(iterator) for iterator in iterators], rate)
-            values = [tf.cast(report[name], tf.float32) for name in names]
-            return index + 1, tuple(a.write(index, v) for a, v in zip(arrays, values, strict=True))
-
-        arrays = tuple(tf.TensorArray(tf.float32, size=count, element_shape=()) for _ in names)
-        _, arrays = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), arrays), parallel_iterations=1)
-        return {name: array.stack() for name, array in zip(names, arrays, strict=True)}
-
-    return run

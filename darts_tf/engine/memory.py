@@ -178,7 +178,7 @@ def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
     """Returns the bytes that this process may still take: of the machine's, and of its container's limit.
 
     Args:
-        groups: Where Linux tells of control groups, which psutil does not know.
+        groups: Where Linux describes control groups, which psutil does not know.
     """
     found = [psutil.virtual_memory().available]
     for names, cached in (

@@ -141,7 +141,7 @@ class Monitor:
             return ""
         return (
             f"warning: the dominant eigenvalue of the validation loss in alpha has grown {verdict.ratio:.2f}-fold, "
-            "which comes before a collapse; RobustDARTS would stop here and return genotypes/epoch_"
+            "which often precedes a collapse; RobustDARTS would stop here and return genotypes/epoch_"
             f"{verdict.epoch:03d}.json. Use that, or interrupt the search and resume it with --early_stop=eigenvalue"
         )
 

@@ -1,6 +1,6 @@
 """The loops of steps in the graph that a task runs, one for each kind of step, built when first used."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ import tensorflow as tf
 from darts_tf.cluster.distribution import Distribution
 from darts_tf.config import Run
 from darts_tf.engine import memory
-from darts_tf.engine.loop import steps_in_graph
 from darts_tf.engine.reporting import Reporter
 from darts_tf.passes.loss_scale import reported
 
@@ -44,7 +43,7 @@ class Phases:
 
         Args:
             phase: Names the kind of step, whose loop is built once.
-            step: See `loop.steps_in_graph`.
+            step: See `steps_in_graph`.
             names: Which numbers to return, next to those of a loss scale.
             iterators: Over what the step takes.
             count: How many.
@@ -66,3 +65,34 @@ class Phases:
             self._loops[phase] = loop
         report = self._loops[phase](iterators, tf.constant(count), now)
         return {name: value.numpy() for name, value in report.items()}
+
+
+def steps_in_graph(
+    step: Callable[..., dict], names: Sequence[str], jit_compile: bool = False
+) -> tf.types.experimental.PolymorphicFunction:
+    """Returns a traced function that takes many steps without returning to Python.
+
+    Args:
+        step: `(*batches, rate) -> dict` of scalars.
+        names: Which of them to return.
+        jit_compile: Whether XLA compiles a step.
+
+    Returns:
+        `(iterators, count, rate) -> {name: (count,)}`; count and rate (or what else holds for an epoch, as a structure
+        of tensors) are tensors, so nothing is traced again.
+    """
+    if jit_compile:
+        step = tf.function(step, autograph=False, jit_compile=True)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(iterators, count, rate):
+        def body(index, arrays):
+            report = step(*[next(iterator) for iterator in iterators], rate)
+            values = [tf.cast(report[name], tf.float32) for name in names]
+            return index + 1, tuple(a.write(index, v) for a, v in zip(arrays, values, strict=True))
+
+        arrays = tuple(tf.TensorArray(tf.float32, size=count, element_shape=()) for _ in names)
+        _, arrays = tf.while_loop(lambda index, _: index < count, body, (tf.constant(0), arrays), parallel_iterations=1)
+        return {name: array.stack() for name, array in zip(names, arrays, strict=True)}
+
+    return run

@@ -142,7 +142,7 @@ class Reporter(contextlib.AbstractContextManager):
         Raises:
             UserError: `metrics.jsonl` cannot be written.
         """
-        # Before the record: whoever resumes writes both again where there is no record.
+        # Before the record: a resumed run writes both again where there is no record.
         self._events.scalars(*self._curves(record))
         metrics_file.append(self._workdir.metrics, record)
         facts = [

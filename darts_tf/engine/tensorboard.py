@@ -13,7 +13,7 @@ _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
 
 class Events:
-    """Writes event files. They are not worth a run: if one cannot be written, this is said once and no more is written.
+    """Writes event files. They must not end a run: if one cannot be written, a warning says so once and writing stops.
 
     Pictures have files of their own, which are not written anew: of an epoch that a kill has interrupted between its
     pictures and its checkpoint, and that therefore ran again, they are there twice.
@@ -109,7 +109,7 @@ class Events:
                     writer.flush()
                 except errors.OpError:
                     # Leaving the context flushes once more unless the writer is closed; where that fails, it would stay
-                    # TensorFlow's default one, for whoever writes summaries in this process.
+                    # TensorFlow's default one for all summaries of this process.
                     with contextlib.suppress(errors.OpError):
                         writer.close()
                     raise

@@ -20,8 +20,8 @@ from darts_tf.genotypes.cells import (
     ConvGenotype,
     Genotype,
     RecurrentGenotype,
-    choices,
 )
+from darts_tf.genotypes.checks import choices
 from darts_tf.genotypes.nasbench201 import NASBENCH201_PRIMITIVES, NasBench201Genotype
 from darts_tf.genotypes.selection import derive, derive_conv, derive_recurrent
 from darts_tf.genotypes.text import show

@@ -12,7 +12,8 @@ import random
 import re
 from typing import Any, Self
 
-from darts_tf.genotypes.cells import Genotype, choices, is_integer
+from darts_tf.genotypes.cells import Genotype
+from darts_tf.genotypes.checks import choices, is_integer
 from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError

@@ -12,8 +12,8 @@ from darts_tf.genotypes.cells import (
     ConvGenotype,
     Genotype,
     RecurrentGenotype,
-    check_operation,
 )
+from darts_tf.genotypes.checks import check_operation
 from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError

@@ -17,7 +17,7 @@ def seeds(seed: int, number: Any) -> tuple:
 
 
 class Domain(Protocol):
-    """The data of one run, how a step reads them and what it carries on, and how a result is measured.
+    """The data of one run, how a step reads them and what it carries over, and how a result is measured.
 
     There are two of each domain: of a search, whose data are in two parts, and of a training.
 
@@ -81,10 +81,10 @@ class Domain(Protocol):
         """Writes what inference and a resumed run have to know of the data."""
 
     def describe(self) -> dict:
-        """Returns numbers and words that tell these data from others; the processes of a cluster compare them."""
+        """Returns numbers and words that identify these data; the processes of a cluster compare them."""
 
     def lines(self, network: Any) -> list[str]:
-        """Returns what the user is told of data and network at the start."""
+        """Returns lines for the user about data and network, printed at the start."""
 
     # The networks.
 
@@ -106,7 +106,7 @@ class Domain(Protocol):
         """Returns the loss that gradients are taken of, a scalar in nats."""
 
     def measure(self, loss: Any, outputs: Any, labels: Any) -> Any:
-        """Returns what a pass tells, see `SupernetLoss`."""
+        """Returns what a pass reports, see `SupernetLoss`."""
 
     def seeds(self, number: Any) -> tuple:
         """Returns the seeds of a search step, `(2,)` integers each: of training data and of validation data."""

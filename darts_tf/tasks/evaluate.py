@@ -75,7 +75,7 @@ def evaluate(
             asked for.
     """
     if bool(workdir) == bool(model):
-        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or none.")
+        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or neither.")
     wanted, source = Asked(**asked), user_path(workdir, "workdir") if workdir else newest_version(model)
     if model and source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
         raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
@@ -89,11 +89,11 @@ def evaluate(
     return {"dataset": dataset, "split": split, "source": str(source)} | found
 
 
-_NOT_OF_IMAGES = {"bits_per_character": "of a text, and this is a network on images. Leave it out."}
+_NOT_OF_IMAGES = {"bits_per_character": "for a text, and this is a network on images. Leave it out."}
 _NOT_OF_TEXT = {
-    "dataset": "of images. A text is named by --data_dir, or is that of the run.",
-    "value_range": "of images. Leave it out.",
-    "operations_file": "of networks on images, and this is a language model. Leave it out.",
+    "dataset": "for images. A text is named by --data_dir, or is that of the run.",
+    "value_range": "for images. Leave it out.",
+    "operations_file": "for networks on images, and this is a language model. Leave it out.",
 }
 
 
@@ -244,8 +244,8 @@ def _exported_images(path: pathlib.Path) -> tuple:
     )
     if images.rank != 4 or not images[1:].is_fully_defined() or logits.rank != 2 or logits[1] is None:
         raise UserError(
-            f"{path} is no exported model: expected images of a known size and logits of a known number of classes, as "
-            f"darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
+            f"{path} is not an exported model: expected images of a known size and logits of a known number of "
+            f"classes, as darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
         )
     shape, classes, labels = tuple(images[1:]), logits[1], path / "assets" / "labels.txt"
     names = labels.read_text("utf-8").splitlines() if labels.is_file() else None

@@ -89,7 +89,7 @@ def check_same_part(directory: Path, known: dict[str, Any], dataset: ImageDatase
 
 
 def _described(split: Split | None) -> str | None:
-    """Returns what tells a part from others: its number of images, their labels in order, what they show."""
+    """Returns what distinguishes a part from others: its number of images, their labels in order, what they show."""
     if split is None:
         return None
     return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"

@@ -1,4 +1,4 @@
-"""Images as a domain: what a search and a training read, how a step takes them, how networks are measured."""
+"""Images as a domain, in one file because a domain is one: what runs read, how steps take it, what is measured."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -231,7 +231,7 @@ class SearchImages(_Images):
 
 
 class TrainImages(_Images):
-    """The images of a training: what it trains on, what it watches, what it is tested on in the end.
+    """The images of a training: what it trains on, what it watches, what it is finally tested on.
 
     Attributes:
         train_indices: Into `dataset.train`.
@@ -262,8 +262,8 @@ class TrainImages(_Images):
                 )
         elif d.test is None:
             raise UserError(
-                f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so that nothing would tell "
-                "how good the network is. Expected --train_portion below 1, which keeps some training images apart"
+                f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so there is nothing to "
+                "measure the network on. Expected --train_portion below 1, which keeps some training images apart"
                 f"{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
             )
         else:

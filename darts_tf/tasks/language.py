@@ -1,4 +1,4 @@
-"""Language as a domain: what a search and a training read, how a step takes a text, how networks are measured."""
+"""Language as a domain, in one file because a domain is one: what runs read, how steps take it, what is measured."""
 
 import math
 import pathlib
@@ -28,7 +28,7 @@ FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this 
 
 
 class Measured(NamedTuple):
-    """What a pass over a window tells next to its derivatives; the logits are many and stay where they are.
+    """What a pass over a window returns in addition to its derivatives; not the logits, which are large.
 
     Attributes:
         entropy: Mean cross-entropy in nats per word, without the penalties.
@@ -248,7 +248,7 @@ class SearchText(Text):
 
         Deviation: the validation text is read window after window, from a zero state again where it begins anew. The
         original reads it where the training text is read, modulo its length: windows overlap, may be one word long at
-        the end, and the state goes on across it.
+        the end, and the state is carried across it.
         """
         super().open(step)
         plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)

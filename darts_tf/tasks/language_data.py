@@ -29,7 +29,7 @@ def load(
         return text.load_english(vocabulary_size)
     if not data_dir:
         raise UserError(
-            "data_dir must say where the text lies: a folder with train.txt, valid.txt and test.txt, or with the "
+            "data_dir must name the folder of the text: one with train.txt, valid.txt and test.txt, or with the "
             "original files of Penn Treebank or WikiText-2. Received: data_dir=''; --dataset=english is embedded."
         )
     return text.load_folder(data_dir, vocabulary_size, say)
@@ -96,7 +96,7 @@ def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
     """Checks that a text is that of the run in a directory, if there is one.
 
     Raises:
-        UserError: It has another vocabulary, length or order of words, so that the run would not go on where it was.
+        UserError: It has another vocabulary, length or order of words, so that the run could not be resumed.
     """
     if not (directory / VOCABULARY).exists() or not (directory / "data.json").exists():
         return

@@ -95,7 +95,7 @@ class SearchTask:
         return self.monitor.stopped is not None
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
-        """Evaluates the supernet, derives the epoch's genotype, writes and draws it, looks after the search."""
+        """Evaluates the supernet, derives the epoch's genotype, writes and draws it, updates the monitor."""
         found = self.domain.evaluate_supernet(self.supernet, self._mixing, self.reporter.message)
         added = {"learning_rate": self.domain.rate(epoch), **same(self.distribution, found)}
         genotype = self.derive()

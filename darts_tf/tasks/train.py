@@ -35,10 +35,10 @@ ROLLBACK_SEED = 2**32  # what each roll-back adds to the seed of what is dropped
 class TrainTask:
     """One training as the loop sees it, see `loop.Task`.
 
-    Deviation: the original of the language model catches whatever goes wrong, Ctrl-C too, goes back to its best weights
-    and carries on, for ever. Here only a number that is not finite sends it back, to the last checkpoint,
+    Deviation: the original of the language model catches every error, Ctrl-C too, returns to its best weights
+    and continues, for ever. Here only a number that is not finite sends it back, to the last checkpoint,
     `config.max_rollbacks` times, with a lower rate (from the second step on where weights are averaged, see
-    `asgd_update`) and other masks, and that is said.
+    `asgd_update`) and other masks, and reports it.
 
     Args:
         config: A `TrainConfig` or a `LanguageTrainConfig`.
@@ -129,9 +129,7 @@ class TrainTask:
         more = epoch + 1 < self.config.epochs
         if more and not self.averaging and self.domain.averages_after(self.figures):
             self.averaging = True
-            self.reporter.message(
-                f"from epoch {epoch + 2} on the weights are averaged: the validation loss has stalled"
-            )
+            self.reporter.message(f"averaging the weights from epoch {epoch + 2} on: the validation loss has stalled")
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
         self._epoch_start = time.monotonic()
         return added
@@ -220,10 +218,11 @@ def train(
         What `summary.json` holds; or None when it was interrupted: the same call resumes it. After a pause the same of
         the epochs so far, without a test. `metric` and `better`: which way it is compared; `parameters`, `epochs`,
         `seconds` of all epochs, see also `Domain.facts`; `genotype`; `selected_on` and `recommended_weights`: the best
-        epoch where validation data told which it is, else the last, because the best one on test data is chosen too
-        well. `best` and `last` hold `epoch`, what was measured of the watched data and, where there are test data that
-        were not all watched, `test_accuracy` and so on; `valid_accuracy` and `test_accuracy`, or the same of perplexity
-        and bits per character, are those of the recommended weights, None where nothing measured them.
+        epoch where validation data decide which it is, else the last, since the best epoch by test data would look
+        better than it is. `best` and `last` hold `epoch`, what was measured of the watched data and, where there are
+        test data that were not all watched, `test_accuracy` and so on; `valid_accuracy` and `test_accuracy`, or the
+        same of perplexity and bits per character, are those of the recommended weights, None where nothing measured
+        them.
 
     Raises:
         UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.

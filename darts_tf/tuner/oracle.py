@@ -270,5 +270,5 @@ class DartsOracle(SharedOracle):
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(
                 f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
-                "trial_*/trial.json from a copy, or begin anew: another project_name, or overwrite=True."
+                "trial_*/trial.json from a copy, or start over: another project_name, or overwrite=True."
             ) from error

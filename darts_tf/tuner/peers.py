@@ -38,7 +38,7 @@ def is_worker() -> bool:
 
 
 def watch_chief() -> None:
-    """Has a thread say when a worker's chief is gone, and when it is back: the worker waits an hour without a word."""
+    """Reports from a thread when a worker's chief is gone and when it is back: the worker itself waits silently."""
     address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
 
     def watch():
@@ -68,7 +68,7 @@ def _say_who_is_awaited(ongoing, before, status):
         say(
             f"no {'further trials' if status == TrialStatus.STOPPED else 'promotion is due'}; waiting for "
             f"{some_of(awaited)}. If that process has died, start it again with "
-            "the same KERASTUNER_TUNER_ID, or end this one too and start all again"
+            "the same KERASTUNER_TUNER_ID, or stop this one too and restart all of them"
         )
     return awaited
 

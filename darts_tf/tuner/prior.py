@@ -40,7 +40,7 @@ class Prior:
     first: Genotype | None
 
     def digest(self) -> str:
-        """A hash of everything, which tells two priors apart."""
+        """A hash of everything, which distinguishes two priors."""
         digest = hashlib.sha256(repr((self.space, self.first)).encode())
         for table in (*self.alphas.values(), *self.edges.values()):
             digest.update(np.ascontiguousarray(table, np.float64).tobytes())
@@ -84,7 +84,7 @@ def load_prior(
         say: Is called with a line where the prior is not what a search ended with.
 
     Raises:
-        UserError: There is no such thing, it is damaged, or it does not fit the space; one line.
+        UserError: It does not exist, it is damaged, or it does not fit the space; one line.
     """
     if kind not in (None, *KINDS):
         raise UserError(f"kind must be {' or '.join(KINDS)}. Received: kind={kind!r}.")

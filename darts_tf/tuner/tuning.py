@@ -96,7 +96,7 @@ def _tune(config, workdir, out, say):
             with _no_advice_on_retracing():
                 stopped_because = _run(config, prior, state, out)
         except KeyboardInterrupt:
-            say("stopped; the same command goes on")
+            say("stopped; the same command resumes it")
             return None
         best = state.best()
         summary = {"metric": config.metric, "better": config.better}

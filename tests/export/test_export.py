@@ -13,7 +13,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from darts_tf.bin import export as export_binary
 from darts_tf.data import sources
-from darts_tf.export import exporting, images, lowering, publish, samples, signatures, tflite, verify
+from darts_tf.export import exporting, images, publish, samples, signatures, verify
 from darts_tf.spaces.conv.derived import CifarNetwork, DerivedNetwork
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.system import runtime
@@ -306,30 +306,6 @@ def test_a_network_of_a_space_without_batch_norms_is_exported_as_it_is(workdir, 
     path = exporting.export(workdir, tmp_path / "exports", formats=["tflite"])
     checks = json.loads((path / "assets" / "model_card.json").read_text())["checks"]
     assert not checks["batch_norms_folded"] and checks["tflite"]["float32"]["agreement"] == 1
-
-
-@pytest.mark.parametrize("genotype", ["DARTS_V1", "DARTS_V2", "NASNet", "AmoebaNet"])
-@pytest.mark.parametrize("size", [4, 9, 14])
-def test_lowering_changes_nothing(genotype, size):
-    network = trained_runs.made_up(CifarNetwork(genotype, 5, (size, size, 3), 4, 3))
-    x = np.random.default_rng(1).standard_normal((2, size, size, 3)).astype(np.float32)
-    expected = network(x, training=False).numpy()
-    np.testing.assert_allclose(lowering.lower(network)(x, training=False), expected, atol=1e-5, rtol=1e-5)
-
-
-# With max pools, and with average pools at stride 2.
-@pytest.mark.parametrize("genotype", ["DARTS_V2", pytest.param("AmoebaNet", marks=pytest.mark.slow)])
-def test_tflite(tmp_path, genotype):
-    trained_runs.write(tmp_path / "run", genotype, init_channels=8)
-    lines = []
-    path = exporting.export(tmp_path / "run", tmp_path / "exports", formats=["tflite"], say=lines.append)
-    found = json.loads((path / "assets" / "model_card.json").read_text())["checks"]["tflite"]
-    assert found["float32"]["agreement"] == 1 and found["float16"]["agreement"] > 0.97
-    assert found["int8"]["agreement"] > 0.8, found
-    assert found["int8"]["bytes"] < found["float16"]["bytes"] < found["float32"]["bytes"]
-    assert sum("points from the network's" in line for line in lines) == 3
-    one = tflite.run(path / "tflite" / "int8.tflite", np.full((1, 8, 8, 1), 100, np.float32))
-    assert one["probabilities"].shape == (1, 10) and one["classes"].shape == (1,)
 
 
 @pytest.fixture

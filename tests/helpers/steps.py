@@ -63,9 +63,6 @@ def same(before, after):
     return [np.array_equal(b, a) for b, a in zip(before, after, strict=True)]
 
 
-ORDERS = [("first", "exact"), ("second", "finite_difference"), ("second", "exact")]
-
-
 def every(step):
     return [v.numpy() for name, group in step.variables.items() if name != loss_scale.GROUP for v in group]
 

@@ -25,7 +25,7 @@ def made_up(network, seed=0):
 def write(path, genotype="DARTS_V2", seed=0, **settings):
     """Writes a work directory; returns the network."""
     settings = {"dataset": "digits", "init_channels": 4, "num_cells": 3, **settings}
-    config = TrainConfig(genotype=genotypes.load(genotype, "conv").to_text(), **settings)
+    config = TrainConfig(genotype=genotypes.load(genotype, settings.get("space", "conv")).to_text(), **settings)
     data = images.load(config.dataset, config.data_dir, config.image_size, center_fraction=config.eval_crop)
     network = made_up(build_network(config, data.image_shape, len(data.class_names)), seed)
     path.mkdir(parents=True)

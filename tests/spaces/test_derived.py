@@ -1,4 +1,4 @@
-"""Derived networks: against the supernet, any size, drop path, files, folding, counting."""
+"""Derived networks: any size, bad settings, drop path, files; for folding and counting see `conformance`."""
 
 import keras
 import numpy as np
@@ -8,7 +8,6 @@ import tensorflow as tf
 from darts_tf import genotypes as genotype
 from darts_tf.spaces.conv import operations
 from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
-from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.system.errors import UserError
 
@@ -113,34 +112,3 @@ def test_keras_file(net, tmp_path):
     x = images((16, 12, 3))
     assert np.array_equal(net(x), again(x))
     assert [v.shape for v in net.weight_variables] == [v.shape for v in again.weight_variables]
-
-
-def test_folding_changes_rounding_only(net):
-    folded, x = fold(net), images((16, 12, 3), 5)
-    assert folded.auxiliary_head is None and folded.parameters == net.parameters
-    scale = float(tf.reduce_max(tf.abs(net(x))))
-    np.testing.assert_allclose(folded(x) / scale, net(x) / scale, atol=2e-6)
-    assert np.array_equal(net(x), net(x)) and fold(net).built
-
-
-def test_folding_is_exact(float64):
-    net = filled(ImageNetNetwork("NASNet", 4, (64, 64, 3), 4, 3))
-    x = images((64, 64, 3), 2)
-    scale = float(tf.reduce_max(tf.abs(net(x))))
-    np.testing.assert_allclose(fold(net)(x) / scale, net(x) / scale, atol=1e-12)
-
-
-def test_macs_are_those_of_the_graph():
-    """Counts the operations of the traced graph: an independent way (sizes where nothing is padded or split)."""
-    net = CifarNetwork("AmoebaNet", 10, (16, 16, 3), 4, 3, False)
-    folded = fold(net)
-    graph = tf.function(lambda x: folded(x)).get_concrete_function(tf.TensorSpec((1, 16, 16, 3))).graph
-    total = 0
-    for op in graph.get_operations():
-        if op.type in ("Conv2D", "DepthwiseConv2dNative"):
-            kernel, y = op.inputs[1].shape, op.outputs[0].shape
-            reduced = tuple(kernel[:2]) == (2, 2)  # a factorized reduction: of four taps one is used by each half
-            total += int(np.prod(kernel)) * y[0] * y[1] * y[2] // (4 if reduced else 1)
-        elif op.type == "MatMul":
-            total += int(np.prod(op.inputs[1].shape))
-    assert net.macs() == total

@@ -92,23 +92,6 @@ def test_derived_network_is_its_genotype(float64, dropout):
     assert set(FUNCTIONS) == set(ACTIVATIONS) - {"none"}
 
 
-def test_supernet_with_one_hot_alphas_is_the_derived_network(float64):
-    """In inference, with moving statistics that normalise nothing; edges that are not chosen have `none`."""
-    net = RecurrentSupernet(VOCABULARY, UNITS, GENOTYPE.num_nodes, len(GENOTYPE.concat))
-    derived = randomised(RecurrentNetwork(GENOTYPE, VOCABULARY, UNITS))
-    for mine, theirs in zip(net.weight_variables, derived.weight_variables, strict=True):
-        mine.assign(theirs)
-    alphas, row = np.zeros((10, 5)), 0
-    alphas[:, 0] = 1e3
-    for node, (name, source) in enumerate(GENOTYPE.recurrent):
-        alphas[row + source] = [1e3 if primitive == name else 0 for primitive in net.primitives]
-        row += node + 1
-    net.arch_variables[0].assign(alphas)
-    net.cell.norm.moving.assign(np.stack([np.zeros((5, UNITS)), np.full((5, UNITS), 1 - EPSILON)]))
-    for one, other in zip(net(*inputs()), derived(*inputs()), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
-
-
 # State, time, dropout
 
 

@@ -117,6 +117,7 @@ def test_exact_second_order_on_an_image_folder_with_few_primitives(tmp_path):
     path = folder(tmp_path / "images")
     primitives = ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3")
     changes = {"hvp": "exact", "primitives": primitives, "batch_size": 4, "epochs": 1, "image_size": 8, "cutout": 3}
+    changes["num_nodes"] = 1
     found, printed = run(tmp_path / "run", dataset="folder", data_dir=str(path), **changes)
     assert {name for name, _ in (*found.normal, *found.reduce)} <= set(primitives[1:])
     assert "2 classes of 8x8x3 images" in printed and "exact" in printed

@@ -270,7 +270,7 @@ RECURRENT = genotypes.load("DARTS_V2", "recurrent").to_text()
         ("conv", {}, "Expected conv ones.*choose another --preset.*Received: recurrent ones from .*alphas.npz"),
         ("recurrent", {}, "Expected recurrent ones.*Received: conv ones from .*alphas.npz"),
         ("recurrent", {"prior": RECURRENT.replace("tanh", "sinh")}, "operation that is not known.*Received: 'sinh'"),
-        ("recurrent", {"prior": "uniform", "dataset": "folder"}, "data_dir must say where the text lies"),
+        ("recurrent", {"prior": "uniform", "dataset": "folder"}, "data_dir must name the folder of the text"),
         ("recurrent", {"prior": "uniform", "batch_size": 500}, "the training text"),
     ],
 )

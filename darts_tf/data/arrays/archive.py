@@ -162,7 +162,7 @@ def load_images(path: str, value_range: str = "") -> np.ndarray:
     found = pixels.measure(where, values)
     if not value_range and found.dtype != np.uint8:
         raise UserError(
-            f"{where} is on the scale of training, which is not known here: expected uint8, or --value_range=LOW,HIGH "
-            f"as in training (0,1 where its floating point was in 0..1). Received: {found}."
+            f"{where} must be scaled as in training, which is not known here: expected uint8, or "
+            f"--value_range=LOW,HIGH as in training (0,1 where its floating point was in 0..1). Received: {found}."
         )
     return pixels.to_bytes(values, *pixels.choose_range(where, found, value_range or "auto"))

@@ -141,7 +141,7 @@ def classes_of(where: str, labels: Labels, names: np.ndarray | None, names_where
     if len(found) == len(labels.values):
         raise UserError(
             f"{where} gives every image its own label: expected classes with several images. Received: "
-            f"{len(found):,} different labels, such as {_few(found)}. Measured numbers and numbers of images are no "
+            f"{len(found):,} different labels, such as {_few(found)}. Measured numbers and image numbers are not "
             "classes."
         )
     if found.dtype.kind != "U":

@@ -137,7 +137,7 @@ def evaluation_batches(
 def _ahead(numbers: tf.data.Dataset, batch: Callable) -> tf.data.Dataset:
     """Makes batches some steps ahead, in order.
 
-    Without autotuning: its thread sleeps up to a minute at a time, and whoever lets go of an iterator waits for it.
+    Without autotuning: its thread sleeps up to a minute at a time, and deleting an iterator waits for it.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

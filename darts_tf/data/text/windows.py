@@ -130,5 +130,5 @@ def batches(rows: np.ndarray, plan: np.ndarray) -> tf.data.Dataset:
         return tf.ensure_shape(tokens, (None, rows.shape[1])), tf.ensure_shape(targets, (None, rows.shape[1])), line
 
     options = tf.data.Options()
-    options.autotune.enabled = False  # its thread would make whoever lets go of an iterator wait
+    options.autotune.enabled = False  # its thread would delay the deletion of an iterator
     return tf.data.Dataset.from_tensor_slices(plan).map(unconverted(window)).prefetch(2).with_options(options)

@@ -1,4 +1,4 @@
-"""Networks built from a genotype: for small images, and for ImageNet."""
+"""Networks built from a genotype, in one file because those for small images and for ImageNet differ in their stems."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from darts_tf.system.errors import UserError
 
 
 class ConvBN(keras.layers.Layer):
-    """A convolution without bias, padded by half its kernel unless told otherwise, and batch norm.
+    """A convolution without bias, padded by half its kernel unless given otherwise, and batch norm.
 
     Args:
         inputs: Input channels.

@@ -1,9 +1,9 @@
-"""The candidate operations of the convolutional cells, each for all edges that leave a node at once.
+"""The candidate operations of the convolutional cells, in one file because all are short and much alike.
 
-All edges that leave a node read the same tensor. What they share (ReLU, pools and their normalisation, the phases of a
-dilated convolution) is computed once, in `Source`; their kernels lie side by side in the channel axis, edge after edge,
-and the mixing weight of an operation is the scale of its last batch norm, `w * BN(x) == BN(x; scale=w)`. A derived
-network uses the same classes with `edges=1`.
+Each is computed for all edges that leave a node at once: they read the same tensor. What they share (ReLU, pools and
+their normalisation, the phases of a dilated convolution) is computed once, in `Source`; their kernels lie side by side
+in the channel axis, edge after edge, and the mixing weight of an operation is the scale of its last batch norm,
+`w * BN(x) == BN(x; scale=w)`. A derived network uses the same classes with `edges=1`.
 """
 
 import functools
@@ -415,8 +415,8 @@ class PerEdge(Operation):
             self._run(copy, tf.zeros((1, 6, 7, self.channels), keras.config.floatx()), False)
             if isinstance(copy, keras.layers.Layer) and copy.non_trainable_variables:
                 raise UserError(
-                    "An operation of your own must have no state beside its weights: the search adds a batch norm, "
-                    f"and dropout is not for it. Received: {some_of(v.path for v in copy.non_trainable_variables)}."
+                    "An operation of your own must have no state other than its weights: the search adds a batch norm, "
+                    f"and dropout is not supported. Received: {some_of(v.path for v in copy.non_trainable_variables)}."
                 )
         self.bn = None if self.affine else BatchNorm(self.edges * self.channels, affine=False)
 

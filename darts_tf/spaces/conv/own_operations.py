@@ -35,7 +35,7 @@ def add_operations_of(workdir: Path, stored: str, named: str) -> None:
 
     Args:
         workdir: The run's work directory, for the message.
-        stored: The file that its `config.json` names. It is not run for that: work directories are handed around.
+        stored: The file that its `config.json` names. It is not run for that: work directories are passed around.
         named: The file that the user names; empty where none is.
 
     Raises:

@@ -1,7 +1,7 @@
 """Dropout whose masks are tensors: constant over time, drawn by a seed, handed to a network like any other input.
 
-That both probes of the finite difference, and every pass of one search step, see the same masks is then no matter of
-states of a random generator: they are given the same tensors.
+That both probes of the finite difference, and every pass of one search step, see the same masks then does not depend on
+the state of a random generator: they are given the same tensors.
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Language models: the supernet of a recurrent search, and the network of a derived cell."""
+"""The language models of searches and of derived cells, in one file because they differ in their cells only."""
 
 import math
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Outputs(NamedTuple):
         logits: Of the word that follows each, `(steps, batch, vocabulary_size)`.
         states: Hidden states, `(steps, batch, units)`.
         dropped: The same after dropout: what the decoder saw.
-        state: The last of the states, `(batch, units)`: where the next call goes on.
+        state: The last of the states, `(batch, units)`, which the next call begins with.
     """
 
     logits: tf.Tensor

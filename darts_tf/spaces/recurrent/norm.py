@@ -66,7 +66,7 @@ class NodeNorm(keras.layers.Layer):
         """Returns what a pass leaves for `moved`, shaped like `moving`.
 
         Args:
-            statistics: Mean and variance of each node, by turns, for each time step: `(steps, 2 * nodes, units)`.
+            statistics: Mean and variance of each node, alternating, for each time step: `(steps, 2 * nodes, units)`.
             batch: Size of the batch; of this replica's part of it where there are several.
         """
         statistics = tf.reshape(statistics, (-1, self.nodes, 2, self.units))
