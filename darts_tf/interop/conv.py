@@ -19,6 +19,7 @@ from darts_tf.spaces.conv import operations as ops
 from darts_tf.spaces.conv.cells import MixedOp, SearchCell
 from darts_tf.spaces.conv.derived import DerivedNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.networks import ConvSupernet
+from darts_tf.spaces.nasbench201.operations import NorConv
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.types import Path, Variable
 
@@ -35,6 +36,7 @@ _KERNELS = {
     ops.DilConv: {"depthwise": "op.1.weight", "pointwise": "op.2.weight", "bn": "op.3"},
     ops.FactorizedReduce: {"conv_1": "conv_1.weight", "conv_2": "conv_2.weight", "bn": "bn"},
     ops.ReLUConvBN: {"conv": "op.1.weight", "bn": "op.2"},
+    NorConv: {"conv": "op.1.weight", "bn": "op.2"},
     ops.Pool: {"bn": "1"},
     ops.Conv7x1: {"conv_1x7": "1.weight", "conv_7x1": "2.weight", "bn": "3"},
 }

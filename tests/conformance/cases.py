@@ -87,7 +87,7 @@ def of_images(name):
     cell = genotypes.derive(genotype, {cell: rng.normal(size=shape) for cell in genotype.cells}, primitives, nodes)
     small = {"space": name, "init_channels": 4, "num_cells": 3, "batch_size": 16}
     search = SearchConfig(**small, num_nodes=nodes, primitives=primitives, alpha_init_scale=0.1)
-    train = TrainConfig(**small, genotype=cell.to_text(), drop_path=0.0)
+    train = TrainConfig(**small, genotype=cell.to_text(), drop_path=0.0, auxiliary=False)
     return Case(search, ((8, 8, 3), 10), train, ((16, 16, 3), 10), noise)
 
 
@@ -130,8 +130,15 @@ def _candidates():
     return found
 
 
+def _strides(name):
+    """Operations of a space without reduction cells have no stride 2."""
+    space = name.rpartition(".")[0] or next(s for s in IMAGES if name in spaces.get(s).operations)
+    return (1, 2) if "reduce" in spaces.get(space).genotype.cells else (1,)
+
+
 CANDIDATES = _candidates()
 """Every operation of the spaces of images -> what makes it; with the space before its name where a name has several."""
+STRIDED = tuple((name, stride) for name in CANDIDATES for stride in _strides(name))
 
 
 def derived(space, sizes=None, **changes):

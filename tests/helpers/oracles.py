@@ -113,6 +113,11 @@ def conv_7x1_1x7(x, arrays, stride, training):
     return norm(conv(x, arrays["2.weight"], (stride, 1), (3, 0)), arrays, "3", training)
 
 
+def nor_conv(x, arrays, stride, training):
+    pad = arrays["op.1.weight"].shape[2] // 2
+    return norm(conv(relu(x), arrays["op.1.weight"], pad=(pad, pad)), arrays, "op.2", training)
+
+
 ORACLES = {
     "none": none,
     "max_pool_3x3": _pool(np.max, -np.inf),
@@ -124,4 +129,6 @@ ORACLES = {
     "dil_conv_3x3": dil_conv,
     "dil_conv_5x5": dil_conv,
     "conv_7x1_1x7": conv_7x1_1x7,
+    "nor_conv_1x1": nor_conv,
+    "nor_conv_3x3": nor_conv,
 }
