@@ -97,7 +97,7 @@ def test_one_hot_mixing_uses_as_many_weights_as_the_derived_network(space, float
     genotype = other.genotype
     primitives = tuple(dict.fromkeys(("none", *genotype.operations)))
     config = SPACES[space].search.replace(num_nodes=genotype.num_nodes, primitives=primitives)
-    net = fill(spaces.get(space).supernet(config, None, *sizes))
+    net = spaces.get(space).supernet(config, None, *sizes)  # at its start values, of which no ReLU is zero everywhere
     mixing = {cell: tf.constant(weights) for cell, weights in one_hot(genotype, primitives).items()}
     assert used(net, mixing, batch) == used(other, {}, read) > 0
 
@@ -134,7 +134,8 @@ def test_multiply_adds_are_those_of_the_graph(make):
 def test_a_network_becomes_a_tflite_file(space, tmp_path):
     """In float32 equal to the network, in float16 and int8 close: `darts-export` measures them on real images."""
     genotype = everything().to_text() if space == "conv" else SPACES[space].train.genotype
-    trained_runs.write(tmp_path / "run", genotype, init_channels=8, space=space)
+    own = {name: getattr(SPACES[space].train, name) for name in ("auxiliary", "drop_path")}
+    trained_runs.write(tmp_path / "run", genotype, init_channels=8, space=space, **own)
     lines = []
     path = exporting.export(tmp_path / "run", tmp_path / "exports", formats=["tflite"], say=lines.append)
     found = json.loads((path / "assets" / "model_card.json").read_text())["checks"]["tflite"]
