@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from darts_tf import spaces
 from darts_tf.methods.method import Alphas, Method, Mixing, overrides
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 
 class Combined(Method):
@@ -28,7 +28,7 @@ class Combined(Method):
         relaxing = [name for name, part in parts.items() if overrides(part, "relax")]
         if len(relaxing) > 1:
             raise UserError(
-                f"method: {' and '.join(relaxing)} each relax the choice of operations in their own way; "
+                f"method: {some_of(relaxing)} each relax the choice of operations in their own way; "
                 f"keep one of them. Received: method={config.method}."
             )
         self.base: Method = parts[relaxing[0]] if relaxing else self.parts[0]

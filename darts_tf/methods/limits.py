@@ -10,7 +10,7 @@ import numpy as np
 
 from darts_tf.genotypes.topology import Topology
 from darts_tf.methods.method import Method
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 SKIPS = frozenset({"skip_connect"})
 FREE = frozenset({"skip_connect", "max_pool_3x3", "avg_pool_3x3"})
@@ -57,7 +57,7 @@ def limited(usual: Callable[..., list], names: frozenset, limit: int, setting: s
             if strength[weakest] == 0:
                 raise UserError(
                     f"{setting}: the cell has no other operations left to choose; it needs {len(counted)} of "
-                    f"{', '.join(sorted(names & set(primitives)))}. Received: {setting}={limit}."
+                    f"{some_of(sorted(names & set(primitives)))}. Received: {setting}={limit}."
                 )
             strength[weakest] = 0
 

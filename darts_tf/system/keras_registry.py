@@ -15,6 +15,8 @@ NETWORKS = {
     "CifarNetwork": "darts_tf.spaces.conv.derived",
     "ImageNetNetwork": "darts_tf.spaces.conv.derived",
     "ConvSupernet": "darts_tf.spaces.conv.networks",
+    "NasBench201Network": "darts_tf.spaces.nasbench201.networks",
+    "NasBench201Supernet": "darts_tf.spaces.nasbench201.networks",
     "RecurrentNetwork": "darts_tf.spaces.recurrent.networks",
     "RecurrentSupernet": "darts_tf.spaces.recurrent.networks",
     "FittedNetwork": "darts_tf.tuner.hypermodel",

@@ -257,9 +257,9 @@ def test_genotypes_of_pc_darts(variants, dtype):
 def test_equal_weights_of_edges_are_darts_over_their_number():
     config = SearchConfig(method="pc_darts", pc_darts_k=1, num_nodes=4)
     method = methods.make(config)
-    net = type("Net", (), {"alphas": {"normal": np.zeros((14, 2))}, "variable_dtype": "float32"})
+    net = type("Net", (), {"alphas": dict.fromkeys(CELLS, np.zeros((14, 2))), "variable_dtype": "float32"})
     edges = method.variables(net)
-    alphas = {"normal": tf.zeros([14, 2]), **{name: tf.zeros_like(v.value) for name, v in edges.items()}}
+    alphas = {**dict.fromkeys(CELLS, tf.zeros([14, 2])), **{name: tf.zeros_like(v.value) for name, v in edges.items()}}
     found = method.mixing_weights(alphas, ((),))["normal"]
     counts = np.repeat([2, 3, 4, 5], [2, 3, 4, 5])
     np.testing.assert_allclose(found, np.stack([0.5 / counts] * 2, 1), rtol=1e-6)

@@ -109,7 +109,7 @@ def test_finite_difference_and_exact_products_agree(float64, method):
 
 
 def test_two_relaxations_are_refused():
-    with pytest.raises(UserError, match="drnas and gdas each relax.*Received: method=drnas,gdas"):
+    with pytest.raises(UserError, match="drnas, gdas each relax.*Received: method=drnas,gdas"):
         methods.make(SearchConfig(method="drnas,gdas"))
 
 

@@ -107,17 +107,18 @@ def end(made, trial, score):
 
 
 def test_halving_waits_for_workers_and_asha_does_not(tmp_path, monkeypatch):
+    """Four architectures: the first one's worker is slow."""
     monkeypatch.setattr("darts_tf.tuner.peers.IDLE_SECONDS", 0.0)
-    for algorithm, status in (("halving", "IDLE"), ("asha", "RUNNING")):
+    for algorithm in ("halving", "asha"):
         made = tuner(tmp_path / algorithm, algorithm, max_trials=4, rungs=2).oracle
         slow = made.create_trial("slow")
-        for score in (5, 1, 2):
+        for score in (5, 1):
             end(made, made.create_trial("quick"), score)
-        trial = made.create_trial("quick")
-        assert trial.status == status
-        if algorithm == "asha":
+        if algorithm == "asha":  # the better of two is promoted while the slow one runs
+            trial = made.create_trial("quick")
             assert trial.hyperparameters.values["tuner/trial_id"] == "0001"
             end(made, trial, 6)
+        end(made, made.create_trial("quick"), 2)
         assert made.create_trial("quick").status == "IDLE"
         end(made, slow, 9)
         trial = made.create_trial("quick")

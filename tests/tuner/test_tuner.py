@@ -596,21 +596,24 @@ def test_what_has_ended_is_not_begun_again(tmp_path):
 class Sigmoids(Method):
     """A method whose strengths are no shares, and that selects the strongest operation of the first two edges."""
 
-    def strength(self, alphas):
+    def ranked(self, alphas):
         return {name: 1 / (1 + np.exp(-logits)) for name, logits in alphas.items()}
 
-    def select(self, strength, topology, primitives):
-        pairs = []
-        for node, sources in zip(topology.nodes, topology.sources, strict=True):
-            best = strength[topology.rows(node), 1:].argmax(1)
-            pairs += [(primitives[1 + best[i]], sources[i]) for i in (0, 1)]
-        return pairs
+    def selection(self, usual):
+        def select(strength, topology, primitives, cell):
+            pairs = []
+            for node, sources in zip(topology.nodes, topology.sources, strict=True):
+                best = strength[topology.rows(node), 1:].argmax(1)
+                pairs += [(primitives[1 + best[i]], sources[i]) for i in (0, 1)]
+            return pairs
+
+        return select
 
 
 class Weighted(Method):
     """A method with a variable for each edge."""
 
-    def strength(self, alphas):
+    def ranked(self, alphas):
         raise AssertionError("what the search wrote is read instead")
 
 

@@ -80,10 +80,11 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, length: int, share: Any = 1.0) ->
     if length == 0:
         return images
     shape = tf.shape(images)
-    seeds = tf.random.split(seed, 2 if tf.get_static_value(share) == 1 else 3)
+    some = tf.get_static_value(share) != 1
+    seeds = tf.random.split(seed, 3 if some else 2)
     centers = [tf.random.stateless_uniform((shape[0],), seeds[axis], 0, shape[axis + 1], tf.int32) for axis in range(2)]
     mask = cutout_mask(tf.stack(centers, axis=1), shape[1], shape[2], length)
-    if len(seeds) > 2:
+    if some:
         mask |= tf.random.stateless_uniform((shape[0], 1, 1, 1), seeds[2]) >= share
     return images * tf.cast(mask, images.dtype)
 
