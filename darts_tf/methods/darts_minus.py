@@ -35,8 +35,9 @@ class DartsMinus(Method):
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """Appends the column of the auxiliary skip: beta, or without noise 0."""
+        beta = 0.0 if noise is None else noise
         return {
-            cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(noise or 0.0, rows.dtype))], -1)
+            cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(beta, rows.dtype))], -1)
             for cell, rows in mixing.items()
         }
 
