@@ -25,8 +25,9 @@ from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import genotype_from, values_from
 from tests.helpers.runs import Console, metrics, same_run
-from tests.helpers.steps import ORDERS, array, rate, search_step, snapshot
+from tests.helpers.steps import array, rate, search_step, snapshot
 
+SECOND = [("second", "finite_difference"), ("second", "exact")]
 SEARCH = presets.get("smoke").config.replace(
     space="nasbench201", num_nodes=3, primitives=NASBENCH201_PRIMITIVES, init_channels=4, tensorboard=False
 )
@@ -210,7 +211,7 @@ def gradients(**changes):
 
 
 def test_both_orders(float64):
-    found = {hvp: gradients(order=order, hvp=hvp, hvp_radius=1e-6)[0] for order, hvp in ORDERS[1:]}
+    found = {hvp: gradients(order=order, hvp=hvp, hvp_radius=1e-6)[0] for order, hvp in SECOND}
     first = gradients(order="first")[0]
     exact, difference = found["exact"], found["finite_difference"]
     assert np.linalg.norm(exact - first) > 1e-3 * np.linalg.norm(first)
