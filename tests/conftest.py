@@ -44,6 +44,15 @@ def let_go(request):
     gc.collect()
 
 
+@pytest.fixture(autouse=True)
+def gradients_let_go():
+    """Without what a test has registered every graph would stay until the process ends."""
+    from darts_tf.passes import graph
+
+    with graph.gradients_let_go():
+        yield
+
+
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     """Runs a test in both types."""

@@ -12,6 +12,7 @@ from darts_tf.data.reading import reading
 from darts_tf.engine import memory
 from darts_tf.engine.loop import Loop, Task
 from darts_tf.engine.reporting import Reporter
+from darts_tf.passes import graph
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
 from darts_tf.system.scratch import scratch
@@ -54,6 +55,7 @@ def session(
     with contextlib.ExitStack() as stack:
         stack.enter_context(keras_settings.standing("float32"))
         stack.enter_context(memory.told(config))
+        stack.enter_context(graph.gradients_let_go())
         if distribution is not None and distribution.worker:
             streams.say(f"worker {distribution.worker}: the chief reports and keeps the files", out)
             workdir, events = stack.enter_context(scratch()), False

@@ -1,27 +1,48 @@
-"""Constants made once for each graph, else they would be half of a supernet's nodes; functions left as they are."""
+"""Constants made once for each graph, else they would be half of a supernet's nodes; graphs that are let go."""
 
+import contextlib
 import functools
 import operator
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import ops as tf_ops
 
 unconverted = tf.autograph.experimental.do_not_convert
 """For functions of `tf.data`: what AutoGraph writes of them into the system's temporary folder outlives a kill."""
 
-_made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, tf.Tensor]] = weakref.WeakKeyDictionary()
+_made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, str]] = weakref.WeakKeyDictionary()  # names of tensors
 
 
 def _once(key, make):
     if tf.executing_eagerly():
         return make()
-    made = _made.setdefault(tf.compat.v1.get_default_graph(), {})
-    if key not in made:
-        with tf.control_dependencies(None):
-            made[key] = make()
-    return made[key]
+    graph = tf.compat.v1.get_default_graph()
+    made = _made.setdefault(graph, {})
+    if key in made:
+        return graph.get_tensor_by_name(made[key])
+    with tf.control_dependencies(None):
+        tensor = make()
+    made[key] = tensor.name  # the tensor itself would keep its graph
+    return tensor
+
+
+@contextlib.contextmanager
+def gradients_let_go() -> Iterator[None]:
+    """Forgets, at its end, the functions of gradients that `tf.custom_gradient` has registered meanwhile.
+
+    TensorFlow registers one for each call in a graph, under a name of its own, and never takes it out; each keeps all
+    of its graph. A process would hold the graphs of every search that it has run.
+    """
+    registry = getattr(getattr(tf_ops, "gradient_registry", None), "_registry", {})  # not part of the public interface
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in [name for name in registry if name.startswith("CustomGradient-") and name not in before]:
+            registry.pop(name, None)
 
 
 def constant(value: float, shape: Iterable[int], dtype: tf.DType) -> tf.Tensor:

@@ -1,0 +1,33 @@
+"""Graphs are let go when nothing needs them any more."""
+
+import gc
+
+import tensorflow as tf
+
+from darts_tf.passes import graph
+from tests.conformance.cases import STEPS
+
+
+def graphs():
+    """The graphs of functions that are alive."""
+    gc.collect()
+    return {id(each) for each in gc.get_objects() if type(each).__name__ == "FuncGraph"}
+
+
+def test_steps_leave_no_graphs():
+    before = graphs()
+    for name in ("conv-darts-exact", "recurrent-darts-first", "nasbench201-pc_darts-first"):
+        with graph.gradients_let_go():
+            step, arguments = STEPS[name]()
+            tf.function(lambda step=step, arguments=arguments: step(*arguments), autograph=False)()
+        assert graphs() - before
+        del step, arguments
+        assert graphs() <= before, name
+
+
+def test_a_constant_is_made_once_in_a_graph():
+    with tf.Graph().as_default() as made:
+        one, other = graph.integers((1, 2)), graph.integers((1, 2))
+        assert one is other or one.name == other.name
+        assert len(made.get_operations()) == 1
+        assert graph.constant(0.0, (2,), tf.float32).name != graph.constant(0.0, (2,), tf.float64).name
