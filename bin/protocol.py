@@ -9,11 +9,13 @@ from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.config.protocol import ProtocolConfig
-from darts_tf.system import streams
+from darts_tf.system import runtime, streams
+from darts_tf.system.types import Path
 
-CONFIGS = (ProtocolConfig,)
+CONFIGS = (ProtocolConfig, ComparisonConfig)
 RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
 DEFAULT_PRESET = "digits_protocol"
 describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
@@ -28,11 +30,14 @@ def protocol(flag_values: flags.FlagValues) -> int:
     """Runs the whole experiment around a search, and random search at equal cost; prints a table.
 
     Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
-    the selected cell; the same with random cells at equal cost. The same command resumes an interrupted protocol.
+    the selected cell; the same with random cells at equal cost. A comparison has searches by several methods in
+    NAS-Bench-201, where the worth of every cell is known. The same command resumes what was interrupted.
     """
     config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
     streams.out(f"darts-protocol: preset {preset}, work directory {workdir}")
+    if isinstance(config, ComparisonConfig):
+        return _compare(config, workdir)
     from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
     from darts_tf.protocol import results
 
@@ -44,6 +49,19 @@ def protocol(flag_values: flags.FlagValues) -> int:
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
         streams.out(f"selected of {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
     streams.out(f"figures: {workdir}/protocol.json  page: {workdir}/report.html")
+    return 0
+
+
+def _compare(config: ComparisonConfig, workdir: Path) -> int:
+    runtime.configure(config.threads)  # a few steps are timed in this process
+    from darts_tf.protocol import comparison
+
+    result = comparison.run(config, workdir, streams.out)
+    if result is None:
+        streams.out("stopped; the same command resumes the comparison")
+        return 130
+    streams.out(comparison.table(result))
+    streams.out(f"figures: {workdir}/comparison.json  page: {workdir}/report.html")
     return 0
 
 

@@ -6,6 +6,7 @@ Each comes with its source, its command, its cost and the result to expect. No T
 import dataclasses
 
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
+from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.config.tuning import TuneConfig
@@ -411,6 +412,15 @@ _PRESETS = (
             "ones; not measured here"
         ),
         expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
+    ),
+    Preset(
+        name="nasbench201_methods",
+        about="all methods in NAS-Bench-201 by the true accuracy of what they find; hours on two CPU cores",
+        config=ComparisonConfig(),
+        source="ours: NAS-Bench-201 (arXiv:2001.00326) has the accuracies; each search is that of nasbench201_small",
+        command="darts-protocol --preset=nasbench201_methods --workdir=runs/nasbench201_methods",
+        cost="not measured yet",
+        expected="not measured yet",
     ),
     Preset(
         name="text_protocol",

@@ -129,6 +129,11 @@ def table(result: dict[str, Any]) -> str:
                 f"{each['select_seconds']:,.0f} s",
             ]
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return columns(lines)
+
+
+def columns(lines: list[list[str]]) -> str:
+    """Returns lines of cells as text in columns, the first one flush left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = [[text.rjust(width) for text, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join([line[0].ljust(widths[0]), *cells[1:]]) for line, cells in zip(lines, rows, strict=True))

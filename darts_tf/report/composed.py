@@ -1,17 +1,19 @@
 """The tables that introduce runs that consist of others."""
 
+from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.fields import named
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.config.tuning import IN_FULL, Tune
-from darts_tf.report import drawings, pareto
+from darts_tf.report import charts, drawings, pareto
 from darts_tf.report.markup import Html, tag
-from darts_tf.report.runs import PROTOCOL, Run
+from darts_tf.report.runs import COMPARISON, PROTOCOL, Run
 from darts_tf.report.tables import facts, is_number, show, table
 
 _PROTOCOL = named(
     ("search_preset", "train_preset", "num_searches", "num_random", "retrain_epochs", "eval_seeds", "seed"),
     ProtocolConfig,
 )
+_COMPARISON = named(("search_preset", "num_seeds", "benchmark", "seed"), ComparisonConfig)
 _HALVING = named(("reduction_factor", "rungs"), Tune)
 _TUNING = named(("prior", "random_share", "algorithm", "trials", "minutes", "budget_epochs"), Tune)
 _TUNING += _HALVING + named(("temperature", "refine"), Tune)
@@ -101,6 +103,53 @@ def protocol(found: Run) -> list[Html | None]:
     return parts
 
 
+def comparison(found: Run) -> list[Html | None]:
+    """Returns the table of the methods, best first, the curves of what they found, and random search beside them."""
+    data = found.summary
+    rows = sorted(data.get("table") or [], key=lambda row: -row.get("test_mean", 0))
+    random = data.get("random") or []
+    chance = {each.get("cells"): each.get("test_mean") for each in random}
+    parts = [facts([(key, found.config.get(key)) for key in _COMPARISON])]
+    if not rows:
+        return [*parts, tag("p", "The comparison has not ended; its searches so far are below.", class_="note")]
+    words = f"True test accuracy on {data.get('benchmark')}, by NAS-Bench-201, of the cells that were found."
+    parts.append(tag("p", words, class_="note"))
+    headings = [
+        "mean",
+        "deviation",
+        "worst",
+        "seeds",
+        "time of a search",
+        "random search of equal cost",
+        "which is the best of",
+    ]
+    body = [
+        [row.get("method", "–")]
+        + [show("accuracy", row.get(key)) for key in ("test_mean", "test_std", "test_worst")]
+        + [show("", row.get("n")), show("seconds", row.get("seconds"))]
+        + [show("accuracy", chance.get(row.get("random_cells"))), show("", row.get("random_cells"))]
+        for row in rows
+    ]
+    parts.append(table(["method", *headings], body))
+    curves = [(str(row.get("method")), list(enumerate(row["curve"], 1))) for row in rows if row.get("curve")]
+    figures = [
+        charts.chart(
+            f"after each epoch, mean of the seeds ({number})", curves[start : start + charts.COLOURS], "accuracy"
+        )
+        for number, start in enumerate(range(0, len(curves), charts.COLOURS), 1)
+    ]
+    parts.append(charts.grid(figures))
+    parts.append(tag("h3", "Random search: the best by validation after 12 epochs"))
+    shown = [
+        [show("", each.get("cells")), show("accuracy", each.get("test_mean")), show("accuracy", each.get("test_std"))]
+        for each in random
+    ]
+    parts.append(table(["cells", "mean", "deviation"], shown))
+    took = show("seconds", data.get("training_seconds"))
+    parts.append(tag("p", f"A training of 12 epochs would take {took} here, estimated from steps.", class_="note"))
+    return parts
+
+
 def compared(found: Run) -> list[dict[str, str]]:
     """Returns its rows in a table of several runs, by their headings: a tuning's best trial, a protocol's methods."""
     metric, name = str(found.summary.get("metric", "accuracy")), {"run": found.name, "kind": found.kind}
@@ -111,6 +160,13 @@ def compared(found: Run) -> list[dict[str, str]]:
             | {"run": f"{found.name}, {row.get('method', '–')}", chosen: show(metric, row.get("selected_valid"))}
             | {f"test {metric}": _spread(row, metric)}
             | {"time": show("seconds", _total([row.get("search_seconds"), row.get("select_seconds")]))}
+            for row in rows
+        ]
+    if found.kind == COMPARISON and (rows := found.summary.get("table")):
+        return [
+            name
+            | {"run": f"{found.name}, {row.get('method', '–')}"}
+            | {"test accuracy": _spread(row, "accuracy"), "time": show("seconds", row.get("seconds"))}
             for row in rows
         ]
     taken = _total(trial.get("seconds") for trial in found.summary.get("trials") or [])

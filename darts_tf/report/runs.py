@@ -26,7 +26,9 @@ _PROTOCOL["evaluations"] = (
     lambda value: isinstance(value, dict) and all(_OBJECTS[1](entries or []) for entries in value.values()),
 )
 
-PROTOCOL, TUNINGS = "protocol", ("tune", "language_tune")
+_COMPARISON = {"table": _OBJECTS, "random": _OBJECTS}
+
+PROTOCOL, COMPARISON, TUNINGS = "protocol", "comparison", ("tune", "language_tune")
 STAGES = ("searches/*", "retrain/search_*", "retrain/random_*", "evaluate/search/*", "evaluate/random/*")
 
 
@@ -116,6 +118,11 @@ def read(path: pathlib.Path, name: str) -> Run:
     if run.kind == PROTOCOL:  # of which there is no table yet
         below = [each for stage in STAGES for each in sorted(path.glob(stage), key=lambda each: (len(each.name), each))]
         run.parts = [part(each, each.relative_to(path).as_posix()) for each in below if each.is_dir()]
+    if run.kind == COMPARISON:
+        run.summary = _json(path / "comparison.json") or {}
+        _check(path / "comparison.json", run.summary, _COMPARISON)
+        below = [each for each in sorted(path.glob("searches/*/*")) if each.is_dir()]
+        run.parts = [part(each, each.relative_to(path / "searches").as_posix()) for each in below]
     if run.kind in TUNINGS:
         run.parts = [part(each, f"trial {int(each.name) + 1}") for each in sorted(path.glob("trials/[0-9]*"))]
     return run

@@ -30,7 +30,9 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
     special = _special(found)
     parts += special(found) if special else _single(found, nasbench201)
     if found.parts:
-        parts += [tag("h3", "Every run"), comparison(found.parts, nasbench201)]
+        parts.append(tag("h3", "Every run"))
+        if found.kind != runs.COMPARISON:  # whose runs are too many for curves side by side
+            parts.append(comparison(found.parts, nasbench201))
         parts += [
             tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False, nasbench201))
             for each in found.parts
@@ -40,7 +42,8 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
 
 def _special(found):
     """The part about a run that consists of others; None for the other kinds."""
-    return {runs.PROTOCOL: composed.protocol, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
+    kinds = {runs.PROTOCOL: composed.protocol, runs.COMPARISON: composed.comparison}
+    return {**kinds, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
 
 
 def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:

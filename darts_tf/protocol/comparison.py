@@ -1,0 +1,206 @@
+"""Search methods side by side in NAS-Bench-201, where the worth of every cell is known, and random search beside them.
+
+What was found is looked up after a search, never in it.
+"""
+
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from darts_tf import genotypes, methods
+from darts_tf.bench import benchmark as bench
+from darts_tf.config import SearchConfig, presets
+from darts_tf.config.comparison import ComparisonConfig
+from darts_tf.genotypes import NasBench201Genotype, benchmark
+from darts_tf.genotypes.nasbench201 import NUM_CELLS
+from darts_tf.protocol import results
+from darts_tf.protocol.overrides import changed
+from darts_tf.protocol.runs import Run
+from darts_tf.protocol.workers import Workers
+from darts_tf.report.page import write_report
+from darts_tf.runs.metrics import read_metrics
+from darts_tf.runs.scores import shown
+from darts_tf.runs.workdir import WorkDir, write_json
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError
+from darts_tf.system.types import Path
+
+_RESERVED = {"seed": "seed", "threads": "threads"}
+_TRAINING, _EXAMPLES, _EPOCHS = "nasbench201_train", 25_000, 12  # of the benchmark's short trainings on CIFAR-10
+_TIMED = 3  # cells whose trainings are timed
+_COUNTS = (1, 2, 3, 5, 10, 20, 50)  # of random cells
+
+
+def run(config: ComparisonConfig, workdir: Path, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
+    """Runs a comparison, or resumes an interrupted one in the same directory.
+
+    Each search is a process with a work directory of its own, `searches/METHOD/seed_N`.
+
+    Args:
+        config: The comparison's settings.
+        workdir: Path of its directory.
+        say: Is called with each line of progress.
+
+    Returns:
+        What `comparison.json` holds; None when it was interrupted: the same call resumes it.
+
+    Raises:
+        UserError: Bad settings, a directory of another comparison, runs with other settings, or a failed run; one line.
+    """
+    runs = plan(config)
+    with WorkDir(workdir) as directory:
+        for change in directory.open_for(config, (), lambda: [each.begun(directory.path) for each in every(runs)]):
+            say(f"changed since the last start: {change}")
+        say(f"{len(runs)} methods, {config.num_seeds} seeds each")
+        if not Workers(directory.path, config.processes, say).run(every(runs)):
+            return None
+        result = collect(config, runs, directory.path, say)
+        write_json(directory.path / "comparison.json", result)
+        write_report([directory.path], directory.path / "report.html", config.benchmark)
+    return result
+
+
+def every(runs: dict[str, list[Run]]) -> list[Run]:
+    """Returns all runs, seed after seed, so that a comparison that is stopped early has something of each method."""
+    return [each for seed in zip(*runs.values(), strict=True) for each in seed]
+
+
+def plan(config: ComparisonConfig) -> dict[str, list[Run]]:
+    """Returns the searches by each method.
+
+    Raises:
+        UserError: The preset is of another space, or a method or a setting that no search takes; one line.
+    """
+    base = presets.get(config.search_preset).config
+    if not isinstance(base, SearchConfig) or base.space != NasBench201Genotype.kind:
+        raise UserError(
+            "search_preset must be of searches in NAS-Bench-201, whose cells' accuracies are known. Expected one such "
+            f"as nasbench201_small. Received: search_preset={config.search_preset}"
+        )
+    base = changed(base, "overrides", config.overrides, _RESERVED | {"method": "methods"}).replace(
+        threads=config.threads
+    )
+    return {
+        method: [
+            Run(
+                f"searches/{_folder(method)}/seed_{seed}", config.search_preset, own.replace(seed=seed), "genotype.json"
+            )
+            for seed in range(config.seed, config.seed + config.num_seeds)
+        ]
+        for method in config.methods
+        for own in [_of_method(base, method)]
+    }
+
+
+def _of_method(base: SearchConfig, method: str) -> SearchConfig:
+    names, *settings = method.split(":")
+    first, *others = names.split("+")
+    try:
+        config = changed(base, "methods", [f"method={first}", *others, *settings], _RESERVED)
+        methods.make(config)  # an error now, not after hours of others
+    except UserError as error:
+        raise UserError(f"{error} It is of the method {method}") from error
+    return config
+
+
+def _folder(method):
+    return method.replace(":", "_").replace("+", "_and_").replace("/", "_")
+
+
+def collect(
+    config: ComparisonConfig, runs: dict[str, list[Run]], path: pathlib.Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Returns what `comparison.json` holds: the true accuracy of what each search found, and what random search finds.
+
+    Shares, not percent. `curve` is the mean over the seeds after each epoch.
+    """
+    known = benchmark.accuracies(config.benchmark) / 100
+    rows = []
+    for method, each in runs.items():
+        found = [_cell(genotypes.load(path / one.name)) for one in each]
+        tests = [float(known[cell.index]) for cell in found]
+        curves = [_curve(path / one.name, known) for one in each]
+        rows.append(
+            {
+                "method": method,
+                "found": [cell.string for cell in found],
+                "tests": tests,
+                **spread(tests),
+                "curve": [statistics.fmean(values) for values in zip(*curves, strict=False)],
+                "seconds": statistics.fmean(results.search_seconds(path / one.name) for one in each),
+                "workdirs": [one.name for one in each],
+            }
+        )
+    training = training_seconds(config, say)
+    for row in rows:
+        row["random_cells"] = max(1, round(row["seconds"] / training))
+    counts = sorted({*_COUNTS, *[row["random_cells"] for row in rows]})
+    random = [{"cells": count, **random_search(count, config.benchmark)} for count in counts]
+    return {"benchmark": config.benchmark, "training_seconds": training, "table": rows, "random": random}
+
+
+def spread(tests: Sequence[float]) -> dict[str, Any]:
+    """Returns mean, standard deviation of a sample (None of a single one) and worst."""
+    deviation = statistics.stdev(tests) if len(tests) > 1 else None
+    return {"test_mean": statistics.fmean(tests), "test_std": deviation, "test_worst": min(tests), "n": len(tests)}
+
+
+def _cell(found: genotypes.Genotype) -> NasBench201Genotype:
+    if not isinstance(found, NasBench201Genotype):
+        raise UserError(f"expected a cell of NAS-Bench-201. Received: {found.to_text()}")
+    return found
+
+
+def _curve(path, known):
+    return [
+        float(known[genotypes.from_json(record["genotype"]).index]) for record in read_metrics(WorkDir(path).metrics)
+    ]
+
+
+def random_search(count: int, dataset: str = "cifar10") -> dict[str, float]:
+    """Returns what the best of random cells is worth on average, exactly.
+
+    Cells are drawn with replacement from all, trained for 12 epochs, and the one of the best validation accuracy is
+    taken: that of rank r among N has the probability (r^K - (r-1)^K) / N^K.
+
+    Args:
+        count: K, how many cells are drawn.
+        dataset: One of `benchmark.DATASETS`.
+
+    Returns:
+        `test_mean` and `test_std` of its test accuracy after 200 epochs, shares.
+    """
+    order = np.argsort(benchmark.accuracies(dataset, "valid_12"), kind="stable")
+    tests = benchmark.accuracies(dataset)[order] / 100
+    shares = np.diff((np.arange(len(tests) + 1) / len(tests)) ** count)
+    mean = float(shares @ tests)
+    return {"test_mean": mean, "test_std": float(np.sqrt(shares @ (tests - mean) ** 2))}
+
+
+def training_seconds(config: ComparisonConfig, say: Callable[[str], None]) -> float:
+    """Returns what one of the benchmark's trainings of 12 epochs would take here, in seconds.
+
+    It is estimated from a few steps of trainings of random cells, with the threads that this process has.
+    """
+    base: Any = presets.get(_TRAINING).config
+    rng, seconds = np.random.default_rng(config.seed), []
+    for number in range(_TIMED):
+        cell = NasBench201Genotype.of_index(int(rng.integers(NUM_CELLS)))
+        timed = bench.train(base.replace(genotype=cell.string), 2)
+        seconds.append(timed["step_s"] * _EXAMPLES * _EPOCHS / base.batch_size)
+        say(f"a training of 12 epochs would take {seconds[-1]:.0f} s, cell {number + 1} of {_TIMED}")
+    return round(statistics.fmean(seconds), 1)
+
+
+def table(result: dict[str, Any]) -> str:
+    """What `comparison.json` holds as lines of text."""
+    lines = [["method", "mean", "deviation", "worst", "seeds", "time of a search", "random search of equal cost"]]
+    chance = {each["cells"]: each["test_mean"] for each in result["random"]}
+    for row in sorted(result["table"], key=lambda row: -row["test_mean"]):
+        figures = [shown(row[key], "accuracy") for key in ("test_mean", "test_std", "test_worst")]
+        same = f"{shown(chance[row['random_cells']], 'accuracy')} (best of {row['random_cells']})"
+        lines.append([row["method"], *figures, str(row["n"]), f"{row['seconds']:,.0f} s", same])
+    return results.columns(lines)
