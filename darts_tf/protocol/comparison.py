@@ -155,9 +155,8 @@ def _cell(found: genotypes.Genotype) -> NasBench201Genotype:
 
 
 def _curve(path, known):
-    return [
-        float(known[genotypes.from_json(record["genotype"]).index]) for record in read_metrics(WorkDir(path).metrics)
-    ]
+    records = read_metrics(WorkDir(path).metrics)
+    return [float(known[_cell(genotypes.from_json(record["genotype"])).index]) for record in records]
 
 
 def random_search(count: int, dataset: str = "cifar10") -> dict[str, float]:

@@ -13,7 +13,7 @@ from darts_tf.bilevel.objective import values
 from darts_tf.engine.liveness import Liveness
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.tasks.search import SearchTask
-from tests.conformance.cases import METHODS, OWN, SPACES, STEPS, one_hot, search_of, training_of
+from tests.conformance.cases import METHODS, OWN, SPACES, STEPS, TRAININGS, one_hot, search_of, training_of
 from tests.helpers import kernels
 from tests.helpers.kernels import assert_kernels
 from tests.helpers.steps import array, every
@@ -112,9 +112,10 @@ def moved(make, precision):
 
 @pytest.mark.parametrize("name", sorted(STEPS.keys() - ROUNDING))
 def test_gradients_in_narrow_types_are_near_those_of_float32(name):
+    """Methods change nothing that has a type of its own: the one with a scaled loss does for them."""
     make, factor = STEPS[name], 1 if name in CHOSEN else FACTOR
     expected = moved(make, "float32")
-    for precision in NEAR:
+    for precision in NEAR if "-darts-" in name or name in TRAININGS else ["float16"]:
         for one, other in zip(moved(make, precision), expected, strict=True):
             assert_near(one, other, precision, factor)
 
