@@ -43,6 +43,12 @@ class MethodSettings(Config):
     snas_tau_min: float = _method(0.03, "snas: temperature in the last epoch", above(0))
     pc_darts_k: int = _method(4, "pc_darts: one of this many channels goes through the operations", at_least(1))
     pc_darts_edges: bool = _method(True, "pc_darts: weights of whole edges, learnt with the alphas")
+    random_nas_cells: int = _method(
+        1000, "random_nas: random cells that are judged by the trained supernet at the end", at_least(1)
+    )
+    random_nas_batches: int = _method(
+        10, "random_nas: validation batches that each is judged on; the best ten then on all of them", at_least(1)
+    )
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
@@ -67,5 +73,5 @@ class MethodSettings(Config):
             )
 
 
-OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts")
+OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts", "random_nas")
 """The methods that have settings."""

@@ -14,6 +14,7 @@ from darts_tf.methods.gumbel import Gdas, Snas
 from darts_tf.methods.limits import Limits
 from darts_tf.methods.method import Method
 from darts_tf.methods.pc_darts import PCDarts
+from darts_tf.methods.random_nas import RandomNas
 from darts_tf.methods.smooth_darts import SmoothDarts
 from darts_tf.system.errors import UserError
 
@@ -27,11 +28,12 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "gdas": Gdas,
     "snas": Snas,
     "pc_darts": PCDarts,
+    "random_nas": RandomNas,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 
 
-def make(config: Search) -> Method:
+def make(config: Search) -> Combined:
     """Returns the method of a search.
 
     Args:

@@ -133,6 +133,41 @@ class LanguageEvaluator:
         return found | {"words": steps * rows.shape[1], "words_per_second": throughput.rate()}
 
 
+class SupernetEvaluator:
+    """Measures a supernet at any mixing weights over batches of images or windows of a text.
+
+    Args:
+        forward: `(mixing, inputs, state) -> (logits, state)`; traced once for each kind of batch.
+        start: The state at the start; none for images.
+    """
+
+    def __init__(self, forward: Callable, start: Any = ()):
+        self.forward, self.start = forward, start
+        self._step = tf.function(self._measured, autograph=False, reduce_retracing=True)
+
+    def _measured(self, mixing, inputs, labels, state):
+        logits, state = self.forward(mixing, inputs, state)
+        logits = tf.cast(logits, tf.float32)
+        return cross_entropy(logits, labels), count_correct(logits, labels), state
+
+    def __call__(self, mixing: Any, batches: Iterable) -> tuple[float, float]:
+        """Evaluates.
+
+        Args:
+            mixing: Mixing weights by cell, tensors.
+            batches: Of `(inputs, labels)`.
+
+        Returns:
+            `(loss, error)`: nats, and the share of labels that are missed.
+        """
+        state, nats, correct, count = self.start, 0.0, 0, 0
+        for inputs, labels in batches:
+            mean, hits, state = self._step(mixing, inputs, labels, state)
+            size = math.prod(labels.shape)
+            nats, correct, count = nats + float(mean) * size, correct + int(hits), count + size
+        return nats / count, (count - correct) / count
+
+
 def language_forward(network: Any) -> Callable:
     """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
 

@@ -21,7 +21,13 @@ from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import Domain, seeds
-from darts_tf.tasks.evaluators import LanguageEvaluator, bits_per_character, language_forward, means
+from darts_tf.tasks.evaluators import (
+    LanguageEvaluator,
+    SupernetEvaluator,
+    bits_per_character,
+    language_forward,
+    means,
+)
 from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
 
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
@@ -205,6 +211,7 @@ class SearchText(Text):
     def __init__(self, config: Any):
         super().__init__(config)
         self.space.check(config.primitives)
+        self._judge: SupernetEvaluator | None = None
         limited, still = "clip_coefficient" not in config.reproduce, "still_embedding" in config.reproduce
         self.virtual_step = {"clip": config.grad_clip, "limited": limited, "still": (0,) if still else ()}
 
@@ -284,6 +291,19 @@ class SearchText(Text):
                 "its weights yet; the search itself does not use them"
             )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
+
+    def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
+        """Loss and error on the rows that train the alphas, window after window, without dropout."""
+
+        def forward(mixing, tokens, state):
+            weights = [v.value for v in supernet.weight_variables]
+            outputs, _ = supernet.stateless(weights, mixing, Inputs(tokens, state))
+            return outputs.logits, outputs.state
+
+        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)
+        data = ((tokens, targets) for tokens, targets, _ in windows.batches(self.alpha_rows, plan[: batches or None]))
+        self._judge = self._judge or SupernetEvaluator(forward, supernet.initial_state(self.config.batch_size))
+        return self._judge(mixing, data)
 
     def curvature_batch(self) -> tuple:
         """The first window of the validation text, without dropout."""
