@@ -138,11 +138,13 @@ class SupernetEvaluator:
 
     Args:
         forward: `(mixing, inputs, state) -> (logits, state)`; traced once for each kind of batch.
+        data: `count -> batches` of `(inputs, labels)`: so many of them, or all for 0; few are kept in memory.
         start: The state at the start; none for images.
     """
 
-    def __init__(self, forward: Callable, start: Any = ()):
-        self.forward, self.start = forward, start
+    def __init__(self, forward: Callable, data: Callable[[int], Iterable], start: Any = ()):
+        self.forward, self.data, self.start = forward, data, start
+        self._kept: dict[int, Iterable] = {}
         self._step = tf.function(self._measured, autograph=False, reduce_retracing=True)
 
     def _measured(self, mixing, inputs, labels, state):
@@ -150,18 +152,13 @@ class SupernetEvaluator:
         logits = tf.cast(logits, tf.float32)
         return cross_entropy(logits, labels), count_correct(logits, labels), state
 
-    def __call__(self, mixing: Any, batches: Iterable) -> tuple[float, float]:
-        """Evaluates.
-
-        Args:
-            mixing: Mixing weights by cell, tensors.
-            batches: Of `(inputs, labels)`.
-
-        Returns:
-            `(loss, error)`: nats, and the share of labels that are missed.
-        """
+    def __call__(self, mixing: Any, batches: int = 0) -> tuple[float, float]:
+        """Evaluates; see `Domain.judge`."""
+        if batches not in self._kept:
+            data = self.data(batches)
+            self._kept[batches] = list(data) if batches else data
         state, nats, correct, count = self.start, 0.0, 0, 0
-        for inputs, labels in batches:
+        for inputs, labels in self._kept[batches]:
             mean, hits, state = self._step(mixing, inputs, labels, state)
             size = math.prod(labels.shape)
             nats, correct, count = nats + float(mean) * size, correct + int(hits), count + size

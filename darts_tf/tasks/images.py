@@ -229,13 +229,15 @@ class SearchImages(_Images):
         def forward(mixing, pixels, state):
             return supernet.stateless([v.value for v in supernet.weight_variables], mixing, pixels)[0], state
 
-        c, d, part = self.config, self.dataset, self.division
-        order = np.random.default_rng(c.seed).permutation(part.held_out)  # batches of all classes, see `load`
-        count = min(batches or len(order), len(order) // c.batch_size)
-        chosen = order[: count * c.batch_size]
-        data = images.evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
-        self._judge = self._judge or SupernetEvaluator(forward)
-        return self._judge(mixing, data)
+        def data(count):
+            c, d, part = self.config, self.dataset, self.division
+            order = np.random.default_rng(c.seed).permutation(part.held_out)  # batches of all classes, see `load`
+            count = min(count or len(order), len(order) // c.batch_size)
+            chosen = order[: count * c.batch_size]
+            return images.evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
+
+        self._judge = self._judge or SupernetEvaluator(forward, data)
+        return self._judge(mixing, batches)
 
     def curvature_batch(self) -> tuple:
         """A batch from all over the part, whose order may be that of the classes."""

@@ -16,6 +16,7 @@ from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
 from darts_tf.methods.method import Method
+from darts_tf.passes.graph import unconverted
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
@@ -300,10 +301,13 @@ class SearchText(Text):
             outputs, _ = supernet.stateless(weights, mixing, Inputs(tokens, state))
             return outputs.logits, outputs.state
 
-        plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)
-        data = ((tokens, targets) for tokens, targets, _ in windows.batches(self.alpha_rows, plan[: batches or None]))
-        self._judge = self._judge or SupernetEvaluator(forward, supernet.initial_state(self.config.batch_size))
-        return self._judge(mixing, data)
+        def data(count):
+            plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)[: count or None]
+            return windows.batches(self.alpha_rows, plan).map(unconverted(lambda tokens, targets, _: (tokens, targets)))
+
+        start = supernet.initial_state(self.config.batch_size)
+        self._judge = self._judge or SupernetEvaluator(forward, data, start)
+        return self._judge(mixing, batches)
 
     def curvature_batch(self) -> tuple:
         """The first window of the validation text, without dropout."""

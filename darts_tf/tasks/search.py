@@ -58,9 +58,9 @@ class SearchTask:
         self.step = SearchStep(self.supernet, config, domain, distribution=distribution, method=self.method)
         self.variables = self.step.variables
         self.topology = domain.space.genotype.topology(config.num_nodes)
-        # Of alphas that do not move there is nothing to monitor.
-        watched = config if self.method.moves_alphas else config.replace(eigenvalue=False)
-        self.monitor = Monitor(watched, self._eigenvalue, reporter.message)
+        if not self.method.moves_alphas:
+            config = config.replace(eigenvalue=False)
+        self.monitor = Monitor(config, self._eigenvalue, reporter.message)
         self._drawn: Genotype | None = None
         self._curvature: AlphaCurvature | None = None
         self._epoch_start = time.monotonic()
@@ -163,7 +163,6 @@ class SearchTask:
             f"{stopped.ratio:.2f}-fold; the result is the genotype of epoch {stopped.epoch}, {path}"
         )
         return genotypes.load(path)
-
 
     def _chosen(self, chooser: Method) -> Genotype | None:
         """Returns the genotype that the method chooses by judging the trained supernet; None if it was interrupted."""
