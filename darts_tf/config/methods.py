@@ -49,6 +49,14 @@ class MethodSettings(Config):
     random_nas_batches: int = _method(
         10, "random_nas: validation batches that each is judged on; the best ten then on all of them", at_least(1)
     )
+    darts_pt_criterion: str = _method(
+        "loss",
+        "darts_pt: what judges a removal on the validation data: loss or accuracy",
+        one_of("loss", "accuracy"),
+    )
+    darts_pt_batches: int = _method(
+        0, "darts_pt: validation batches on which each removal is judged; 0 = all", at_least(0)
+    )
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
@@ -73,5 +81,16 @@ class MethodSettings(Config):
             )
 
 
-OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts", "random_nas")
+OWNERS = (
+    "smooth_darts",
+    "darts_minus",
+    "beta_darts",
+    "fair_darts",
+    "drnas",
+    "gdas",
+    "snas",
+    "pc_darts",
+    "random_nas",
+    "darts_pt",
+)
 """The methods that have settings."""

@@ -8,6 +8,7 @@ from darts_tf.methods.beta_darts import BetaDarts
 from darts_tf.methods.combined import Combined
 from darts_tf.methods.darts import Darts
 from darts_tf.methods.darts_minus import DartsMinus
+from darts_tf.methods.darts_pt import DartsPT
 from darts_tf.methods.drnas import DrNAS
 from darts_tf.methods.fair_darts import FairDarts
 from darts_tf.methods.gumbel import Gdas, Snas
@@ -29,6 +30,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "snas": Snas,
     "pc_darts": PCDarts,
     "random_nas": RandomNas,
+    "darts_pt": DartsPT,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 

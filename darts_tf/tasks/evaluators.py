@@ -149,7 +149,6 @@ class SupernetEvaluator:
 
     def _measured(self, mixing, inputs, labels, state):
         logits, state = self.forward(mixing, inputs, state)
-        logits = tf.cast(logits, tf.float32)
         return cross_entropy(logits, labels), count_correct(logits, labels), state
 
     def __call__(self, mixing: Any, batches: int = 0) -> tuple[float, float]:
