@@ -28,8 +28,8 @@ class DartsPT(Method):
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the rows of what is kept, decided in random order."""
         topology, rng = self._topology, np.random.default_rng(self.config.seed)
-        edges = {cell: rng.permutation(topology.num_edges) for cell in relaxed}
-        nodes = {cell: rng.permutation(crowded(topology)) for cell in relaxed}
+        edges = {cell: rng.permutation(topology.num_edges).tolist() for cell in relaxed}
+        nodes = {cell: rng.permutation(crowded(topology)).tolist() for cell in relaxed}
         return self.project(relaxed, judge, edges, nodes)
 
     @property
@@ -54,10 +54,10 @@ class DartsPT(Method):
         rows = {cell: np.array(each) for cell, each in relaxed.items()}
         for turn in zip(*edges.values(), strict=True):
             for cell, edge in zip(edges, turn, strict=True):
-                rows[cell] = self._keep_operation(rows, cell, int(edge), judge)
+                rows[cell] = self._keep_operation(rows, cell, edge, judge)
         for turn in zip(*nodes.values(), strict=True):
             for cell, node in zip(nodes, turn, strict=True):
-                rows[cell] = self._keep_edges(rows, cell, int(node), judge)
+                rows[cell] = self._keep_edges(rows, cell, node, judge)
         return rows
 
     def _keep_operation(self, rows, cell, edge, judge):
