@@ -57,6 +57,12 @@ class MethodSettings(Config):
     darts_pt_batches: int = _method(
         0, "darts_pt: validation batches on which each removal is judged; 0 = all", at_least(0)
     )
+    darts_pt_tuning_epochs: int = _method(
+        5, "darts_pt: epochs of training between two decisions; 0 = the cheap form, evaluations only", at_least(0)
+    )
+    darts_pt_learning_rate: float = _method(
+        0.0025, "darts_pt: learning rate of the weights in that training; falls to learning_rate_min", above(0)
+    )
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)

@@ -85,7 +85,11 @@ class Combined(Method):
         """See `Method.relax`."""
         drawn = next(each for part, each in self._pairs(noise) if part is self.base)
         mixing = self.base.relax(alphas, drawn)
-        return {cell: mixing[cell] for cell in self._cells}
+        return dict(self.settle({cell: mixing[cell] for cell in self._cells}))
+
+    def settle(self, relaxed: Mixing) -> Mixing:
+        """See `Method.settle`."""
+        return relaxed if self.chooser is None else self.chooser.settle(relaxed)
 
     @property
     def _cells(self):

@@ -4,12 +4,17 @@ Reference: Wang et al., arXiv:2108.04392; `sota/cnn/projection.py` and `nasbench
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from darts_tf import spaces
+from darts_tf.config import SearchConfig
 from darts_tf.genotypes.topology import Topology
-from darts_tf.methods.method import Judge, Method
+from darts_tf.methods.method import Judge, Method, Mixing
+from darts_tf.methods.schedules import cosine
+from darts_tf.system.errors import UserError
 
 
 class DartsPT(Method):
@@ -20,10 +25,44 @@ class DartsPT(Method):
     edges whose removal hurts most. What hurts is the loss, or the error; of equal ones the first operation is kept, and
     the last edge is removed.
 
-    Deviation: this is its cheap form, without training between the decisions. Validation images are not augmented, and
-    no running statistics move. `none` is not tried where a cell may not keep it. With `pc_darts` an operation takes its
-    share of the channels that pass by with it.
+    Between two decisions weights are trained for `darts_pt_tuning_epochs`, with the alphas of what is undecided, in the
+    order of the search; the rate of the weights falls from `darts_pt_learning_rate` by a cosine, its momentum starts
+    anew. With 0 epochs it is the cheap form, which takes evaluations only.
+
+    Deviation: validation images are not augmented, and no running statistics move. `none` is not tried where a cell may
+    not keep it. With `pc_darts` an operation takes its share of the channels that pass by with it.
     """
+
+    def __init__(self, config: Any = None):
+        super().__init__(config)
+        self._decided: dict[str, tuple[tf.Variable, tf.Variable]] = {}  # which edges, and their rows, by cell
+
+    def check(self, relaxation: Method) -> None:
+        """Refuses training between decisions for a text, and in several replicas."""
+        c = self.config
+        if c.darts_pt_tuning_epochs and (not isinstance(c, SearchConfig) or c.strategy != "none"):
+            raise UserError(
+                "darts_pt trains between its decisions in searches on images only, on one device. Expected "
+                f"darts_pt_tuning_epochs=0. Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
+            )
+
+    def variables(self, supernet: Any) -> dict[str, Any]:
+        """Makes what `settle` reads, where there is training between decisions; no architecture variables."""
+        if self.config.darts_pt_tuning_epochs:
+            self._decided = {
+                cell: (
+                    tf.Variable(tf.zeros((logits.shape[0], 1), tf.bool), trainable=False),
+                    tf.Variable(tf.zeros(logits.shape, supernet.variable_dtype), trainable=False),
+                )
+                for cell, logits in supernet.alphas.items()
+            }
+        return {}
+
+    def settle(self, relaxed: Mixing) -> Mixing:
+        """Returns relaxed weights with the rows of the edges that have been decided."""
+        if not self._decided:
+            return relaxed
+        return {cell: tf.where(*map(tf.convert_to_tensor, self._decided[cell]), rows) for cell, rows in relaxed.items()}
 
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the rows of what is kept, decided in random order."""
@@ -52,13 +91,32 @@ class DartsPT(Method):
             nodes: All `crowded` nodes of each kind of cell.
         """
         rows = {cell: np.array(each) for cell, each in relaxed.items()}
-        for turn in zip(*edges.values(), strict=True):
-            for cell, edge in zip(edges, turn, strict=True):
-                rows[cell] = self._keep_operation(rows, cell, edge, judge)
-        for turn in zip(*nodes.values(), strict=True):
-            for cell, node in zip(nodes, turn, strict=True):
-                rows[cell] = self._keep_edges(rows, cell, node, judge)
+        decided = {cell: np.zeros(len(each), bool) for cell, each in rows.items()}
+        turns = [(self._keep_operation, turn) for turn in zip(*edges.values(), strict=True)]
+        turns += [(self._keep_edges, turn) for turn in zip(*nodes.values(), strict=True)]
+        for number, (keep, turn) in enumerate(turns):
+            if number and self.config.darts_pt_tuning_epochs:
+                self._decide(decided, rows)
+                trained = judge.train(number - 1, self._rates(number - 1, len(turns) - 1))
+                rows = {cell: np.where(decided[cell][:, None], each, trained[cell]) for cell, each in rows.items()}
+            for cell, place in zip(rows, turn, strict=True):
+                rows[cell] = keep(rows, cell, place, judge)
+                if keep == self._keep_operation:
+                    decided[cell][place] = True
         return rows
+
+    def _rates(self, number, of):
+        """Returns the learning rates of one training among several."""
+        c = self.config
+        start, epochs = c.darts_pt_learning_rate, c.darts_pt_tuning_epochs
+        end = min(c.learning_rate_min, start)
+        return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
+
+    def _decide(self, decided, rows):
+        """Lets `settle` know."""
+        for cell, (which, fixed) in self._decided.items():
+            which.assign(decided[cell][:, None])
+            fixed.assign(rows[cell])
 
     def _keep_operation(self, rows, cell, edge, judge):
         """Returns a cell's rows with one operation left on an edge."""

@@ -1,6 +1,6 @@
 """What a search method decides: the protocol. Algorithm 1 asks at these places and nowhere else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +25,17 @@ class Judge(Protocol):
 
         Returns:
             `(loss, error)`: nats, and the share of examples or words that are wrong; infinity where it is no number.
+        """
+
+    def train(self, number: int, rates: Sequence[float]) -> Mapping[str, np.ndarray]:
+        """Trains the supernet further, weights and alphas; this is done once, as a judgement is.
+
+        Args:
+            number: Of this training, from 0; the first begins without momentum.
+            rates: Learning rate of the weights in each of its epochs.
+
+        Returns:
+            What `relax` returns now without noise, as arrays.
         """
 
 
@@ -74,6 +85,10 @@ class Method(Protocol):
             noise: What `noise` returned; None outside of a step, where its mean takes its place.
         """
         return {name: tf.nn.softmax(logits) for name, logits in alphas.items()}
+
+    def settle(self, relaxed: Mixing) -> Mixing:
+        """Returns relaxed weights in which what has been decided takes the place of what the alphas say."""
+        return relaxed
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """Changes relaxed weights, such as by factors of whole edges; what each of the combined methods does in turn.

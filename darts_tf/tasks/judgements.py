@@ -3,8 +3,10 @@
 import math
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.engine.console import PLAIN_SECONDS
@@ -12,6 +14,7 @@ from darts_tf.methods.method import Mixing
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.files import parse_json
 from darts_tf.system.signals import stopping
+from darts_tf.tasks.training import Training
 
 FILE = "judgements.json"
 NOTICE = "stopping: saving what has been judged; a second signal stops at once"
@@ -34,6 +37,7 @@ class Judgements:
         path: Of the file, JSON: what was judged, loss and error; null for a number that is not finite.
         measure: `(relaxed, batches) -> (loss, error)`.
         say: Is given lines for the user.
+        training: Trains the supernet further.
         distribution: All processes go by the numbers of the chief, and stop when it does.
     """
 
@@ -42,9 +46,11 @@ class Judgements:
         path: pathlib.Path,
         measure: Callable[[Mixing, int], tuple[float, float]],
         say: Callable[[str], None],
+        training: Training,
         distribution: Distribution | None = None,
     ):
         self.path, self.measure, self.say, self.distribution = path, measure, say, distribution
+        self.training = training
         self.kept: list[Any] = []
         self.stopped: list[int] = []  # the signal that has come
         self._asked, self._saved_at, self._said_at = 0, -math.inf, time.monotonic()
@@ -53,6 +59,7 @@ class Judgements:
         """Returns what a function chooses that asks this judge; None if a signal has stopped it."""
         self.kept = same(self.distribution, {"kept": self._read()})["kept"]
         self._asked = 0
+        self.training.resume(len(self.kept))
         if self.kept:
             self.say(f"resuming after {len(self.kept)} judgements of the supernet, from {self.path}")
         with stopping(NOTICE, self.stopped.append):
@@ -75,6 +82,21 @@ class Judgements:
         found = self.kept[self._asked - 1]
         loss, error = (math.inf if found[name] is None else found[name] for name in ("loss", "error"))
         return loss, error
+
+    def train(self, number: int, rates: Sequence[float]) -> Mapping[str, np.ndarray]:
+        """See `Judge`; a training that is interrupted is begun again."""
+        self._save()  # a checkpoint must not know more than the file
+        self.training.run(number, rates, self._asked, self._tell)
+        return self.training.relaxed()
+
+    def _tell(self, text):
+        """Says now and then where a long work is; stops it after a signal."""
+        now = time.monotonic()
+        if now - self._said_at > PLAIN_SECONDS:
+            self._said_at = now
+            self.say(text)
+        if self.stopped:
+            raise _Stopped
 
     def _judge(self, relaxed, what, batches):
         loss, error = (each if math.isfinite(each) else None for each in self.measure(relaxed, batches))

@@ -27,6 +27,7 @@ from darts_tf.system import keras_settings
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains, judgements
 from darts_tf.tasks.domain import Domain
+from darts_tf.tasks.training import Training
 
 
 class SearchTask:
@@ -73,13 +74,17 @@ class SearchTask:
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps; in the epochs of the warm-up without the alphas."""
+        return self.steps(epoch, count, self.domain.rate(epoch))
+
+    def steps(self, epoch: int, count: int, rate: float) -> dict[str, np.ndarray]:
+        """The same at a given learning rate."""
         moves = epoch >= self.config.warmup_epochs and self.method.moves_alphas
 
         def step(train, valid, number, now):
             return self.step(train, valid, number, *now, moves)
 
         dtype = self.supernet.compute_dtype
-        now = tf.constant(self.domain.rate(epoch), dtype), tf.constant(epoch, dtype)
+        now = tf.constant(rate, dtype), tf.constant(epoch, dtype)
         names = [*self.domain.reported, *(["valid_loss"] if moves else [])]
         return self._phases.run(moves, step, names, [*self.domain.streams(epoch), self._numbers], count, now)
 
@@ -166,18 +171,24 @@ class SearchTask:
 
     def _chosen(self, chooser: Method) -> Genotype | None:
         """Returns the genotype that the method chooses by judging the trained supernet; None if it was interrupted."""
-        alphas = {name: v.value for name, v in self.step.functions.arch.items()}
+
+        def alphas():
+            return {name: v.value for name, v in self.step.functions.arch.items()}
+
+        def relaxed():
+            return {cell: np.asarray(rows) for cell, rows in self.method.relax(alphas(), None).items()}
+
         first = [self.reporter.working("building the graph of a judgement", "first judgement")]
 
-        def measure(relaxed, batches):
-            mixing = {cell: tf.cast(rows, self.supernet.variable_dtype) for cell, rows in relaxed.items()}
+        def measure(weights, batches):
+            mixing = {cell: tf.cast(rows, self.supernet.variable_dtype) for cell, rows in weights.items()}
             with first.pop() if first else contextlib.nullcontext():
-                return self.domain.judge(self.supernet, self.method.adjust(mixing, alphas, None), batches)
+                return self.domain.judge(self.supernet, self.method.adjust(mixing, alphas(), None), batches)
 
         path, say = self.workdir.path / judgements.FILE, self.reporter.message
-        judge = judgements.Judgements(path, measure, say, self.distribution)
-        relaxed = {cell: np.asarray(rows) for cell, rows in self.method.relax(alphas, None).items()}
-        found = judge.of(lambda: chooser.choose(relaxed, judge))
+        training = Training(self, relaxed, self.workdir.path / "tuning", say)
+        judge = judgements.Judgements(path, measure, say, training, self.distribution)
+        found = judge.of(lambda: chooser.choose(relaxed(), judge))
         return None if found is None else self.derive(found)
 
 

@@ -28,7 +28,10 @@ SPACES = {
     ),
     "recurrent": CONFIGS["text"].replace(**FEW),
 }
-METHODS = {"random_nas": {"random_nas_cells": CELLS, "random_nas_batches": 1}, "darts_pt": {"darts_pt_batches": 1}}
+METHODS = {
+    "random_nas": {"random_nas_cells": CELLS, "random_nas_batches": 1},
+    "darts_pt": {"darts_pt_batches": 1, "darts_pt_tuning_epochs": 0},
+}
 
 
 def config_of(method, space):
