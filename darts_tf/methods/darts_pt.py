@@ -96,7 +96,7 @@ class DartsPT(Method):
         turns += [(self._keep_edges, turn) for turn in zip(*nodes.values(), strict=True)]
         for number, (keep, turn) in enumerate(turns):
             if number and self.config.darts_pt_tuning_epochs:
-                self._decide(decided, rows)
+                self.decide(decided, rows)
                 trained = judge.train(number - 1, self._rates(number - 1, len(turns) - 1))
                 rows = {cell: np.where(decided[cell][:, None], each, trained[cell]) for cell, each in rows.items()}
             for cell, place in zip(rows, turn, strict=True):
@@ -112,8 +112,13 @@ class DartsPT(Method):
         end = min(c.learning_rate_min, start)
         return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
 
-    def _decide(self, decided, rows):
-        """Lets `settle` know."""
+    def decide(self, decided: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> None:
+        """Lets `settle` know what has been decided.
+
+        Args:
+            decided: Which edges, `(num_edges,)` booleans by cell.
+            rows: All rows by cell; of these edges they count.
+        """
         for cell, (which, fixed) in self._decided.items():
             which.assign(decided[cell][:, None])
             fixed.assign(rows[cell])

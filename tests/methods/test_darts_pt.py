@@ -1,12 +1,15 @@
 """DARTS-PT against numbers of its authors' code, and by hand."""
 
 import math
+import types
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from darts_tf import genotypes, methods
+from darts_tf.bilevel.optimizers import cosine_rate
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES, ConvGenotype, NasBench201Genotype, RecurrentGenotype
@@ -19,6 +22,7 @@ from tests.helpers import nasbench201
 from tests.helpers.golden import nhwc, read, split
 from tests.helpers.variants import CELLS, Variant, as_type
 
+CHEAP = {"method": "darts_pt", "darts_pt_tuning_epochs": 0}
 NASBENCH201 = {"space": "nasbench201", "num_nodes": 3, "primitives": NASBENCH201_PRIMITIVES}
 
 
@@ -89,7 +93,7 @@ def test_a_projection_in_the_darts_space(variants, criterion, dtype):
         variants,
         "dartspt_network",
         dtype,
-        method="darts_pt",
+        **CHEAP,
         darts_pt_criterion=CRITERIA[criterion],
         darts_pt_batches=4,
     )
@@ -119,7 +123,7 @@ def test_a_projection_in_nasbench201(variants, criterion, dtype):
         space="nasbench201",
         num_nodes=3,
         primitives=tuple(config["operations"]),
-        method="darts_pt",
+        **CHEAP,
         darts_pt_criterion=CRITERIA[criterion],
     )
     judged, rows = Judged(net, arrays, dtype), {CELL: softmax(arrays["alpha"], dtype)}
@@ -135,9 +139,9 @@ def test_a_projection_in_nasbench201(variants, criterion, dtype):
 def test_ties_and_what_may_be_kept():
     """Equal removals: the first operation stays and the last edge goes; `none` only where a cell may keep it."""
     for kind, settings in (
-        (ConvGenotype, SearchConfig(method="darts_pt", darts_pt_criterion="accuracy", num_nodes=3)),
-        (RecurrentGenotype, LanguageSearchConfig(method="darts_pt", darts_pt_criterion="accuracy", num_nodes=3)),
-        (NasBench201Genotype, SearchConfig(method="darts_pt", **NASBENCH201)),
+        (ConvGenotype, SearchConfig(**CHEAP, darts_pt_criterion="accuracy", num_nodes=3)),
+        (RecurrentGenotype, LanguageSearchConfig(**CHEAP, darts_pt_criterion="accuracy", num_nodes=3)),
+        (NasBench201Genotype, SearchConfig(**CHEAP, **NASBENCH201)),
     ):
         topology, names = kind.topology(3), settings.primitives
         asked = []
@@ -163,7 +167,7 @@ def test_ties_and_what_may_be_kept():
 def test_the_worst_removals_stay():
     """By a made-up supernet whose loss is a sum of what its operations are worth; each seed has its own order."""
     topology, rng = ConvGenotype.topology(3), np.random.default_rng(3)
-    config = SearchConfig(method="darts_pt", num_nodes=3, primitives=("max_pool_3x3", "skip_connect", "sep_conv_3x3"))
+    config = SearchConfig(**CHEAP, num_nodes=3, primitives=("max_pool_3x3", "skip_connect", "sep_conv_3x3"))
     worth = {cell: rng.random((topology.num_edges, 3)) for cell in CELLS}
     orders = []
     for seed in (1, 2):
@@ -189,12 +193,67 @@ def test_the_worst_removals_stay():
 
 
 def test_a_removal_that_ruins_the_supernet_stays():
-    config = SearchConfig(method="darts_pt", **NASBENCH201)
+    config = SearchConfig(**CHEAP, **NASBENCH201)
     start = {CELL: np.full((6, 5), 0.2)}
     ruined = methods.make(config).chooser.choose(
         start, lambda rows, what, batches: (math.inf if "nor_conv_1x1" in what else 1.0, 0.5)
     )
     assert (ruined[CELL][:, 2] == 1).all()
+
+
+@pytest.mark.parametrize(("settings", "count"), [({}, 16), (NASBENCH201, 5)], ids=["conv", "nasbench201"])
+def test_training_between_the_decisions(settings, count):
+    """As published: five epochs after each but the last, at a rate that falls once over all of them."""
+    rates, asked = [], []
+
+    class Judge:
+        def __call__(self, rows, what, batches):
+            asked.append({cell: each.copy() for cell, each in rows.items()})
+            return 1.0, 0.5
+
+        def train(self, number, own):
+            assert number == len(rates) // 5 and len(own) == 5
+            rates.extend(own)
+            return {cell: np.full(each.shape, 1 / (2 + number)) for cell, each in asked[-1].items()}
+
+    config = SearchConfig(method="darts_pt", **settings)
+    cells = ("normal", "reduce") if count == 16 else (CELL,)
+    start = {cell: np.full((14, 8) if count == 16 else (6, 5), 0.125) for cell in cells}
+    methods.make(config).chooser.choose(start, Judge())
+    np.testing.assert_allclose(rates, [cosine_rate(epoch, 5 * count, 0.0025, 0.001) for epoch in range(5 * count)])
+    assert len(rates) == 5 * count
+    row = asked[len(cells) * (7 if count == 16 else 5)][cells[0]]  # the first question after the first training
+    assert (
+        sorted({tuple(each) for each in row[:, 1:].round(3)}) != [] and (row == 0.5).any() and not (row == 0.125).any()
+    )
+    assert ((row == 0) | (row == 1)).all(1).sum() == 1  # one edge is decided
+
+
+def test_what_is_decided_has_no_gradient(float64):
+    """Its row takes the place of the relaxed one, in front of what methods adjust; nothing is decided at the start."""
+    config = SearchConfig(
+        method="pc_darts,darts_pt", pc_darts_k=1, num_nodes=2, primitives=("skip_connect", "sep_conv_3x3")
+    )
+    method, plain = methods.make(config), methods.make(config.replace(method="pc_darts"))
+    rng = np.random.default_rng(0)
+    alphas = {cell: keras.Variable(rng.normal(size=(5, 2))) for cell in CELLS}
+    net = types.SimpleNamespace(alphas=alphas, variable_dtype="float64")
+    values = {name: v.value for name, v in (alphas | method.variables(net)).items()}
+    mixing = method.mixing_weights(values, None)
+    for cell, rows in plain.mixing_weights(values, None).items():
+        np.testing.assert_array_equal(mixing[cell], rows)
+    rows = {cell: np.tile([0.0, 1.0], (5, 1)) for cell in CELLS}
+    method.chooser.decide({"normal": np.arange(5) == 2, "reduce": np.arange(5) < 0}, rows)
+    with tf.GradientTape() as tape:
+        tape.watch(values["normal"])
+        found = method.mixing_weights(values, None)
+        loss = tf.reduce_sum(found["normal"] * rng.normal(size=(5, 2)))
+    expected = mixing["normal"].numpy()
+    expected[2] = [0, expected[2].sum()]  # with the weight of its edge
+    np.testing.assert_allclose(found["normal"], expected)
+    np.testing.assert_array_equal(found["reduce"], mixing["reduce"])
+    gradient = tape.gradient(loss, values["normal"]).numpy()
+    assert (gradient[2] == 0).all() and (gradient[[0, 1, 3, 4]] != 0).all()
 
 
 def test_what_contradicts_it_is_refused():
@@ -204,8 +263,11 @@ def test_what_contradicts_it_is_refused():
         ({"method": "darts_pt", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         ({"method": "darts_pt", "darts_pt_criterion": "error"}, "darts_pt_criterion must be one of loss, accuracy"),
         ({"method": "darts_pt", "darts_pt_batches": -1}, "darts_pt_batches must be at least 0"),
+        ({"method": "darts_pt", "strategy": "mirrored"}, "on one device.*Received: darts_pt_tuning_epochs=5"),
         ({"darts_pt_batches": 5}, "darts_pt_batches is a setting of the method darts_pt"),
     ):
         with pytest.raises(UserError, match=message) as caught:
             methods.make(SearchConfig(**changes))
         assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="searches on images only.*Received: darts_pt_tuning_epochs=5"):
+        methods.make(LanguageSearchConfig(method="darts_pt"))

@@ -1,5 +1,6 @@
 """Whole searches whose method judges the trained supernet after the last epoch; kept judgements, interrupted ones."""
 
+import itertools
 import json
 import math
 import shutil
@@ -10,9 +11,11 @@ import tensorflow as tf
 
 from darts_tf import genotypes, methods
 from darts_tf.genotypes.selection import softmax
-from darts_tf.tasks import domains
+from darts_tf.runs.checkpoint import Checkpoints, from_bytes
+from darts_tf.system.errors import UserError
+from darts_tf.tasks import domains, judgements
 from darts_tf.tasks.search import search
-from tests.helpers.runs import LINE, Console
+from tests.helpers.runs import LINE, Console, newest
 from tests.helpers.steps import array
 from tests.helpers.toy_method import CONFIGS
 
@@ -140,3 +143,87 @@ def test_a_judgement(space):
 def _add(logits, labels, sums, hits, count):
     chances = softmax(logits.astype(np.float64))[np.arange(len(labels)), labels]
     return sums - np.log(chances).sum(), hits + (logits.argmax(-1) == labels).sum(), count + len(labels)
+
+
+# Training between judgements
+
+
+TUNED = SPACES["nasbench201"].replace(
+    method="darts_pt", darts_pt_batches=1, darts_pt_tuning_epochs=2, darts_pt_learning_rate=0.2, keep_checkpoints=9
+)
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """An uninterrupted search with training between the decisions: its directory and its genotype."""
+    workdir = tmp_path_factory.mktemp("tuned") / "run"
+    return workdir, search(TUNED, workdir, Console())
+
+
+def trainings(workdir):
+    found = Checkpoints(workdir / "tuning", 9, read_only=True)
+    return {step: from_bytes(found.path(step).read_bytes()) for step in found.steps()}
+
+
+def same_trainings(one, other):
+    a, b = trainings(one), trainings(other)
+    assert a.keys() == b.keys()
+    for step, checkpoint in a.items():
+        assert checkpoint.metadata == b[step].metadata
+        for name, values in checkpoint.arrays.items():
+            np.testing.assert_array_equal(values, b[step].arrays[name], err_msg=name)
+
+
+def test_every_decision_but_the_last_is_trained_after(tuned):
+    workdir, found = tuned
+    every = trainings(workdir)
+    assert list(every) == [1, 2, 3, 4, 5] and found == genotypes.load(workdir)
+    assert [each.metadata["judged"] for each in every.values()] == [5, 10, 15, 20, 25]
+    start = newest(workdir)
+    for before, after in itertools.pairwise([start, *every.values()]):
+        for group in ("weights", "alphas"):
+            assert not np.array_equal(before.arrays[f"{group}/00000"], after.arrays[f"{group}/00000"])
+
+
+@pytest.mark.parametrize("state", ["between", "in the middle", "judgements lost"])
+def test_a_search_that_was_killed_while_it_trained(tuned, tmp_path, state):
+    """Begun again from the decision before, or with no judgements from the end of the search: to the same bits."""
+    workdir, found = tuned
+    run = tmp_path / "run"
+    shutil.copytree(workdir, run)
+    (run / "genotype.json").unlink()
+    if state == "judgements lost":
+        (run / "judgements.json").unlink()
+    else:  # after the third training some questions were asked, or not yet
+        records = judged(workdir)
+        (run / "judgements.json").write_text(json.dumps(records[: 15 if state == "between" else 18]))
+        for step in (4, 5):
+            (run / "tuning" / f"step_{step:08d}.npz").unlink()
+    console = Console()
+    assert search(TUNED, run, console) == found
+    assert (run / "judgements.json").read_bytes() == (workdir / "judgements.json").read_bytes()
+    same_trainings(workdir, run)
+
+
+def test_a_signal_while_it_trains(tuned, tmp_path, monkeypatch):
+    monkeypatch.setattr(judgements, "PLAIN_SECONDS", 0)
+    console = Console("tuning the supernet: after decision 2, epoch 1 of 2")
+    assert search(TUNED, tmp_path, console) is None
+    assert LINE in console.getvalue() and list(trainings(tmp_path)) == [1] and len(judged(tmp_path)) == 10
+    assert search(TUNED, tmp_path, Console()) == tuned[1]
+    same_trainings(tuned[0], tmp_path)
+
+
+def test_the_search_before_it_is_that_of_darts(tuned, tmp_path):
+    config = SPACES["nasbench201"].replace(keep_checkpoints=9)
+    search(config, tmp_path, Console())
+    mine, theirs = newest(tuned[0]), newest(tmp_path)
+    for name, values in theirs.arrays.items():
+        np.testing.assert_array_equal(mine.arrays[name], values, err_msg=name)
+
+
+def test_a_loss_that_is_not_finite_while_it_trains(tuned, tmp_path):
+    config = TUNED.replace(darts_pt_learning_rate=1e30)
+    with pytest.raises(UserError, match="not finite in the training between decisions.*Received: 1e") as caught:
+        search(config, tmp_path, Console())
+    assert "\n" not in str(caught.value)
