@@ -37,6 +37,10 @@ METHODS = {
 }
 
 
+def slow(*case):
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 def config_of(method, space):
     return SPACES[space].replace(method=method, **METHODS[method])
 
@@ -45,7 +49,7 @@ def judged(workdir):
     return json.loads((workdir / "judgements.json").read_text())
 
 
-@pytest.fixture(scope="module", params=METHODS)
+@pytest.fixture(scope="module", params=["random_nas", slow("darts_pt")])
 def whole(request, tmp_path_factory):
     """An uninterrupted search for an image cell: its settings, its directory, its genotype."""
     config, workdir = config_of(request.param, "conv"), tmp_path_factory.mktemp("whole") / "run"
@@ -64,8 +68,15 @@ def test_a_search_is_chosen_by_its_judgements(whole):
         assert found == expected
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("space", ["nasbench201", pytest.param("recurrent", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("method", "space"),
+    [
+        ("random_nas", "nasbench201"),
+        slow("darts_pt", "nasbench201"),
+        slow("random_nas", "recurrent"),
+        slow("darts_pt", "recurrent"),
+    ],
+)
 def test_the_other_spaces(tmp_path, method, space):
     """Also interrupted by a signal while the method chooses."""
     config, console = config_of(method, space), Console("first judgement in")
@@ -185,7 +196,7 @@ def test_every_decision_but_the_last_is_trained_after(tuned):
             assert not np.array_equal(before.arrays[f"{group}/00000"], after.arrays[f"{group}/00000"])
 
 
-@pytest.mark.parametrize("state", ["between", "in the middle", "judgements lost"])
+@pytest.mark.parametrize("state", ["between", slow("in the middle"), slow("judgements lost")])
 def test_a_search_that_was_killed_while_it_trained(tuned, tmp_path, state):
     """Begun again from the decision before, or with no judgements from the end of the search: to the same bits."""
     workdir, found = tuned
@@ -205,6 +216,7 @@ def test_a_search_that_was_killed_while_it_trained(tuned, tmp_path, state):
     same_trainings(workdir, run)
 
 
+@pytest.mark.slow
 def test_a_signal_while_it_trains(tuned, tmp_path, monkeypatch):
     monkeypatch.setattr(judgements, "PLAIN_SECONDS", 0)
     console = Console("tuning the supernet: after decision 2, epoch 1 of 2")
@@ -214,6 +226,7 @@ def test_a_signal_while_it_trains(tuned, tmp_path, monkeypatch):
     same_trainings(tuned[0], tmp_path)
 
 
+@pytest.mark.slow
 def test_the_search_before_it_is_that_of_darts(tuned, tmp_path):
     config = SPACES["nasbench201"].replace(keep_checkpoints=9)
     search(config, tmp_path, Console())
@@ -222,6 +235,7 @@ def test_the_search_before_it_is_that_of_darts(tuned, tmp_path):
         np.testing.assert_array_equal(mine.arrays[name], values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_while_it_trains(tuned, tmp_path):
     config = TUNED.replace(darts_pt_learning_rate=1e30)
     with pytest.raises(UserError, match="not finite in the training between decisions.*Received: 1e") as caught:
