@@ -48,11 +48,16 @@ class Combined(Method):
         choosing = [name for name, part in parts.items() if overrides(part, "choose")]
         if not choosing:
             return None
-        others = [name for name, part in parts.items() if name not in choosing and overrides(part, "selection")]
-        if len(choosing) + len(others) > 1:
+        if len(choosing) > 1:
             raise UserError(
-                f"method: {some_of([*choosing, *others])} each choose the cells in their own way; "
+                f"method: {some_of(choosing)} each choose the cells in their own way; "
                 f"keep one of them. Received: method={self.config.method}."
+            )
+        if "limits" in parts:
+            raise UserError(
+                f"max_skips and max_parameter_free limit what strength chooses, and {choosing[0]} chooses otherwise; "
+                f"leave them at -1. Received: max_skips={self.config.max_skips}, "
+                f"max_parameter_free={self.config.max_parameter_free}."
             )
         if self.config.early_stop != "none":
             raise UserError(

@@ -3,7 +3,6 @@
 Reference: Li and Talwalkar, arXiv:1902.07638; `searchers/random_weight_share.py` of liamcli/randomNAS_release.
 """
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +59,10 @@ class RandomNas(Method):
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the best of the random cells."""
         count, batches = self.config.random_nas_cells, self.config.random_nas_batches
-        cells = [self.candidate(number) for number in range(count)]
-        first = [judge(cell, f"cell {n + 1} of {count}", batches) for n, cell in enumerate(cells)]
+        cells, first = [], []
+        for number in range(count):
+            cells.append(self.candidate(number))
+            first.append(judge(cells[-1], f"cell {number + 1} of {count}", batches))
         best = sorted(range(count), key=lambda n: self._rank(first[n]))[:FINALISTS]
         final = [judge(cells[n], f"cell {n + 1}, on all batches") for n in best]
         return cells[min(zip(map(self._rank, final), best, strict=True), key=lambda each: each[0])[1]]
@@ -69,11 +70,7 @@ class RandomNas(Method):
     def candidate(self, number: int) -> dict[str, np.ndarray]:
         """Returns the rows of one of the cells that are judged, from 0."""
         seed = tf.constant([self.config.seed, -1 - number], tf.int64)  # steps have numbers from 0
-        return {cell: rows.numpy() for cell, rows in self._traced(seed).items()}
-
-    @functools.cached_property
-    def _traced(self):
-        return tf.function(lambda seed: self.random_cells(seed, tf.float32), autograph=False)
+        return {cell: rows.numpy() for cell, rows in self.random_cells(seed, tf.float32).items()}
 
     def _rank(self, judged):
         loss, error = judged

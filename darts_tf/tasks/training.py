@@ -18,7 +18,7 @@ CHUNK = 10  # steps between two looks at signals
 class Training:
     """Trains weights and alphas by Algorithm 1, as the last epoch of the search did but for the learning rate.
 
-    A piece begins where the one before has left the streams of data, and ends with a checkpoint: an interrupted search
+    A piece begins where the one before leaves the streams of data, and ends with a checkpoint: an interrupted search
     resumes from the last one, to the same bits.
 
     Args:

@@ -258,7 +258,10 @@ def test_what_is_decided_has_no_gradient(float64):
 def test_what_contradicts_it_is_refused():
     for changes, message in (
         ({"method": "darts_pt,random_nas"}, "darts_pt, random_nas each choose the cells"),
-        ({"method": "darts_pt", "max_parameter_free": 2}, "darts_pt, limits each choose the cells"),
+        (
+            {"method": "darts_pt", "max_parameter_free": 2},
+            "darts_pt chooses otherwise; leave them at -1. Received: max_skips=-1, max_parameter_free=2",
+        ),
         ({"method": "darts_pt", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         ({"method": "darts_pt", "darts_pt_criterion": "error"}, "darts_pt_criterion must be one of loss, accuracy"),
         ({"method": "darts_pt", "darts_pt_batches": -1}, "darts_pt_batches must be at least 0"),

@@ -107,7 +107,10 @@ def test_what_contradicts_it_is_refused():
             {"method": "random_nas,beta_darts"},
             "beta_darts adds to the gradient of the alphas, which random_nas does not",
         ),
-        ({"method": "random_nas", "max_skips": 2}, "random_nas, limits each choose the cells"),
+        (
+            {"method": "random_nas", "max_skips": 2},
+            "max_skips and max_parameter_free limit .*Received: max_skips=2, max_parameter_free=-1",
+        ),
         ({"method": "random_nas", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         (
             {"method": "random_nas", "random_nas_cells": 0},
