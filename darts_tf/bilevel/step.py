@@ -123,7 +123,7 @@ class SearchStep:
     ):
         self.supernet, self.config, self.domain = supernet, config, domain
         domain.attach(supernet)
-        joint = config.order == "second"
+        joint = config.order == "second" and (method is None or method.moves_alphas)
         self.functions = functions = loss_of(supernet, config, domain, trace, distribution, joint=joint, method=method)
         self.method = functions.method
         self.weight_optimizer = domain.optimizers(functions.weights.pack(supernet.weight_variables))[False]
@@ -171,7 +171,7 @@ class SearchStep:
             number: Of the step, scalar int64: with the run's seed it decides what is random.
             rate: Learning rate of the weights, also the xi of the second order.
             epoch: From 0.
-            move_alphas: Whether alphas move; not in warm-up epochs.
+            move_alphas: Whether alphas move, if the method moves them; not in warm-up epochs.
 
         Returns:
             Scalars: `valid_loss` (where alphas moved), and those of `Domain.report`.
@@ -184,7 +184,7 @@ class SearchStep:
         weights = functions.weights.pack(self.supernet.weight_variables)
         drop_path = domain.drop_path(now)
         batch = domain.batch(train, seeds[0], drop_path)
-        if move_alphas:
+        if move_alphas and self.method.moves_alphas:
             ahead = domain.unrolled_batch(batch, train, seeds[0])
             held_out = domain.batch(valid, seeds[1], drop_path, held_out=True)
             told = self.architect.step(ahead, held_out, rate, weights, noise, epoch)

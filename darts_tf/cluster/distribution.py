@@ -94,7 +94,7 @@ def peers(distribution: Distribution | None) -> Distribution | None:
     return None if distribution is None or distribution.workers == 1 else distribution
 
 
-def same(distribution: Distribution | None, numbers: dict[str, float]) -> dict[str, float]:
+def same(distribution: Distribution | None, numbers: dict[str, Any]) -> dict[str, Any]:
     """Returns the chief's numbers: a GPU may round differently in each process, and decisions depend on them."""
     others = peers(distribution)
     return numbers if others is None else json.loads(others.share(json.dumps(numbers).encode()))

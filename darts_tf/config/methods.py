@@ -43,6 +43,26 @@ class MethodSettings(Config):
     snas_tau_min: float = _method(0.03, "snas: temperature in the last epoch", above(0))
     pc_darts_k: int = _method(4, "pc_darts: one of this many channels goes through the operations", at_least(1))
     pc_darts_edges: bool = _method(True, "pc_darts: weights of whole edges, learnt with the alphas")
+    random_nas_cells: int = _method(
+        1000, "random_nas: random cells that are judged by the trained supernet at the end", at_least(1)
+    )
+    random_nas_batches: int = _method(
+        10, "random_nas: validation batches that each is judged on; the best ten then on all of them", at_least(1)
+    )
+    darts_pt_criterion: str = _method(
+        "loss",
+        "darts_pt: what judges a removal on the validation data: loss or accuracy",
+        one_of("loss", "accuracy"),
+    )
+    darts_pt_batches: int = _method(
+        0, "darts_pt: validation batches on which each removal is judged; 0 = all", at_least(0)
+    )
+    darts_pt_tuning_epochs: int = _method(
+        5, "darts_pt: epochs of training between two decisions; 0 = the cheap form, evaluations only", at_least(0)
+    )
+    darts_pt_learning_rate: float = _method(
+        0.0025, "darts_pt: learning rate of the weights in that training; falls to learning_rate_min", above(0)
+    )
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
@@ -67,5 +87,16 @@ class MethodSettings(Config):
             )
 
 
-OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts")
+OWNERS = (
+    "smooth_darts",
+    "darts_minus",
+    "beta_darts",
+    "fair_darts",
+    "drnas",
+    "gdas",
+    "snas",
+    "pc_darts",
+    "random_nas",
+    "darts_pt",
+)
 """The methods that have settings."""

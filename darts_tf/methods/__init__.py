@@ -8,12 +8,14 @@ from darts_tf.methods.beta_darts import BetaDarts
 from darts_tf.methods.combined import Combined
 from darts_tf.methods.darts import Darts
 from darts_tf.methods.darts_minus import DartsMinus
+from darts_tf.methods.darts_pt import DartsPT
 from darts_tf.methods.drnas import DrNAS
 from darts_tf.methods.fair_darts import FairDarts
 from darts_tf.methods.gumbel import Gdas, Snas
 from darts_tf.methods.limits import Limits
 from darts_tf.methods.method import Method
 from darts_tf.methods.pc_darts import PCDarts
+from darts_tf.methods.random_nas import RandomNas
 from darts_tf.methods.smooth_darts import SmoothDarts
 from darts_tf.system.errors import UserError
 
@@ -27,11 +29,13 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "gdas": Gdas,
     "snas": Snas,
     "pc_darts": PCDarts,
+    "random_nas": RandomNas,
+    "darts_pt": DartsPT,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 
 
-def make(config: Search) -> Method:
+def make(config: Search) -> Combined:
     """Returns the method of a search.
 
     Args:

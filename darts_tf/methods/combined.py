@@ -18,8 +18,11 @@ class Combined(Method):
         config: A `config.Search`.
         parts: The methods by name, in the order in which they take their turns.
 
+    Attributes:
+        chooser: The one of them that chooses the cells after the last epoch; None where their strength does.
+
     Raises:
-        UserError: Two of them relax the choice of operations.
+        UserError: Two of them relax the choice of operations, or contradict each other otherwise.
     """
 
     def __init__(self, config: Any, parts: Mapping[str, Method]):
@@ -32,6 +35,36 @@ class Combined(Method):
                 f"keep one of them. Received: method={config.method}."
             )
         self.base: Method = parts[relaxing[0]] if relaxing else self.parts[0]
+        self.moves_alphas = all(part.moves_alphas for part in self.parts)
+        self.chooser: Method | None = self._chooser(parts)
+        still = [name for name, part in parts.items() if not part.moves_alphas]
+        if still and (others := [name for name, part in parts.items() if overrides(part, "penalty")]):
+            raise UserError(
+                f"method: {some_of(others)} adds to the gradient of the alphas, which {still[0]} does not move. "
+                f"Received: method={config.method}."
+            )
+
+    def _chooser(self, parts):
+        choosing = [name for name, part in parts.items() if overrides(part, "choose")]
+        if not choosing:
+            return None
+        if len(choosing) > 1:
+            raise UserError(
+                f"method: {some_of(choosing)} each choose the cells in their own way; "
+                f"keep one of them. Received: method={self.config.method}."
+            )
+        if "limits" in parts:
+            raise UserError(
+                f"max_skips and max_parameter_free limit what strength chooses, and {choosing[0]} chooses otherwise; "
+                f"leave them at -1. Received: max_skips={self.config.max_skips}, "
+                f"max_parameter_free={self.config.max_parameter_free}."
+            )
+        if self.config.early_stop != "none":
+            raise UserError(
+                f"early_stop takes the cells of an earlier epoch, and {choosing[0]} chooses them after the last; leave "
+                f"it at none. Received: early_stop={self.config.early_stop}."
+            )
+        return parts[choosing[0]]
 
     def check(self, relaxation: Method) -> None:
         """See `Method.check`."""
@@ -57,7 +90,11 @@ class Combined(Method):
         """See `Method.relax`."""
         drawn = next(each for part, each in self._pairs(noise) if part is self.base)
         mixing = self.base.relax(alphas, drawn)
-        return {cell: mixing[cell] for cell in self._cells}
+        return dict(self.settle({cell: mixing[cell] for cell in self._cells}))
+
+    def settle(self, relaxed: Mixing) -> Mixing:
+        """See `Method.settle`."""
+        return relaxed if self.chooser is None else self.chooser.settle(relaxed)
 
     @property
     def _cells(self):

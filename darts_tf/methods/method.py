@@ -1,6 +1,6 @@
 """What a search method decides: the protocol. Algorithm 1 asks at these places and nowhere else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +12,33 @@ Alphas = Mapping[str, Any]  # name of an architecture variable -> its value: a t
 Mixing = Mapping[str, Any]  # name of a kind of cell -> its mixing weights, (num_edges, num_primitives)
 
 
+class Judge(Protocol):
+    """Says how good the trained supernet is at other weights in eq. 2; nothing is written to it."""
+
+    def __call__(self, relaxed: Mixing, what: str, batches: int = 0) -> tuple[float, float]:
+        """Measures on held-out data, with the statistics of each batch; the same batches in every call.
+
+        Args:
+            relaxed: Arrays like those of `Method.relax`; what the methods adjust follows.
+            what: Names what is judged: in the file of judgements and in lines of progress.
+            batches: How many; 0 for all.
+
+        Returns:
+            `(loss, error)`: nats, and the share of examples or words that are wrong; infinity where it is no number.
+        """
+
+    def train(self, number: int, rates: Sequence[float]) -> Mapping[str, np.ndarray]:
+        """Trains the supernet further, weights and alphas; this is done once, as a judgement is.
+
+        Args:
+            number: Of this training, from 0; the first begins without momentum.
+            rates: Learning rate of the weights in each of its epochs.
+
+        Returns:
+            What `relax` returns now without noise, as arrays.
+        """
+
+
 class Method(Protocol):
     """A search method. What a subclass leaves out is as in DARTS, and all of it is a pure function of tensors.
 
@@ -19,9 +46,13 @@ class Method(Protocol):
 
     Args:
         config: A `config.Search`, whose settings the method reads.
+
+    Attributes:
+        moves_alphas: Whether Algorithm 1 moves the alphas; without, its step costs that of the weights only.
     """
 
     config: Any
+    moves_alphas: bool = True
 
     def __init__(self, config: Any = None):
         self.config = config
@@ -54,6 +85,10 @@ class Method(Protocol):
             noise: What `noise` returned; None outside of a step, where its mean takes its place.
         """
         return {name: tf.nn.softmax(logits) for name, logits in alphas.items()}
+
+    def settle(self, relaxed: Mixing) -> Mixing:
+        """Returns relaxed weights in which what has been decided takes the place of what the alphas say."""
+        return relaxed
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """Changes relaxed weights, such as by factors of whole edges; what each of the combined methods does in turn.
@@ -106,6 +141,21 @@ class Method(Protocol):
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """Returns what chooses the pairs that a cell keeps, called like `usual`, see `genotypes.selection.select`."""
         return usual
+
+    def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
+        """Chooses the cells once the last epoch is over, instead of by `strength`, where a method brings it.
+
+        It is a pure function of its arguments and the settings: a resumed search calls it again from its start, and
+        what was judged before is not judged again.
+
+        Args:
+            relaxed: What `relax` returns without noise, as arrays.
+            judge: See `Judge`.
+
+        Returns:
+            Arrays `(num_edges, num_primitives)` by cell: a one for what an edge keeps; zeros where it is left out.
+        """
+        return relaxed
 
 
 def overrides(method: Method, hook: str) -> bool:

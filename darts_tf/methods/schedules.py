@@ -1,5 +1,6 @@
 """How a method's setting changes with the epoch."""
 
+import math
 from typing import Any
 
 
@@ -13,3 +14,8 @@ def linear(start: float, end: float, epoch: Any, epochs: int) -> Any:
         epochs: Of the search, warm-up included.
     """
     return start + (end - start) * epoch / max(1, epochs - 1)
+
+
+def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
+    """Returns a value that falls along half a cosine, from `start` in epoch 0 towards `end` in epoch `epochs`."""
+    return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2

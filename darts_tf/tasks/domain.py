@@ -161,6 +161,18 @@ class Domain(Protocol):
             say: Is given a warning where nothing can be measured.
         """
 
+    def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
+        """Measures a supernet at any mixing weights, with the statistics of each batch; no variable is written.
+
+        Args:
+            supernet: The network.
+            mixing: Tensors.
+            batches: How many batches of held-out data, the same at each call; 0 for all.
+
+        Returns:
+            `(loss, error)`: nats, and the share of examples or words that are wrong.
+        """
+
     def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
         """Measures a derived network on held-out data or on the test data."""
 

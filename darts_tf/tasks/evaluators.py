@@ -133,6 +133,37 @@ class LanguageEvaluator:
         return found | {"words": steps * rows.shape[1], "words_per_second": throughput.rate()}
 
 
+class SupernetEvaluator:
+    """Measures a supernet at any mixing weights over batches of images or windows of a text.
+
+    Args:
+        forward: `(mixing, inputs, state) -> (logits, state)`; traced once for each kind of batch.
+        data: `count -> batches` of `(inputs, labels)`: so many of them, or all for 0; few are kept in memory.
+        start: The state at the start; none for images.
+    """
+
+    def __init__(self, forward: Callable, data: Callable[[int], Iterable], start: Any = ()):
+        self.forward, self.data, self.start = forward, data, start
+        self._kept: dict[int, Iterable] = {}
+        self._step = tf.function(self._measured, autograph=False, reduce_retracing=True)
+
+    def _measured(self, mixing, inputs, labels, state):
+        logits, state = self.forward(mixing, inputs, state)
+        return cross_entropy(logits, labels), count_correct(logits, labels), state
+
+    def __call__(self, mixing: Any, batches: int = 0) -> tuple[float, float]:
+        """Evaluates; see `Domain.judge`."""
+        if batches not in self._kept:
+            data = self.data(batches)
+            self._kept[batches] = list(data) if batches else data
+        state, nats, correct, count = self.start, 0.0, 0, 0
+        for inputs, labels in self._kept[batches]:
+            mean, hits, state = self._step(mixing, inputs, labels, state)
+            size = math.prod(labels.shape)
+            nats, correct, count = nats + float(mean) * size, correct + int(hits), count + size
+        return nats / count, (count - correct) / count
+
+
 def language_forward(network: Any) -> Callable:
     """Returns `(tokens, state) -> (logits, state)` of a language model, without dropout."""
 

@@ -18,7 +18,7 @@ from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
-from darts_tf.tasks.evaluators import Evaluator
+from darts_tf.tasks.evaluators import Evaluator, SupernetEvaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
 
@@ -131,6 +131,7 @@ class SearchImages(_Images):
         super().__init__(config)
         self.space.check(config.primitives)
         self.batch_axes = ((0, 1), 0) if config.edge_drop_path else (0, 0)
+        self._judge: SupernetEvaluator | None = None
 
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
@@ -221,6 +222,22 @@ class SearchImages(_Images):
 
         found = self._evaluated(supernet, forward, self.division.split, self._watched)
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
+
+    def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
+        """Loss and error on the part that trains the alphas, without augmentation; what fills no batch is left out."""
+
+        def forward(mixing, pixels, state):
+            return supernet.stateless([v.value for v in supernet.weight_variables], mixing, pixels)[0], state
+
+        def data(count):
+            c, d, part = self.config, self.dataset, self.division
+            order = np.random.default_rng(c.seed).permutation(part.held_out)  # batches of all classes, see `load`
+            count = min(count or len(order), len(order) // c.batch_size)
+            chosen = order[: count * c.batch_size]
+            return images.evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
+
+        self._judge = self._judge or SupernetEvaluator(forward, data)
+        return self._judge(mixing, batches)
 
     def curvature_batch(self) -> tuple:
         """A batch from all over the part, whose order may be that of the classes."""

@@ -16,12 +16,19 @@ from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
 from darts_tf.methods.method import Method
+from darts_tf.passes.graph import unconverted
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import Domain, seeds
-from darts_tf.tasks.evaluators import LanguageEvaluator, bits_per_character, language_forward, means
+from darts_tf.tasks.evaluators import (
+    LanguageEvaluator,
+    SupernetEvaluator,
+    bits_per_character,
+    language_forward,
+    means,
+)
 from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
 
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
@@ -205,6 +212,7 @@ class SearchText(Text):
     def __init__(self, config: Any):
         super().__init__(config)
         self.space.check(config.primitives)
+        self._judge: SupernetEvaluator | None = None
         limited, still = "clip_coefficient" not in config.reproduce, "still_embedding" in config.reproduce
         self.virtual_step = {"clip": config.grad_clip, "limited": limited, "still": (0,) if still else ()}
 
@@ -284,6 +292,22 @@ class SearchText(Text):
                 "its weights yet; the search itself does not use them"
             )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}
+
+    def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
+        """Loss and error on the rows that train the alphas, window after window, without dropout."""
+
+        def forward(mixing, tokens, state):
+            weights = [v.value for v in supernet.weight_variables]
+            outputs, _ = supernet.stateless(weights, mixing, Inputs(tokens, state))
+            return outputs.logits, outputs.state
+
+        def data(count):
+            plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)[: count or None]
+            return windows.batches(self.alpha_rows, plan).map(unconverted(lambda tokens, targets, _: (tokens, targets)))
+
+        start = supernet.initial_state(self.config.batch_size)
+        self._judge = self._judge or SupernetEvaluator(forward, data, start)
+        return self._judge(mixing, batches)
 
     def curvature_batch(self) -> tuple:
         """The first window of the validation text, without dropout."""

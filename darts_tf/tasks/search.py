@@ -1,5 +1,6 @@
 """The search for a cell, from a config to a genotype, over any domain, space and method."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -19,12 +20,14 @@ from darts_tf.engine.phases import Phases
 from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.session import run, session
 from darts_tf.genotypes import Genotype, selection
+from darts_tf.methods.method import Method
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
 from darts_tf.system.types import Path
-from darts_tf.tasks import domains
+from darts_tf.tasks import domains, judgements
 from darts_tf.tasks.domain import Domain
+from darts_tf.tasks.training import Training
 
 
 class SearchTask:
@@ -56,6 +59,8 @@ class SearchTask:
         self.step = SearchStep(self.supernet, config, domain, distribution=distribution, method=self.method)
         self.variables = self.step.variables
         self.topology = domain.space.genotype.topology(config.num_nodes)
+        if not self.method.moves_alphas:
+            config = config.replace(eigenvalue=False)
         self.monitor = Monitor(config, self._eigenvalue, reporter.message)
         self._drawn: Genotype | None = None
         self._curvature: AlphaCurvature | None = None
@@ -69,13 +74,17 @@ class SearchTask:
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps; in the epochs of the warm-up without the alphas."""
-        moves = epoch >= self.config.warmup_epochs
+        return self.steps(epoch, count, self.domain.rate(epoch))
+
+    def steps(self, epoch: int, count: int, rate: float) -> dict[str, np.ndarray]:
+        """The same at a given learning rate."""
+        moves = epoch >= self.config.warmup_epochs and self.method.moves_alphas
 
         def step(train, valid, number, now):
             return self.step(train, valid, number, *now, moves)
 
         dtype = self.supernet.compute_dtype
-        now = tf.constant(self.domain.rate(epoch), dtype), tf.constant(epoch, dtype)
+        now = tf.constant(rate, dtype), tf.constant(epoch, dtype)
         names = [*self.domain.reported, *(["valid_loss"] if moves else [])]
         return self._phases.run(moves, step, names, [*self.domain.streams(epoch), self._numbers], count, now)
 
@@ -116,11 +125,12 @@ class SearchTask:
         found = self.method.strength({name: np.asarray(a, dtype) for name, a in self.step.functions.arch.items()})
         return {cell: found[cell] for cell in self.domain.space.genotype.cells}
 
-    def derive(self) -> Genotype:
-        """Returns the genotype of the present alphas."""
+    def derive(self, chosen: Mapping[str, np.ndarray] | None = None) -> Genotype:
+        """Returns the genotype of the present alphas, or of what a method has chosen, see `Method.choose`."""
         c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
         outputs = self.domain.space.genotype.output_nodes(c.num_nodes, c.concat)
-        how: dict[str, Any] = {"strength": self.method.strength, "select": self.method.selection(selection.select)}
+        strength = self.method.strength if chosen is None else lambda alphas: dict(chosen)
+        how: dict[str, Any] = {"strength": strength, "select": self.method.selection(selection.select)}
         return genotypes.derive(self.domain.space.genotype, arch, c.primitives, c.num_nodes, outputs, **how)
 
     def _eigenvalue(self) -> float:
@@ -143,17 +153,43 @@ class SearchTask:
             picture = self.workdir.plots / f"{name}.png"
             self.reporter.drawing(epoch, name, picture if picture.exists() else None)
 
-    def result(self) -> Genotype:
-        """Returns the genotype that the search has found: the present one, or the one that the monitor names."""
+    def result(self) -> Genotype | None:
+        """Returns the genotype that the search has found: the present one, or the one that the monitor names.
+
+        Where the method chooses it now, a signal may interrupt that; then None.
+        """
         stopped = self.monitor.stopped
         if stopped is None:
-            return self.derive()
+            chooser = self.method.chooser
+            return self.derive() if chooser is None else self._chosen(chooser)
         path = self.workdir.genotypes / f"epoch_{stopped.epoch:03d}.json"
         self.reporter.message(
             f"stopped early, after epoch {stopped.seen} of {self.config.epochs}: the dominant eigenvalue has grown "
             f"{stopped.ratio:.2f}-fold; the result is the genotype of epoch {stopped.epoch}, {path}"
         )
         return genotypes.load(path)
+
+    def _chosen(self, chooser: Method) -> Genotype | None:
+        """Returns the genotype that the method chooses by judging the trained supernet; None if it was interrupted."""
+
+        def alphas():
+            return {name: v.value for name, v in self.step.functions.arch.items()}
+
+        def relaxed():
+            return {cell: np.asarray(rows) for cell, rows in self.method.relax(alphas(), None).items()}
+
+        first = [self.reporter.working("building the graph of a judgement", "first judgement")]
+
+        def measure(weights, batches):
+            mixing = {cell: tf.cast(rows, self.supernet.variable_dtype) for cell, rows in weights.items()}
+            with first.pop() if first else contextlib.nullcontext():
+                return self.domain.judge(self.supernet, self.method.adjust(mixing, alphas(), None), batches)
+
+        path, say = self.workdir.path / judgements.FILE, self.reporter.message
+        training = Training(self, relaxed, self.workdir.path / "tuning", say)
+        judge = judgements.Judgements(path, measure, say, training, self.distribution)
+        found = judge.of(lambda: chooser.choose(relaxed(), judge))
+        return None if found is None else self.derive(found)
 
 
 def search(
@@ -182,10 +218,13 @@ def search(
         return SearchTask(config, domain, directory, reporter, shared)
 
     with session(config, workdir, "supernet", build, domain, out, tensorboard, shared) as (task, directory, reporter):
+        order = order if task.method.moves_alphas else "of the weights only"
         reporter.message(f"{sum(domain.epoch_steps)} steps, {order}")
         if run(task, directory, config, reporter, shared) is None:
             return None
         genotype = task.result()
+        if genotype is None:
+            return None
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
     return genotype

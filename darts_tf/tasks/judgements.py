@@ -1,0 +1,134 @@
+"""What a method asks of the trained supernet after the last epoch, answered once: the answers survive a kill."""
+
+import math
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from darts_tf.cluster.distribution import Distribution, same
+from darts_tf.engine.console import PLAIN_SECONDS
+from darts_tf.methods.method import Mixing
+from darts_tf.runs.workdir import write_json
+from darts_tf.system.files import parse_json
+from darts_tf.system.signals import stopping
+from darts_tf.tasks.training import Training
+
+FILE = "judgements.json"
+NOTICE = "stopping: saving what has been judged; a second signal stops at once"
+SAVE_SECONDS = 1.0  # a cheap judgement may be one of a thousand
+
+Found = TypeVar("Found")
+
+
+class _Stopped(Exception):
+    """A signal has come."""
+
+
+class Judgements:
+    """A `methods.method.Judge` whose answers are kept in a file, in the order in which they were asked for.
+
+    A method that chooses cells is a pure function of the answers. So a search that resumes asks the same questions
+    again, gets the answers that are kept, and continues where these end.
+
+    Args:
+        path: Of the file, JSON: what was judged, loss and error; null for a number that is not finite.
+        measure: `(relaxed, batches) -> (loss, error)`.
+        say: Is given lines for the user.
+        training: Trains the supernet further.
+        distribution: All processes go by the numbers of the chief, and stop when it does.
+    """
+
+    def __init__(
+        self,
+        path: pathlib.Path,
+        measure: Callable[[Mixing, int], tuple[float, float]],
+        say: Callable[[str], None],
+        training: Training,
+        distribution: Distribution | None = None,
+    ):
+        self.path, self.measure, self.say, self.distribution = path, measure, say, distribution
+        self.training = training
+        self.kept: list[Any] = []
+        self.stopped: list[int] = []  # the signal that has come
+        self._asked, self._saved_at, self._said_at = 0, -math.inf, time.monotonic()
+
+    def of(self, choose: Callable[[], Found]) -> Found | None:
+        """Returns what a function chooses that asks this judge; None if a signal has stopped it."""
+        self.kept = same(self.distribution, {"kept": self._read()})["kept"]
+        self._asked = 0
+        self.training.resume(len(self.kept))
+        if self.kept:
+            self.say(f"resuming after {len(self.kept)} judgements of the supernet, from {self.path}")
+        with stopping(NOTICE, self.stopped.append):
+            try:
+                found = choose()
+            except _Stopped:
+                self._save()
+                self.say(f"stopped; the same command resumes from {self.path}")
+                return None
+        self._save()
+        self.say(f"chosen by {len(self.kept)} judgements of the supernet, see {self.path}")
+        return found
+
+    def __call__(self, relaxed: Mixing, what: str, batches: int = 0) -> tuple[float, float]:
+        """See `Judge`."""
+        self._asked += 1
+        if self._asked > len(self.kept) or self.kept[self._asked - 1]["what"] != what:
+            del self.kept[self._asked - 1 :]  # of another version of the method
+            self._judge(relaxed, what, batches)
+        found = self.kept[self._asked - 1]
+        loss, error = (math.inf if found[name] is None else found[name] for name in ("loss", "error"))
+        return loss, error
+
+    def train(self, number: int, rates: Sequence[float]) -> Mapping[str, np.ndarray]:
+        """See `Judge`; a training that is interrupted is begun again."""
+        self._save()  # a checkpoint must not know more than the file
+        self.training.run(number, rates, self._asked, self._tell)
+        return self.training.relaxed()
+
+    def _tell(self, text):
+        """Says now and then where a long work is; stops it after a signal."""
+        now = time.monotonic()
+        if now - self._said_at > PLAIN_SECONDS:
+            self._said_at = now
+            self.say(text)
+        if self.stopped:
+            raise _Stopped
+
+    def _judge(self, relaxed, what, batches):
+        loss, error = (each if math.isfinite(each) else None for each in self.measure(relaxed, batches))
+        told = same(self.distribution, {"loss": loss, "error": error, "stop": bool(self.stopped)})
+        stop = told.pop("stop")
+        self.kept.append({"what": what, **told})
+        now = time.monotonic()
+        if now - self._saved_at > SAVE_SECONDS:
+            self._save()
+        if now - self._said_at > PLAIN_SECONDS:
+            self._said_at = now
+            self.say(f"judging the supernet: {what}, {len(self.kept)} judgements so far")
+        if stop:
+            raise _Stopped
+
+    def _save(self):
+        write_json(self.path, self.kept)
+        self._saved_at = time.monotonic()
+
+    def _read(self) -> list[Mapping[str, Any]]:
+        """Returns what is kept; nothing where there is no such file, or a damaged one."""
+        try:
+            kept = parse_json(self.path.read_bytes())
+            if all(isinstance(each["what"], str) and _numbers(each["loss"], each["error"]) for each in kept):
+                return list(kept)
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, LookupError):
+            pass
+        self.say(f"warning: {self.path} is damaged; judging anew")
+        return []
+
+
+def _numbers(*found: Any) -> bool:
+    return all(each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in found)

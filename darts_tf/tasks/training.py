@@ -1,0 +1,85 @@
+"""The training that a method asks for between its judgements of the supernet: in pieces, each kept when it is done."""
+
+import functools
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from darts_tf.engine.loop import Diverged
+from darts_tf.engine.state import restore, snapshot
+from darts_tf.runs.checkpoint import Checkpoints
+
+CHUNK = 10  # steps between two looks at signals
+
+
+class Training:
+    """Trains weights and alphas by Algorithm 1, as the last epoch of the search did but for the learning rate.
+
+    A piece begins where the one before leaves the streams of data, and ends with a checkpoint: an interrupted search
+    resumes from the last one, to the same bits.
+
+    Args:
+        task: A `search.SearchTask` whose search is over.
+        relaxed: Returns the present relaxed weights, see `Judge.train`.
+        folder: Of the checkpoints; made when there is one.
+        say: Is given lines for the user.
+    """
+
+    def __init__(
+        self,
+        task: Any,
+        relaxed: Callable[[], Mapping[str, np.ndarray]],
+        folder: pathlib.Path,
+        say: Callable[[str], None],
+    ):
+        self.task, self.relaxed, self.folder, self.say = task, relaxed, folder, say
+        self.done = 0
+
+    @functools.cached_property
+    def _checkpoints(self):
+        return Checkpoints(self.folder, self.task.config.keep_checkpoints, self.say)
+
+    def resume(self, judged: int) -> None:
+        """Restores the newest checkpoint, unless judgements that led to it are lost.
+
+        Args:
+            judged: How many judgements are known.
+        """
+        found = self._checkpoints.restore() if self.folder.is_dir() else None
+        if found is not None and found.metadata["judged"] <= judged:
+            restore(self.task.variables, found.arrays)
+            self.done = found.step
+
+    def run(self, number: int, rates: Sequence[float], judged: int, tell: Callable[[str], None]) -> None:
+        """Trains, if that has not been done.
+
+        Args:
+            number: Of the piece, from 0; all are equally long.
+            rates: Learning rate of each of its epochs.
+            judged: How many judgements came before it.
+            tell: Is given where the training is, after every few steps.
+
+        Raises:
+            Diverged: The loss is not finite.
+        """
+        if number < self.done:
+            return
+        task, steps = self.task, self.task.epoch_steps[-1]
+        if number == 0:
+            for variable in task.step.weight_optimizer.variables:
+                variable.assign(np.zeros(variable.shape))
+        task.start(sum(task.epoch_steps) + number * len(rates) * steps)
+        for epoch, rate in enumerate(rates):
+            for first in range(0, steps, CHUNK):
+                losses = task.steps(task.config.epochs - 1, min(CHUNK, steps - first), rate)["loss"]
+                if not math.isfinite(sum(losses)):
+                    raise Diverged(
+                        "The loss is not finite in the training between decisions. Expected a number; the weights are "
+                        f"ruined. Use a lower learning rate in a new work directory. Received: {rate}."
+                    )
+                tell(f"tuning the supernet: after decision {number + 1}, epoch {epoch + 1} of {len(rates)}")
+        self._checkpoints.save(number + 1, snapshot(task.variables), {"judged": judged})
+        self.done = number + 1
