@@ -23,6 +23,8 @@ METHODS = (
     "gdas",
     "snas",
     "pc_darts",
+    "darts_pt:darts_pt_tuning_epochs=0",
+    "random_nas:random_nas_cells=100",
 )
 
 
