@@ -43,6 +43,27 @@ class MethodSettings(Config):
     snas_tau_min: float = _method(0.03, "snas: temperature in the last epoch", above(0))
     pc_darts_k: int = _method(4, "pc_darts: one of this many channels goes through the operations", at_least(1))
     pc_darts_edges: bool = _method(True, "pc_darts: weights of whole edges, learnt with the alphas")
+    cost_kind: str = _method(
+        "macs",
+        "cost: what the derived network should have less of: macs = multiply-adds, parameters or latency",
+        one_of("macs", "parameters", "latency"),
+    )
+    cost_weight: float = _method(0.1, "cost: weight of the penalty, in nats for twice the reference", at_least(0))
+    cost_target: float = _method(
+        0.0,
+        "cost: lowered as far as this, in millions or ms; 0 = throughout, relative to that of equal mixing weights",
+        at_least(0),
+    )
+    cost_channels: int = _method(
+        0, "cost: init_channels of the network that will be served; 0 = as in the search", between(0, 10_000)
+    )
+    cost_cells: int = _method(
+        0, "cost: num_cells of the network that will be served; 0 = as in the search", between(0, 1000)
+    )
+    cost_table: str = _method(
+        "", "cost: latencies, a file with what `darts-benchmark operations --format=json` printed", None, False, True
+    )
+    cost_device: str = _method("", "cost: the device that the table must be of; empty = this one")
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
@@ -65,7 +86,16 @@ class MethodSettings(Config):
                 f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
                 f"{each.default}. Received: {each.name}={value}",
             )
+        self._refuse(
+            (self.cost_kind == "latency") != bool(self.cost_table),
+            f"cost_table must be given with cost_kind=latency, and with no other. Received: cost_kind={self.cost_kind}, "
+            f"cost_table={self.cost_table!r}",
+        )
+        self._refuse(
+            self.cost_device != "" and not self.cost_table,
+            f"cost_device must be empty without a cost_table. Received: cost_device={self.cost_device}",
+        )
 
 
-OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts")
+OWNERS = ("smooth_darts", "darts_minus", "beta_darts", "fair_darts", "drnas", "gdas", "snas", "pc_darts", "cost")
 """The methods that have settings."""
