@@ -13,6 +13,7 @@ from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
+from darts_tf.system.device import device
 
 PAPER_RADIUS = 0.01
 

@@ -21,6 +21,8 @@ COPIES = 8
 """Of an operation in one graph, one after the other, so that the call of the graph is a small part of its time."""
 WARM_UP = 3
 """Calls of a graph that are not counted."""
+BURST = 3
+"""Calls of a graph in a round, the fastest of which counts: other programs interrupt some, the long ones above all."""
 
 
 def measure(
@@ -35,12 +37,12 @@ def measure(
     The time of an operation is that of a graph with some copies of it, less that of the same graph without: an identity
     takes none. In a network operations take `scale` times that, and the rest takes `fixed_ms`, such that the prediction
     is right for two whole networks: of the operation that takes least throughout, and of the one that takes most. All
-    graphs are called in turn, round after round, so that a drift of the machine's speed falls on all alike; of the
-    rounds the median counts.
+    graphs are called in turn, round after round, so that a drift of the machine's speed falls on all alike; a round
+    counts the fastest of some calls, and the median of the rounds is taken.
 
     Args:
         config: Its space, operations, channels, cells, nodes, batch size and image size (0 means 32 pixels) count.
-        rounds: Number of timed calls of each graph.
+        rounds: How often each graph is timed.
         check: Number of random derived networks whose latency is measured and predicted.
         image_channels: Of the images.
         say: Is told what is going on.
@@ -83,7 +85,9 @@ def measure(
     measured = {key: 1e3 * seconds[key] for key in cells}
     scale = (measured["most"] - measured["least"]) / (high - low) if high > low else 0.0
     if scale <= 0:
-        say("warning: the dearest network took no longer than the cheapest; measure with more --steps, on an idle machine")
+        say(
+            "warning: the dearest network took no longer than the cheapest; measure with more --steps, on an idle machine"
+        )
         scale = 1.0
     table |= {"scale": scale, "fixed_ms": measured["least"] - scale * low}
     if check:
@@ -94,19 +98,23 @@ def measure(
 
 
 def _timed(graphs: Mapping[Any, Callable], rounds: int, say: Callable[[str], None]) -> dict[Any, float]:
-    """Returns the median of each graph's time in seconds, over rounds in which each is called once."""
+    """Returns each graph's time in seconds: the median over rounds of the fastest of a few calls."""
     for graph in graphs.values():
         for _ in range(WARM_UP):
             graph()
     times: dict[Any, list[float]] = {key: [] for key in graphs}
     for number in range(rounds):
         for key, graph in graphs.items():
-            start = time.perf_counter()
-            graph()
-            times[key].append(time.perf_counter() - start)
+            times[key].append(min(_seconds(graph) for _ in range(BURST)))
         if not (number + 1) % 10 or number + 1 == rounds:
             say(f"round {number + 1} of {rounds}")
     return {key: statistics.median(each) for key, each in times.items()}
+
+
+def _seconds(graph):
+    start = time.perf_counter()
+    graph()
+    return time.perf_counter() - start
 
 
 def _rows(seconds, names, places):

@@ -52,8 +52,8 @@ class Cost(Method):
         """
         c = self.config
         space, sizes = spaces.get(c.space), (supernet.image_shape, supernet.num_classes)
-        served = c.replace(init_channels=c.cost_channels or c.init_channels, num_cells=c.cost_cells or c.num_cells)
         try:
+            served = c.replace(init_channels=c.cost_channels or c.init_channels, num_cells=c.cost_cells or c.num_cells)
             self.costs = _costs(space, served, sizes)
         except UserError as error:
             if not (c.cost_channels or c.cost_cells) or str(error).startswith("cost_"):

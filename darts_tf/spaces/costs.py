@@ -16,6 +16,7 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.topology import Topology
 from darts_tf.spaces.space import Place, Space
+from darts_tf.system.errors import UserError
 
 UNITS = {"macs": "million_macs", "parameters": "million_parameters", "latency": "latency_ms"}
 """What costs are counted in, by kind of cost, as records name it."""
@@ -116,8 +117,13 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
         sizes: Image shape and number of classes.
 
     Raises:
-        UserError: Channels or cells of which no network can be made.
+        UserError: Channels or cells of which no network can be made, or a space that knows no places.
     """
+    if type(space).places is Space.places:
+        raise UserError(
+            "Costs are counted at the places where operations of images stand, which this space does not name. Expected "
+            f"one with `Space.places`. Received: space={config.space}."
+        )
     own = {name: getattr(config, name) for name in ("space", "init_channels", "num_cells", "operations_file", "seed")}
     train = TrainConfig(**own, genotype=genotype.to_text(), auxiliary=False, drop_path=0.0)
     with _undisturbed():
@@ -125,11 +131,11 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
 
 
 def alike(space: Space, config: SearchConfig, name: str) -> Genotype:
-    """Returns the genotype of a search whose every operation is the same."""
-    kind = space.genotype
-    logits = np.zeros((kind.topology(config.num_nodes).num_edges, 1))
+    """Returns a genotype of a search whose every operation is the same, on edges that are not all alike."""
+    kind, rng = space.genotype, np.random.default_rng(0)
+    edges = {cell: rng.random((kind.topology(config.num_nodes).num_edges, 1)) for cell in kind.cells}
     outputs = kind.output_nodes(config.num_nodes, config.concat)
-    return genotypes.derive(kind, dict.fromkeys(kind.cells, logits), (name,), config.num_nodes, outputs)
+    return genotypes.derive(kind, edges, (name,), config.num_nodes, outputs, strength=dict)
 
 
 def operation(space: Space, name: str, place: Place) -> Any:

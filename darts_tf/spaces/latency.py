@@ -26,7 +26,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         table = parse_json(file.read_bytes())
         numbers = [table["scale"], table["fixed_ms"], *(row["ms"] for row in table["operations"])]
-        if not all(math.isfinite(number) for number in numbers) or table["scale"] <= 0 or min(numbers[2:]) < 0:
+        if (
+            not all(math.isfinite(number) for number in numbers)
+            or table["scale"] <= 0
+            or min(numbers[2:], default=0) < 0
+        ):
             raise ValueError("times that are not finite, or below 0")
         places = [(row["operation"], tuple(row[name] for name in Place._fields)) for row in table["operations"]]
         if not set(places) or not {*NETWORK, "image_shape", "device"} <= table.keys():
