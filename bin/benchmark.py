@@ -24,7 +24,7 @@ SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
     "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
     "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
     "inference": (TrainConfig, {"batch_size": 16, "init_channels": 36, "num_cells": 20}),
-    "operations": (SearchConfig, {"batch_size": 1, "init_channels": 16, "num_cells": 8}),
+    "operations": (SearchConfig, {"space": "conv", "batch_size": 1, "init_channels": 16, "num_cells": 8}),
 }
 ABOUT = {
     "search": "a step of a search for convolutional cells, and the time to the first one",
@@ -40,7 +40,7 @@ COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary
 COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finite_difference"}
 COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
-COMMON |= {"space": "conv", "primitives": None, "operations_file": ""}
+COMMON |= dict.fromkeys(("space", "primitives", "operations_file"))
 OWN = ("steps", "dataset", "data_dir", "radii", "float64", "check", "image_channels")  # flags that are no settings
 ROUNDS = 30  # of the suite operations, where no steps are given
 ALWAYS = {"suite", "format", "threads"}

@@ -85,9 +85,7 @@ def measure(
     measured = {key: 1e3 * seconds[key] for key in cells}
     scale = (measured["most"] - measured["least"]) / (high - low) if high > low else 0.0
     if scale <= 0:
-        say(
-            "warning: the dearest network took no longer than the cheapest; measure with more --steps, on an idle machine"
-        )
+        say("warning: the dearest network took no longer than the cheapest; use more --steps, and an idle machine")
         scale = 1.0
     table |= {"scale": scale, "fixed_ms": measured["least"] - scale * low}
     if check:

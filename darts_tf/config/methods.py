@@ -88,8 +88,8 @@ class MethodSettings(Config):
             )
         self._refuse(
             (self.cost_kind == "latency") != bool(self.cost_table),
-            f"cost_table must be given with cost_kind=latency, and with no other. Received: cost_kind={self.cost_kind}, "
-            f"cost_table={self.cost_table!r}",
+            "cost_table must be given with cost_kind=latency, and with no other. "
+            f"Received: cost_kind={self.cost_kind}, cost_table={self.cost_table!r}",
         )
         self._refuse(
             self.cost_device != "" and not self.cost_table,

@@ -121,8 +121,8 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
     """
     if type(space).places is Space.places:
         raise UserError(
-            "Costs are counted at the places where operations of images stand, which this space does not name. Expected "
-            f"one with `Space.places`. Received: space={config.space}."
+            "Costs are counted at the places where operations of images stand, which this space does not name. "
+            f"Expected one with `Space.places`. Received: space={config.space}."
         )
     own = {name: getattr(config, name) for name in ("space", "init_channels", "num_cells", "operations_file", "seed")}
     train = TrainConfig(**own, genotype=genotype.to_text(), auxiliary=False, drop_path=0.0)
@@ -140,8 +140,9 @@ def alike(space: Space, config: SearchConfig, name: str) -> Genotype:
 
 def operation(space: Space, name: str, place: Place) -> Any:
     """Returns a candidate operation in the form that a derived network has at a place."""
+    table: Any = space.operations
     with _undisturbed():
-        return space.operations[name](place.channels, place.stride, affine=True)
+        return table[name](place.channels, place.stride, affine=True)
 
 
 def priced(

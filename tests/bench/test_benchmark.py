@@ -135,7 +135,7 @@ def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
         (["inference", "--recompute"], "does not read --recompute"),
         (
             ["gradients", "--steps=2"],
-            "does not read --steps, which is for search, search_recurrent, train, inference, gpu",
+            "does not read --steps, which is for search, search_recurrent, train, inference, operations, gpu",
         ),
         (["gradients", "--hvp=exact"], "does not read --hvp"),
         (["gradients", "--precision=float16"], "does not read --precision"),
@@ -144,7 +144,7 @@ def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
         (["gpu", "--nojit_compile"], "does not read --jit_compile, which is for search, search_recurrent, train, inf"),
         (["operations", "--genotype=DARTS_V1"], "the suite operations does not read --genotype"),
         (["search", "--check=3"], "does not read --check, which is for operations"),
-        (["operations", "--primitives=none"], "primitives must be at least 2 names"),
+        (["operations", "--primitives=none"], "must be at least 2 names"),
         (["operations", "--check=-1"], "check"),
         (["gpu", "--float64"], "does not read --float64, which is for gradients"),
     ],

@@ -67,7 +67,7 @@ def test_golden_costs(variants, dtype, number):
 
 @pytest.mark.parametrize("space", IMAGES)
 def test_the_expected_cost_and_its_gradient_are_the_closed_form(float64, space):
-    """k times a mean, whose derivative is k (cost - mean) / sum of weights; a node that keeps all has a mean an edge."""
+    """k times a mean, whose derivative is k (cost - mean) / sum of weights."""
     config, found = table_of(space, "macs")
     rng, topology = np.random.default_rng(0), found.topology
     mixing = {cell: tf.constant(rng.random(each.shape)) for cell, each in found.operations.items()}
