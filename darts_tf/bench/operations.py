@@ -1,5 +1,6 @@
 """How long each candidate operation takes at each of its places in a network, on this device, as it will be served."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,18 +17,21 @@ from darts_tf.spaces.conv.folding import fold, fold_in_place
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.spaces.space import Place
 from darts_tf.system.device import device
+from darts_tf.system.errors import UserError
 
 COPIES = 8
 """Of an operation in one graph, one after the other, so that the call of the graph is a small part of its time."""
 WARM_UP = 3
 """Calls of a graph that are not counted."""
-BURST = 3
-"""Calls of a graph in a round, the fastest of which counts: other programs interrupt some, the long ones above all."""
+REFERENCES = 4
+"""Random networks among those that predictions are fitted to; none of them is one of those that are checked."""
+FASTEST = 0.2
+"""Share of a graph's times that counts: other programs only ever add to a time, above all to that of a network."""
 
 
 def measure(
     config: SearchConfig,
-    rounds: int = 30,
+    rounds: int = 60,
     check: int = 0,
     image_channels: int = 3,
     say: Callable[[str], None] = silent,
@@ -35,14 +39,14 @@ def measure(
     """Measures the operations of a search's derived networks, batch norms folded, in evaluation mode.
 
     The time of an operation is that of a graph with some copies of it, less that of the same graph without: an identity
-    takes none. In a network operations take `scale` times that, and the rest takes `fixed_ms`, such that the prediction
-    is right for two whole networks: of the operation that takes least throughout, and of the one that takes most. All
-    graphs are called in turn, round after round, so that a drift of the machine's speed falls on all alike; a round
-    counts the fastest of some calls, and the median of the rounds is taken.
+    takes none. In a network operations take `scale` times that, and the rest takes `fixed_ms`: a line fitted to whole
+    networks, of the operation that takes least throughout, of the one that takes most, and of random ones. All graphs
+    are called in turn, round after round, so that a drift of the machine's speed falls on all alike; of a graph's times
+    the median of the fastest fifth counts.
 
     Args:
         config: Its space, operations, channels, cells, nodes, batch size and image size (0 means 32 pixels) count.
-        rounds: How often each graph is timed.
+        rounds: Timed calls of each graph.
         check: Number of random derived networks whose latency is measured and predicted.
         image_channels: Of the images.
         say: Is told what is going on.
@@ -50,14 +54,17 @@ def measure(
     Returns:
         The table, see `spaces.latency`; under `check`, if asked for, `spearman`, `pearson`, `worst` (relative error)
         and `networks`, each with `genotype`, `predicted_ms` and `measured_ms`.
+
+    Raises:
+        UserError: An unknown operation, a space that knows no places, or times that are nothing but noise.
     """
     add_operations(config.operations_file)
     space, size = spaces.get(config.space), config.image_size or 32
     space.check(config.primitives)
     shape = size, size, image_channels
     names = [name for name in config.primitives if name != "none"]
-    nets = {"skeleton": costs.network(space, config, costs.alike(space, config, names[0]), (shape, 10))}
-    places = sorted({place for _, own in space.places(nets["skeleton"]) for place in own}, reverse=True)
+    skeleton = costs.network(space, config, costs.alike(space, config, names[0]), (shape, 10))
+    places = sorted({place for _, own in space.places(skeleton) for place in own}, reverse=True)
     graphs: dict[Any, Callable] = {}
     for place in places:
         say(f"{len(names)} operations on {place.height}x{place.width}x{place.channels} at stride {place.stride} ...")
@@ -68,51 +75,51 @@ def measure(
     table |= {"threads": tf.config.threading.get_intra_op_parallelism_threads(), "tensorflow": tf.__version__}
     table |= {"rounds": rounds, "scale": 1.0, "fixed_ms": 0.0}
 
-    # Which networks are the reference has to be known before they are timed with everything else.
+    # Which networks are the extremes has to be known before they are timed with everything else.
     table["operations"] = _rows(_timed(graphs, min(rounds, WARM_UP), silent), names, places)
-    rough = latency.costs(table, space, config, nets["skeleton"])
+    rough = latency.costs(table, space, config, skeleton)
     uniform = sorted((costs.alike(space, config, name) for name in names), key=rough.of)
-    cells = {"least": uniform[0], "most": uniform[-1]} | {
-        index: _random_cell(space, config, index) for index in range(check)
-    }
-    for number, (key, cell) in enumerate(cells.items()):
-        say(f"network {number + 1} of {len(cells)} ...")
-        graphs[key] = _served(costs.network(space, config, cell, (shape, 10)), config.batch_size)
+    random = (_random_cell(space, config, names, [seed, 1]) for seed in range(REFERENCES))
+    references = [uniform[0], uniform[-1], *random]
+    checked = [_random_cell(space, config, config.primitives, [seed, 0]) for seed in range(check)]
+    for number, cell in enumerate([*references, *checked]):
+        say(f"network {number + 1} of {len(references) + check} ...")
+        graphs[number] = _served(costs.network(space, config, cell, (shape, 10)), config.batch_size)
     seconds = _timed(graphs, rounds, say)
+    measured = [1e3 * seconds[number] for number in range(len(references) + check)]
     table["operations"] = _rows(seconds, names, places)
-    alone = latency.costs(table, space, config, nets["skeleton"])
-    low, high = (alone.of(cells[key]) for key in ("least", "most"))
-    measured = {key: 1e3 * seconds[key] for key in cells}
-    scale = (measured["most"] - measured["least"]) / (high - low) if high > low else 0.0
+    alone = latency.costs(table, space, config, skeleton)
+    scale, fixed = np.polyfit([alone.of(cell) for cell in references], measured[: len(references)], 1)
     if scale <= 0:
-        say("warning: the dearest network took no longer than the cheapest; use more --steps, and an idle machine")
-        scale = 1.0
-    table |= {"scale": scale, "fixed_ms": measured["least"] - scale * low}
+        raise UserError(
+            "Networks with dearer operations took no longer than others, so that no latency can be predicted. "
+            f"Measure on an idle machine, or with more --steps. Received: steps={rounds}."
+        )
+    table |= {"scale": float(scale), "fixed_ms": float(fixed)}
     if check:
-        predicted = latency.costs(table, space, config, nets["skeleton"])
-        found = [(cells[index].to_text(), predicted.of(cells[index]), measured[index]) for index in range(check)]
+        predicted = latency.costs(table, space, config, skeleton)
+        rest = zip(checked, measured[len(references) :], strict=True)
+        found = [(cell.to_text(), predicted.of(cell), each) for cell, each in rest]
         table["check"] = _agreement(found)
     return table
 
 
 def _timed(graphs: Mapping[Any, Callable], rounds: int, say: Callable[[str], None]) -> dict[Any, float]:
-    """Returns each graph's time in seconds: the median over rounds of the fastest of a few calls."""
+    """Returns each graph's time in seconds: the median of the fastest of its times, one for each round."""
     for graph in graphs.values():
         for _ in range(WARM_UP):
             graph()
     times: dict[Any, list[float]] = {key: [] for key in graphs}
     for number in range(rounds):
         for key, graph in graphs.items():
-            times[key].append(min(_seconds(graph) for _ in range(BURST)))
-        if not (number + 1) % 10 or number + 1 == rounds:
+            graph()  # whatever was called before has filled the caches
+            start = time.perf_counter()
+            graph()
+            times[key].append(time.perf_counter() - start)
+        if not (number + 1) % 20 or number + 1 == rounds:
             say(f"round {number + 1} of {rounds}")
-    return {key: statistics.median(each) for key, each in times.items()}
-
-
-def _seconds(graph):
-    start = time.perf_counter()
-    graph()
-    return time.perf_counter() - start
+    fastest = math.ceil(FASTEST * rounds)
+    return {key: statistics.median(sorted(each)[:fastest]) for key, each in times.items()}
 
 
 def _rows(seconds, names, places):
@@ -156,13 +163,13 @@ def _served(net, batch):
     return _traced(lambda images: folded(images), tf.constant(x, keras.config.floatx()))
 
 
-def _random_cell(space, config, seed):
-    """A genotype of the search, each choice drawn at random."""
+def _random_cell(space, config, primitives, seed):
+    """A genotype of some operations, each choice drawn at random."""
     kind, rng = space.genotype, np.random.default_rng(seed)
-    shape = kind.topology(config.num_nodes).num_edges, len(config.primitives)
+    shape = kind.topology(config.num_nodes).num_edges, len(primitives)
     alphas = {cell: rng.normal(size=shape) for cell in kind.cells}
     outputs = kind.output_nodes(config.num_nodes, config.concat)
-    return genotypes.derive(kind, alphas, config.primitives, config.num_nodes, outputs)
+    return genotypes.derive(kind, alphas, primitives, config.num_nodes, outputs)
 
 
 def _agreement(found: Sequence[tuple[str, float, float]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def table():
     said = []
     found = operations.measure(SearchConfig(**TINY, batch_size=1), rounds=5, check=3, image_channels=1, say=said.append)
     assert said[0] == "3 operations on 4x4x16 at stride 2 ..."
-    assert "network 5 of 5 ..." in said and said[-1] == "round 5 of 5"
+    assert "network 9 of 9 ..." in said and said[-1] == "round 5 of 5"
     return found
 
 
@@ -82,7 +82,7 @@ def test_the_binary_measures_any_space_and_prints_one_json_object(monkeypatch, c
     monkeypatch.setattr("darts_tf.system.runtime.configure", lambda *_: None)
     monkeypatch.setattr(operations, "measure", measured)
     assert binary.main(["operations", "--space=nasbench201", "--check=2", "--format=json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"operations": []} and seen["rest"] == (30, 2, 3)
+    assert json.loads(capsys.readouterr().out) == {"operations": []} and seen["rest"] == (60, 2, 3)
     own = spaces.get("nasbench201").genotype
     assert (seen["config"].primitives, seen["config"].num_nodes) == (own.primitives, own.usual_nodes)
     flags = "--steps=7 --image_channels=1 --primitives=none,skip_connect --num_nodes=2"
