@@ -51,7 +51,7 @@ class MethodSettings(Config):
     cost_weight: float = _method(0.1, "cost: weight of the penalty, in nats for twice the reference", at_least(0))
     cost_target: float = _method(
         0.0,
-        "cost: lowered as far as this, in millions or ms; 0 = throughout, relative to that of equal mixing weights",
+        "cost: lowered while the chosen cell costs more than this, in millions or ms; 0 = always",
         at_least(0),
     )
     cost_channels: int = _method(

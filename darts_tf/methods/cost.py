@@ -27,13 +27,15 @@ class Cost(Method):
     Without a target (0) the reference is E at equal mixing weights, and the penalty lowers the cost throughout, as the
     original does; the weight is the price of cost in nats.
 
-    Deviation: with a target the penalty acts above it only. The original's goes on below its reference, and gives away
-    accuracy for a cost that nobody has asked for.
+    Deviation: with a target the penalty acts only while the cell that the mixing weights choose costs more than that.
+    The original's goes on below its reference, and gives away accuracy for a cost that nobody has asked for. E itself
+    is no measure of that: mixing weights stay near equal, and E with them, whatever is chosen.
 
     Deviation: where a node keeps some of its edges, E counts as many operations as it keeps, see `Costs.expected`; the
     original's networks keep every edge.
 
-    E is a mean: the cell that is derived may cost more than the target, or less. Records of epochs have both.
+    So the derived cell comes to lie at the target or below, or a little above where its choices still change; records
+    of epochs have E and the cost of what is derived.
     """
 
     def check(self, relaxation: Method) -> None:
@@ -84,8 +86,10 @@ class Cost(Method):
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """Returns the penalty, a scalar in nats."""
-        excess = (self.costs.expected(mixing) - self.reference) / self.reference
-        return self.config.cost_weight * (tf.maximum(excess, 0) if self.config.cost_target else excess)
+        excess = self.config.cost_weight * (self.costs.expected(mixing) - self.reference) / self.reference
+        if not self.config.cost_target:
+            return excess
+        return tf.where(self.costs.chosen(mixing) > self.reference, excess, tf.zeros_like(excess))
 
     def facts(self, mixing: Mixing, genotype: Genotype) -> Mapping[str, float]:
         """Returns E, the cost of the present genotype, and the target if there is one."""

@@ -137,16 +137,40 @@ def made(space="conv", method="cost", **changes):
     return method
 
 
-def test_a_target_acts_from_above_only_and_without_one_the_penalty_always_does():
-    part = made().parts[0]
-    least, most = part.costs.range
-    cheap = {cell: tf.one_hot(each[:, 1:].argmin(-1) + 1, 4) for cell, each in part.costs.operations.items()}
-    dear = {cell: tf.one_hot(each.argmax(-1), 4) for cell, each in part.costs.operations.items()}
-    assert float(part.penalty({}, cheap, 0)) < 0 < float(part.penalty({}, dear, 0))
-    target = made(cost_target=(least + most) / 2).parts[0]
-    assert float(target.penalty({}, cheap, 0)) == 0
-    excess = (float(target.costs.expected(dear)) - target.reference) / target.reference
-    assert float(target.penalty({}, dear, 0)) == pytest.approx(0.1 * excess, rel=1e-5) and excess > 0
+@pytest.mark.parametrize("space", IMAGES)
+def test_what_mixing_weights_choose_costs_what_its_genotype_does(float64, space):
+    config, found = table_of(space, "macs")
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        alphas = {cell: rng.normal(size=each.shape) for cell, each in found.operations.items()}
+        kind = spaces.get(space).genotype
+        expected = found.of(genotypes.derive(kind, alphas, config.primitives, config.num_nodes))
+        mixing = {cell: tf.nn.softmax(each) for cell, each in alphas.items()}
+        assert float(found.chosen(mixing)) == pytest.approx(expected, rel=1e-12)
+
+
+def gradients_of(method, mixing):
+    with tf.GradientTape() as tape:
+        tape.watch(mixing)
+        penalty = method.penalty({}, mixing, 0)
+    return tape.gradient(penalty, mixing)
+
+
+def test_a_target_acts_while_the_chosen_cell_is_above_it_and_without_one_the_penalty_always_does():
+    """Weights near equal expect much the same of a cheap and of a dear choice."""
+    free = made(alpha_init_scale=0.0).parts[0]
+    least, most = free.costs.range
+    capped = made(cost_target=(least + most) / 2).parts[0]
+    tables = free.costs.operations.items()
+    dear = {cell: 0.3 + 0.01 * tf.one_hot(each.argmax(-1), 4) for cell, each in tables}
+    cheap = {cell: 0.3 + 0.01 * tf.one_hot(each[:, 1:].argmin(-1) + 1, 4) for cell, each in tables}
+    assert float(free.costs.chosen(dear)) == pytest.approx(most)
+    assert float(free.costs.chosen(cheap)) == pytest.approx(least)
+    for method, mixing, acts in ((free, cheap, True), (free, dear, True), (capped, cheap, False), (capped, dear, True)):
+        found = gradients_of(method, mixing)
+        assert all(bool(np.any(each != 0)) == acts for each in found.values())
+        ratio = float(method.costs.expected(mixing)) / method.reference
+        assert float(method.penalty({}, mixing, 0)) == pytest.approx(0.1 * (ratio - 1) * acts, rel=1e-4)
 
 
 def test_the_network_that_is_served_may_be_another():
