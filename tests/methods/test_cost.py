@@ -20,6 +20,7 @@ from darts_tf.system.device import device
 from darts_tf.system.errors import UserError
 from tests.conformance.cases import IMAGES, SPACES, one_hot, searched
 from tests.helpers.golden import read, under
+from tests.helpers.kernels import assert_kernels
 from tests.helpers.runs import metrics
 from tests.helpers.searches import run
 from tests.helpers.steps import array, search_step
@@ -171,6 +172,22 @@ def test_a_target_acts_while_the_chosen_cell_is_above_it_and_without_one_the_pen
         assert all(bool(np.any(each != 0)) == acts for each in found.values())
         ratio = float(method.costs.expected(mixing)) / method.reference
         assert float(method.penalty({}, mixing, 0)) == pytest.approx(0.1 * (ratio - 1) * acts, rel=1e-4)
+
+
+def test_the_penalty_of_a_target_compiles_and_has_kernels_for_a_gpu():
+    method = made(cost_target=sum(made().parts[0].costs.range) / 2).parts[0]
+    names = list(method.costs.operations)
+    mixing = [tf.nn.softmax(tf.constant(method.costs.operations[name], "float32") * 1e3) for name in names]
+
+    def gradients(*rows):
+        return list(gradients_of(method, dict(zip(names, rows, strict=True))).values())
+
+    traced, compiled = (tf.function(gradients, autograph=False, jit_compile=each) for each in (None, True))
+    assert_kernels(traced.get_concrete_function(*mixing))
+    for one, other, eager in zip(traced(*mixing), compiled(*mixing), gradients(*mixing), strict=True):
+        assert np.any(eager != 0)
+        np.testing.assert_allclose(one, eager, rtol=1e-5)
+        np.testing.assert_allclose(other, eager, rtol=1e-5)
 
 
 def test_the_network_that_is_served_may_be_another():
