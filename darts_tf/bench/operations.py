@@ -63,6 +63,11 @@ def measure(
     space.check(config.primitives)
     shape = size, size, image_channels
     names = [name for name in config.primitives if name != "none"]
+    if len(names) < 2:
+        raise UserError(
+            "There is nothing to choose between. Expected two operations or more in addition to none. "
+            f"Received: primitives={','.join(config.primitives)}."
+        )
     skeleton = costs.network(space, config, costs.alike(space, config, names[0]), (shape, 10))
     places = sorted({place for _, own in space.places(skeleton) for place in own}, reverse=True)
     graphs: dict[Any, Callable] = {}

@@ -21,9 +21,11 @@ TINY |= {"primitives": ("none", "skip_connect", "max_pool_3x3", "sep_conv_5x5")}
 @pytest.fixture(scope="module")
 def table():
     said = []
-    found = operations.measure(SearchConfig(**TINY, batch_size=1), rounds=5, check=3, image_channels=1, say=said.append)
+    found = operations.measure(
+        SearchConfig(**TINY, batch_size=1), rounds=10, check=3, image_channels=1, say=said.append
+    )
     assert said[0] == "3 operations on 4x4x16 at stride 2 ..."
-    assert "network 9 of 9 ..." in said and said[-1] == "round 5 of 5"
+    assert "network 9 of 9 ..." in said and said[-1] == "round 10 of 10"
     return found
 
 
@@ -91,6 +93,8 @@ def test_the_binary_measures_any_space_and_prints_one_json_object(monkeypatch, c
     assert (seen["config"].batch_size, seen["config"].num_nodes) == (1, 2)
 
 
-def test_what_has_no_places_is_refused():
+def test_what_cannot_be_measured_is_refused():
     with pytest.raises(UserError, match="which this space does not name.*Received: space=recurrent"):
         operations.measure(SearchConfig(space="recurrent", primitives=("tanh", "relu")), 1)
+    with pytest.raises(UserError, match="nothing to choose between.*Received: primitives=none,skip_connect"):
+        operations.measure(SearchConfig(primitives=("none", "skip_connect")), 1)
