@@ -8,6 +8,7 @@ from typing import Any
 
 from absl import flags
 
+from darts_tf import genotypes
 from darts_tf.bench import gpu_suite
 from darts_tf.bin import _help, _main
 from darts_tf.config import Run, SearchConfig, TrainConfig
@@ -23,6 +24,7 @@ SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
     "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
     "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
     "inference": (TrainConfig, {"batch_size": 16, "init_channels": 36, "num_cells": 20}),
+    "operations": (SearchConfig, {"space": "conv", "batch_size": 1, "init_channels": 16, "num_cells": 8}),
 }
 ABOUT = {
     "search": "a step of a search for convolutional cells, and the time to the first one",
@@ -30,6 +32,7 @@ ABOUT = {
     "gradients": "the alphas' gradient: first order, finite differences and exact, side by side",
     "train": "a training step of a derived network",
     "inference": "inference with a derived network",
+    "operations": "every candidate operation of a network, as it is served: the cost_table of darts-search",
     "gpu": "all that is worth timing on a GPU, in one table",
 }
 COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
@@ -37,6 +40,9 @@ COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary
 COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finite_difference"}
 COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
+COMMON |= dict.fromkeys(("space", "primitives", "operations_file"))
+OWN = ("steps", "dataset", "data_dir", "radii", "float64", "check", "image_channels")  # flags that are no settings
+ROUNDS = 60  # of the suite operations, where no steps are given
 ALWAYS = {"suite", "format", "threads"}
 RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
 SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
@@ -50,11 +56,14 @@ READS = {
     | {"dataset", "data_dir", "value_range"},
     "train": RUN | DERIVED,
     "inference": RUN - {"learning_rate", "accumulate", "precision", "recompute"} | DERIVED,
+    "operations": SUPERNET
+    | {"steps", "batch_size", "space", "primitives", "operations_file"}
+    | {"check", "image_channels"},
 }
 # It sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
 KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
-KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool}
+KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}
 
 _say = _main.sayer("darts-benchmark")
 
@@ -71,6 +80,9 @@ def define_flags(to: flags.FlagValues) -> None:
     flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "radii of the finite differences", flag_values=to)
     flags.register_validator("radii", _are_radii, "expected numbers above 0, comma separated", flag_values=to)
     flags.DEFINE_bool("float64", False, "compute in float64", flag_values=to)
+    text = "operations: random derived networks whose latency is predicted and measured"
+    flags.DEFINE_integer("check", 0, text, lower_bound=0, flag_values=to)
+    flags.DEFINE_integer("image_channels", 3, "operations: channels of the images", lower_bound=1, flag_values=to)
     fields = {field.name: field for config, _ in SUITES.values() for field in dataclasses.fields(config)}
     for name, default in COMMON.items():
         KINDS[fields[name].type](name, default, fields[name].metadata["help"], flag_values=to)
@@ -82,7 +94,8 @@ def define_flags(to: flags.FlagValues) -> None:
 def describe(flag_values: flags.FlagValues) -> Iterator[_help.Part]:
     """The parts of `--help`: the flags that the chosen suite reads, with its values."""
     suite = flag_values.suite
-    values: dict[str, Any] = {"suite": suite, "help": None} | SUITES.get(suite, (None, {}))[1]
+    values: dict[str, Any] = {"suite": suite, "help": None, **({"steps": ROUNDS} if suite == "operations" else {})}
+    values |= SUITES.get(suite, (None, {}))[1]
     shown = [name for name in flag_values if name in READS[suite] | ALWAYS | {"help"}]
     rows = [_help.row(flag_values[name], values.get(name, flag_values[name].default)) for name in shown]
     yield f"Flags that the suite {suite} reads, with its values", rows
@@ -98,7 +111,7 @@ def _are_radii(texts):
 
 
 def benchmark(flag_values: flags.FlagValues) -> None:
-    """Times whole steps on random data, or compares first-order, finite-difference and exact gradients of alphas."""
+    """Times whole steps or single operations on random data, or compares the ways to the gradient of the alphas."""
     suite, dataset, steps = flag_values.suite, flag_values.dataset, flag_values.steps
     _refuse_unread(flag_values, suite)
     if suite == "gpu":
@@ -107,6 +120,8 @@ def benchmark(flag_values: flags.FlagValues) -> None:
     known = {field.name for field in dataclasses.fields(config_class)}
     given = {name: flag_values[name].value for name in COMMON if name in known}
     given = defaults | {name: value for name, value in given.items() if value is not None}
+    if suite == "operations":
+        given = _of_space(given)
     if suite == "gradients" and dataset != "random":
         given |= {"dataset": dataset, "data_dir": flag_values.data_dir}
     config: Any = config_class(**given)
@@ -115,21 +130,30 @@ def benchmark(flag_values: flags.FlagValues) -> None:
 
     runtime.configure(config.threads, config.jit_compile)
     from darts_tf.bench import benchmark as library
-    from darts_tf.bench import gradient_comparison
+    from darts_tf.bench import gradient_comparison, operations
 
     if suite == "gradients":
         radii = [float(radius) for radius in flag_values.radii]
         result = gradient_comparison.compare(config, dataset, radii, flag_values.float64, _say)
+    elif suite == "operations":
+        rounds = steps if flag_values["steps"].present else ROUNDS
+        result = operations.measure(config, rounds, flag_values.check, flag_values.image_channels, _say)
     else:
         result = getattr(library, suite)(config, steps, _say)
-    _main.show(json.dumps(result) if flag_values.format == "json" else library.text(result))
+    text = operations.text if suite == "operations" else library.text
+    _main.show(json.dumps(result) if flag_values.format == "json" else text(result))
+
+
+def _of_space(given):
+    """Adds the operations and nodes that a space usually has, where none are given."""
+    kind = genotypes.KINDS.get(given["space"], genotypes.ConvGenotype)
+    usual = {"num_nodes": kind.usual_nodes, "primitives": kind.primitives} | given
+    return usual | {"primitives": tuple(usual["primitives"])}
 
 
 def _refuse_unread(flag_values, suite):
     """Refuses flags that are given although the suite does not read them."""
-    given = [
-        name for name in ("steps", "dataset", "data_dir", "radii", "float64", *COMMON) if flag_values[name].present
-    ]
+    given = [name for name in (*OWN, *COMMON) if flag_values[name].present]
     wrong = [name for name in given if name not in READS[suite] | ALWAYS]
     if wrong:
         others = {name: ", ".join(other for other in READS if name in READS[other]) for name in wrong}

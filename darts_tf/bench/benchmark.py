@@ -19,6 +19,7 @@ from darts_tf.engine import memory
 from darts_tf.passes.loss_scale import SKIPPED, reported
 from darts_tf.runs.saved_model import load_saved_model
 from darts_tf.spaces.conv.folding import fold
+from darts_tf.system.device import device
 from darts_tf.tasks import domains
 
 
@@ -325,11 +326,3 @@ def _executed_ops(call: Callable) -> tuple[int | None, int | None]:
                 }
                 count += sum(event.metadata_id in ops for line in plane.lines for event in line.events)
     return count or None, kernels or None
-
-
-def device() -> str:
-    """Returns the name of the GPU that is used, or CPU."""
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return "CPU"
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

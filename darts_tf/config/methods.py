@@ -63,6 +63,27 @@ class MethodSettings(Config):
     darts_pt_learning_rate: float = _method(
         0.0025, "darts_pt: learning rate of the weights in that training; falls to learning_rate_min", above(0)
     )
+    cost_kind: str = _method(
+        "macs",
+        "cost: what the derived network should have less of: macs = multiply-adds, parameters or latency",
+        one_of("macs", "parameters", "latency"),
+    )
+    cost_weight: float = _method(0.1, "cost: weight of the penalty, in nats for twice the reference", at_least(0))
+    cost_target: float = _method(
+        0.0,
+        "cost: lowered while the chosen cell costs more than this, in millions or ms; 0 = always",
+        at_least(0),
+    )
+    cost_channels: int = _method(
+        0, "cost: init_channels of the network that will be served; 0 = as in the search", between(0, 10_000)
+    )
+    cost_cells: int = _method(
+        0, "cost: num_cells of the network that will be served; 0 = as in the search", between(0, 1000)
+    )
+    cost_table: str = _method(
+        "", "cost: latencies, a file with what `darts-benchmark operations --format=json` printed", None, False, True
+    )
+    cost_device: str = _method("", "cost: the device that the table must be of; empty = this one")
 
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
@@ -85,6 +106,15 @@ class MethodSettings(Config):
                 f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
                 f"{each.default}. Received: {each.name}={value}",
             )
+        self._refuse(
+            (self.cost_kind == "latency") != bool(self.cost_table),
+            "cost_table must be given with cost_kind=latency, and with no other. "
+            f"Received: cost_kind={self.cost_kind}, cost_table={self.cost_table!r}",
+        )
+        self._refuse(
+            self.cost_device != "" and not self.cost_table,
+            f"cost_device must be empty without a cost_table. Received: cost_device={self.cost_device}",
+        )
 
 
 OWNERS = (
@@ -98,5 +128,6 @@ OWNERS = (
     "pc_darts",
     "random_nas",
     "darts_pt",
+    "cost",
 )
 """The methods that have settings."""

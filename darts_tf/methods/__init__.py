@@ -6,6 +6,7 @@ from typing import Any
 from darts_tf.config import Search
 from darts_tf.methods.beta_darts import BetaDarts
 from darts_tf.methods.combined import Combined
+from darts_tf.methods.cost import Cost
 from darts_tf.methods.darts import Darts
 from darts_tf.methods.darts_minus import DartsMinus
 from darts_tf.methods.darts_pt import DartsPT
@@ -31,6 +32,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "pc_darts": PCDarts,
     "random_nas": RandomNas,
     "darts_pt": DartsPT,
+    "cost": Cost,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 

@@ -125,6 +125,10 @@ class Combined(Method):
         found = [each for each in found if each is not None]
         return sum(found) if found else None
 
+    def facts(self, mixing: Mixing, genotype: Any) -> Mapping[str, float]:
+        """See `Method.facts`."""
+        return {name: each for part in self.parts for name, each in part.facts(mixing, genotype).items()}
+
     def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """See `Method.ranked`."""
         found = self.base.ranked(alphas)

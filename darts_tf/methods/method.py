@@ -138,6 +138,15 @@ class Method(Protocol):
         # Columns that a method has added are no operations that a cell may keep.
         return {name: np.asarray(each)[:, : np.shape(alphas[name])[-1]] for name, each in found.items()}
 
+    def facts(self, mixing: Mixing, genotype: Any) -> Mapping[str, float]:
+        """Returns numbers that the record of an epoch should have.
+
+        Args:
+            mixing: The present mixing weights, tensors.
+            genotype: What is derived from the present alphas.
+        """
+        return {}
+
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """Returns what chooses the pairs that a cell keeps, called like `usual`, see `genotypes.selection.select`."""
         return usual

@@ -20,6 +20,7 @@ _RESULTS = ("test_accuracy", "test_perplexity", "parameters")  # of summaries
 _ALONE = {"epoch", "step"}
 _ORDER = ("accuracy", "perplexity", "loss", "eigenvalue", "skip", "pool", "entropy", "gap")  # first in a page
 _MEASURES = ("top5_accuracy", "accuracy", "perplexity", "loss")
+_COSTS = ("million_macs", "million_parameters", "latency_ms")  # of the method `cost`: expected, derived, target
 
 
 def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
@@ -147,7 +148,7 @@ def groups(keys: Sequence[str]) -> dict[str, list[str]]:
     """Sorts keys of records into charts: one for each metric, and one for those that differ only in the cell."""
     found: dict[str, list[str]] = {}
     for key in keys:
-        measure = next((each for each in _MEASURES if key == each or key.endswith(f"_{each}")), None)
+        measure = next((each for each in (*_MEASURES, *_COSTS) if key == each or key.endswith(f"_{each}")), None)
         cell = re.fullmatch(r"(.+)_(normal|reduce|reduction|recurrent|nasbench201)", key)
         found.setdefault(measure or (cell[1] if cell else key), []).append(key)
     return dict(sorted(found.items(), key=lambda item: _ORDER.index(item[0]) if item[0] in _ORDER else len(_ORDER)))

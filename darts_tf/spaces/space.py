@@ -1,10 +1,31 @@
 """What a search space is: the protocol."""
 
-from collections.abc import Collection, Iterable
-from typing import Any, ClassVar, Protocol
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from darts_tf.genotypes import Genotype
 from darts_tf.system.errors import UserError
+
+
+class Place(NamedTuple):
+    """Where a candidate operation stands in a derived network of images.
+
+    Attributes:
+        channels: Channels, in and out.
+        stride: 1 or 2.
+        height: Of the input, in pixels.
+        width: The same.
+    """
+
+    channels: int
+    stride: int
+    height: int
+    width: int
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """`(height, width)` of the output."""
+        return -(-self.height // self.stride), -(-self.width // self.stride)
 
 
 class Space(Protocol):
@@ -34,6 +55,14 @@ class Space(Protocol):
 
     def network(self, config: Any, *sizes: Any) -> Any:
         """Builds the derived network of `config.genotype`; its start values are a function of `config.seed`."""
+
+    def places(self, network: Any) -> Iterable[tuple[str, Sequence[Place]]]:
+        """Returns for each cell of a derived network its kind, and where the operations of each of its edges stand.
+
+        Edges are those of the search, of which a derived cell keeps some. Needed by the method `cost` only; a space
+        whose operations have no such places, or all cost the same, has no cells here.
+        """
+        return ()
 
     def check(self, primitives: Iterable[str]) -> None:
         """Raises UserError where an operation is not known."""

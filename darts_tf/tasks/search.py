@@ -110,6 +110,7 @@ class SearchTask:
         genotype = self.derive()
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())
         self.draw(epoch + 1, genotype)
+        added |= self.method.facts(self._mixing(), genotype)
         strengths = self._strengths(np.float64)
         added |= self.monitor.end_epoch(epoch + 1, genotype, strengths, self.config.primitives)
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)

@@ -135,13 +135,17 @@ def test_binary_prints_one_json_object_last_and_progress_aside(suite, sizes):
         (["inference", "--recompute"], "does not read --recompute"),
         (
             ["gradients", "--steps=2"],
-            "does not read --steps, which is for search, search_recurrent, train, inference, gpu",
+            "does not read --steps, which is for search, search_recurrent, train, inference, operations, gpu",
         ),
         (["gradients", "--hvp=exact"], "does not read --hvp"),
         (["gradients", "--precision=float16"], "does not read --precision"),
         (["gradients", "--dataset=random", "--data_dir=x"], "--dataset=random reads no --data_dir"),
         (["search", "--dataset=digits"], "does not read --dataset, which is for gradients"),
         (["gpu", "--nojit_compile"], "does not read --jit_compile, which is for search, search_recurrent, train, inf"),
+        (["operations", "--genotype=DARTS_V1"], "the suite operations does not read --genotype"),
+        (["search", "--check=3"], "does not read --check, which is for operations"),
+        (["operations", "--primitives=none"], "must be at least 2 names"),
+        (["operations", "--check=-1"], "check"),
         (["gpu", "--float64"], "does not read --float64, which is for gradients"),
     ],
 )
@@ -160,7 +164,7 @@ def test_every_flag_is_read_by_a_suite():
     assert read == {name for name in flag_values}
     for suite, (config, defaults) in binary.SUITES.items():
         fields = {field.name for field in dataclasses.fields(config)}
-        own = {"steps", "dataset", "data_dir", "radii", "float64"}
+        own = set(binary.OWN)
         assert binary.READS[suite] - own <= fields
         assert defaults.keys() <= binary.READS[suite] | {"learning_rate_min"}
 

@@ -22,6 +22,7 @@ NEUTRAL = {  # of darts_minus, whose auxiliary operation has start values of its
     "smooth_darts": {"smooth_darts_epsilon": 0.0, "smooth_darts_epsilon_min": 0.0},
     "beta_darts": {"beta_darts_weight": 0.0},
     "pc_darts": {"pc_darts_k": 1, "pc_darts_edges": False},
+    "cost": {"cost_weight": 0.0},
 }
 
 

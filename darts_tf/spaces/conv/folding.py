@@ -22,11 +22,16 @@ def fold(network: keras.Model) -> keras.Model:
     kept = [variable for variable in network.variables if id(variable) not in left_out]
     for theirs, ours in zip(kept, folded.variables, strict=True):
         ours.assign(theirs.value)
-    for layer in folded._flatten_layers():
+    fold_in_place(folded)
+    return folded
+
+
+def fold_in_place(layers: keras.Layer) -> None:
+    """Folds the batch norms of a network or an operation, for inference only."""
+    for layer in layers._flatten_layers():
         for norm, kernels in getattr(layer, "folds", {}).items():
             if (norm := getattr(layer, norm)) is not None:
                 _fold(norm, [getattr(layer, kernel) for kernel in kernels])
-    return folded
 
 
 def _fold(norm, kernels):

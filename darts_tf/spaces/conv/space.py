@@ -1,6 +1,6 @@
 """The search space of the paper's convolutional cells."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.spaces.conv.own_operations import add_operations
-from darts_tf.spaces.space import Space
+from darts_tf.spaces.space import Place, Space
 
 NETWORKS = {"cifar": CifarNetwork, "imagenet": ImageNetNetwork}
 
@@ -47,3 +47,13 @@ class Conv(Space):
         return NETWORKS[config.network](
             config.genotype, num_classes, image_shape, config.init_channels, config.num_cells, config.auxiliary
         )
+
+    def places(self, network: Any) -> Iterator[tuple[str, list[Place]]]:
+        """See `Space.places`: the edges from a reduction cell's inputs have stride 2."""
+        _, (_, size) = network.stem_macs()
+        for cell in network.cells:
+            kind, (_, out) = "reduce" if cell.reduction else "normal", cell.macs(size, size)
+            strided, plain = Place(cell.channels, 2, *size), Place(cell.channels, 1, *out)
+            edges = network.genotype.topology_of(kind).edges
+            yield kind, [strided if cell.reduction and source < 2 else plain for source, _ in edges]
+            size = out

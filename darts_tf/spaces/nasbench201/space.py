@@ -1,14 +1,15 @@
 """The search space NAS-Bench-201."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
 from darts_tf.genotypes import NasBench201Genotype
+from darts_tf.spaces.nasbench201.cells import Cell
 from darts_tf.spaces.nasbench201.networks import NasBench201Network, NasBench201Supernet
 from darts_tf.spaces.nasbench201.operations import OPERATIONS, NasBench201MixedOp
-from darts_tf.spaces.space import Space
+from darts_tf.spaces.space import Place, Space
 from darts_tf.system.errors import UserError
 
 
@@ -53,3 +54,12 @@ class NasBench201(Space):
             )
         keras.utils.set_random_seed(config.seed)
         return NasBench201Network(config.genotype, num_classes, image_shape, config.init_channels, config.num_cells)
+
+    def places(self, network: Any) -> Iterator[tuple[str, list[Place]]]:
+        """See `Space.places`: the residual blocks between the cells are no cells."""
+        size = network.image_shape[:2]
+        for cell in network.cells:
+            if isinstance(cell, Cell):
+                place = Place(cell.operations[0].channels, 1, *size)
+                yield network.genotype.kind, [place] * len(cell.operations)
+            _, size = cell.macs(*size)

@@ -1,0 +1,108 @@
+"""Expected cost: a penalty on the multiply-adds, the weights or the measured latency of the network to be derived.
+
+Reference: Cai, Zhu and Han, ProxylessNAS, arXiv:1812.00332, section 3.3; `search/nas_manager.py` of
+mit-han-lab/proxylessnas, its loss `add#linear`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from darts_tf import spaces
+from darts_tf.config import SearchConfig
+from darts_tf.genotypes import Genotype
+from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.spaces import costs, latency
+from darts_tf.system.device import device
+from darts_tf.system.errors import UserError
+
+
+class Cost(Method):
+    """Adds `cost_weight * (E - target) / target`, where E is the expected cost of the derived network, see `Costs`.
+
+    The derived network is that of `cost_channels` and `cost_cells`, or of the search's own channels and cells where
+    these are 0, for images of the search's size and with the stem for small images.
+
+    Without a target (0) the reference is E at equal mixing weights, and the penalty lowers the cost throughout, as the
+    original does; the weight is the price of cost in nats.
+
+    Deviation: with a target the penalty acts only while the cell that the mixing weights choose costs more than that.
+    The original's goes on below its reference, and gives away accuracy for a cost that nobody has asked for. E itself
+    is no measure of that: mixing weights stay near equal, and E with them, whatever is chosen.
+
+    Deviation: where a node keeps some of its edges, E counts as many operations as it keeps, see `Costs.expected`; the
+    original's networks keep every edge.
+
+    So the derived cell comes to lie at the target or below, or a little above where its choices still change; records
+    of epochs have E and the cost of what is derived.
+    """
+
+    def check(self, relaxation: Method) -> None:
+        """Refuses recurrent cells, whose operations all cost the same."""
+        if not isinstance(self.config, SearchConfig):
+            raise UserError(
+                "method=cost needs operations of different cost; those of recurrent cells all cost the same. "
+                f"Received: method={self.config.method}."
+            )
+
+    def variables(self, supernet: Any) -> dict[str, Any]:
+        """Makes none; here the sizes of the images are known, of which all costs are functions.
+
+        Raises:
+            UserError: No network costs as little as the target, or as much; or the table is of another network.
+        """
+        c = self.config
+        space, sizes = spaces.get(c.space), (supernet.image_shape, supernet.num_classes)
+        try:
+            served = c.replace(init_channels=c.cost_channels or c.init_channels, num_cells=c.cost_cells or c.num_cells)
+            self.costs = _costs(space, served, sizes)
+        except UserError as error:
+            if not (c.cost_channels or c.cost_cells) or str(error).startswith("cost_"):
+                raise
+            raise UserError(
+                f"cost_channels, cost_cells: {str(error).rstrip('.')}. Received: cost_channels={c.cost_channels}, "
+                f"cost_cells={c.cost_cells}."
+            ) from error
+        least, most = self.costs.range
+        if least == most:
+            raise UserError(
+                f"method=cost needs operations of different cost; every network has {least:.4g} {self.unit}. "
+                f"Received: space={c.space}, primitives={','.join(c.primitives)}."
+            )
+        if c.cost_target and not least <= c.cost_target <= most:
+            raise UserError(
+                f"cost_target must be in reach: networks of this search have {least:.4g} to {most:.4g} {self.unit}. "
+                f"Received: cost_target={c.cost_target:g}."
+            )
+        equal = {cell: tf.ones(each.shape, tf.float64) for cell, each in self.costs.operations.items()}
+        self.reference = c.cost_target or float(self.costs.expected(equal))
+        return {}
+
+    @property
+    def unit(self) -> str:
+        """What costs are counted in, in words."""
+        return costs.UNITS[self.config.cost_kind].replace("_", " ")
+
+    def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
+        """Returns the penalty, a scalar in nats."""
+        excess = self.config.cost_weight * (self.costs.expected(mixing) - self.reference) / self.reference
+        if not self.config.cost_target:
+            return excess
+        return tf.where(self.costs.chosen(mixing) > self.reference, excess, tf.zeros_like(excess))
+
+    def facts(self, mixing: Mixing, genotype: Genotype) -> Mapping[str, float]:
+        """Returns E, the cost of the present genotype, and the target if there is one."""
+        unit, target = costs.UNITS[self.config.cost_kind], self.config.cost_target
+        found = {f"expected_{unit}": float(self.costs.expected(mixing)), f"derived_{unit}": self.costs.of(genotype)}
+        return found | ({f"target_{unit}": target} if target else {})
+
+
+def _costs(space, served, sizes):
+    """The costs of a search whose channels and cells are those to be served."""
+    if served.cost_kind != "latency":
+        return costs.counted(space, served, sizes, served.cost_kind)
+    table = latency.read(served.cost_table)
+    latency.check(table, served, sizes[0], served.cost_device or device())
+    name = next(each for each in served.primitives if each != "none")
+    return latency.costs(table, space, served, costs.network(space, served, costs.alike(space, served, name), sizes))

@@ -1,0 +1,206 @@
+"""What derived networks cost: each candidate operation at each of its places, and what is there whatever the cell."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf import genotypes
+from darts_tf.config import SearchConfig, TrainConfig
+from darts_tf.genotypes import Genotype
+from darts_tf.genotypes.topology import Topology
+from darts_tf.spaces.space import Place, Space
+from darts_tf.system.errors import UserError
+
+UNITS = {"macs": "million_macs", "parameters": "million_parameters", "latency": "latency_ms"}
+"""What costs are counted in, by kind of cost, as records name it."""
+MILLION = 1e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """The costs of all derived networks of a search, linear in the operations that their cells hold.
+
+    Attributes:
+        topology: The edges of a cell.
+        primitives: Names of the candidate operations.
+        operations: By kind of cell `(num_edges, num_primitives)`: each operation on each edge, in all cells of the kind
+            together. `none` costs nothing.
+        fixed: The rest of the network: stem, preprocessing of the cells' inputs, classifier.
+    """
+
+    topology: Topology
+    primitives: tuple[str, ...]
+    operations: Mapping[str, np.ndarray]
+    fixed: float
+
+    @functools.cached_property
+    def _choices(self):
+        """Columns of the operations that an edge may keep."""
+        return [i for i, name in enumerate(self.primitives) if self.topology.none or name != "none"]
+
+    @functools.cached_property
+    def _groups(self):
+        """Rows that share what a node keeps, `(G, E)` ones and zeros, and how many operations that are, `(G,)`."""
+        eye, groups, kept = np.eye(self.topology.num_edges), [], []
+        for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
+            own = eye[self.topology.rows(node)]
+            groups.append(own if count == len(own) else own.sum(0, keepdims=True))
+            kept.append(np.full(len(groups[-1]), 1 if count == len(own) else count))
+        return np.concatenate(groups), np.concatenate(kept)
+
+    def expected(self, mixing: Mapping[str, Any]) -> Any:
+        """Returns the expected cost, a scalar tensor.
+
+        A node that keeps all of its edges costs, on each, the mean over the operations by their mixing weights. One
+        that keeps k of more costs k times the mean over all operations of all its edges, `none` left out, since no
+        derived edge has it. So one-hot weights cost exactly what their network does, and edge weights count.
+
+        Args:
+            mixing: By cell `(num_edges, num_primitives)`, at least 0; columns that a method has added do not count.
+        """
+        total: Any = 0.0
+        for cell, costs in self.operations.items():
+            dtype = mixing[cell].dtype
+            rows = tf.gather(mixing[cell], self._choices, axis=1)
+            groups, kept = (tf.constant(each, dtype) for each in self._groups)
+            cost = tf.reduce_sum(rows * tf.constant(costs[:, self._choices], dtype), -1, keepdims=True)
+            means = tf.math.divide_no_nan(groups @ cost, groups @ tf.reduce_sum(rows, -1, keepdims=True))
+            total += tf.reduce_sum(kept * means[:, 0])
+        return total + self.fixed
+
+    def chosen(self, mixing: Mapping[str, Any]) -> Any:
+        """Returns the cost of what `genotypes.selection.select` keeps of mixing weights, a scalar tensor.
+
+        Args:
+            mixing: See `expected`. The cost is constant where no choice changes, so that it has no gradient.
+        """
+        total: Any = 0.0
+        for cell, costs in self.operations.items():
+            rows = tf.gather(mixing[cell], self._choices, axis=1)
+            table = tf.constant(costs[:, self._choices], rows.dtype)
+            own = tf.gather(table, tf.argmax(rows, -1), axis=1, batch_dims=1)
+            for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
+                first, end = self.topology.rows(node)[0], self.topology.rows(node)[-1] + 1
+                kept = tf.math.top_k(tf.reduce_max(rows, -1)[first:end], count).indices
+                total += tf.reduce_sum(tf.gather(own[first:end], kept))
+        return total + self.fixed
+
+    def of(self, genotype: Genotype) -> float:
+        """Returns the cost of the network of a genotype."""
+        total = self.fixed
+        for cell, costs in self.operations.items():
+            for index, (name, source) in enumerate(getattr(genotype, cell)):
+                row = self.topology.row(source, self.topology.edge_of(index))
+                total += costs[row, self.primitives.index(name)]
+        return float(total)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The costs of the cheapest and of the dearest network."""
+        least = most = self.fixed
+        for costs in self.operations.values():
+            for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
+                own = costs[self.topology.rows(node)][:, self._choices]
+                least += np.sort(own.min(-1))[:count].sum()
+                most += np.sort(own.max(-1))[-count:].sum()
+        return float(least), float(most)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Inside it, networks are made whose start values do not matter; what is drawn later is as if they were not."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Sequence) -> Any:
+    """Returns a derived network of a search, of the search's channels and cells, as it is served.
+
+    Args:
+        space: The search space.
+        config: The settings of the search.
+        genotype: The cells.
+        sizes: Image shape and number of classes.
+
+    Raises:
+        UserError: Channels or cells of which no network can be made, or a space that knows no places.
+    """
+    if type(space).places is Space.places:
+        raise UserError(
+            "Costs are counted at the places where operations of images stand, which this space does not name. "
+            f"Expected one with `Space.places`. Received: space={config.space}."
+        )
+    own = {name: getattr(config, name) for name in ("space", "init_channels", "num_cells", "operations_file", "seed")}
+    train = TrainConfig(**own, genotype=genotype.to_text(), auxiliary=False, drop_path=0.0)
+    with _undisturbed():
+        return space.network(train, *sizes)
+
+
+def alike(space: Space, config: SearchConfig, name: str) -> Genotype:
+    """Returns a genotype of a search whose every operation is the same, on edges that are not all alike."""
+    kind, rng = space.genotype, np.random.default_rng(0)
+    edges = {cell: rng.random((kind.topology(config.num_nodes).num_edges, 1)) for cell in kind.cells}
+    outputs = kind.output_nodes(config.num_nodes, config.concat)
+    return genotypes.derive(kind, edges, (name,), config.num_nodes, outputs, strength=dict)
+
+
+def operation(space: Space, name: str, place: Place) -> Any:
+    """Returns a candidate operation in the form that a derived network has at a place."""
+    table: Any = space.operations
+    with _undisturbed():
+        return table[name](place.channels, place.stride, affine=True)
+
+
+def priced(
+    space: Space, config: SearchConfig, net: Any, price: Callable[[str, Place], float], total: float | None
+) -> Costs:
+    """Returns the costs of a search's derived networks.
+
+    Args:
+        space: The search space.
+        config: The settings of the search.
+        net: A derived network of it, whatever its genotype.
+        price: `(operation, place) -> cost`, asked once for each pair; not for `none`.
+        total: What `net` costs, the operations of its cells included; None for costs without a fixed part.
+    """
+    topology, price = space.genotype.topology(config.num_nodes), functools.cache(price)
+    table = {cell: np.zeros((topology.num_edges, len(config.primitives))) for cell in space.genotype.cells}
+    for cell, places in space.places(net):
+        for row, place in enumerate(places):
+            table[cell][row] += [0.0 if name == "none" else price(name, place) for name in config.primitives]
+    costs = Costs(topology, tuple(config.primitives), table, 0.0)
+    return costs if total is None else dataclasses.replace(costs, fixed=total - costs.of(net.genotype))
+
+
+def parameters(layer: Any) -> int:
+    """Returns the number of weights of an operation."""
+    return sum(math.prod(v.shape) for v in layer.trainable_variables)
+
+
+def counted(space: Space, config: SearchConfig, sizes: Sequence, kind: str) -> Costs:
+    """Returns the multiply-adds or the weights of a search's derived networks, in millions; see `network`.
+
+    Args:
+        space: The search space.
+        config: The settings of the search.
+        sizes: Image shape and number of classes.
+        kind: `macs` or `parameters`.
+    """
+
+    def price(name, place):
+        made = operation(space, name, place)
+        return (made.macs(*place.output) if kind == "macs" else parameters(made)) / MILLION
+
+    net = network(space, config, alike(space, config, next(n for n in config.primitives if n != "none")), sizes)
+    return priced(space, config, net, price, (net.macs() if kind == "macs" else net.parameters) / MILLION)

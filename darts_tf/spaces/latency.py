@@ -1,0 +1,101 @@
+"""Measured latencies as costs: the table that `darts-benchmark operations --format=json` prints, and what it is of."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from darts_tf.config import SearchConfig
+from darts_tf.spaces.costs import Costs, priced
+from darts_tf.spaces.space import Place, Space
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json, user_path
+from darts_tf.system.types import Path
+
+NETWORK = ("space", "init_channels", "num_cells", "num_nodes")
+"""The settings that say which network a table is of, in addition to its images and operations."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Returns a table.
+
+    Raises:
+        UserError: There is no such file, or it is no table.
+    """
+    file = user_path(path, "cost_table")
+    try:
+        table = parse_json(file.read_bytes())
+        numbers = [table["scale"], table["fixed_ms"], *(row["ms"] for row in table["operations"])]
+        if (
+            not all(math.isfinite(number) for number in numbers)
+            or table["scale"] <= 0
+            or min(numbers[2:], default=0) < 0
+        ):
+            raise ValueError("times that are not finite, or below 0")
+        places = [(row["operation"], tuple(row[name] for name in Place._fields)) for row in table["operations"]]
+        if not set(places) or not {*NETWORK, "image_shape", "device"} <= table.keys():
+            raise ValueError("parts are missing")
+    except OSError as error:
+        raise UserError(
+            f"cost_table cannot be read: {error.strerror or error}. Expected what `darts-benchmark operations "
+            f"--format=json` printed. Received: cost_table={path}."
+        ) from error
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            "cost_table is no table of operations. Expected the JSON that `darts-benchmark operations --format=json` "
+            f"printed. Received: cost_table={path}, {type(error).__name__}: {' '.join(str(error).split())[:80]}."
+        ) from error
+    return table
+
+
+def check(table: Mapping[str, Any], config: SearchConfig, image_shape: Sequence[int], device: str) -> None:
+    """Checks of which network and device a table is.
+
+    Args:
+        table: What `read` returns.
+        config: The settings of the search, of the channels and cells that are to be served.
+        image_shape: `(height, width, channels)`.
+        device: The name that the table's device should have.
+
+    Raises:
+        UserError: They are others.
+    """
+    expected = {name: getattr(config, name) for name in NETWORK} | {"image_shape": list(image_shape)}
+    for name, value in expected.items():
+        if table[name] != value:
+            raise UserError(
+                f"cost_table is of another network. Expected {name}={value}; `darts-benchmark operations` takes the "
+                f"network's flags. Received: {name}={table[name]}."
+            )
+    if table["device"] != device:
+        raise UserError(
+            f"cost_table is of another device. Expected {device!r}: measure there, or name the table's device by "
+            f"--cost_device if that is to serve the network. Received: {table['device']!r}."
+        )
+
+
+def costs(table: Mapping[str, Any], space: Space, config: SearchConfig, network: Any) -> Costs:
+    """Returns the latencies of a search's derived networks in milliseconds.
+
+    Args:
+        table: What `read` returns. Operations in a network take `scale` times what they take alone, and the rest
+            `fixed_ms`.
+        space: The search space.
+        config: The settings of the search.
+        network: A derived network of it, whatever its genotype.
+
+    Raises:
+        UserError: An operation of the search is missing in the table.
+    """
+    known = {(row["operation"], *(row[name] for name in Place._fields)): row["ms"] for row in table["operations"]}
+
+    def price(name, place):
+        if (name, *place) not in known:
+            raise UserError(
+                f"cost_table is of another network. Expected {name} with {json.dumps(place._asdict())}; give "
+                f"`darts-benchmark operations` the same --primitives and sizes. Received: {len(known)} others."
+            )
+        return known[name, *place] * table["scale"]
+
+    found = priced(space, config, network, price, None)
+    return Costs(found.topology, found.primitives, found.operations, table["fixed_ms"])

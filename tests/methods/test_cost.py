@@ -1,0 +1,317 @@
+"""Expected costs: against golden numbers, closed forms and the derived networks' own counts; the method in a search."""
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from darts_tf import genotypes, methods, spaces
+from darts_tf.config import SearchConfig
+from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.genotypes import ConvGenotype
+from darts_tf.methods.cost import Cost
+from darts_tf.report.page import write_report
+from darts_tf.spaces import costs, latency
+from darts_tf.spaces.costs import Costs
+from darts_tf.system.device import device
+from darts_tf.system.errors import UserError
+from tests.conformance.cases import IMAGES, SPACES, one_hot, searched
+from tests.helpers.golden import read, under
+from tests.helpers.kernels import assert_kernels
+from tests.helpers.runs import metrics
+from tests.helpers.searches import run
+from tests.helpers.steps import array, search_step
+from tests.helpers.toy_space import Chain
+from tests.helpers.variants import as_type, close
+
+SIZES = (8, 8, 3), 10
+
+
+@functools.cache
+def table_of(space, kind, **changes):
+    """The settings of a small search, with `none`, and what its networks cost."""
+    own = spaces.get(space)
+    primitives = tuple(dict.fromkeys(("none", *own.genotype.primitives)))
+    config = SPACES[space].search.replace(primitives=primitives, num_nodes=own.genotype.usual_nodes, **changes)
+    return config, costs.counted(own, config, SIZES, kind)
+
+
+def random_cell(config, seed):
+    kind, rng = spaces.get(config.space).genotype, np.random.default_rng(seed)
+    shape = kind.topology(config.num_nodes).num_edges, len(config.primitives)
+    alphas = {cell: rng.normal(size=shape) for cell in kind.cells}
+    return genotypes.derive(kind, alphas, config.primitives, config.num_nodes)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_golden_costs(variants, dtype, number):
+    """Where every edge is kept, and without `none`, the expected cost is the plain sum of ProxylessNAS."""
+    case = read(variants, "expected_cost_config.json")["cases"][number]
+    theirs = under(read(variants, "expected_cost.npz"), f"case{number}/")
+    topology = dataclasses.replace(ConvGenotype.topology(4), kept=(2, 3, 4, 5))
+    weight = case["params"].get("lambda", 0.2)
+    method = Cost(SearchConfig(method="cost", cost_weight=weight))
+    method.costs = Costs(topology, tuple("abcdefg"), {"normal": theirs["table"]}, case["constant"])
+    method.reference, alpha = case["ref_value"], tf.constant(theirs["alpha"], dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(alpha)
+        mixing = {"normal": tf.nn.softmax(alpha)}
+        penalty = method.penalty({"normal": alpha}, mixing, 0)
+    close(method.costs.expected(mixing), theirs["expected"], as_type(dtype)["loss"])
+    if case["kind"] == "add#linear":
+        close(case["cross_entropy"] + penalty, theirs["loss"], as_type(dtype)["loss"])
+        close(tape.gradient(penalty, alpha), theirs["grad_alpha"], as_type(dtype)["alphas"])
+
+
+@pytest.mark.parametrize("space", IMAGES)
+def test_the_expected_cost_and_its_gradient_are_the_closed_form(float64, space):
+    """k times a mean, whose derivative is k (cost - mean) / sum of weights."""
+    config, found = table_of(space, "macs")
+    rng, topology = np.random.default_rng(0), found.topology
+    mixing = {cell: tf.constant(rng.random(each.shape)) for cell, each in found.operations.items()}
+    choices = [i for i, name in enumerate(config.primitives) if topology.none or name != "none"]
+    value, gradient = found.fixed, {cell: np.zeros(each.shape) for cell, each in mixing.items()}
+    for cell, table in found.operations.items():
+        for node, kept in zip(topology.nodes, topology.kept, strict=True):
+            rows = list(topology.rows(node))
+            for group, k in [([row], 1) for row in rows] if kept == len(rows) else [(rows, kept)]:
+                places = np.ix_(group, choices)
+                weights, own = mixing[cell].numpy()[places], table[places]
+                mean = (weights * own).sum() / weights.sum()
+                value += k * mean
+                gradient[cell][places] = k * (own - mean) / weights.sum()
+    with tf.GradientTape() as tape:
+        tape.watch(mixing)
+        expected = found.expected(mixing)
+    np.testing.assert_allclose(expected, value, rtol=1e-12)
+    for cell, each in tape.gradient(expected, mixing).items():
+        np.testing.assert_allclose(each, gradient[cell], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("space", IMAGES)
+@pytest.mark.parametrize("kind", ["macs", "parameters"])
+def test_one_hot_weights_cost_what_their_network_does(float64, space, kind):
+    """Also in other channels and cells than those of the search, and next to a column that a method has added."""
+    config, found = table_of(space, kind, init_channels=6, num_cells=5)
+    least, most = found.range
+    for seed in range(3):
+        cell = random_cell(config, seed)
+        net = costs.network(spaces.get(space), config, cell, SIZES)
+        counted = (net.macs() if kind == "macs" else net.parameters) / 1e6
+        assert found.of(cell) == pytest.approx(counted, rel=1e-12) and least <= counted <= most
+        mixing = {name: np.pad(rows, ((0, 0), (0, 1))) for name, rows in one_hot(cell, config.primitives).items()}
+        mixing = {name: tf.constant(rows, "float64") for name, rows in mixing.items()}
+        assert float(found.expected(mixing)) == pytest.approx(counted, rel=1e-12)
+
+
+def test_the_range_is_that_of_all_cells():
+    """Of NAS-Bench-201, 73,306 and 1,531,546 weights; of image cells, the cheapest and dearest of many."""
+    config = SPACES["nasbench201"].search.replace(init_channels=16, num_cells=17)
+    least, most = costs.counted(spaces.get("nasbench201"), config, ((32, 32, 3), 10), "parameters").range
+    assert (round(1e6 * least), round(1e6 * most)) == (73306, 1531546)
+    config, found = table_of("conv", "macs")
+    topology = found.topology
+    all_of = [found.of(random_cell(config, seed)) for seed in range(300)]
+    assert found.range[0] <= min(all_of) and max(all_of) <= found.range[1]
+    dear = {cell: each.argmax(-1) for cell, each in found.operations.items()}
+    pairs = {}
+    for cell, chosen in dear.items():
+        pairs[cell] = []
+        for node, sources in zip(topology.nodes, topology.sources, strict=True):
+            rows = topology.rows(node)
+            strongest = sorted(rows, key=lambda row: -found.operations[cell][row].max())[:2]
+            pairs[cell] += [(config.primitives[chosen[row]], sources[row - rows.start]) for row in strongest]
+    concat = tuple(topology.nodes)
+    dearest = ConvGenotype(tuple(pairs["normal"]), concat, tuple(pairs["reduce"]), concat)
+    assert found.of(dearest) == pytest.approx(found.range[1])
+
+
+def made(space="conv", method="cost", **changes):
+    """A method that knows its networks."""
+    case = SPACES[space]
+    config = case.search.replace(method=method, **changes)
+    method = methods.make(config)
+    method.variables(type("Net", (), {"image_shape": case.sizes[0], "num_classes": 10, "alphas": {}}))
+    return method
+
+
+@pytest.mark.parametrize("space", IMAGES)
+def test_what_mixing_weights_choose_costs_what_its_genotype_does(float64, space):
+    config, found = table_of(space, "macs")
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        alphas = {cell: rng.normal(size=each.shape) for cell, each in found.operations.items()}
+        kind = spaces.get(space).genotype
+        expected = found.of(genotypes.derive(kind, alphas, config.primitives, config.num_nodes))
+        mixing = {cell: tf.nn.softmax(each) for cell, each in alphas.items()}
+        assert float(found.chosen(mixing)) == pytest.approx(expected, rel=1e-12)
+
+
+def gradients_of(method, mixing):
+    with tf.GradientTape() as tape:
+        tape.watch(mixing)
+        penalty = method.penalty({}, mixing, 0)
+    return tape.gradient(penalty, mixing)
+
+
+def test_a_target_acts_while_the_chosen_cell_is_above_it_and_without_one_the_penalty_always_does():
+    """Weights near equal expect much the same of a cheap and of a dear choice."""
+    free = made(alpha_init_scale=0.0).parts[0]
+    least, most = free.costs.range
+    capped = made(cost_target=(least + most) / 2).parts[0]
+    tables = free.costs.operations.items()
+    dear = {cell: 0.3 + 0.01 * tf.one_hot(each.argmax(-1), 4) for cell, each in tables}
+    cheap = {cell: 0.3 + 0.01 * tf.one_hot(each[:, 1:].argmin(-1) + 1, 4) for cell, each in tables}
+    assert float(free.costs.chosen(dear)) == pytest.approx(most)
+    assert float(free.costs.chosen(cheap)) == pytest.approx(least)
+    for method, mixing, acts in ((free, cheap, True), (free, dear, True), (capped, cheap, False), (capped, dear, True)):
+        found = gradients_of(method, mixing)
+        assert all(bool(np.any(each != 0)) == acts for each in found.values())
+        ratio = float(method.costs.expected(mixing)) / method.reference
+        assert float(method.penalty({}, mixing, 0)) == pytest.approx(0.1 * (ratio - 1) * acts, rel=1e-4)
+
+
+def test_the_penalty_of_a_target_compiles_and_has_kernels_for_a_gpu():
+    method = made(cost_target=sum(made().parts[0].costs.range) / 2).parts[0]
+    names = list(method.costs.operations)
+    mixing = [tf.nn.softmax(tf.constant(method.costs.operations[name], "float32") * 1e3) for name in names]
+
+    def gradients(*rows):
+        return list(gradients_of(method, dict(zip(names, rows, strict=True))).values())
+
+    traced, compiled = (tf.function(gradients, autograph=False, jit_compile=each) for each in (None, True))
+    assert_kernels(traced.get_concrete_function(*mixing))
+    for one, other, eager in zip(traced(*mixing), compiled(*mixing), gradients(*mixing), strict=True):
+        assert np.any(eager != 0)
+        np.testing.assert_allclose(one, eager, rtol=1e-5)
+        np.testing.assert_allclose(other, eager, rtol=1e-5)
+
+
+def test_the_network_that_is_served_may_be_another():
+    own, wide = made().parts[0].costs, made(cost_channels=8, cost_cells=6).parts[0].costs
+    assert wide.range[0] > 3 * own.range[0]
+    assert made(init_channels=8, num_cells=6).parts[0].costs.range == wide.range
+
+
+@pytest.mark.parametrize("space", IMAGES)
+def test_what_others_draw_stays_as_it_is(space):
+    """The networks that costs are counted of draw start values, too."""
+    found = []
+    for method in ("pc_darts", "cost,pc_darts"):
+        config, made, net = searched(space, method, **({"cost_weight": 0.0} if "cost" in method else {}))
+        step = search_step(net, config, None, method=made)
+        found.append([array(v) for v in (*step.functions.arch.values(), *net.weight_variables)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+# Tables of latencies
+
+
+def latencies(space="conv", without=0, **changes):
+    """A made-up table, as `darts-benchmark operations` writes it."""
+    config = SPACES[space].search
+    own, shape = spaces.get(space), SPACES[space].sizes[0]
+    names = [name for name in config.primitives if name != "none"]
+    net = costs.network(own, config, costs.alike(own, config, names[0]), SIZES)
+    places = sorted({place for _, each in own.places(net) for place in each})
+    rows = [{"operation": n, **p._asdict(), "ms": 0.1 * i} for p in places for i, n in enumerate(names)]
+    table = {name: getattr(config, name) for name in latency.NETWORK} | {"image_shape": list(shape)}
+    return table | {"device": device(), "scale": 2.0, "fixed_ms": 5.0, "operations": rows[without:]} | changes
+
+
+def written(path, table):
+    path.write_text(table if isinstance(table, str) else json.dumps(table))
+    return str(path)
+
+
+@pytest.mark.parametrize("space", IMAGES)
+def test_latencies_are_the_tables(tmp_path, space):
+    table = latencies(space)
+    part = made(space, cost_kind="latency", cost_table=written(tmp_path / "t.json", table)).parts[0]
+    config = part.config
+    names = [name for name in config.primitives if name != "none"]
+    dearest = costs.alike(spaces.get(space), config, names[-1])
+    rows = {cell: len(getattr(dearest, cell)) for cell in dearest.cells}
+    net = costs.network(spaces.get(space), config, dearest, SIZES)
+    count = sum(rows[cell] for cell, _ in spaces.get(space).places(net))
+    assert part.costs.of(dearest) == pytest.approx(5.0 + 2.0 * 0.1 * (len(names) - 1) * count)
+    facts = part.facts({cell: tf.ones(each.shape) for cell, each in part.costs.operations.items()}, dearest)
+    assert set(facts) == {"expected_latency_ms", "derived_latency_ms"}
+    other = written(tmp_path / "other.json", latencies(space, device="a phone"))
+    made(space, cost_kind="latency", cost_table=other, cost_device="a phone")
+
+
+LATENCY = {"method": "cost", "cost_kind": "latency"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_cells": 4}, "cost_table is of another network. Expected num_cells=3;.*Received: num_cells=4"),
+        ({"init_channels": 16}, "another network. Expected init_channels=4"),
+        ({"image_shape": [32, 32, 3]}, r"another network. Expected image_shape=\[8, 8, 3\].*Received: .*32"),
+        ({"space": "nasbench201"}, "another network. Expected space=conv"),
+        ({"device": "a phone"}, "cost_table is of another device. Expected .*--cost_device.* Received: 'a phone'"),
+        ({"without": 1}, "another network. Expected max_pool_3x3 with .*--primitives"),
+        ({"operations": []}, "no table of operations.*Received: cost_table=.*parts are missing"),
+        ({"operations": 3}, "no table of operations.*TypeError"),
+        ({"scale": float("nan")}, "no table of operations.*not finite"),
+        ("[", "no table of operations.*JSONDecodeError"),
+        (None, "cost_table cannot be read: No such file.*Received: cost_table=.*none.json"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_in_one_line(tmp_path, changes, message):
+    path = str(tmp_path / "none.json")
+    if changes is not None:
+        path = written(tmp_path / "t.json", changes if isinstance(changes, str) else latencies(**changes))
+    with pytest.raises(UserError, match=message) as caught:
+        made(**LATENCY, cost_table=path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cost_target": 1e-6}, "cost_target must be in reach: networks of this search have .* to .* million macs"),
+        ({"cost_target": 1e6}, r"cost_target must be in reach.*Received: cost_target=1e\+06"),
+        ({"cost_channels": 7}, "cost_channels, cost_cells: init_channels must be even.*Received: cost_channels=7"),
+        ({"cost_cells": 2}, "cost_channels, cost_cells: .*Received: cost_channels=0, cost_cells=2"),
+        ({"primitives": ("max_pool_3x3", "avg_pool_3x3")}, "needs operations of different cost.*max_pool_3x3"),
+        ({"cost_kind": "latency"}, "cost_table must be given with cost_kind=latency"),
+        ({"cost_table": "t.json"}, "cost_table must be given with cost_kind=latency, and with no other"),
+        ({"cost_device": "x"}, "cost_device must be empty without a cost_table"),
+        ({"method": "darts", "cost_weight": 0.2}, "cost_weight is a setting of the method cost"),
+        ({"cost_kind": "energy"}, "cost_kind must be one of macs, parameters, latency"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(changes, message):
+    with pytest.raises(UserError, match=message) as caught:
+        made(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_spaces_of_which_nothing_is_known_are_refused():
+    with pytest.raises(UserError, match="recurrent cells all cost the same. Received: method=cost"):
+        methods.make(LanguageSearchConfig(method="cost"))
+    config = SearchConfig(space="chain", num_nodes=2, primitives=Chain.genotype.primitives)
+    with pytest.raises(UserError, match="which this space does not name.*Received: space=chain"):
+        costs.counted(spaces.get("chain"), config, SIZES, "macs")
+
+
+def test_a_search_lowers_the_cost_and_its_report_shows_it(tmp_path, as_the_binaries_do):
+    last, changes = {}, {"epochs": 1, "order": "first", "eigenvalue": False, "tensorboard": False}
+    changes |= {"num_cells": 3, "num_nodes": 1, "arch_learning_rate": 0.5}
+    changes |= {"primitives": ("sep_conv_5x5", "sep_conv_3x3", "max_pool_3x3")}
+    for name, weight, target in (("without", 0.0, 0.0), ("with", 50.0, 0.0245)):
+        run(tmp_path / name, method="cost", cost_weight=weight, cost_target=target, **changes)
+        last[name] = metrics(tmp_path / name)[-1]
+    assert last["with"]["expected_million_macs"] < 0.8 * last["without"]["expected_million_macs"]
+    assert last["with"]["derived_million_macs"] < last["without"]["derived_million_macs"]
+    assert last["with"]["target_million_macs"] == 0.0245 and "target_million_macs" not in last["without"]
+    page = write_report([tmp_path / "with"], tmp_path / "page.html").read_text()
+    chart = page[page.index("million macs") :].split("</figure>")[0]
+    assert all(name in chart for name in ("expected", "derived", "target"))
