@@ -99,8 +99,7 @@ class Search(Run, MethodSettings):
     primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())
     candidates: str = _architecture(
         "all",
-        "those of each edge: all of the primitives; s1, s2, s3 or s4 of RobustDARTS, with any preset; or JSON, "
-        "{cell: [[names] for each edge]}, also in a file; primitives becomes what some edge may have",
+        "all, or of each edge: s1, s2, s3, s4 of RobustDARTS, with any preset; JSON {cell: [[names], ...]} or its file",
         is_path=True,
     )
     order: str = _method(

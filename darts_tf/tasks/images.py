@@ -14,7 +14,7 @@ from darts_tf.cluster import agreement
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
 from darts_tf.methods.method import Method
-from darts_tf.spaces.conv.networks import draw_keys
+from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors

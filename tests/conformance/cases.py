@@ -138,8 +138,9 @@ def _strides(name):
 
 CANDIDATES = _candidates()
 """Every operation of the spaces of images -> what makes it; with the space before its name where a name has several."""
-STRIDED = tuple((name, stride) for name in CANDIDATES if name != "noise" for stride in _strides(name))
-"""But for `noise`, which is no function of its source: see `tests/spaces/test_noise.py`."""
+RANDOM = ("noise",)
+"""Those that are no functions of their source, and have a test file of their own instead of an oracle."""
+STRIDED = tuple((name, stride) for name in CANDIDATES if name not in RANDOM for stride in _strides(name))
 
 
 def derived(space, sizes=None, **changes):

@@ -50,7 +50,7 @@ def test_the_golden_networks(variants, dtype, name):
     check(variant, under(variant.arrays, "train/"), (x, y))
     if name == "s1":
         factors = [variant.arrays[f"drop_mask/cell{c}_edge{e}"] for c in range(3) for e in range(14)]
-        drop = tf.constant(np.stack(factors) / (1 - variant.config["rate"]), dtype)
+        drop = tf.constant(np.stack(factors) / (1 - variant.sizes["rate"]), dtype)
         check(variant, under(variant.arrays, "drop/"), ((x, drop), y))
     mixing = variant.method.mixing_weights(dict(zip(CELLS, variant.functions.arch.values(), strict=True)), None)
     logits = variant.net(x, training=False, mixing=mixing)

@@ -10,7 +10,7 @@ from darts_tf import methods, spaces
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.passes.context import within
 from darts_tf.passes.recomputation import GRAPH
-from darts_tf.spaces.conv.networks import draw_keys
+from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.norm import call_cell
 from darts_tf.spaces.conv.operations import Noise
 from darts_tf.tasks import domains

@@ -13,15 +13,9 @@ from darts_tf import genotypes
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import Cell
+from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.spaces.conv.networks import (
-    ConvModel,
-    check_sizes,
-    classify,
-    draw_drop_factors,
-    reduction_cells,
-    unpacked,
-)
+from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.system.errors import UserError
