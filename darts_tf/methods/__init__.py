@@ -13,6 +13,7 @@ from darts_tf.methods.fair_darts import FairDarts
 from darts_tf.methods.gumbel import Gdas, Snas
 from darts_tf.methods.limits import Limits
 from darts_tf.methods.method import Method
+from darts_tf.methods.p_darts import PDarts
 from darts_tf.methods.pc_darts import PCDarts
 from darts_tf.methods.smooth_darts import SmoothDarts
 from darts_tf.system.errors import UserError
@@ -27,6 +28,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "gdas": Gdas,
     "snas": Snas,
     "pc_darts": PCDarts,
+    "p_darts": PDarts,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 

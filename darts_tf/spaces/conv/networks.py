@@ -15,7 +15,7 @@ from darts_tf.spaces.conv.cells import SearchCell
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
-from darts_tf.spaces.conv.operations import OPERATIONS, Noise, uniform
+from darts_tf.spaces.conv.operations import OPERATIONS, uniform
 from darts_tf.system.errors import UserError
 from darts_tf.system.keras_model import KnownInput
 from darts_tf.system.types import Tensors
@@ -67,7 +67,7 @@ class ConvModel(KnownInput):
 
     def number_draws(self) -> None:
         """Numbers the operations that draw, so that no two of them draw the same."""
-        drawing = [layer for layer in self._flatten_layers() if isinstance(layer, Noise)]
+        drawing = [layer for layer in self._flatten_layers(include_self=False) if getattr(layer, "draws", False)]
         for number, layer in enumerate(drawing):
             layer.number = number
         self.draws = bool(drawing)

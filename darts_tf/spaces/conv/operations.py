@@ -310,7 +310,7 @@ class Noise(Operation):
     Source: `NoiseOp` in `src/operations.py` of automl/RobustDARTS.
     """
 
-    number = 0
+    draws, number = True, 0
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Returns the numbers, each edge its own."""
