@@ -34,7 +34,7 @@ def of_the_package(registry):
 
 COMPUTED = tuple(name for name in OPERATIONS if name != "none")  # those that a derived cell may have
 
-SETTINGS: dict[str, dict] = {}
+SETTINGS: dict[str, dict] = {"p_darts": {"p_darts_stage": 2}}  # the first one drops nothing
 """Method -> the settings that it is tested with, if not its own."""
 COMBINED: tuple[str, ...] = ()
 """What `--method` also takes, next to the names of single methods."""

@@ -74,8 +74,8 @@ def test_the_golden_rates(variants):
 
 
 def golden_network(variants, dtype, rate):
-    config = read(variants, "pdarts_config.json")
-    names = {cell: [[config["primitives"][i] for i in own] for own in config["alive"][cell]] for cell in CELLS}
+    golden = read(variants, "pdarts_config.json")
+    names = {cell: [[golden["primitives"][i] for i in own] for own in golden["alive"][cell]] for cell in CELLS}
     return Variant(
         variants,
         "pdarts_network",
