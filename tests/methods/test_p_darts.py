@@ -17,7 +17,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.tasks import stages
 from tests.helpers.golden import nhwc, read, under
 from tests.helpers.runs import Console
-from tests.helpers.searches import run
+from tests.helpers.searches import SMOKE, run
 from tests.helpers.steps import KINDS, array, rate, search_step
 from tests.helpers.variants import CELLS, Variant, as_type, close
 
@@ -139,7 +139,7 @@ def moved(kind, **changes):
     small = {"init_channels": 4, "num_cells": 3, "num_nodes": 1, "epochs": 4, "alpha_init_scale": 0.5}
     config = SearchConfig(**small, primitives=("none", "skip_connect", "sep_conv_3x3"), **KINDS[kind], **changes)
     made = methods.make(config)
-    step = search_step(spaces.get("conv").supernet(config, made, (8, 8, 3), 4), config, method=made)
+    step = search_step(spaces.get("conv").supernet(config, made, (8, 8, 3), 4), config, None, method=made)
     rng = np.random.default_rng(0)
     batches = [(tf.constant(rng.normal(size=(4, 8, 8, 3)), tf.float32), tf.constant([0, 3, 1, 2])) for _ in "tv"]
     step(*batches, tf.constant(3, tf.int64), rate(0.1), rate(1.0))
@@ -161,6 +161,29 @@ FEW |= {"method": "p_darts", "p_darts_cells": "3,4", "p_darts_keep": "3,2", "p_d
 FEW |= {"tensorboard": False, "eigenvalue": False, "max_skips": 1}
 
 
+def test_the_stages_without_their_searches(tmp_path):
+    """Each with the settings that follow from the one before; what was interrupted comes again."""
+    config = SMOKE.replace(**FEW, p_darts_stage=0)
+    rng, seen = np.random.default_rng(0), []
+    genotype = genotypes.load("DARTS_V2")
+    strength = {cell: rng.random((5, 3)) for cell in CELLS}
+
+    def one(own, path):
+        seen.append((own, path.name))
+        return None if len(seen) == 2 else (genotype, strength)
+
+    assert stages.run(config, tmp_path, one, str) is None and not (tmp_path / "genotype.json").exists()
+    assert stages.run(config, tmp_path, one, str) == genotype == genotypes.load(tmp_path)
+    assert [name for _, name in seen] == ["stage_1", "stage_2"] * 2
+    assert [own for own, _ in seen[:2]] == [own for own, _ in seen[2:]]
+    assert [own.num_cells for own, _ in seen[:2]] == [3, 4] and [own.max_skips for own, _ in seen[:2]] == [-1, 1]
+    assert seen[0][0].masks is None
+    for cell, rows in seen[1][0].masks.items():
+        np.testing.assert_array_equal(rows, strength[cell] > strength[cell].min(1, keepdims=True))
+    with pytest.raises(UserError, match="p_darts_cells"):
+        stages.run(config.replace(p_darts_cells="3,5"), tmp_path, one, str)
+
+
 class Second(Console):
     """Sends its signal in the second stage."""
 
@@ -174,6 +197,7 @@ def files(path):
     return {f.relative_to(path): f.read_bytes() for f in path.rglob("*.json") if "time" not in f.name}
 
 
+@pytest.mark.slow
 def test_the_stages_are_searches_that_resume(tmp_path):
     """Stopped in the second stage, the same call ends with the same cell; other settings are refused."""
     whole, printed = run(tmp_path / "whole", **FEW)
@@ -190,8 +214,6 @@ def test_the_stages_are_searches_that_resume(tmp_path):
     assert found == whole
     one, other = (files(tmp_path / name) for name in ("whole", "halves"))
     assert one == other
-    with pytest.raises(UserError, match="p_darts_cells"):
-        run(tmp_path / "halves", **FEW | {"p_darts_cells": "3,5"})
 
 
 @pytest.mark.parametrize(

@@ -81,15 +81,15 @@ def test_narrow_and_recomputed(narrow):
     assert y.dtype == narrow and difference(y, outputs(tf.constant(x))[0]) < 1e-2
 
 
-def step_of(config, **how):
+def step_of(config, trace=None):
     if isinstance(config, TrainConfig):
-        return train_step(spaces.get("conv").network(config, (8, 8, 3), 4), config, **how)
+        return train_step(spaces.get("conv").network(config, (8, 8, 3), 4), config, trace)
     made = methods.make(config)
-    return search_step(spaces.get("conv").supernet(config, made, (8, 8, 3), 4), config, method=made, **how)
+    return search_step(spaces.get("conv").supernet(config, made, (8, 8, 3), 4), config, trace, method=made)
 
 
 def moved(config, number=3):
-    """The gradient's norm of a step, and what it leaves."""
+    """What a step leaves."""
     rng = np.random.default_rng(0)
     batch = tf.constant(rng.normal(size=(4, 8, 8, 3)), tf.float32), tf.constant([0, 3, 1, 2])
     step, number = step_of(config), tf.constant(number, tf.int64)
@@ -135,7 +135,7 @@ def test_parts_of_a_batch_draw_their_own(monkeypatch):
     seen = []
     draw = Noise.drawn
     monkeypatch.setattr(Noise, "drawn", lambda self, *args: seen.append(draw(self, *args)) or seen[-1])
-    step = step_of(config, trace=None)
+    step = step_of(config)
     step.supernet.number_draws()
     x = tf.constant(images(2, 8, 8, 3, dtype="float32"))
     batch = tf.concat([x, x], 0), tf.constant([0, 1, 0, 1])
