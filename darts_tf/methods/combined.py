@@ -11,6 +11,9 @@ from darts_tf.methods.method import Alphas, Method, Mixing, overrides
 from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError, some_of
 
+OF_ALL_CANDIDATES = ("random_nas", "darts_pt")
+"""The methods that draw or decide without the alphas, by which others leave out what an edge may not have."""
+
 
 class Combined(Method):
     """The methods of a search as one, see `Method` for each place.
@@ -38,6 +41,12 @@ class Combined(Method):
 
     def check(self, relaxation: Method) -> None:
         """See `Method.check`."""
+        if not all(rows.all() for rows in self.masks.values()):
+            if wrong := [name for name in self.config.method.split(",") if name in OF_ALL_CANDIDATES]:
+                raise UserError(
+                    f"method: {some_of(wrong)} chooses among all primitives on every edge. Expected candidates "
+                    f"that are the same for all edges, such as all or s2. Received: method={self.config.method}."
+                )
         for part in self.parts:
             part.check(relaxation)
 

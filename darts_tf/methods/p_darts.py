@@ -18,7 +18,7 @@ from darts_tf.spaces.conv.mixed import having
 from darts_tf.system.errors import UserError
 
 NAME, SKIP = "p_darts", "skip_connect"
-_STRANGERS = ("pc_darts", "darts_minus")  # which change the mixed operation themselves
+_STRANGERS = ("pc_darts", "darts_minus", "random_nas", "darts_pt")  # with mixed operations, or choices, of their own
 _FALL = 0.2  # of the logarithm of the rate, in an epoch
 
 
@@ -38,7 +38,7 @@ class PDarts(Method):
         return self.config.p_darts_rates[max(self.config.p_darts_stage, 1) - 1]
 
     def check(self, relaxation: Method) -> None:
-        """Refuses other spaces, methods that change the mixed operation, and several machines."""
+        """Refuses other spaces, methods that do not fit, several machines, and numbers of candidates that rise."""
         method, space = self.config.method, getattr(self.config, "space", "")
         if space != "conv":
             raise UserError(f"method=p_darts searches for cells of the space conv. Received: space={space}.")

@@ -1,5 +1,6 @@
 """Edges with candidate operations of their own: RobustDARTS' spaces, by golden numbers and in the step."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ from darts_tf import genotypes, methods, spaces
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import ConvGenotype, candidates, selection
+from darts_tf.methods.combined import Combined
+from darts_tf.methods.darts import Darts
 from darts_tf.spaces.conv.mixed import MixedOp, mixed
 from darts_tf.spaces.conv.operations import Noise
 from darts_tf.system.errors import UserError
@@ -257,6 +260,14 @@ def test_bad_candidates_are_refused(text, message):
     with pytest.raises(UserError, match=message) as error:
         SearchConfig(num_nodes=2, candidates=text)
     assert "\n" not in str(error.value)
+
+
+def test_methods_of_all_candidates_are_refused():
+    for name, wrong in (("s1", True), ("s2", False)):
+        config = SearchConfig(method="random_nas", candidates=name)
+        made = Combined(config, {"random_nas": Darts(config)})
+        with pytest.raises(UserError, match="random_nas chooses among all") if wrong else contextlib.nullcontext():
+            made.check(made.base)
 
 
 def test_unknown_operations_are_refused():
