@@ -123,8 +123,12 @@ class SearchStep:
     ):
         self.supernet, self.config, self.domain = supernet, config, domain
         domain.attach(supernet)
-        joint = config.order == "second" and (method is None or method.moves_alphas)
-        self.functions = functions = loss_of(supernet, config, domain, trace, distribution, joint=joint, method=method)
+        own = {
+            "joint": config.order == "second" and (method is None or method.moves_alphas),
+            # With few candidates it may be that no edge reads what a weight has a part in.
+            "strict": config.masks is None,
+        }
+        self.functions = functions = loss_of(supernet, config, domain, trace, distribution, method=method, **own)
         self.method = functions.method
         self.weight_optimizer = domain.optimizers(functions.weights.pack(supernet.weight_variables))[False]
         self.alpha_optimizer = Adam(

@@ -8,6 +8,17 @@ from darts_tf.config.fields import Check, Config, above, at_least, between, in_g
 _method = in_group("method")
 
 
+def _stages(low: float, end: float = 1001, kind: type = int) -> Check:
+    def holds(value):
+        try:
+            return all(low <= kind(each) < end for each in value.split(","))
+        except ValueError:
+            return False
+
+    below = f" and below {end:g}" if kind is float else ""
+    return Check(f"{'whole ' if kind is int else ''}numbers with commas between, of at least {low}{below}", holds)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MethodSettings(Config):
     """The search method and its settings; the defaults are those of the papers' CIFAR-10 searches."""
@@ -85,6 +96,15 @@ class MethodSettings(Config):
     )
     cost_device: str = _method("", "cost: the device that the table must be of; empty = this one")
 
+    p_darts_cells: str = _method(
+        "5,11,17", "p_darts: cells of the network in each stage, instead of num_cells", _stages(3)
+    )
+    p_darts_keep: str = _method("8,5,3", "p_darts: candidates of an edge in each stage, at most", _stages(2))
+    p_darts_skip_dropout: str = _method(
+        "0,0.4,0.7", "p_darts: dropout after skip connections at the start of each stage", _stages(0, 1, float)
+    )
+    p_darts_stage: int = _method(0, "p_darts: 0 = all stages; else this one alone, on num_cells cells", at_least(0))
+
     max_skips: int = _method(
         -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
     )
@@ -97,6 +117,13 @@ class MethodSettings(Config):
         chosen = self.method.split(",")
         self._refuse(
             len(set(chosen)) < len(chosen), f"method must name each method once. Received: method={self.method}"
+        )
+        stages = [len(text.split(",")) for text in (self.p_darts_cells, self.p_darts_keep, self.p_darts_skip_dropout)]
+        self._refuse(
+            len(set(stages)) > 1 or self.p_darts_stage > stages[0],
+            "p_darts_cells, p_darts_keep and p_darts_skip_dropout need a number for each stage, and p_darts_stage is "
+            f"none beyond them. Received: p_darts_cells={self.p_darts_cells}, p_darts_keep={self.p_darts_keep}, "
+            f"p_darts_skip_dropout={self.p_darts_skip_dropout}, p_darts_stage={self.p_darts_stage}",
         )
         for each in dataclasses.fields(MethodSettings):
             value: Any = getattr(self, each.name)
@@ -116,6 +143,17 @@ class MethodSettings(Config):
             f"cost_device must be empty without a cost_table. Received: cost_device={self.cost_device}",
         )
 
+    @property
+    def p_darts_rates(self) -> tuple[float, ...]:
+        """`p_darts_skip_dropout` as numbers."""
+        return tuple(float(each) for each in self.p_darts_skip_dropout.split(","))
+
+    @property
+    def p_darts_stages(self) -> tuple[tuple[int, int], ...]:
+        """`p_darts_cells` and `p_darts_keep` as pairs of numbers, one for each stage."""
+        cells, keep = (map(int, text.split(",")) for text in (self.p_darts_cells, self.p_darts_keep))
+        return tuple(zip(cells, keep, strict=True))
+
 
 OWNERS = (
     "smooth_darts",
@@ -129,5 +167,6 @@ OWNERS = (
     "random_nas",
     "darts_pt",
     "cost",
+    "p_darts",
 )
 """The methods that have settings."""

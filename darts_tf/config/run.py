@@ -1,10 +1,15 @@
 """The settings of every run, and of every search; see `fields` for what a field carries."""
 
 import dataclasses
+import functools
+import json
+
+import numpy as np
 
 from darts_tf.config.fields import Check, Config, above, at_least, between, fraction, in_group, one_of
 from darts_tf.config.methods import MethodSettings
-from darts_tf.genotypes import CONV_PRIMITIVES
+from darts_tf.genotypes import CONV_PRIMITIVES, KINDS
+from darts_tf.genotypes import candidates as candidates_of
 
 # Upper bounds of sizes are far beyond anything that is trained, and low enough that lists of that length do no harm.
 _MAX_SEED = 2**31 - 1
@@ -92,6 +97,11 @@ class Search(Run, MethodSettings):
     num_nodes: int = _architecture(4, "intermediate nodes of a cell", between(1, 100))
     concat: int = _architecture(0, "number of last nodes that form the cell's output; 0 = all", at_least(0))
     primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())
+    candidates: str = _architecture(
+        "all",
+        "all, or of each edge: s1, s2, s3, s4 of RobustDARTS, with any preset; JSON {cell: [[names], ...]} or its file",
+        is_path=True,
+    )
     order: str = _method(
         "second",
         "gradient of the alphas: second = through one virtual step of the weights, first = without it",
@@ -140,3 +150,23 @@ class Search(Run, MethodSettings):
             self.warmup_epochs > self.epochs,
             f"warmup_epochs must be at most epochs={self.epochs}. Received: warmup_epochs={self.warmup_epochs}",
         )
+        self._settle_candidates()
+
+    def _settle_candidates(self):
+        """Has `candidates` hold what a file says, which may change or go, and `primitives` what some edge may have."""
+        if (found := self._candidates()) is None:
+            return
+        if self.candidates not in candidates_of.NAMED:
+            object.__setattr__(self, "candidates", json.dumps(found, separators=(",", ":")))
+        object.__setattr__(self, "primitives", candidates_of.columns(found, self.primitives))
+
+    def _candidates(self):
+        space = getattr(self, "space", "")
+        # A space that does not exist is refused where it is looked up.
+        return candidates_of.read(self.candidates, KINDS[space], self.num_nodes) if space in KINDS else None
+
+    @functools.cached_property
+    def masks(self) -> dict[str, np.ndarray] | None:
+        """Which operations each edge may have, by cell: `(num_edges, num_primitives)`; None for all."""
+        found = self._candidates()
+        return None if found is None else candidates_of.masks(found, self.primitives)

@@ -106,8 +106,13 @@ def _norm_slots(norm, prefix, part=0, parts=1):
 
 
 def _mixed_slots(mixed, prefixes):
-    for index, operation in enumerate(mixed.operations):
-        yield from _operation_slots(operation, [f"{p}_ops.{index}." for p in prefixes])
+    """The original counts the operations of each edge; `having` says which edges have one, of edges that differ."""
+    counts = [0] * len(prefixes)
+    for operation, own in zip(mixed.operations, mixed.having, strict=True):
+        if operation is not None:
+            yield from _operation_slots(operation, [f"{prefixes[edge]}_ops.{counts[edge]}." for edge in own])
+        for edge in own:
+            counts[edge] += 1
 
 
 def _cell_slots(cell, prefix):

@@ -15,6 +15,7 @@ from darts_tf.methods.fair_darts import FairDarts
 from darts_tf.methods.gumbel import Gdas, Snas
 from darts_tf.methods.limits import Limits
 from darts_tf.methods.method import Method
+from darts_tf.methods.p_darts import PDarts
 from darts_tf.methods.pc_darts import PCDarts
 from darts_tf.methods.random_nas import RandomNas
 from darts_tf.methods.smooth_darts import SmoothDarts
@@ -33,6 +34,7 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "random_nas": RandomNas,
     "darts_pt": DartsPT,
     "cost": Cost,
+    "p_darts": PDarts,
 }
 """Name -> class; `make` calls it with the settings of the search."""
 

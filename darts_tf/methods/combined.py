@@ -8,11 +8,17 @@ import tensorflow as tf
 
 from darts_tf import spaces
 from darts_tf.methods.method import Alphas, Method, Mixing, overrides
+from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError, some_of
+
+OF_ALL_CANDIDATES = ("random_nas", "darts_pt")
+"""The methods that draw or decide without the alphas, by which others leave out what an edge may not have."""
 
 
 class Combined(Method):
     """The methods of a search as one, see `Method` for each place.
+
+    Where edges have candidate operations of their own, alphas of the others are low for all of them.
 
     Args:
         config: A `config.Search`.
@@ -68,6 +74,12 @@ class Combined(Method):
 
     def check(self, relaxation: Method) -> None:
         """See `Method.check`."""
+        if not all(rows.all() for rows in self.masks.values()):
+            if wrong := [name for name in self.config.method.split(",") if name in OF_ALL_CANDIDATES]:
+                raise UserError(
+                    f"method: {some_of(wrong)} chooses among all primitives on every edge. Expected candidates "
+                    f"that are the same for all edges, such as all or s2. Received: method={self.config.method}."
+                )
         for part in self.parts:
             part.check(relaxation)
 
@@ -77,6 +89,7 @@ class Combined(Method):
 
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
         """See `Method.noise`."""
+        alphas = masked(alphas, self.masks)
         fold = tf.random.experimental.stateless_fold_in  # so that no two of them draw the same numbers
         return tuple(
             part.noise(alphas, fold(seed, number), epoch) if overrides(part, "noise") else ()
@@ -89,7 +102,7 @@ class Combined(Method):
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """See `Method.relax`."""
         drawn = next(each for part, each in self._pairs(noise) if part is self.base)
-        mixing = self.base.relax(alphas, drawn)
+        mixing = self.base.relax(masked(alphas, self.masks), drawn)
         return dict(self.settle({cell: mixing[cell] for cell in self._cells}))
 
     def settle(self, relaxed: Mixing) -> Mixing:
@@ -103,12 +116,14 @@ class Combined(Method):
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """See `Method.adjust`."""
+        alphas = masked(alphas, self.masks)
         for part, drawn in self._pairs(noise):
             mixing = part.adjust(mixing, alphas, drawn)
         return mixing
 
     def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[[Mixing], tuple[Any, Mixing]]) -> Alphas:
         """See `Method.training_alphas`."""
+        alphas = masked(alphas, self.masks)
         for part, drawn in self._pairs(noise):
             alphas = part.training_alphas(alphas, drawn, training)
         return alphas
@@ -121,6 +136,7 @@ class Combined(Method):
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """See `Method.penalty`."""
+        alphas = masked(alphas, self.masks)
         found = [part.penalty(alphas, mixing, epoch) for part in self.parts]
         found = [each for each in found if each is not None]
         return sum(found) if found else None
@@ -131,11 +147,20 @@ class Combined(Method):
 
     def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """See `Method.ranked`."""
-        found = self.base.ranked(alphas)
+        found = self.base.ranked(masked({name: np.asarray(each) for name, each in alphas.items()}, self.masks))
         return {cell: found[cell] for cell in self._cells}
 
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """See `Method.selection`."""
         for part in self.parts:
             usual = part.selection(usual)
-        return usual
+        return among_candidates(usual, self.masks) if self.masks else usual
+
+
+def among_candidates(usual: Callable[..., list], masks: Mapping[str, np.ndarray]) -> Callable[..., list]:
+    """Returns `usual` where edges have candidates of their own: another is below them all, should they underflow."""
+
+    def select(strength: np.ndarray, topology: Any, primitives: Sequence[str], cell: str = "") -> list[Any]:
+        return usual(np.where(masks[cell], strength, -1), topology, primitives, cell)
+
+    return select

@@ -43,4 +43,6 @@ class DartsMinus(Method):
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Returns `usual` with the auxiliary skip as its last candidate."""
-        return lambda edges, channels, stride, primitives: usual(edges, channels, stride, [*primitives, SKIP])
+        return lambda edges, channels, stride, primitives, *allowed: usual(
+            edges, channels, stride, [*primitives, SKIP], *allowed
+        )

@@ -37,32 +37,43 @@ class DrNAS(Method):
         drawn = {}
         for number, (name, logits) in enumerate(alphas.items()):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
-            shape = concentration(logits)
+            shape = concentration(self._candidates(name, logits))
             drawn[name] = tf.maximum(tf.random.stateless_gamma(shape.shape, seeds, shape, dtype=shape.dtype), 1e-30)
         return drawn
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """Returns the draw; without noise its mean."""
-        return {name: self._drawn(logits, noise and noise[name]) for name, logits in alphas.items()}
+        return {name: self._drawn(name, logits, noise and noise[name]) for name, logits in alphas.items()}
 
-    @staticmethod
-    def _drawn(logits, gamma):
-        shape = concentration(logits)
+    def _candidates(self, name, rows):
+        """Returns rows with zeros where an edge may not have an operation."""
+        return tf.where(self.masks[name], rows, 0) if name in self.masks else rows
+
+    def _drawn(self, name, logits, gamma):
+        shape = concentration(self._candidates(name, logits))
         if gamma is not None:
             slope = tf.raw_ops.RandomGammaGrad(alpha=tf.stop_gradient(shape), sample=gamma)
             shape = gamma + slope * (shape - tf.stop_gradient(shape))
+        shape = self._candidates(name, shape)
         return shape / tf.reduce_sum(shape, -1, keepdims=True)
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """Returns `drnas_kl` times the divergence from Dirichlet(1), summed over all edges; None where that is 0."""
         if not self.config.drnas_kl:
             return None
-        return self.config.drnas_kl * sum(divergence(concentration(alphas[cell])) for cell in mixing)
+        shapes = {cell: concentration(self._candidates(cell, alphas[cell])) for cell in mixing}
+        return self.config.drnas_kl * sum(divergence(shape, self.masks.get(cell)) for cell, shape in shapes.items())
 
 
-def divergence(shape: Any) -> Any:
-    """Returns the sum over rows of KL(Dirichlet(row) || Dirichlet(1)), in nats, for concentrations `(E, P)`."""
-    total = tf.reduce_sum(shape, -1, keepdims=True)
+def divergence(shape: Any, allowed: Any = None) -> Any:
+    """Returns the sum over rows of KL(Dirichlet(row) || Dirichlet(1)), in nats.
+
+    Args:
+        shape: Concentrations `(E, P)`, 1 for entries that are not counted.
+        allowed: `(E, P)`, which entries are; all of them for None.
+    """
+    total = tf.reduce_sum(shape if allowed is None else tf.where(allowed, shape, 0), -1, keepdims=True)
     excess = tf.reduce_sum((shape - 1) * (tf.math.digamma(shape) - tf.math.digamma(total)), -1)
-    uniform = tf.math.lgamma(tf.cast(shape.shape[-1], shape.dtype))
+    count = shape.shape[-1] if allowed is None else allowed.sum(-1)
+    uniform = tf.math.lgamma(tf.cast(count, shape.dtype))
     return tf.reduce_sum(tf.math.lgamma(total[:, 0]) - tf.reduce_sum(tf.math.lgamma(shape), -1) - uniform + excess)

@@ -25,8 +25,12 @@ class FairDarts(Method):
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """Returns `-fair_darts_weight * mean((sigmoid - 1/2)^2)` over all kinds of cell together."""
-        every = tf.concat([tf.reshape(tf.sigmoid(alphas[cell]), [-1]) for cell in mixing], 0)
+        every = tf.concat([self._candidates(cell, tf.sigmoid(alphas[cell])) for cell in mixing], 0)
         return -self.config.fair_darts_weight * tf.reduce_mean(tf.square(every - 0.5))
+
+    def _candidates(self, cell, rows):
+        """Returns the entries of operations that an edge may have, in one row."""
+        return tf.boolean_mask(rows, self.masks[cell]) if cell in self.masks else tf.reshape(rows, [-1])
 
     def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Returns the sigmoids as arrays."""

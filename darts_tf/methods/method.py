@@ -57,6 +57,11 @@ class Method(Protocol):
     def __init__(self, config: Any = None):
         self.config = config
 
+    @property
+    def masks(self) -> Mapping[str, np.ndarray]:
+        """Which operations each edge may have, by cell, where they differ; `Combined` has the alphas of others low."""
+        return getattr(self.config, "masks", None) or {}
+
     def check(self, relaxation: "Method") -> None:
         """Raises UserError where other settings of the search, or the relaxation it is combined with, contradict it."""
         return None

@@ -3,10 +3,12 @@
 Reference: Xu et al., PC-DARTS, arXiv:1907.05737; `model_search.py` of yuhuixu1993/PC-DARTS.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from darts_tf import spaces
@@ -31,9 +33,19 @@ class PartialMixedOp(keras.layers.Layer):
         channels: Channels C, a multiple of k.
         stride: 1 or 2.
         primitives: Names of the candidate operations.
+        allowed: See `MixedOp`.
     """
 
-    def __init__(self, usual: Callable, share: int, edges: int, channels: int, stride: int, primitives: Sequence[str]):
+    def __init__(
+        self,
+        usual: Callable,
+        share: int,
+        edges: int,
+        channels: int,
+        stride: int,
+        primitives: Sequence[str],
+        *allowed: np.ndarray,
+    ):
         super().__init__(autocast=False)
         if channels % share:
             raise UserError(
@@ -41,7 +53,7 @@ class PartialMixedOp(keras.layers.Layer):
                 f"Received: pc_darts_k={share}."
             )
         self.share, self.stride, self.part = share, stride, channels // share
-        self.inner = usual(edges, self.part, stride, primitives)
+        self.inner = usual(edges, self.part, stride, primitives, *allowed)
         self.built = True
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
@@ -65,6 +77,11 @@ class PartialMixedOp(keras.layers.Layer):
     def operations(self) -> list:
         """The candidate operations, of C / k channels."""
         return self.inner.operations
+
+    @property
+    def having(self) -> tuple:
+        """Which edges have each of them."""
+        return self.inner.having
 
     def combine(self, terms: Sequence) -> tf.Tensor:
         """Returns the value of a node, `(N, H, W, C)`: both sums side by side, shuffled."""
@@ -114,6 +131,4 @@ class PCDarts(Method):
         share = self.config.pc_darts_k
         if share == 1:
             return usual
-        return lambda edges, channels, stride, primitives: PartialMixedOp(
-            usual, share, edges, channels, stride, primitives
-        )
+        return functools.partial(PartialMixedOp, usual, share)

@@ -39,7 +39,13 @@ class SmoothDarts(Method):
         for number, (name, logits) in enumerate(alphas.items()):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
             drawn[name] = tf.random.stateless_uniform(logits.shape, seeds, -1, 1, logits.dtype)
-        return drawn, self.epsilon(epoch)
+        return self._candidates(drawn), self.epsilon(epoch)
+
+    def _candidates(self, rows):
+        """Returns rows by cell with zeros for operations that an edge may not have, which stay at weight 0 so."""
+        return {
+            cell: tf.where(self.masks[cell], each, 0) if cell in self.masks else each for cell, each in rows.items()
+        }
 
     def epsilon(self, epoch: Any) -> Any:
         """Returns the size of the perturbation in an epoch."""
@@ -52,8 +58,15 @@ class SmoothDarts(Method):
         mixing = {cell: tf.nn.softmax(alphas[cell]) for cell in uniform}
         found = perturbed(mixing, uniform, epsilon)
         if self.config.smooth_darts_attack == "adversarial":
-            found = ascended(mixing, found, epsilon, self.config.smooth_darts_steps, training)
+            found = ascended(mixing, found, epsilon, self.config.smooth_darts_steps, self._climbed(training))
         return {**alphas, **{cell: tf.math.log(tf.maximum(rows, 1e-12)) for cell, rows in found.items()}}
+
+    def _climbed(self, training):
+        def loss(mixing):
+            found, gradients = training(mixing)
+            return found, self._candidates(gradients)
+
+        return loss
 
 
 def perturbed(mixing: Mixing, uniform: Mapping[str, Any], epsilon: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Pass:
         mean: Turns a list of tensors into that of their means over the replicas; differentiable, as often as the pass.
         statistics: Where batch norms in training put their batch's statistics, by the `id` of the variable of the
             moving one; None has them move the variables.
+        seed: `(2,)` integers of the step and of this part of its batch, for what layers draw; None outside of steps.
     """
 
     narrow: Any = None
@@ -31,6 +32,7 @@ class Pass:
     replicas: int = 1
     mean: Callable[[list], list] = list
     statistics: dict[int, Any] | None = None
+    seed: Any = None
 
     def mean_of(self, tensor: Tensor) -> Tensor:
         """Returns a tensor's mean over the replicas, which all of them get."""

@@ -50,7 +50,7 @@ class Domain(Protocol):
     longest: int
     splits: tuple
     held_out: str
-    batch_axes: ClassVar[Any]
+    batch_axes: Any
     output_axes: ClassVar[Any]
     reported: ClassVar[tuple[str, ...]]
     virtual_step: dict[str, Any]

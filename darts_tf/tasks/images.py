@@ -14,6 +14,7 @@ from darts_tf.cluster import agreement
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
 from darts_tf.methods.method import Method
+from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
@@ -33,7 +34,7 @@ class _Images(Domain):
     dataset: images.ImageDataset
     division: images.Division | None
 
-    longest, max_rollbacks = 1, 0
+    longest, max_rollbacks, _draws = 1, 0, False
     carried: list = []
     virtual_step: dict[str, Any] = {}
     reported = ("loss", "correct", "gradient_norm")
@@ -45,8 +46,17 @@ class _Images(Domain):
         self._evaluators: dict[int, tuple[Any, Evaluator]] = {}
 
     def attach(self, network: Any) -> None:
-        """Keeps the network, which draws what drop path drops."""
-        self._network = network
+        """Keeps the network, which draws what drop path drops; says where examples lie in what it takes."""
+        self._network, self._draws = network, getattr(network, "draws", False)
+        if self._draws:
+            axes: Any = (0, 1, 0), 0
+            self.batch_axes = axes
+
+    def _inputs(self, pixels, drop_path, seed):
+        """Returns images with the factors of drop path, None without one, and keys where the network draws."""
+        size = pixels.shape[0] or tf.shape(pixels)[0]
+        drop = None if drop_path is None else self._network.drop_factors(size, drop_path, seed)
+        return (pixels, drop, *([draw_keys(size, seed)] if self._draws else []))
 
     def _read(self, say: Callable[[str], None]) -> images.ImageDataset:
         say(f"reading the images of {self.config.data_dir or self.config.dataset} ...")
@@ -176,12 +186,11 @@ class SearchImages(_Images):
         return cross_entropy(outputs, labels)
 
     def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
-        """What the stream gives, `(images, labels)`; with drop path `((images, factors of edges), labels)`."""
-        if not self.config.edge_drop_path:
+        """What the stream gives, `(images, labels)`; with drop path or draws more than images, see `_inputs`."""
+        if not (self.config.edge_drop_path or self._draws):
             return piece
         pixels, labels = piece
-        size = pixels.shape[0] or tf.shape(pixels)[0]
-        return (pixels, self._network.drop_factors(size, drop_path, seed)), labels
+        return self._inputs(pixels, drop_path if self.config.edge_drop_path else None, seed), labels
 
     def drop_path(self, epoch: Any) -> Any:
         """Rises linearly, from 0 in the first epoch to the setting in the last."""
@@ -244,7 +253,9 @@ class SearchImages(_Images):
         c, d, indices = self.config, self.dataset, self.division.held_out
         chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
         (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
-        return ((batch[0], None), batch[1]) if c.edge_drop_path else batch
+        if not (c.edge_drop_path or self._draws):
+            return batch
+        return self._inputs(batch[0], None, tf.constant([c.seed, VALID], tf.int64)), batch[1]
 
 
 class TrainImages(_Images):
@@ -327,10 +338,9 @@ class TrainImages(_Images):
         return loss + c.auxiliary_weight * cross_entropy(auxiliary, labels, c.label_smoothing)
 
     def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
-        """`((images, factors of drop path or None), labels)`."""
+        """`((images, factors of drop path or None), labels)`, and keys, see `_inputs`."""
         pixels, labels = piece
-        size = pixels.shape[0] or tf.shape(pixels)[0]
-        return (pixels, self._network.drop_factors(size, drop_path, seed) if self.config.drop_path else None), labels
+        return self._inputs(pixels, drop_path if self.config.drop_path else None, seed), labels
 
     def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss`, `correct` (examples that were classified rightly), `gradient_norm` before clipping."""

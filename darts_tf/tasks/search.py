@@ -25,7 +25,7 @@ from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings
 from darts_tf.system.types import Path
-from darts_tf.tasks import domains, judgements
+from darts_tf.tasks import domains, judgements, stages
 from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.training import Training
 
@@ -111,7 +111,7 @@ class SearchTask:
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())
         self.draw(epoch + 1, genotype)
         added |= self.method.facts(self._mixing(), genotype)
-        strengths = self._strengths(np.float64)
+        strengths = self.strengths(np.float64)
         added |= self.monitor.end_epoch(epoch + 1, genotype, strengths, self.config.primitives)
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
         self._epoch_start = time.monotonic()
@@ -121,7 +121,7 @@ class SearchTask:
         """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
         return self.method.mixing_weights({name: v.value for name, v in self.step.functions.arch.items()}, None)
 
-    def _strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
+    def strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
         """Returns the present strengths of the cells' operations, see `Method.strength`."""
         found = self.method.strength({name: np.asarray(a, dtype) for name, a in self.step.functions.arch.items()})
         return {cell: found[cell] for cell in self.domain.space.genotype.cells}
@@ -144,7 +144,7 @@ class SearchTask:
     def draw(self, epoch: int, genotype: Genotype) -> None:
         """Shows how strong the operations are, and draws the cells when they have changed."""
         names = self.domain.space.genotype.names
-        for cell, strength in self._strengths().items():
+        for cell, strength in self.strengths().items():
             self.reporter.alphas(epoch, names[cell], strength, self.topology.edge_labels, self.config.primitives)
         if genotype == self._drawn:
             return
@@ -196,7 +196,7 @@ class SearchTask:
 def search(
     config: Search, workdir: Path, out: TextIO | None = None, tensorboard: bool | None = None
 ) -> Genotype | None:
-    """Searches a cell, or resumes an interrupted search in the same work directory.
+    """Searches a cell, or resumes an interrupted search in the same work directory; `method=p_darts` in several stages.
 
     Args:
         config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text.
@@ -210,6 +210,15 @@ def search(
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
+    if stages.staged(config):
+        methods.make(config)  # refuses what contradicts each other before anything is written
+        return stages.run(config, workdir, lambda own, path: _search(own, path, out, tensorboard), printer(out))
+    found = _search(config, workdir, out, tensorboard)
+    return None if found is None else found[0]
+
+
+def _search(config, workdir, out, tensorboard):
+    """Returns `(genotype, strengths of the operations at the end)`, see `search`."""
     keras_settings.check_mode()
     shared = distribution.of(config)
     domain = domains.of(config).load(printer(out))
@@ -228,4 +237,4 @@ def search(
             return None
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
-    return genotype
+        return genotype, task.strengths()

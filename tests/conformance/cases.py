@@ -35,7 +35,7 @@ def of_the_package(registry):
 
 COMPUTED = tuple(name for name in OPERATIONS if name != "none")  # those that a derived cell may have
 
-SETTINGS: dict[str, dict] = {}
+SETTINGS: dict[str, dict] = {"p_darts": {"p_darts_stage": 2}}  # the first one drops nothing
 """Method -> the settings that it is tested with, if not its own."""
 COMBINED: tuple[str, ...] = ()
 """What `--method` also takes, next to the names of single methods."""
@@ -139,7 +139,9 @@ def _strides(name):
 
 CANDIDATES = _candidates()
 """Every operation of the spaces of images -> what makes it; with the space before its name where a name has several."""
-STRIDED = tuple((name, stride) for name in CANDIDATES for stride in _strides(name))
+RANDOM = ("noise",)
+"""Those that are no functions of their source, and have a test file of their own instead of an oracle."""
+STRIDED = tuple((name, stride) for name in CANDIDATES if name not in RANDOM for stride in _strides(name))
 
 
 def derived(space, sizes=None, **changes):

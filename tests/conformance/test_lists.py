@@ -10,7 +10,7 @@ from tests.helpers import oracles
 
 def test_primitives():
     assert set(CONV_PRIMITIVES) <= set(OPERATIONS) <= set(cases.CANDIDATES)
-    assert {name.rpartition(".")[2] for name in cases.CANDIDATES} <= set(oracles.ORACLES)
+    assert {name.rpartition(".")[2] for name in cases.CANDIDATES} <= {*oracles.ORACLES, *cases.RANDOM}
     assert set(RECURRENT_PRIMITIVES) == set(ACTIVATIONS)  # `test_recurrent` has their oracles
 
 

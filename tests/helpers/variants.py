@@ -1,5 +1,7 @@
 """The golden networks of the successors of DARTS, built by our spaces and methods."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -21,7 +23,7 @@ class Variant:
         name: Of `NAME_network.npz`; its config is `NAME_config.json`.
         dtype: Of the network.
         prefix: Of the arrays, where one file has several networks.
-        sizes: Where the config has them, if not at its top.
+        sizes: Where the config has them, if not at its top: a name, or several, each inside of the one before.
         rename: Turns a name of the original's parameters into one of ours.
         **settings: Of the search.
     """
@@ -29,12 +31,14 @@ class Variant:
     def __init__(self, folder, name, dtype, prefix="", sizes=None, rename=lambda name: name, **settings):
         config = read(folder, f"{name.split('_')[0]}_config.json")
         self.config, self.dtype = config, dtype
-        self.sizes = sizes = {**config, **(config[sizes] if sizes else {})}
+        own = functools.reduce(
+            lambda inner, name: inner[name], [sizes] if isinstance(sizes, str) else sizes or (), config
+        )
+        self.sizes = sizes = {**config, **own}
         self.arrays = arrays = under(read(folder, f"{name}.npz"), prefix)
         channels, height, width = arrays["x" if "x" in arrays else "valid_x"].shape[-3:]
-        self.search = SearchConfig(
-            init_channels=sizes["C"], num_cells=sizes["layers"], primitives=tuple(sizes["primitives"]), **settings
-        )
+        settings |= {"primitives": tuple(sizes["primitives"])} if "primitives" in sizes else {}
+        self.search = SearchConfig(init_channels=sizes["C"], num_cells=sizes["layers"], **settings)
         self.method = methods.make(self.search)
         self.net = spaces.get("conv").supernet(self.search, self.method, (height, width, channels), sizes["classes"])
         self.functions = SupernetLoss(self.net, method=self.method)
@@ -45,11 +49,19 @@ class Variant:
         self.order = [rename(name) for name in names[0]]
         stored = {rename(name): array for name, array in stored.items()}
         for cell in CELLS:
-            stored[f"alphas_{cell}"] = arrays[f"alpha_{cell}"]
+            stored[f"alphas_{cell}"] = self.spread(cell, arrays[f"alpha_{cell}"])
         assert {name: slot.shape for name, slot in slots(self.net).items()} == {
             name: array.shape for name, array in stored.items() if not name.startswith("alphas_")
         }
         load_arrays(self.net, stored)
+
+    def spread(self, cell, array):
+        """The rows of edges with candidates of their own, which the original keeps side by side, in our columns."""
+        if self.search.masks is None:
+            return array
+        rows = np.zeros(self.search.masks[cell].shape, array.dtype)
+        rows[self.search.masks[cell]] = np.ravel(array)
+        return rows
 
     def batch(self, x="x", y="y", index=()):
         """Images and labels."""

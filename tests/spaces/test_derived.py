@@ -11,10 +11,11 @@ from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.system.errors import UserError
 
+NAMES = [name for name in sorted(OPERATIONS) if name not in ("none", "noise")]
 EVERYTHING = genotype.ConvGenotype(
-    normal=[(name, i % 2) for i, name in enumerate(sorted(OPERATIONS)) if name != "none"] + [("skip_connect", 2)],
+    normal=[(name, i % 2) for i, name in enumerate(NAMES)] + [("skip_connect", 2)],
     normal_concat=(2, 4, 6),
-    reduce=[(name, (i + 1) % 2) for i, name in enumerate(sorted(OPERATIONS)) if name != "none"] + [("max_pool_3x3", 3)],
+    reduce=[(name, (i + 1) % 2) for i, name in enumerate(NAMES)] + [("max_pool_3x3", 3)],
     reduce_concat=range(2, 7),
 )
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from darts_tf.genotypes.topology import Topology
@@ -15,6 +16,18 @@ from darts_tf.spaces.conv.operations import OPERATIONS, FactorizedReduce, Identi
 def scaled_by(factors: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns what multiplies the images of `(N, H, W, C)` by factors `(N,)`."""
     return lambda y: y * graph.reshape(tf.cast(factors, y.dtype), -1, 1, 1, 1)
+
+
+def mixed_operations(topology: Topology, make: Callable, allowed: np.ndarray | None) -> list:
+    """Returns the mixed operation of each state that others read; the last node feeds no other.
+
+    Args:
+        topology: The edges of the cell.
+        make: Called with a state, how many edges leave it and, where it is given, their rows of `allowed`.
+        allowed: `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
+    """
+    rows = [[row for row, _ in topology.leaving(state)] for state in range(topology.nodes[-1])]
+    return [make(state, len(own), *([] if allowed is None else [allowed[own]])) for state, own in enumerate(rows)]
 
 
 class MixedCell(keras.layers.Layer):
@@ -62,6 +75,7 @@ class SearchCell(MixedCell):
         primitives: Names of the candidate operations.
         affine: Whether the batch norms of the inputs learn scale and offset.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+        allowed: `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
     """
 
     def __init__(
@@ -75,6 +89,7 @@ class SearchCell(MixedCell):
         primitives: Sequence[str] = (),
         affine: bool = False,
         mixed_op: Callable = MixedOp,
+        allowed: np.ndarray | None = None,
         **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -83,11 +98,13 @@ class SearchCell(MixedCell):
         squeeze = FactorizedReduce if after_reduction else ReLUConvBN
         self.preprocess0 = squeeze(channels, affine=affine, inputs=before)
         self.preprocess1 = ReLUConvBN(channels, affine=affine, inputs=previous)
-        edges = [len(topology.leaving(state)) for state in range(topology.nodes[-1])]  # the last node feeds no other
-        self.mixed = [
-            mixed_op(count, channels, 2 if reduction and state < topology.num_inputs else 1, primitives)
-            for state, count in enumerate(edges)
-        ]
+        self.mixed = mixed_operations(
+            topology,
+            lambda state, *edges: mixed_op(
+                edges[0], channels, 2 if reduction and state < topology.num_inputs else 1, primitives, *edges[1:]
+            ),
+            allowed,
+        )
         self.built = True
 
     def call(

@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from darts_tf.system.keras_settings import of_one_type
 from darts_tf import genotypes
+from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import Cell
+from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, draw_drop_factors, reduction_cells
+from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.conv.operations import OPERATIONS, even_channels, uniform
 from darts_tf.system.errors import UserError
@@ -160,6 +162,7 @@ class DerivedNetwork(ConvModel):
         start = uniform(widths[1])
         self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
         self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+        self.number_draws()
         self.build((None, *self.image_shape))
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
@@ -231,9 +234,10 @@ class DerivedNetwork(ConvModel):
         return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns `(logits, auxiliary logits or None)` in training mode of `(images, drop factors or None)`."""
-        images, drop = inputs
-        stages = self.activations(images, True, drop)
+        """Returns `(logits, auxiliary logits or None)` in training mode of inputs as `unpacked` takes them."""
+        images, drop, seed = unpacked(inputs)
+        with within(seed=seed):
+            stages = self.activations(images, True, drop)
         return stages["logits"], stages.get("auxiliary_logits")
 
     def folded(self) -> "DerivedNetwork":

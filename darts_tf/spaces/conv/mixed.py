@@ -35,24 +35,40 @@ class MixedOp(keras.layers.Layer):
     """Every candidate operation on every edge that leaves one node, weighted and summed: `mixed`, fused.
 
     What the edges share is computed once, the weights scale batch norms, and operations of a kind are added up before
-    they are cut into edges; a test holds it equal to the plain sum.
+    they are cut into edges; a test holds it equal to the plain sum. An operation that some edges may not have is made
+    and computed for the others alone.
 
     Attributes:
         table: Name of an operation -> what makes it, called with channels, stride and edges.
+        having: For each operation the edges that have it.
+        operations: Each for the edges that have it; None where there are none.
 
     Args:
         edges: Number of edges E.
         channels: Channels C, in and out.
         stride: 1 or 2.
         primitives: Names of the P candidate operations.
+        allowed: `(E, P')`, whether an edge may have an operation, of the first P'; all of them for None.
     """
 
     table: ClassVar[Mapping[str, Callable]] = OPERATIONS
 
-    def __init__(self, edges: int, channels: int, stride: int, primitives: Sequence[str], **kwargs: Any):
+    def __init__(
+        self,
+        edges: int,
+        channels: int,
+        stride: int,
+        primitives: Sequence[str],
+        allowed: np.ndarray | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(autocast=False, **kwargs)
-        self.edges, self.channels = edges, channels
-        self.operations = [self.table[name](channels, stride, edges) for name in primitives]
+        self.edges, self.channels, self.stride = edges, channels, stride
+        self.having = having(edges, len(primitives), allowed)
+        self.operations = [
+            self.table[name](channels, stride, len(own)) if own else None
+            for name, own in zip(primitives, self.having, strict=True)
+        ]
         self.built = True
 
     def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -75,13 +91,34 @@ class MixedOp(keras.layers.Layer):
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
         """Returns for each edge the tensors that `combine` sums, each `(N, H', W', C)`; see `call`."""
         source = Source(x, self.edges)
+        sources = {self.edges: source} | {
+            len(own): Source(x, len(own), source) for own in self.having if len(own) < self.edges
+        }
+        shared: dict[int, tf.Tensor] = {}
+        terms: list[list] = [[] for _ in range(self.edges)]
+        for own in filter(None, dict.fromkeys(self.having)):
+            if total := self._sum(own, sources[len(own)], weights, shared, training):
+                for edge, part in zip(own, tf.split(total[0], len(own), -1) if len(own) > 1 else total, strict=True):
+                    terms[edge].append(part)
+        if shared:
+            columns = graph.array(np.eye(len(self.operations))[:, list(shared)], weights.dtype)
+            mixed = self._mix(list(shared.values()), *self._rows(shared, tf.matmul(weights, columns)))
+            for edge, part in mixed:
+                terms[edge].append(part)
+        zeros = [tf.zeros_like(x[:, :: self.stride, :: self.stride])] if not all(terms) else []
+        return [each or zeros for each in terms]
+
+    def _sum(self, own, source, weights, shared, training):
+        """Returns `[(N, H', W', E' * C)]`, the sum of the operations that exactly the E' edges `own` have, or `[]`.
+
+        What all of them would get the same of goes to `shared` instead.
+        """
         # Choosing and repeating by products with zeros and ones takes one node where slices take a dozen.
-        repeat = np.repeat(np.eye(self.edges), self.channels, axis=1)
-        scales = tf.matmul(weights, graph.array(repeat, weights.dtype), transpose_a=True)  # (P, E * C)
-        scales = tf.unstack(scales)
-        shared, phases, wide = {}, [], []
-        for index, (operation, scale) in enumerate(zip(self.operations, scales, strict=True)):
-            if isinstance(operation, Zero):
+        repeat = np.repeat(np.eye(self.edges)[:, list(own)], self.channels, axis=1)
+        scales = tf.matmul(weights, graph.array(repeat, weights.dtype), transpose_a=True)  # (P, E' * C)
+        phases, wide = [], []
+        for index, (operation, scale) in enumerate(zip(self.operations, tf.unstack(scales), strict=True)):
+            if self.having[index] != own or operation is None or isinstance(operation, Zero):
                 continue
             if operation.shared:
                 y = operation.apply(source, training=training)
@@ -95,23 +132,28 @@ class MixedOp(keras.layers.Layer):
                 wide.append(operation.apply(source, scale, training))
         if phases:
             wide.append(functional.from_phases(tf.add_n(phases)))
-        terms: list[list] = [[] for _ in range(self.edges)]
-        if wide:
-            total = tf.add_n(wide)
-            for edge, part in enumerate(tf.split(total, self.edges, -1) if self.edges > 1 else [total]):
-                terms[edge].append(part)
-        if shared:
-            columns = graph.array(np.eye(len(self.operations))[:, list(shared)], weights.dtype)
-            mixed = self._mix(list(shared.values()), tf.matmul(weights, columns))
-            for edge, part in enumerate(mixed):
-                terms[edge].append(part)
-        if not (wide or shared):
-            terms = [[self.operations[0].apply(source)]] * self.edges
-        return terms
+        return [tf.add_n(wide)] if wide else []
 
-    def _mix(self, tensors, weights):
-        """Returns `sum_s weights[e, s] * tensors[s]` for each edge e: one thin matrix product, no wide temporaries."""
+    def _rows(self, shared, weights):
+        """Returns the edges that have a shared operation, and their rows of `(E, S)` weights, 0 where they lack one."""
+        has = np.array([[edge in self.having[index] for index in shared] for edge in range(self.edges)])
+        edges = np.flatnonzero(has.any(1))
+        if not has.all():
+            weights = tf.matmul(graph.array(np.eye(self.edges)[edges], weights.dtype), weights)
+            weights = weights * graph.array(has[edges].astype(float), weights.dtype)
+        return edges, weights
+
+    def _mix(self, tensors, edges, weights):
+        """Returns `(e, sum_s weights[e, s] * tensors[s])` for each edge: one thin product, no wide temporaries."""
         rows = graph.reshape(tf.stack(tensors), len(tensors), -1)
         mixed = tf.matmul(tf.cast(weights, rows.dtype), rows)
         shape = [-1, *tensors[0].shape[1:]]
-        return [graph.reshape(row, *shape) for row in tf.unstack(mixed)]
+        return zip(edges, [graph.reshape(row, *shape) for row in tf.unstack(mixed)], strict=True)
+
+
+def having(edges: int, operations: int, allowed: np.ndarray | None = None) -> tuple[tuple[int, ...], ...]:
+    """Returns for each operation the edges that may have it, see `MixedOp`."""
+    every = np.ones((edges, operations), bool)
+    if allowed is not None:  # columns that a method has added are of all edges
+        every[:, : allowed.shape[1]] = allowed
+    return tuple(tuple(map(int, np.flatnonzero(column))) for column in every.T)

@@ -1,6 +1,6 @@
 """The convolutional supernet, and what it shares with derived networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,9 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.candidates import arrays_of, softmax
 from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
 from darts_tf.spaces.conv.operations import OPERATIONS, uniform
@@ -50,27 +52,6 @@ def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict
     return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
 
 
-def draw_drop_factors(count: int, batch_size: Any, probability: Any, seed: tf.Tensor, dtype: str) -> tf.Tensor:
-    """Draws factors of drop path: 0 with some probability, else `1 / (1 - probability)`.
-
-    Args:
-        count: Rows.
-        batch_size: N, an integer or a scalar tensor.
-        probability: Of something to be dropped for an image, a scalar in [0, 1).
-        seed: `(2,)` integers; the same seed draws the same.
-        dtype: Of the factors.
-
-    Returns:
-        `(count, N)`.
-
-    Source: `drop_path` in `cnn/utils.py`.
-    """
-    # A cast of a Python number would go through float32.
-    keep = 1 - (tf.cast(probability, dtype) if tf.is_tensor(probability) else tf.constant(probability, dtype))
-    kept = tf.random.stateless_uniform((count, batch_size), seed, dtype=dtype) < keep
-    return tf.cast(kept, dtype) / keep
-
-
 class ConvModel(KnownInput):
     """What training and Keras ask of a network of images.
 
@@ -79,7 +60,17 @@ class ConvModel(KnownInput):
     Attributes:
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.
+        draws: Whether it has operations that draw numbers; then its inputs in a step have keys, see `draw_keys`.
     """
+
+    draws = False
+
+    def number_draws(self) -> None:
+        """Numbers the operations that draw, so that no two of them draw the same."""
+        drawing = [layer for layer in self._flatten_layers(include_self=False) if getattr(layer, "draws", False)]
+        for number, layer in enumerate(drawing):
+            layer.number = number
+        self.draws = bool(drawing)
 
     def build(self, images_shape: tuple) -> None:
         """Nothing is left to be made; Keras keeps the shape."""
@@ -149,6 +140,7 @@ class ConvSupernet(ConvModel):
         alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
         alpha_init_scale: Standard deviation of the normal start values.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+        allowed: By cell `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
 
     Attributes:
         alphas: The logits by the genotype's name of their cells, `normal` and `reduce`.
@@ -173,6 +165,7 @@ class ConvSupernet(ConvModel):
         alpha_init: str = "normal",
         alpha_init_scale: float = 1e-3,
         mixed_op: Callable = MixedOp,
+        allowed: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -182,6 +175,7 @@ class ConvSupernet(ConvModel):
         self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
         self.num_nodes, self.concat, self.primitives = num_nodes, concat, tuple(primitives)
         self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
+        self.allowed = arrays_of(allowed)
         stem_channels = stem_multiplier * init_channels
         self.stem = self.add_weight(
             shape=(3, 3, image_shape[-1], stem_channels), initializer=uniform(9 * image_shape[-1]), name="stem"
@@ -193,7 +187,11 @@ class ConvSupernet(ConvModel):
             after_reduction, reduction = reduction, index in reduction_cells(num_cells)
             channels *= 2 if reduction else 1
             sizes = widths, channels, reduction, after_reduction
-            self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, mixed_op=mixed_op))
+            own: dict[str, Any] = {
+                "mixed_op": mixed_op,
+                "allowed": self.allowed.get("reduce" if reduction else "normal"),
+            }
+            self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
             widths = (widths[1], concat * channels)
         start = uniform(widths[1])
         self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
@@ -203,6 +201,7 @@ class ConvSupernet(ConvModel):
         self.alphas = {
             cell: self.add_weight(shape=shape, initializer=start, name=f"alphas_{cell}") for cell in ConvGenotype.cells
         }
+        self.number_draws()
         self.build((None, *self.image_shape))
 
     @staticmethod
@@ -241,7 +240,7 @@ class ConvSupernet(ConvModel):
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         if mixing is None:
-            mixing = {cell: tf.nn.softmax(a.value) for cell, a in self.alphas.items()}
+            mixing = softmax(self.alphas, self.allowed)
         images = narrowed(images)
         stem = tf.nn.conv2d(images, tf.cast(self.stem.value, images.dtype), 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
         s0 = s1 = self.stem_bn(stem, training=training)
@@ -254,13 +253,15 @@ class ConvSupernet(ConvModel):
         return stages | classify(s1, self.classifier, self.bias)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
-        """Returns the logits in training mode of images, or of `(images, drop factors or None)`."""
-        images, drop = inputs if isinstance(inputs, tuple) else (inputs, None)
-        return self.activations(images, True, mixing, drop)["logits"]
+        """Returns the logits in training mode of inputs as `unpacked` takes them."""
+        images, drop, seed = unpacked(inputs)
+        with within(seed=seed):
+            return self.activations(images, True, mixing, drop)["logits"]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         names = ("num_classes", "init_channels", "num_cells", "num_nodes", "concat", "stem_multiplier")
         own = {name: getattr(self, name) for name in (*names, "alpha_init", "alpha_init_scale")}
         own |= {"image_shape": list(self.image_shape), "primitives": list(self.primitives)}
+        own |= {"allowed": {cell: each.tolist() for cell, each in self.allowed.items()}}
         return {**super().get_config(), **own}

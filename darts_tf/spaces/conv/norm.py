@@ -29,7 +29,7 @@ def call_cell(cell: keras.layers.Layer, *tensors: tf.Tensor, **settings: Any) ->
     def function(*both):
         mapping = list(zip(weights, both[len(tensors) :], strict=True))
         batch: dict[int, tf.Tensor] = {}
-        with keras.StatelessScope(state_mapping=mapping), within(statistics=batch):
+        with keras.StatelessScope(state_mapping=mapping), within(statistics=batch, seed=run.seed):
             y = cell(*both[: len(tensors)], **settings)
         return y, *[tf.stop_gradient(batch[id(v)]) for v in state]
 

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from darts_tf.passes.context import now
 from darts_tf.spaces.conv import functional
 from darts_tf.spaces.conv.norm import BatchNorm
 from darts_tf.system.errors import UserError, some_of
@@ -35,12 +37,14 @@ class Source:
     Args:
         x: `(N, H, W, C)`.
         edges: Number of edges E that read it.
+        every: That of all edges, where these are some of them: it shares the views that do not depend on their number.
     """
 
-    def __init__(self, x: tf.Tensor, edges: int = 1):
+    def __init__(self, x: tf.Tensor, edges: int = 1, every: "Source | None" = None):
         self.x = x
         self.edges = edges
         self.even = x.shape[1] % 2 == 0 and x.shape[2] % 2 == 0
+        self.every = every
 
     def wide(self, x: tf.Tensor) -> tf.Tensor:
         """Repeats channels for each edge, `(..., C) -> (..., E * C)`."""
@@ -52,7 +56,11 @@ class Source:
     @functools.cached_property
     def relu(self) -> tf.Tensor:
         """`relu(x)`, `(N, H, W, C)`."""
-        return tf.nn.relu(self.x)
+        return tf.nn.relu(self.x) if self.every is None else self.every.relu
+
+    @functools.cached_property
+    def _phases(self):
+        return functional.to_phases(self.relu) if self.every is None else self.every._phases
 
     @functools.cached_property
     def relu_wide(self) -> functional.Wide:
@@ -62,7 +70,7 @@ class Source:
     @functools.cached_property
     def relu_phases(self) -> functional.Wide:
         """`relu(x)` for each edge, in phases, `(4 N, H/2, W/2, E * C)`."""
-        return self._both(functional.to_phases(self.relu))
+        return self._both(self._phases)
 
     @functools.cached_property
     def relu_halved(self) -> functional.Wide:
@@ -287,6 +295,40 @@ class ReLUConvBN(Operation):
         return {**super().get_config(), "inputs": self.inputs}
 
 
+class Noise(Operation):
+    """`noise`: normal numbers of variance one in place of the source, at stride 2 of half its size.
+
+    They are a function of the pass's `seed` and of the operation's number in its network: new ones in each step, the
+    same in all of its passes on a batch.
+
+    Deviation: the original draws anew in every pass, in evaluation too. Here there is one draw outside of steps, the
+    same for every image, so that evaluated and exported networks are functions of their images.
+
+    Attributes:
+        number: Of this operation among those of its network that draw, see `ConvModel.number_draws`.
+
+    Source: `NoiseOp` in `src/operations.py` of automl/RobustDARTS.
+    """
+
+    draws, number = True, 0
+
+    def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
+        """Returns the numbers, each edge its own."""
+        x = source.x[:, :: self.stride, :: self.stride]
+        size = x.shape[0] or tf.shape(x)[0]
+        y = self.drawn((size, *x.shape[1:3], self.edges * self.channels), x)
+        return y if scale is None else y * tf.cast(scale, y.dtype)
+
+    def drawn(self, shape: tuple, like: tf.Tensor) -> tf.Tensor:
+        """Returns normal numbers `(N, H', W', edges * C)` in the type of a tensor."""
+        wide = tf.float64 if like.dtype == tf.float64 else tf.float32
+        if (seed := now().seed) is None:
+            fixed = np.random.default_rng(self.number).standard_normal(shape[1:])
+            return tf.zeros_like(like[..., :1]) + tf.constant(fixed, like.dtype)
+        seed = tf.random.experimental.stateless_fold_in(seed, self.number)
+        return tf.cast(tf.random.stateless_normal(shape, seed, dtype=wide), like.dtype)
+
+
 class SepConv(Operation):
     """`sep_conv_k`: twice (ReLU, depthwise kxk, 1x1, batch norm); the stride is the first one's."""
 
@@ -456,6 +498,7 @@ OPERATIONS = {
     "dil_conv_3x3": DilConv,
     "dil_conv_5x5": DilConv5,
     "conv_7x1_1x7": Conv7x1,
+    "noise": Noise,
 }
 
 

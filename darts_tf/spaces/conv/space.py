@@ -38,6 +38,7 @@ class Conv(Space):
             config.alpha_init,
             config.alpha_init_scale,
             method.mixed_operation(MixedOp) if method else MixedOp,
+            config.masks,
         )
 
     def network(self, config: Any, image_shape: Sequence[int], num_classes: int) -> DerivedNetwork:

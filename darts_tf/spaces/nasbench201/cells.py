@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from darts_tf.genotypes import NasBench201Genotype
-from darts_tf.spaces.conv.cells import MixedCell
+from darts_tf.spaces.conv.cells import MixedCell, mixed_operations
 from darts_tf.spaces.conv.derived import ConvBN
 from darts_tf.spaces.conv.operations import Source, Zero
 from darts_tf.spaces.nasbench201.operations import OPERATIONS, NasBench201MixedOp
@@ -22,6 +23,7 @@ class SearchCell(MixedCell):
         channels: Channels C of every node.
         primitives: Names of the candidate operations.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+        allowed: `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
 
     Source: `NAS201SearchCell` in `models/cell_searchs/search_cells.py` of AutoDL-Projects.
     """
@@ -29,11 +31,17 @@ class SearchCell(MixedCell):
     topology = TOPOLOGY
 
     def __init__(
-        self, channels: int, primitives: Sequence[str], mixed_op: Callable = NasBench201MixedOp, **kwargs: Any
+        self,
+        channels: int,
+        primitives: Sequence[str],
+        mixed_op: Callable = NasBench201MixedOp,
+        allowed: np.ndarray | None = None,
+        **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
-        states = range(TOPOLOGY.nodes[-1])  # the last node feeds no other
-        self.mixed = [mixed_op(len(TOPOLOGY.leaving(state)), channels, 1, primitives) for state in states]
+        self.mixed = mixed_operations(
+            TOPOLOGY, lambda _, count, *rows: mixed_op(count, channels, 1, primitives, *rows), allowed
+        )
         self.built = True
 
     def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """The networks of NAS-Bench-201: the supernet, and the network of one cell."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf import genotypes
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES, NasBench201Genotype
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.candidates import arrays_of, softmax
 from darts_tf.spaces.conv.derived import ConvBN
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
@@ -95,6 +96,7 @@ class NasBench201Supernet(NasBench201Model):
         alpha_init: `"normal"`, as in the original, or `"zeros"`.
         alpha_init_scale: Standard deviation of the normal start values.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
+        allowed: By cell, see `conv.networks.ConvSupernet`.
 
     Attributes:
         alphas: The logits, by the name `nasbench201`.
@@ -113,13 +115,16 @@ class NasBench201Supernet(NasBench201Model):
         alpha_init: str = "normal",
         alpha_init_scale: float = 1e-3,
         mixed_op: Callable = NasBench201MixedOp,
+        allowed: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.primitives, self.alpha_init, self.alpha_init_scale = tuple(primitives), alpha_init, alpha_init_scale
 
+        self.allowed = arrays_of(allowed)
+
         def make_cell(channels):
-            return SearchCell(channels, self.primitives, mixed_op)
+            return SearchCell(channels, self.primitives, mixed_op, self.allowed.get(CELL))
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
@@ -139,7 +144,7 @@ class NasBench201Supernet(NasBench201Model):
 
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""
-        weights = tf.nn.softmax(self.alphas[CELL].value) if mixing is None else mixing[CELL]
+        weights = softmax(self.alphas, self.allowed)[CELL] if mixing is None else mixing[CELL]
         return self.run(images, training, weights)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
@@ -149,6 +154,7 @@ class NasBench201Supernet(NasBench201Model):
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {name: getattr(self, name) for name in ("alpha_init", "alpha_init_scale")}
+        own |= {"allowed": {cell: each.tolist() for cell, each in self.allowed.items()}}
         return {**super().get_config(), **own, "primitives": list(self.primitives)}
 
 

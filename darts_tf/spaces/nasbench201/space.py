@@ -43,6 +43,7 @@ class NasBench201(Space):
             config.alpha_init,
             config.alpha_init_scale,
             method.mixed_operation(NasBench201MixedOp) if method else NasBench201MixedOp,
+            config.masks,
         )
 
     def network(self, config: Any, image_shape: Sequence[int], num_classes: int) -> NasBench201Network:

@@ -1,0 +1,65 @@
+"""P-DARTS' stages: a driver above the search, which searches in a folder for each and drops candidates in between."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from darts_tf import genotypes
+from darts_tf.config import Search
+from darts_tf.genotypes import Genotype
+from darts_tf.methods.p_darts import NAME, pruned
+from darts_tf.runs.drawing import draw
+from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.types import Path
+
+One = Callable[[Any, Path], tuple[Genotype, Mapping[str, np.ndarray]] | None]
+
+
+def staged(config: Search) -> bool:
+    """Whether a search is one of several stages, all of which are to run."""
+    return NAME in config.method.split(",") and not config.p_darts_stage
+
+
+def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> Genotype | None:
+    """Runs the stages, each in `stage_N` of the work directory; the last one's genotype is the result.
+
+    A stage begins with new weights and new alphas. One that has ended does not run again, and an interrupted one
+    resumes: what it ends with is a function of its settings, and so are the candidates of the next.
+
+    Args:
+        config: The settings of the search, with the method `p_darts`.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        one: Runs one stage in a folder; returns its genotype and how strong each operation is, or None when it was
+            interrupted.
+        say: Is given lines for the user.
+
+    Raises:
+        UserError: As of a search.
+    """
+    with WorkDir(workdir) as directory:
+        directory.open_for(config, ("plots",))
+        stages, candidates = config.p_darts_stages, config.candidates
+        for stage, (cells, keep) in enumerate(stages, 1):
+            # Before the end an edge may have few other candidates than skip connections.
+            limits = {} if stage == len(stages) else {"max_skips": -1, "max_parameter_free": -1}
+            own = config.replace(p_darts_stage=stage, num_cells=cells, candidates=candidates, **limits)
+            say(f"stage {stage} of {len(stages)}: {cells} cells, at most {keep} candidates of an edge")
+            found = one(own, directory.path / f"stage_{stage}")
+            if found is None:
+                return None
+            genotype, strength = found
+            if stage < len(stages):
+                candidates = following(own, strength, stages[stage][1])
+        genotypes.save(genotype, directory.path / "genotype.json")
+        draw(genotype, directory.plots, say)
+    return genotype
+
+
+def following(config: Search, strength: Mapping[str, np.ndarray], keep: int) -> str:
+    """Returns the `candidates` of the next stage, given the settings of one and how strong each operation is there."""
+    alive = config.masks or {cell: np.ones(rows.shape, bool) for cell, rows in strength.items()}
+    left = pruned(strength, alive, keep)
+    names = {cell: [[*np.array(config.primitives)[own]] for own in rows] for cell, rows in left.items()}
+    return json.dumps(names)
