@@ -36,7 +36,13 @@ def variants():
 
 @pytest.fixture(scope="module", autouse=True)
 def let_go(request):
-    """Frees what a file has cached, graphs of many hundred megabytes among it."""
+    """Frees what a file has cached, graphs of many hundred megabytes among it.
+
+    What is there when it starts, TensorFlow's modules for the most part, no collection needs to look at again: each
+    takes a quarter of a second, and there are thousands.
+    """
+    gc.collect()
+    gc.freeze()
     yield
     for value in vars(request.module).values():
         if hasattr(value, "cache_clear"):
