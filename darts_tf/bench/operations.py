@@ -17,7 +17,7 @@ from darts_tf.spaces.conv.folding import fold, fold_in_place
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.spaces.space import Place
 from darts_tf.system.device import device
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 COPIES = 8
 """Of an operation in one graph, one after the other, so that the call of the graph is a small part of its time."""
@@ -66,7 +66,7 @@ def measure(
     if len(names) < 2:
         raise UserError(
             "There is nothing to choose between. Expected two operations or more in addition to none. "
-            f"Received: primitives={','.join(config.primitives)}."
+            f"Received: primitives={some_of(config.primitives)}."
         )
     skeleton = costs.network(space, config, costs.alike(space, config, names[0]), (shape, 10))
     places = sorted({place for _, own in space.places(skeleton) for place in own}, reverse=True)

@@ -15,7 +15,7 @@ from darts_tf.genotypes import Genotype
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.spaces import costs, latency
 from darts_tf.system.device import device
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 
 class Cost(Method):
@@ -68,7 +68,7 @@ class Cost(Method):
         if least == most:
             raise UserError(
                 f"method=cost needs operations of different cost; every network has {least:.4g} {self.unit}. "
-                f"Received: space={c.space}, primitives={','.join(c.primitives)}."
+                f"Received: space={c.space}, primitives={some_of(c.primitives)}."
             )
         if c.cost_target and not least <= c.cost_target <= most:
             raise UserError(

@@ -11,7 +11,7 @@ from darts_tf import genotypes, methods, spaces
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import ConvGenotype, candidates, selection
-from darts_tf.methods.combined import Combined
+from darts_tf.methods.combined import OF_ALL_CANDIDATES, Combined
 from darts_tf.methods.darts import Darts
 from darts_tf.spaces.conv.mixed import MixedOp, mixed
 from darts_tf.spaces.conv.operations import Noise
@@ -140,7 +140,7 @@ def batches():
     return [(tf.constant(rng.normal(size=(4, 8, 8, 3)), tf.float32), tf.constant([0, 3, 1, 2])) for _ in "tv"]
 
 
-@pytest.mark.parametrize("method", [*sorted(methods.METHODS), *COMBINED])
+@pytest.mark.parametrize("method", [*sorted(methods.METHODS.keys() - {*OF_ALL_CANDIDATES}), *COMBINED])
 def test_masked_entries_have_no_weight_and_no_gradient(method):
     """In the relaxation of a step, in its gradient and in the step of the weights; none of it depends on them."""
     step, config = step_of(method, arch_weight_decay=0.0)

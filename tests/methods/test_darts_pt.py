@@ -59,10 +59,10 @@ class Judged:
         )
 
 
-def decided(method, judged, rows, config, steps):
+def decided(method, judged, rows, plan, steps):
     """Projects in the golden order; compares every answer, what is kept, and the rows at the end."""
-    nodes = {cell: [3 + node for node in order] for cell, order in config["node_order"].items()}  # of those with three
-    found = method.project(rows, judged, config["edge_order"], nodes)
+    nodes = {cell: [3 + node for node in order] for cell, order in plan["node_order"].items()}  # of those with three
+    found = method.project(rows, judged, plan["edge_order"], nodes)
     for step in steps:
         cell = step.get("kind", CELL)
         if step.get("what", "operation") == "operation":
@@ -96,42 +96,40 @@ def test_a_projection_in_the_darts_space(variants, criterion, dtype):
         darts_pt_criterion=CRITERIA[criterion],
         darts_pt_batches=4,
     )
-    config, arrays = variant.config, variant.arrays
+    facts, arrays = variant.config, variant.arrays
     judged = Judged(variant.net, arrays, dtype)
     rows = {cell: softmax(arrays[f"alpha_{cell}"], dtype) for cell in CELLS}
     judged(rows)
     judged.check([arrays["unmasked/accuracy"]], [arrays["unmasked/loss"]])
-    sequence = config["sequences"][criterion]
-    found = decided(variant.method.chooser, judged, rows, config, sequence["steps"])
+    sequence = facts["sequences"][criterion]
+    found = decided(variant.method.chooser, judged, rows, facts, sequence["steps"])
     for cell in CELLS:
         np.testing.assert_array_equal(found[cell], arrays[f"{criterion}/final_weights_{cell}"])
-    genotype = genotypes.derive(ConvGenotype, found, config["primitives"], 4, strength=lambda each: each)
+    genotype = genotypes.derive(ConvGenotype, found, facts["primitives"], 4, strength=lambda each: each)
     assert genotype == genotypes.from_json(sequence["genotype"])
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_a_projection_in_nasbench201(variants, criterion, dtype):
-    config, arrays = read(variants, "dartspt_nb201_config.json"), read(variants, "dartspt_nb201.npz")
-    net = NasBench201Supernet(
-        config["classes"], (config["image"], config["image"], 3), config["C"], 3 * config["N"] + 2
-    )
-    stored = split(arrays["param_flat"], list(config["parameter_shapes"]), config["parameter_shapes"])
-    stored |= split(arrays["buffer_flat"], list(config["buffer_shapes"]), config["buffer_shapes"])
+    facts, arrays = read(variants, "dartspt_nb201_config.json"), read(variants, "dartspt_nb201.npz")
+    net = NasBench201Supernet(facts["classes"], (facts["image"], facts["image"], 3), facts["C"], 3 * facts["N"] + 2)
+    stored = split(arrays["param_flat"], list(facts["parameter_shapes"]), facts["parameter_shapes"])
+    stored |= split(arrays["buffer_flat"], list(facts["buffer_shapes"]), facts["buffer_shapes"])
     nasbench201.load(nasbench201.slots(net), nasbench201.unbiased(stored))
     settings = SearchConfig(
         space="nasbench201",
         num_nodes=3,
-        primitives=tuple(config["operations"]),
+        primitives=tuple(facts["operations"]),
         **CHEAP,
         darts_pt_criterion=CRITERIA[criterion],
     )
     judged, rows = Judged(net, arrays, dtype), {CELL: softmax(arrays["alpha"], dtype)}
     judged(rows)
     judged.check([arrays["unmasked/accuracy"]], [arrays["unmasked/loss"]])
-    config = config | {"edge_order": {CELL: config["edge_order"]}, "node_order": {CELL: []}}
-    sequence = config["sequences"][criterion]
-    found = decided(methods.make(settings).chooser, judged, rows, config, sequence["steps"])
-    genotype = genotypes.derive(NasBench201Genotype, found, config["operations"], 3, strength=lambda each: each)
+    facts = facts | {"edge_order": {CELL: facts["edge_order"]}, "node_order": {CELL: []}}
+    sequence = facts["sequences"][criterion]
+    found = decided(methods.make(settings).chooser, judged, rows, facts, sequence["steps"])
+    genotype = genotypes.derive(NasBench201Genotype, found, facts["operations"], 3, strength=lambda each: each)
     assert genotype == genotypes.parse(sequence["genotype"].strip())
 
 

@@ -200,7 +200,7 @@ def test_runs_have_their_own_settings(keras_as_before, tmp_path):
         search(config, tmp_path / name, out=io.StringIO())
         found.append(json.loads((tmp_path / name / "metrics.jsonl").read_text()) | {"seconds": 0})
     one, other = ({key: value for key, value in each.items() if key != "genotype"} for each in found)
-    assert one == pytest.approx(other, rel=1e-6)  # threads round differently now and then; half precision is 1e-3
+    assert one == pytest.approx(other, rel=1e-4)  # threads round differently now and then; half precision is 1e-3
     assert found[0]["genotype"] == found[1]["genotype"]
     assert (keras.config.dtype_policy().name, keras.config.floatx()) == ("mixed_float16", "float64")
     assert keras.config.image_data_format() == "channels_first"
