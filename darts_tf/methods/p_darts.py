@@ -15,7 +15,7 @@ from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes.context import now
 from darts_tf.spaces.conv import functional
 from darts_tf.spaces.conv.mixed import having
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 NAME, SKIP = "p_darts", "skip_connect"
 _STRANGERS = ("pc_darts", "darts_minus", "random_nas", "darts_pt")  # with mixed operations, or choices, of their own
@@ -43,7 +43,7 @@ class PDarts(Method):
         if space != "conv":
             raise UserError(f"method=p_darts searches for cells of the space conv. Received: space={space}.")
         if wrong := [name for name in method.split(",") if name in _STRANGERS]:
-            raise UserError(f"method: p_darts cannot be combined with {' or '.join(wrong)}. Received: method={method}.")
+            raise UserError(f"method: p_darts cannot be combined with {some_of(wrong)}. Received: method={method}.")
         if self.config.strategy == "multi_worker":
             raise UserError("method=p_darts runs on one machine. Received: strategy=multi_worker.")
         masks, keep = self.masks.values(), [keep for _, keep in self.config.p_darts_stages]
