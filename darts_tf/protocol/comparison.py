@@ -128,7 +128,7 @@ def collect(
                 "method": method,
                 "found": [cell.string for cell in found],
                 "tests": tests,
-                **spread(tests),
+                **_spread(tests),
                 "curve": [statistics.fmean(values) for values in zip(*curves, strict=False)],
                 "seconds": statistics.fmean(results.search_seconds(path / one.name) for one in each),
                 "workdirs": [one.name for one in each],
@@ -142,7 +142,7 @@ def collect(
     return {"benchmark": config.benchmark, "training_seconds": training, "table": rows, "random": random}
 
 
-def spread(tests: Sequence[float]) -> dict[str, Any]:
+def _spread(tests: Sequence[float]) -> dict[str, Any]:
     """Returns mean, standard deviation of a sample (None of a single one) and worst."""
     deviation = statistics.stdev(tests) if len(tests) > 1 else None
     return {"test_mean": statistics.fmean(tests), "test_std": deviation, "test_worst": min(tests), "n": len(tests)}
@@ -199,7 +199,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [["method", "mean", "deviation", "worst", "seeds", "time of a search", "random search of equal cost"]]
     chance = {each["cells"]: each["test_mean"] for each in result["random"]}
     for row in sorted(result["table"], key=lambda row: -row["test_mean"]):
-        figures = [shown(row[key], "accuracy") for key in ("test_mean", "test_std", "test_worst")]
+        spread = (row[key] for key in ("test_mean", "test_std", "test_worst"))
+        figures = ["–" if each is None else shown(each, "accuracy") for each in spread]
         same = f"{shown(chance[row['random_cells']], 'accuracy')} (best of {row['random_cells']})"
         lines.append([row["method"], *figures, str(row["n"]), f"{row['seconds']:,.0f} s", same])
     return results.columns(lines)

@@ -50,6 +50,7 @@ def test_a_method_of_ones_own_searches_and_resumes(tmp_path, kind, order):
 def test_a_killed_search_with_it_resumes(tmp_path):
     code = """if True:
         import darts_tf
+        darts_tf.configure()  # as the fixture does here
         from tests.helpers.toy_method import config_of
         darts_tf.search(config_of("image", "first"), {!r})
     """
