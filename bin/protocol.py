@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
@@ -33,7 +34,7 @@ def protocol(flag_values: flags.FlagValues) -> int:
     the selected cell; the same with random cells at equal cost. A comparison has searches by several methods in
     NAS-Bench-201, where the worth of every cell is known. The same command resumes what was interrupted.
     """
-    config = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
+    config: Any = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
     streams.out(f"darts-protocol: preset {preset}, work directory {workdir}")
     if isinstance(config, ComparisonConfig):
