@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
 from darts_tf.methods.method import Alphas, Method, Mixing, overrides
 from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError, some_of
@@ -103,16 +102,11 @@ class Combined(Method):
         """See `Method.relax`."""
         drawn = next(each for part, each in self._pairs(noise) if part is self.base)
         mixing = self.base.relax(masked(alphas, self.masks), drawn)
-        return dict(self.settle({cell: mixing[cell] for cell in self._cells}))
+        return dict(self.settle({cell: mixing[cell] for cell in self.cells}))
 
     def settle(self, relaxed: Mixing) -> Mixing:
         """See `Method.settle`."""
         return relaxed if self.chooser is None else self.chooser.settle(relaxed)
-
-    @property
-    def _cells(self):
-        """The cells of the space; a method's own variables are not theirs."""
-        return spaces.get(self.config.space).genotype.cells
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """See `Method.adjust`."""
@@ -148,7 +142,7 @@ class Combined(Method):
     def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """See `Method.ranked`."""
         found = self.base.ranked(masked({name: np.asarray(each) for name, each in alphas.items()}, self.masks))
-        return {cell: found[cell] for cell in self._cells}
+        return {cell: found[cell] for cell in self.cells}
 
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """See `Method.selection`."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
 from darts_tf.config import SearchConfig
 from darts_tf.genotypes.topology import Topology
 from darts_tf.methods.method import Judge, Method, Mixing
@@ -66,14 +65,10 @@ class DartsPT(Method):
 
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the rows of what is kept, decided in random order."""
-        topology, rng = self._topology, np.random.default_rng(self.config.seed)
+        topology, rng = self.topology, np.random.default_rng(self.config.seed)
         edges = {cell: rng.permutation(topology.num_edges).tolist() for cell in relaxed}
         nodes = {cell: rng.permutation(crowded(topology)).tolist() for cell in relaxed}
         return self.project(relaxed, judge, edges, nodes)
-
-    @property
-    def _topology(self):
-        return spaces.get(self.config.space).genotype.topology(self.config.num_nodes)
 
     def project(
         self,
@@ -125,7 +120,7 @@ class DartsPT(Method):
 
     def _keep_operation(self, rows, cell, edge, judge):
         """Returns a cell's rows with one operation left on an edge."""
-        names, topology = self.config.primitives, self._topology
+        names, topology = self.config.primitives, self.topology
         columns = [column for column, name in enumerate(names) if topology.none or name != "none"]
         label = topology.edge_labels[edge]
         harm = [self._harm(rows, cell, (edge, c), f"{cell} {label} without {names[c]}", judge) for c in columns]
@@ -135,7 +130,7 @@ class DartsPT(Method):
 
     def _keep_edges(self, rows, cell, node, judge):
         """Returns a cell's rows without those edges of a node that it does not keep."""
-        topology = self._topology
+        topology = self.topology
         own, kept = list(topology.rows(node)), topology.kept[node - topology.num_inputs]
         harm = {
             edge: self._harm(rows, cell, edge, f"{cell} without {topology.edge_labels[edge]}", judge) for edge in own

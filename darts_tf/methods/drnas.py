@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError
 
 
@@ -35,33 +36,32 @@ class DrNAS(Method):
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
         """Returns a gamma draw for each entry of the alphas."""
         drawn = {}
-        for number, (name, logits) in enumerate(alphas.items()):
+        for number, (name, shape) in enumerate(self.concentrations(alphas).items()):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
-            shape = concentration(self._candidates(name, logits))
             drawn[name] = tf.maximum(tf.random.stateless_gamma(shape.shape, seeds, shape, dtype=shape.dtype), 1e-30)
         return drawn
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """Returns the draw; without noise its mean."""
-        return {name: self._drawn(name, logits, noise and noise[name]) for name, logits in alphas.items()}
+        shapes = self.concentrations(alphas)
+        drawn = {name: self._drawn(shape, noise[name]) for name, shape in shapes.items()} if noise else shapes
+        rows = masked(drawn, self.masks, 0.0)
+        return {name: each / tf.reduce_sum(each, -1, keepdims=True) for name, each in rows.items()}
 
-    def _candidates(self, name, rows):
-        """Returns rows with zeros where an edge may not have an operation."""
-        return tf.where(self.masks[name], rows, 0) if name in self.masks else rows
+    def concentrations(self, alphas: Alphas) -> dict[str, Any]:
+        """Returns the Dirichlet's parameters by name, 1 where an edge may not have an operation."""
+        return {name: concentration(logits) for name, logits in masked(alphas, self.masks, 0.0).items()}
 
-    def _drawn(self, name, logits, gamma):
-        shape = concentration(self._candidates(name, logits))
-        if gamma is not None:
-            slope = tf.raw_ops.RandomGammaGrad(alpha=tf.stop_gradient(shape), sample=gamma)
-            shape = gamma + slope * (shape - tf.stop_gradient(shape))
-        shape = self._candidates(name, shape)
-        return shape / tf.reduce_sum(shape, -1, keepdims=True)
+    @staticmethod
+    def _drawn(shape, gamma):
+        slope = tf.raw_ops.RandomGammaGrad(alpha=tf.stop_gradient(shape), sample=gamma)
+        return gamma + slope * (shape - tf.stop_gradient(shape))
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
         """Returns `drnas_kl` times the divergence from Dirichlet(1), summed over all edges; None where that is 0."""
         if not self.config.drnas_kl:
             return None
-        shapes = {cell: concentration(self._candidates(cell, alphas[cell])) for cell in mixing}
+        shapes = self.concentrations({cell: alphas[cell] for cell in mixing})
         return self.config.drnas_kl * sum(divergence(shape, self.masks.get(cell)) for cell, shape in shapes.items())
 
 

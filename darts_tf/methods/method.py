@@ -6,7 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from darts_tf import spaces
 from darts_tf.genotypes import selection
+from darts_tf.genotypes.topology import Topology
 
 Alphas = Mapping[str, Any]  # name of an architecture variable -> its value: a tensor, or an array outside of the graph
 Mixing = Mapping[str, Any]  # name of a kind of cell -> its mixing weights, (num_edges, num_primitives)
@@ -56,6 +58,16 @@ class Method(Protocol):
 
     def __init__(self, config: Any = None):
         self.config = config
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The genotype's names of the kinds of cell of the search's space."""
+        return tuple(spaces.get(self.config.space).genotype.cells)
+
+    @property
+    def topology(self) -> Topology:
+        """The edges of these cells."""
+        return spaces.get(self.config.space).genotype.topology(self.config.num_nodes)
 
     @property
     def masks(self) -> Mapping[str, np.ndarray]:

@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes import graph
 from darts_tf.system.errors import UserError
@@ -122,8 +121,7 @@ class PCDarts(Method):
 
     def edge_weights(self, logits: Any) -> Any:
         """Returns the softmax of edges' logits `(E,)` among those that enter the same node."""
-        topology = spaces.get(self.config.space).genotype.topology(self.config.num_nodes)
-        nodes = [topology.rows(node) for node in topology.nodes]
+        nodes = [self.topology.rows(node) for node in self.topology.nodes]
         return tf.concat([tf.nn.softmax(logits[rows.start : rows.stop]) for rows in nodes], 0)
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
 from darts_tf.config import SearchConfig
 from darts_tf.genotypes.topology import Topology
 from darts_tf.methods.method import Alphas, Judge, Method
@@ -29,14 +28,6 @@ class RandomNas(Method):
 
     moves_alphas = False
 
-    @property
-    def _topology(self):
-        return spaces.get(self.config.space).genotype.topology(self.config.num_nodes)
-
-    @property
-    def _cells(self):
-        return spaces.get(self.config.space).genotype.cells
-
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
         """Returns the rows of a random cell, see `random_rows`."""
         return self.random_cells(seed, next(iter(alphas.values())).dtype)
@@ -45,16 +36,16 @@ class RandomNas(Method):
         """Returns the rows of one random cell of each kind, see `random_rows`."""
         fold = tf.random.experimental.stateless_fold_in
         return {
-            cell: random_rows(self._topology, self.config.primitives, fold(seed, number), dtype)
-            for number, cell in enumerate(self._cells)
+            cell: random_rows(self.topology, self.config.primitives, fold(seed, number), dtype)
+            for number, cell in enumerate(self.cells)
         }
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """Returns the rows of the step's cell; without noise their mean."""
         if noise is not None:
             return dict(noise)
-        rows = mean_rows(self._topology, self.config.primitives)
-        return {cell: tf.constant(rows, alphas[cell].dtype) for cell in self._cells}
+        rows = mean_rows(self.topology, self.config.primitives)
+        return {cell: tf.constant(rows, alphas[cell].dtype) for cell in self.cells}
 
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the best of the random cells."""

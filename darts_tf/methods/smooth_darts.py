@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from darts_tf.methods.method import Alphas, Method, Mixing, overrides
+from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError
 
 
@@ -39,13 +40,7 @@ class SmoothDarts(Method):
         for number, (name, logits) in enumerate(alphas.items()):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
             drawn[name] = tf.random.stateless_uniform(logits.shape, seeds, -1, 1, logits.dtype)
-        return self._candidates(drawn), self.epsilon(epoch)
-
-    def _candidates(self, rows):
-        """Returns rows by cell with zeros for operations that an edge may not have, which stay at weight 0 so."""
-        return {
-            cell: tf.where(self.masks[cell], each, 0) if cell in self.masks else each for cell, each in rows.items()
-        }
+        return masked(drawn, self.masks, 0.0), self.epsilon(epoch)  # what an edge may not have stays at weight 0
 
     def epsilon(self, epoch: Any) -> Any:
         """Returns the size of the perturbation in an epoch."""
@@ -64,7 +59,7 @@ class SmoothDarts(Method):
     def _climbed(self, training):
         def loss(mixing):
             found, gradients = training(mixing)
-            return found, self._candidates(gradients)
+            return found, masked(gradients, self.masks, 0.0)
 
         return loss
 

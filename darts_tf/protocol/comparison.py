@@ -5,7 +5,7 @@ What was found is looked up after a search, never in it.
 
 import pathlib
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -128,7 +128,8 @@ def collect(
                 "method": method,
                 "found": [cell.string for cell in found],
                 "tests": tests,
-                **_spread(tests),
+                **results.spread(tests),
+                "test_worst": min(tests),
                 "curve": [statistics.fmean(values) for values in zip(*curves, strict=False)],
                 "seconds": statistics.fmean(results.search_seconds(path / one.name) for one in each),
                 "workdirs": [one.name for one in each],
@@ -140,12 +141,6 @@ def collect(
     counts = sorted({*_COUNTS, *[row["random_cells"] for row in rows]})
     random = [{"cells": count, **random_search(count, config.benchmark)} for count in counts]
     return {"benchmark": config.benchmark, "training_seconds": training, "table": rows, "random": random}
-
-
-def _spread(tests: Sequence[float]) -> dict[str, Any]:
-    """Returns mean, standard deviation of a sample (None of a single one) and worst."""
-    deviation = statistics.stdev(tests) if len(tests) > 1 else None
-    return {"test_mean": statistics.fmean(tests), "test_std": deviation, "test_worst": min(tests), "n": len(tests)}
 
 
 def _cell(found: genotypes.Genotype) -> NasBench201Genotype:

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import statistics
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from darts_tf.protocol.runs import Run
@@ -93,7 +94,7 @@ def collect(
             {
                 "method": method,
                 "selected_valid": cells[selected[method]]["valid"],
-                **_spread([each["test"] for each in evaluations[method]]),
+                **spread([each["test"] for each in evaluations[method]]),
                 "search_seconds": round(math.fsum(each["seconds"] for each in cells), 1) if method == "search" else 0.0,
                 "select_seconds": round(math.fsum(each[seconds] for each in cells), 1),
             }
@@ -102,8 +103,8 @@ def collect(
     }
 
 
-def _spread(tests):
-    """Mean and standard deviation of a sample, the latter None for a single number."""
+def spread(tests: Sequence[float]) -> dict[str, Any]:
+    """Returns mean and standard deviation of a sample, the latter None for a single number, and its size."""
     deviation = statistics.stdev(tests) if len(tests) > 1 else None
     return {"test_mean": statistics.fmean(tests), "test_std": deviation, "n": len(tests)}
 

@@ -14,23 +14,26 @@ def arrays_of(allowed: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
     return {cell: np.array(each, bool) for cell, each in (allowed or {}).items()}
 
 
-def masked(alphas: Mapping[str, Any], allowed: Mapping[str, np.ndarray] | None) -> dict[str, Any]:
-    """Returns the alphas, `LOWEST` where an edge may not have an operation: no gradient goes there.
+def masked(
+    alphas: Mapping[str, Any], allowed: Mapping[str, np.ndarray] | None, otherwise: float = LOWEST
+) -> dict[str, Any]:
+    """Returns the alphas, or what else there is for each operation, without those that an edge may not have.
 
     Args:
         alphas: By name, tensors or arrays, of cells `(num_edges, num_primitives)`.
         allowed: By cell, in the same shapes; None for all.
+        otherwise: What is in the place of the others; no gradient goes there.
     """
     allowed = allowed or {}
-    return {name: _masked(each, allowed[name]) if name in allowed else each for name, each in alphas.items()}
+    return {name: _masked(each, allowed[name], otherwise) if name in allowed else each for name, each in alphas.items()}
 
 
-def _masked(logits, allowed):
-    if isinstance(logits, np.ndarray):
-        return np.where(allowed, logits, np.asarray(LOWEST, logits.dtype))
-    logits = tf.convert_to_tensor(logits)
-    lowest = max(LOWEST, logits.dtype.min / 2)  # float16 ends before
-    return tf.where(allowed, logits, tf.constant(lowest, logits.dtype))
+def _masked(rows, allowed, otherwise):
+    if isinstance(rows, np.ndarray):
+        return np.where(allowed, rows, np.asarray(otherwise, rows.dtype))
+    rows = tf.convert_to_tensor(rows)
+    otherwise = max(otherwise, rows.dtype.min / 2)  # float16 ends before `LOWEST`
+    return tf.where(allowed, rows, tf.constant(otherwise, rows.dtype))
 
 
 def softmax(variables: Mapping[str, Any], allowed: Mapping[str, np.ndarray]) -> dict[str, Any]:

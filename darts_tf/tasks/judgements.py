@@ -91,24 +91,24 @@ class Judgements:
 
     def _tell(self, text):
         """Says now and then where a long work is; stops it after a signal."""
+        self._say_now_and_then(text)
+        if self.stopped:
+            raise _Stopped
+
+    def _say_now_and_then(self, text):
         now = time.monotonic()
         if now - self._said_at > PLAIN_SECONDS:
             self._said_at = now
             self.say(text)
-        if self.stopped:
-            raise _Stopped
 
     def _judge(self, relaxed, what, batches):
         loss, error = (each if math.isfinite(each) else None for each in self.measure(relaxed, batches))
         told = same(self.distribution, {"loss": loss, "error": error, "stop": bool(self.stopped)})
         stop = told.pop("stop")
         self.kept.append({"what": what, **told})
-        now = time.monotonic()
-        if now - self._saved_at > SAVE_SECONDS:
+        if time.monotonic() - self._saved_at > SAVE_SECONDS:
             self._save()
-        if now - self._said_at > PLAIN_SECONDS:
-            self._said_at = now
-            self.say(f"judging the supernet: {what}, {len(self.kept)} judgements so far")
+        self._say_now_and_then(f"judging the supernet: {what}, {len(self.kept)} judgements so far")
         if stop:
             raise _Stopped
 

@@ -119,7 +119,11 @@ class SearchTask:
 
     def _mixing(self) -> Mapping[str, Any]:
         """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
-        return self.method.mixing_weights({name: v.value for name, v in self.step.functions.arch.items()}, None)
+        return self.method.mixing_weights(self._alphas(), None)
+
+    def _alphas(self) -> dict[str, Any]:
+        """Returns the present architecture variables as tensors."""
+        return {name: v.value for name, v in self.step.functions.arch.items()}
 
     def strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
         """Returns the present strengths of the cells' operations, see `Method.strength`."""
@@ -173,18 +177,15 @@ class SearchTask:
     def _chosen(self, chooser: Method) -> Genotype | None:
         """Returns the genotype that the method chooses by judging the trained supernet; None if it was interrupted."""
 
-        def alphas():
-            return {name: v.value for name, v in self.step.functions.arch.items()}
-
         def relaxed():
-            return {cell: np.asarray(rows) for cell, rows in self.method.relax(alphas(), None).items()}
+            return {cell: np.asarray(rows) for cell, rows in self.method.relax(self._alphas(), None).items()}
 
         first = [self.reporter.working("building the graph of a judgement", "first judgement")]
 
         def measure(weights, batches):
             mixing = {cell: tf.cast(rows, self.supernet.variable_dtype) for cell, rows in weights.items()}
             with first.pop() if first else contextlib.nullcontext():
-                return self.domain.judge(self.supernet, self.method.adjust(mixing, alphas(), None), batches)
+                return self.domain.judge(self.supernet, self.method.adjust(mixing, self._alphas(), None), batches)
 
         path, say = self.workdir.path / judgements.FILE, self.reporter.message
         training = Training(self, relaxed, self.workdir.path / "tuning", say)
