@@ -7,27 +7,30 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from darts_tf.system import keras_registry, moved
+from darts_tf.system.version import __version__ as __version__
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
-    from darts_tf import bilevel, interop, report
+    from darts_tf import bilevel, interop
     from darts_tf import genotypes as genotype
+    from darts_tf.api.products import export, protocol, report, tune
+    from darts_tf.api.results import SearchResult, TrainResult
+    from darts_tf.api.runs import evaluate, load, search, train
     from darts_tf.config import SearchConfig, TrainConfig, presets
     from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
     from darts_tf.genotypes import drawing as visualize
     from darts_tf.spaces.conv.operations import add_operation
     from darts_tf.system.errors import UserError
     from darts_tf.system.runtime import configure
-    from darts_tf.tasks.search import search
-    from darts_tf.tasks.train import train
 
-__version__ = "0.1.0"
-
-_TENSORFLOW = {"add_operation", "bilevel", "interop", "search", "train"}  # what needs it
+# What needs it.
+_TENSORFLOW = {"add_operation", "bilevel", "evaluate", "export", "interop", "load", "search", "train", "tune"}
 _MODULES = {
     "bilevel": "darts_tf.bilevel",
+    "export": "darts_tf.export",
     "genotype": "darts_tf.genotypes",
     "interop": "darts_tf.interop",
     "presets": "darts_tf.config.presets",
+    "protocol": "darts_tf.protocol",
     "report": "darts_tf.report",
     "visualize": "darts_tf.genotypes.drawing",
 }
@@ -35,16 +38,21 @@ _NAMES = {
     "LanguageSearchConfig": "darts_tf.config.language",
     "LanguageTrainConfig": "darts_tf.config.language",
     "SearchConfig": "darts_tf.config",
+    "SearchResult": "darts_tf.api.results",
     "TrainConfig": "darts_tf.config",
+    "TrainResult": "darts_tf.api.results",
     "UserError": "darts_tf.system.errors",
     "add_operation": "darts_tf.spaces.conv.operations",
     "configure": "darts_tf.system.runtime",
-    "search": "darts_tf.tasks.search",
-    "train": "darts_tf.tasks.train",
+    "evaluate": "darts_tf.api.runs",
+    "load": "darts_tf.api.runs",
+    "search": "darts_tf.api.runs",
+    "train": "darts_tf.api.runs",
+    "tune": "darts_tf.api.products",
 }
 __all__ = ["LanguageSearchConfig", "LanguageTrainConfig", "SearchConfig", "TrainConfig", "UserError"]
 __all__ += ["add_operation", "bilevel", "configure", "genotype", "interop", "presets", "report", "search", "train"]
-__all__ += ["visualize"]
+__all__ += ["SearchResult", "TrainResult", "evaluate", "export", "load", "protocol", "tune", "visualize"]
 keras_registry.register()
 moved.register()
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
-from darts_tf import __version__, genotypes
+from darts_tf import genotypes
 from darts_tf.export import images, language, saving, tflite, verify, warmup
 from darts_tf.export.publish import Publication
 from darts_tf.system.errors import UserError
+from darts_tf.system.version import __version__
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
 FORMATS = ("saved_model", "tflite")
@@ -32,6 +33,7 @@ def export(
     data_dir: str = "",
     operations_file: str = "",
     say: Callable[[str], None] = lambda line: None,
+    data: Any = None,
 ) -> pathlib.Path:
     """Exports the trained network of a work directory as `EXPORT_DIR/NAME/<version>`.
 
@@ -46,6 +48,7 @@ def export(
         data_dir: Where the data lie; empty for where they were when it was trained.
         operations_file: A Python file with operations of the user's own, see `trained.load`.
         say: Is given lines about the progress.
+        data: What the network was trained on, if Python code handed it over.
 
     Returns:
         The published folder.
@@ -59,7 +62,7 @@ def export(
     publication = Publication(export_dir, name, version, keep)
     with publication.building() as folder:
         trained = load(workdir, weights, operations_file)
-        served = _SERVED[type(trained.facts)](trained, data_dir, "tflite" in formats, say)
+        served = _SERVED[type(trained.facts)](trained, data_dir, "tflite" in formats, say, data)
         build(trained, served, folder, name, say)
         published = publication.publish(folder)
     say(f"published {published}")

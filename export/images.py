@@ -13,7 +13,9 @@ from darts_tf.export.verify import Case, tolerance
 from darts_tf.tasks.trained import ImageFacts, Trained
 
 
-def served(trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
+def served(
+    trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None], data: Any = None
+) -> Served:
     """Returns what a network on images is served with.
 
     Args:
@@ -21,6 +23,7 @@ def served(trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: 
         data_dir: Where the images lie; empty for where they were.
         with_tflite: Whether TFLite files are made.
         say: Is given lines about the progress.
+        data: The images, if Python code handed them over.
 
     Raises:
         UserError: The images are missing or do not fit.
@@ -28,7 +31,7 @@ def served(trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: 
     facts, summary, network = trained.facts, trained.summary, trained.network
     fraction, few = trained.config.get("eval_crop", 1.0), slice(samples.CHECKED)
     say(f"reading images of {facts.dataset} ...")
-    real = samples.load(trained, data_dir, 512 if with_tflite else samples.CHECKED)
+    real = samples.load(trained, data_dir, 512 if with_tflite else samples.CHECKED, data=data)
     cases, files = [_case(trained, "serving_default", "image", real.images, real.images)], ""
     if real.contents:
         decoded = [

@@ -20,7 +20,9 @@ PADDING = -1
 LENGTH = 12  # words of the texts that an export is checked with
 
 
-def served(trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None]) -> Served:
+def served(
+    trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None], data: Any = None
+) -> Served:
     """Returns what a language model is served with.
 
     Args:
@@ -28,6 +30,7 @@ def served(trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: C
         data_dir: Where the text lies; empty for where it was.
         with_tflite: Must be false.
         say: Is given lines about the progress.
+        data: The text, if Python code handed it over.
 
     Raises:
         UserError: The text is missing or another one.
@@ -35,7 +38,7 @@ def served(trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: C
     if with_tflite:
         raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
     network, vocabulary = trained.network, trained.facts.vocabulary
-    corpus, start = load_again(trained.config, data_dir, say), vocabulary.index[EOS]
+    corpus, start = load_again(trained.config, data_dir, say, data), vocabulary.index[EOS]
     vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
     cases = cases_of(network, corpus.test, start)
     step = cases[0].inputs

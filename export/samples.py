@@ -1,12 +1,13 @@
 """Real images of a trained network's data, with which an export is checked, warmed up and calibrated."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.data import sources as images
+from darts_tf.data.arrays import memory
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
@@ -31,7 +32,9 @@ class Samples(NamedTuple):
     contents: list[bytes]
 
 
-def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, calibration: int = 128) -> Samples:
+def load(
+    trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, calibration: int = 128, data: Any = None
+) -> Samples:
     """Reads images of the data that a network was trained on, evenly spread.
 
     Args:
@@ -39,6 +42,7 @@ def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, cal
         data_dir: Where the data are; empty for where they were in training.
         count: Images for checks, at most; at least `CHECKED`, repeated if necessary.
         calibration: Images for calibration, at most.
+        data: The images themselves, if Python code handed them over.
 
     Returns:
         The images.
@@ -48,13 +52,15 @@ def load(trained: Trained[ImageFacts], data_dir: str = "", count: int = 512, cal
     """
     config, known = trained.config, trained.facts
     height, width, channels = known.image_shape
+    dataset = config["dataset"] if data is None else memory.NAME
     data = images.load(
-        config["dataset"],
+        dataset,
         data_dir or config["data_dir"],
         height if height == width else 0,
         channels=channels,
         center_fraction=config.get("eval_crop", 1.0),
         value_range=config.get("value_range", "auto"),
+        data=data,
     )
     if data.image_shape != known.image_shape or data.class_names != known.class_names:
         expected, received = (

@@ -31,8 +31,8 @@ class ImageRun(Run):
     momentum: float = _weights(0.9, "momentum of the weights' SGD", fraction())
     dataset: str = _data(
         "cifar10",
-        "digits (embedded), cifar10, folder, npz or imagenet2012",
-        one_of("cifar10", "digits", "folder", "npz", "imagenet2012"),
+        "digits (embedded), cifar10, folder, npz, imagenet2012; or memory = handed over by Python code",
+        one_of("cifar10", "digits", "folder", "npz", "imagenet2012", "memory"),
     )
     data_dir: str = _data(
         "", "folder or .npz file with the data; empty = TensorFlow Datasets' default", None, True, True
@@ -41,7 +41,7 @@ class ImageRun(Run):
     max_train_examples: int = _data(0, "at most this many training examples, before the split; 0 = all", at_least(0))
     value_range: str = _data(
         "auto",
-        "npz: values of black and white as LOW,HIGH, such as -1,1 or 0,65535; auto = 0,1 or 0,255 if certain",
+        "npz, memory: values of black and white as LOW,HIGH, such as -1,1 or 0,65535; auto = 0,1 or 0,255 if certain",
         _value_range(),
     )
     validation: str = _data(
@@ -77,6 +77,10 @@ class ImageRun(Run):
         self._refuse(
             self.dataset in ("folder", "npz") and not self.data_dir,
             f"data_dir must say where the data is when dataset={self.dataset}. Received: data_dir=''",
+        )
+        self._refuse(
+            self.dataset == "memory" and self.data_dir != "",
+            f"data_dir must be empty when dataset=memory. Received: data_dir={self.data_dir}",
         )
         self._refuse(
             self.dataset == "digits" and self.data_dir != "",

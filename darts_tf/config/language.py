@@ -22,7 +22,9 @@ class LanguageRun(Run):
 
     # The text.
     dataset: str = _data(
-        "folder", "english (embedded) or folder, which --data_dir implies", one_of("english", "folder")
+        "folder",
+        "english (embedded), or folder, which --data_dir implies; or memory = handed over by Python code",
+        one_of("english", "folder", "memory"),
     )
     data_dir: str = _data(
         "", "folder with train.txt, valid.txt and test.txt, or with the original names", None, True, True
@@ -51,8 +53,8 @@ class LanguageRun(Run):
     def _check_together(self) -> None:
         super()._check_together()
         self._refuse(
-            self.dataset == "english" and self.data_dir != "",
-            f"data_dir must be empty when dataset=english, which is embedded; dataset=folder reads it. "
+            self.dataset != "folder" and self.data_dir != "",
+            f"data_dir must be empty when dataset={self.dataset}; dataset=folder reads it. "
             f"Received: data_dir={self.data_dir}",
         )
 

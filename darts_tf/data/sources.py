@@ -1,4 +1,4 @@
-"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet."""
+"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet, and from memory."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.config import ImageRun
+from darts_tf.data.arrays import memory
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
 from darts_tf.data.files.imagenet import MEAN as IMAGENET_MEAN
@@ -51,7 +52,7 @@ __all__ = [
     "stream",
 ]
 
-DATASETS = ("cifar10", "digits", "folder", "imagenet2012", "npz")
+DATASETS = ("cifar10", "digits", "folder", "imagenet2012", memory.NAME, "npz")
 CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)
 CIFAR10_STD: tuple[float, ...] = (0.24703233, 0.24348505, 0.26158768)
 DIGITS_TRAIN = 1500
@@ -67,13 +68,15 @@ def load(
     center_fraction: float = 1.0,
     value_range: str = "auto",
     split: str = "auto",
+    data: Any = None,
 ) -> ImageDataset:
     """Loads an image data set.
 
     Args:
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
             handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
-            `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`.
+            `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`;
+            "memory", `data`.
         data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its default), used without
             the network where it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
@@ -86,6 +89,7 @@ def load(
             random windows of a stream are cut from the whole image.
         value_range: Of npz: which values are black and white, see `arrays.load_npz`.
         split: "index" keeps the first of npz, digits and cifar10, "stratified" a sample; see `split.chosen_method`.
+        data: The images themselves, see `memory.load_memory`; None for any other data set than "memory".
 
     Returns:
         The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
@@ -99,7 +103,12 @@ def load(
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
     if dataset == "digits" and data_dir:
         raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
-    if channels not in (0, 1, 3) and (dataset != "npz" or channels < 0):
+    if (dataset == memory.NAME) != (data is not None):
+        raise UserError(
+            "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "
+            f"train or evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
+        )
+    if channels not in (0, 1, 3) and (dataset not in ("npz", memory.NAME) or channels < 0):
         raise UserError(
             f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers come in npz only. "
             f"Received: {channels}."
@@ -124,6 +133,8 @@ def load(
             parts = _load_cifar10(data_dir, first)
         elif dataset == "digits":
             parts = _load_digits()
+        elif dataset == memory.NAME:
+            parts = memory.load_memory(data, value_range)
         else:
             parts = load_npz(data_dir, value_range)
 
@@ -151,8 +162,8 @@ def load(
     return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
 
 
-def load_for(config: ImageRun) -> ImageDataset:
-    """Loads the images of a `config.ImageRun`; errors as `load`."""
+def load_for(config: ImageRun, data: Any = None) -> ImageDataset:
+    """Loads the images of a `config.ImageRun`; `data` and errors as for `load`."""
     return load(
         config.dataset,
         config.data_dir,
@@ -162,6 +173,7 @@ def load_for(config: ImageRun) -> ImageDataset:
         center_fraction=getattr(config, "eval_crop", 1.0),  # a search has none
         value_range=config.value_range,
         split=config.split,
+        data=data,
     )
 
 

@@ -17,6 +17,7 @@ from darts_tf.cluster import agreement
 from darts_tf.cluster.distribution import Distribution, peers
 from darts_tf.config import Run
 from darts_tf.data.reading import reading
+from darts_tf.engine.callbacks import Callbacks
 from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.state import restore, snapshot
 from darts_tf.passes.loss_scale import HOPELESS, SKIPPED
@@ -85,11 +86,19 @@ class Loop:
         reporter: A `Reporter`.
         distribution: A `Distribution` of the steps; None for one device. All processes take the same steps and stop
             after the same one; the chief keeps the checkpoints.
+        callbacks: The user's own.
     """
 
     def __init__(
-        self, task: Task, workdir: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+        self,
+        task: Task,
+        workdir: WorkDir,
+        config: Run,
+        reporter: Reporter,
+        distribution: Distribution | None = None,
+        callbacks: Callbacks | None = None,
     ):
+        self.callbacks = callbacks
         self.task, self.config, self.reporter, self.peers = task, config, reporter, peers(distribution)
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
         self.step = 0
@@ -112,7 +121,8 @@ class Loop:
     @property
     def _over(self) -> bool:
         between_epochs = self.step == 0 or self.step in self.ends
-        return self.step >= self.total or (between_epochs and self.task.finished)
+        ended = self.task.finished or (self.callbacks is not None and self.callbacks.stopped)
+        return self.step >= self.total or (between_epochs and ended)
 
     def run(self) -> bool:
         """Runs until the end, or until a signal stops it; returns whether it reached the end.
@@ -131,6 +141,8 @@ class Loop:
                         return False
                 except Diverged as error:
                     self._roll_back(error)
+        if self.callbacks is not None:
+            self.callbacks.end()
         return True
 
     def _advance(self) -> bool:
@@ -217,6 +229,8 @@ class Loop:
         for record in self.history[self.reporter.resume(self.history) :]:  # lost in a kill, or damaged
             self.reporter.epoch(record)
         self.task.resumed(self.history)
+        if self.callbacks is not None:
+            self.callbacks.replay(self.history)
         self.task.start(self.step)
 
     def _steps(self, epoch, count):
@@ -273,6 +287,8 @@ class Loop:
         self.history.append({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()})
         self._save()
         self.reporter.epoch(record)
+        if self.callbacks is not None:
+            self.callbacks.epoch(self.history[-1])
 
     def _save(self):
         arrays = snapshot(self.task.variables)

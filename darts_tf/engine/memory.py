@@ -1,9 +1,6 @@
 """The memory that a run will take, reported before its first step, and what to do if it is too much."""
 
 import contextlib
-import os
-import pathlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -15,6 +12,7 @@ from darts_tf.cluster.distribution import Distribution
 from darts_tf.config import Run, Search
 from darts_tf.engine.liveness import Liveness
 from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.free_memory import free_memory
 
 MB = 2**20
 NODE = 17_000  # bytes per node once the graph runs, measured: "Memory and precision" in BUILD.md
@@ -172,26 +170,6 @@ def _parts(found, needed, tensors, free, config, replicas):
     batch = (n for n in range((size - 1) // step * step, 0, -step) if fits(n / size))
     ways = ("accumulate", next(accumulate, None)), ("batch_size", next(batch, None))
     return [f"--{name}={n}" for name, n in ways if n]
-
-
-def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
-    """Returns the bytes that this process may still take: of the machine's, and of its container's limit.
-
-    Args:
-        groups: Where Linux describes control groups, which psutil does not know.
-    """
-    found = [psutil.virtual_memory().available]
-    for names, cached in (
-        (("memory.max", "memory.current", "memory.stat"), "inactive_file"),
-        ([f"memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat")], "total_inactive_file"),
-    ):
-        limit, used, facts = (pathlib.Path(groups, name) for name in names)
-        with contextlib.suppress(OSError, ValueError):  # no such group, or no limit: "max"
-            most, taken = int(limit.read_bytes()), int(used.read_bytes())
-            # The pages of files are given up when memory runs short.
-            pages = re.search(rf"^{cached} (\d+)".encode(), facts.read_bytes(), re.M) if facts.exists() else None
-            found.append(most - max(0, taken - int(pages[1] if pages else 0)))
-    return max(0, min(found))
 
 
 def device_limit() -> int | None:

@@ -10,11 +10,13 @@ from darts_tf.cluster.distribution import Distribution
 from darts_tf.config import Run
 from darts_tf.data.reading import reading
 from darts_tf.engine import memory
+from darts_tf.engine.callbacks import Callbacks
 from darts_tf.engine.loop import Loop, Task
 from darts_tf.engine.reporting import Reporter
 from darts_tf.passes import graph
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
+from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import scratch
 from darts_tf.system.types import Path
 
@@ -77,11 +79,23 @@ def session(
 
 
 def run(
-    task: Task, directory: WorkDir, config: Run, reporter: Reporter, distribution: Distribution | None = None
+    task: Task,
+    directory: WorkDir,
+    config: Run,
+    reporter: Reporter,
+    distribution: Distribution | None = None,
+    callbacks: Callbacks | None = None,
 ) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None if a signal stopped it, and says how to resume."""
-    loop = Loop(task, directory, config, reporter, distribution)
+    if callbacks and config.strategy == "multi_worker":
+        raise UserError(
+            "callbacks must be empty with strategy=multi_worker, whose processes would decide each for itself. "
+            f"Received: {len(callbacks)}."
+        )
+    loop = Loop(task, directory, config, reporter, distribution, callbacks)
     if loop.run():
+        if callbacks and callbacks.stopped:
+            reporter.message(f"stopped by a callback after epoch {len(loop.history)} of {config.epochs}")
         return loop
     reporter.message(f"stopped; the same command resumes from {directory.checkpoints}")
     return None

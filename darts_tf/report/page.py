@@ -3,13 +3,13 @@
 import pathlib
 from collections.abc import Sequence
 
-import darts_tf
 from darts_tf.report import runs, sections, truth
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path, write_atomically
 from darts_tf.system.types import Path
+from darts_tf.system.version import __version__
 
 
 def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") -> pathlib.Path:
@@ -45,7 +45,7 @@ def page(found: Sequence[runs.Run], nasbench201: str = "") -> str:
     if len(found) > 1:
         body.append(sections.comparison(found, nasbench201))
     body += [tag("section", sections.run(each, len(found) > 1, nasbench201)) for each in found]
-    body.append(tag("p", f"Written by darts_tf {darts_tf.__version__}.", class_="note"))
+    body.append(tag("p", f"Written by darts_tf {__version__}.", class_="note"))
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -1,18 +1,20 @@
-"""Reads NumPy archives from any source: nothing is unpickled, and no header is trusted."""
+"""NumPy archives, read from any source: nothing is unpickled, and no header is trusted; and written whole or not."""
 
 import contextlib
+import io
 import lzma
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
 from darts_tf.system.errors import UserError, one_line, some_of
-from darts_tf.system.files import user_path
+from darts_tf.system.files import user_path, write_atomically
 
 DEFLATE_RATIO = 1032  # the highest ratio that zlib can reach
 _ERRORS = (  # of damaged archives
@@ -89,6 +91,13 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
         raise
     except _ERRORS as error:
         raise UserError(_unreadable(path, error)) from error
+
+
+def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
+    """Writes arrays by name, atomically. Raises OSError where that cannot be done."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
 
 
 def is_array(path: str | os.PathLike) -> bool:

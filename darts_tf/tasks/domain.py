@@ -23,6 +23,7 @@ class Domain(Protocol):
 
     Args:
         config: The settings of the run.
+        data: What Python code hands over, if `config.dataset` is "memory".
 
     Attributes:
         config: The settings of the run.
@@ -60,7 +61,7 @@ class Domain(Protocol):
     max_rollbacks: int
     tests_at_the_end: bool
 
-    def __init__(self, config: Any) -> None: ...
+    def __init__(self, config: Any, data: Any = None) -> None: ...
 
     # The run and its work directory.
 

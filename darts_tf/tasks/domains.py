@@ -5,11 +5,12 @@ from typing import Any
 
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.system.errors import UserError
 from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.images import SearchImages, TrainImages
 from darts_tf.tasks.language import SearchText, TrainText
 
-DOMAINS: dict[type[Config], Callable[[Any], Domain]] = {
+DOMAINS: dict[type[Config], Callable[..., Domain]] = {
     SearchConfig: SearchImages,
     TrainConfig: TrainImages,
     LanguageSearchConfig: SearchText,
@@ -17,6 +18,28 @@ DOMAINS: dict[type[Config], Callable[[Any], Domain]] = {
 }
 
 
-def of(config: Config) -> Domain:
-    """Returns the domain of a run; its data are not read yet."""
-    return next(domain for kind, domain in DOMAINS.items() if isinstance(config, kind))(config)
+def of(config: Config, data: Any = None) -> Domain:
+    """Returns the domain of a run; its data are not read yet.
+
+    Args:
+        config: Of the run.
+        data: What Python code hands over with `dataset=memory`, see `load_memory` of `data.arrays.memory` for images
+            and of `data.text.memory` for texts.
+    """
+    return next(domain for kind, domain in DOMAINS.items() if isinstance(config, kind))(config, data)
+
+
+def given(config: Any, data: Any) -> Any:
+    """Returns the settings of a run on data that Python code hands over; the same where it hands over none.
+
+    Raises:
+        UserError: The settings name other data, too.
+    """
+    if data is None:
+        return config
+    if config.data_dir:
+        raise UserError(
+            f"The data are handed over, so the settings must name no others: expected data_dir=''. "
+            f"Received: data_dir={config.data_dir}."
+        )
+    return config.replace(dataset="memory")

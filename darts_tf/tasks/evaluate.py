@@ -9,7 +9,9 @@ import numpy as np
 from darts_tf.system.keras_settings import tf
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.data import sources as images
+from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.reading import reading
+from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import unknown_share
 from darts_tf.runs.saved_model import load_saved_model, signature_of
@@ -37,6 +39,7 @@ class Asked(NamedTuple):
         operations_file: Of images: a Python file with operations of the user's own, see `trained.load`.
         value_range: Of images, see `images.load`; empty for that of the work directory.
         bits_per_character: Of a text: whether to measure these, too.
+        data: What Python code hands over instead of a data set: labelled images, or a text.
     """
 
     dataset: str = ""
@@ -47,6 +50,7 @@ class Asked(NamedTuple):
     operations_file: str = ""
     value_range: str = ""
     bits_per_character: bool = False
+    data: Any = None
 
 
 def evaluate(
@@ -118,7 +122,15 @@ def _of_images(
             return network(batch, training=False)
 
     dataset, data_dir, split = asked.dataset, asked.data_dir, asked.split
-    if trained and dataset in ("", config["dataset"]):
+    given = None
+    if asked.data is not None:
+        if dataset or data_dir or split:
+            raise UserError(
+                "data is evaluated as it is: expected no dataset, data_dir and split with it. "
+                f"Received: dataset={dataset!r}, data_dir={data_dir!r}, split={split!r}."
+            )
+        dataset, split, given = arrays.NAME, "train", arrays.as_one(asked.data, names)
+    elif trained and dataset in ("", config["dataset"]):
         # What the run's split.json counts: the images as the run had them.
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}
         dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
@@ -136,6 +148,7 @@ def _of_images(
         config.get("eval_crop", 1.0),
         asked.value_range or config.get("value_range", "auto"),
         config.get("split", "auto"),
+        given,
     )
     if data.image_shape != shape or len(data.class_names) != classes:
         raise UserError(
@@ -146,6 +159,7 @@ def _of_images(
     for line in data.notes:
         say(line)
     split, part, indices = _part(data, split, saved, facts, config.get("max_train_examples", 0))
+    split = split if given is None else "data"
     indices = images.sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
     if mean is None:
         say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
@@ -167,7 +181,10 @@ def _of_text(
         config, vocabulary, *run = _exported_text(source)
         evaluator = LanguageEvaluator(*run)
     split = asked.split or "test"
-    corpus = load_again(config, asked.data_dir, say)
+    if asked.data is None:
+        corpus = load_again(config, asked.data_dir, say)
+    else:
+        corpus = lines.of_vocabulary(asked.data, vocabulary)
     vocabulary.check_same(corpus.vocabulary, f"The text in {asked.data_dir or config['data_dir'] or corpus.name}")
     words = getattr(corpus, split)[: asked.max_examples or None]
     usual = config["test_batch_size" if split == "test" else "valid_batch_size"]

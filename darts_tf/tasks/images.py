@@ -40,9 +40,9 @@ class _Images(Domain):
     reported = ("loss", "correct", "gradient_norm")
     figure, measures = "accuracy", ("accuracy",)
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, data: Any = None):
         add_operations(config.operations_file)
-        self.config, self.space = config, spaces.get(config.space)
+        self.config, self.space, self._data = config, spaces.get(config.space), data
         self._evaluators: dict[int, tuple[Any, Evaluator]] = {}
 
     def attach(self, network: Any) -> None:
@@ -59,8 +59,12 @@ class _Images(Domain):
         return (pixels, drop, *([draw_keys(size, seed)] if self._draws else []))
 
     def _read(self, say: Callable[[str], None]) -> images.ImageDataset:
-        say(f"reading the images of {self.config.data_dir or self.config.dataset} ...")
-        self.dataset = found = images.load_for(self.config)
+        where = (
+            "that were handed over" if self._data is not None else f"of {self.config.data_dir or self.config.dataset}"
+        )
+        say(f"reading the images {where} ...")
+        self.dataset = found = images.load_for(self.config, self._data)
+        self._data = None  # a task lives as long as its network; what was handed over need not
         self.splits, self.sizes = found.splits, (found.image_shape, len(found.class_names))
         return found
 
@@ -137,8 +141,8 @@ class SearchImages(_Images):
     division: images.Division
     held_out, output_axes = "supernet validation", 0
 
-    def __init__(self, config: Any):
-        super().__init__(config)
+    def __init__(self, config: Any, data: Any = None):
+        super().__init__(config, data)
         self.space.check(config.primitives)
         self.batch_axes = ((0, 1), 0) if config.edge_drop_path else (0, 0)
         self._judge: SupernetEvaluator | None = None

@@ -64,8 +64,8 @@ class Text(Domain):
     reported = ("loss", "nats", "length", "gradient_norm")
     figure, splits, deviation = "loss", (), 0.0
 
-    def __init__(self, config: Any):
-        self.config, self.space = config, spaces.get(config.space)
+    def __init__(self, config: Any, data: Any = None):
+        self.config, self.space, self._data = config, spaces.get(config.space), data
         self._evaluators: dict[int, tuple[Any, LanguageEvaluator]] = {}
         self._opened: int | None = None
         self.rates = masks.Masks(
@@ -79,7 +79,8 @@ class Text(Domain):
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads the text, and cuts it into rows."""
         config = self.config
-        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say)
+        self.corpus = load(config.dataset, config.data_dir, config.vocabulary_size, say, self._data)
+        self._data = None
         words = self.corpus.train[: config.max_train_words or None]
         self.train = windows.rows(words, config.batch_size, config.bptt, "the training text")
         words = self.corpus.valid[: config.valid_words or None]
@@ -209,8 +210,8 @@ class SearchText(Text):
 
     held_out = "supernet validation"
 
-    def __init__(self, config: Any):
-        super().__init__(config)
+    def __init__(self, config: Any, data: Any = None):
+        super().__init__(config, data)
         self.space.check(config.primitives)
         self._judge: SupernetEvaluator | None = None
         limited, still = "clip_coefficient" not in config.reproduce, "still_embedding" in config.reproduce
@@ -326,8 +327,8 @@ class TrainText(Text):
 
     held_out, virtual_step, tests_at_the_end = "validation", {}, True
 
-    def __init__(self, config: Any):
-        super().__init__(config)
+    def __init__(self, config: Any, data: Any = None):
+        super().__init__(config, data)
         self.deviation, self.max_rollbacks = config.bptt_deviation, config.max_rollbacks
         self.measures = ("perplexity", *["bits_per_character"] * config.bits_per_character)
 

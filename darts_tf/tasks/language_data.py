@@ -2,9 +2,11 @@
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import corpus as text
+from darts_tf.data.text import memory
 from darts_tf.engine.repeats import PREFIX
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
@@ -18,13 +20,20 @@ PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def load(
-    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = text.silent
+    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = text.silent, data: Any = None
 ) -> text.Corpus:
-    """Loads a text by its name; `say` as for `text.load_folder`.
+    """Loads a text by its name; `say` as for `text.load_folder`, `data` of "memory" as for `memory.load_memory`.
 
     Raises:
         UserError: It is missing or bad.
     """
+    if (dataset == memory.NAME) != (data is not None):
+        raise UserError(
+            "dataset=memory is a text that Python code hands over: expected darts_tf.search(config, workdir, data=...) "
+            f"or train. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
+        )
+    if data is not None:
+        return memory.load_memory(data, vocabulary_size, say)
     if dataset == "english":
         return text.load_english(vocabulary_size)
     if not data_dir:
@@ -35,10 +44,12 @@ def load(
     return text.load_folder(data_dir, vocabulary_size, say)
 
 
-def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent) -> text.Corpus:
-    """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
-    dataset = "folder" if data_dir else config["dataset"]
-    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
+def load_again(
+    config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent, data: Any = None
+) -> text.Corpus:
+    """Loads the text of a run's settings, or another one in a folder; `say`, `data` and errors as for `load`."""
+    dataset = "folder" if data_dir else config["dataset"] if data is None else memory.NAME
+    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say, data)
 
 
 def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -14,6 +14,7 @@ from darts_tf.bilevel.step import SearchStep
 from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import Search
+from darts_tf.engine.callbacks import Callbacks
 from darts_tf.engine.console import printer
 from darts_tf.engine.monitor import Monitor
 from darts_tf.engine.phases import Phases
@@ -23,7 +24,7 @@ from darts_tf.genotypes import Genotype, selection
 from darts_tf.methods.method import Method
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
-from darts_tf.system import keras_settings
+from darts_tf.system import keras_settings, npz
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains, judgements, stages
 from darts_tf.tasks.domain import Domain
@@ -109,6 +110,7 @@ class SearchTask:
         added = {"learning_rate": self.domain.rate(epoch), **same(self.distribution, found)}
         genotype = self.derive()
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())
+        npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
         self.draw(epoch + 1, genotype)
         added |= self.method.facts(self._mixing(), genotype)
         strengths = self.strengths(np.float64)
@@ -195,7 +197,12 @@ class SearchTask:
 
 
 def search(
-    config: Search, workdir: Path, out: TextIO | None = None, tensorboard: bool | None = None
+    config: Search,
+    workdir: Path,
+    out: TextIO | None = None,
+    tensorboard: bool | None = None,
+    data: Any = None,
+    callbacks: Iterable[Any] = (),
 ) -> Genotype | None:
     """Searches a cell, or resumes an interrupted search in the same work directory; `method=p_darts` in several stages.
 
@@ -204,6 +211,8 @@ def search(
         workdir: Path of the work directory, see `workdir.WorkDir`.
         out: Where progress goes, standard output unless given.
         tensorboard: Overrides `config.tensorboard`.
+        data: What is searched on instead of the data that `config` names, see `domains.of`.
+        callbacks: Of Keras, see `Callbacks`.
 
     Returns:
         The genotype, or None when it was interrupted: the same call resumes it.
@@ -211,18 +220,23 @@ def search(
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
+    config = domains.given(config, data)
+
+    def one(own, path):
+        return _search(own, path, out, tensorboard, data, callbacks)
+
     if stages.staged(config):
         methods.make(config)  # refuses what contradicts each other before anything is written
-        return stages.run(config, workdir, lambda own, path: _search(own, path, out, tensorboard), printer(out))
-    found = _search(config, workdir, out, tensorboard)
+        return stages.run(config, workdir, one, printer(out))
+    found = one(config, workdir)
     return None if found is None else found[0]
 
 
-def _search(config, workdir, out, tensorboard):
+def _search(config, workdir, out, tensorboard, data, callbacks):
     """Returns `(genotype, strengths of the operations at the end)`, see `search`."""
     keras_settings.check_mode()
     shared = distribution.of(config)
-    domain = domains.of(config).load(printer(out))
+    domain = domains.of(config, data).load(printer(out))
     order = f"{config.order} order" + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
 
     def build(directory, reporter):
@@ -231,7 +245,8 @@ def _search(config, workdir, out, tensorboard):
     with session(config, workdir, "supernet", build, domain, out, tensorboard, shared) as (task, directory, reporter):
         order = order if task.method.moves_alphas else "of the weights only"
         reporter.message(f"{sum(domain.epoch_steps)} steps, {order}")
-        if run(task, directory, config, reporter, shared) is None:
+        own = Callbacks(callbacks, task.supernet, config.epochs)
+        if run(task, directory, config, reporter, shared, own) is None:
             return None
         genotype = task.result()
         if genotype is None:

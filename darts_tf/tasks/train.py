@@ -3,6 +3,7 @@
 import contextlib
 import math
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import numpy as np
@@ -15,6 +16,7 @@ from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.engine.callbacks import Callbacks
 from darts_tf.engine.console import printer
 from darts_tf.engine.phases import Phases
 from darts_tf.engine.reporting import Reporter
@@ -182,7 +184,7 @@ class TrainTask:
             "metric": self.config.metric,
             "better": self.config.better,
             "parameters": self.network.parameters,
-            "epochs": self.config.epochs,
+            "epochs": len(history),
             "seconds": round(math.fsum(record["seconds"] for record in history), 1),
             **domain.facts(self.network, history, self.rollbacks),
             "selected_on": watched,
@@ -200,6 +202,8 @@ def train(
     out: TextIO | None = None,
     tensorboard: bool | None = None,
     until: int | None = None,
+    data: Any = None,
+    callbacks: Iterable[Any] = (),
 ) -> dict[str, Any] | None:
     """Trains a derived network, or resumes an interrupted training in the same work directory.
 
@@ -213,6 +217,8 @@ def train(
         tensorboard: Overrides `config.tensorboard`.
         until: Pause after this many epochs, of `config.epochs`, by which all schedules go; another call continues as if
             there had been no pause. None for all.
+        data: What is trained on instead of the data that `config` names, see `domains.of`.
+        callbacks: Of Keras, see `Callbacks`; one that stops the training ends it: it is tested and saved as it is.
 
     Returns:
         What `summary.json` holds; or None when it was interrupted: the same call resumes it. After a pause the same of
@@ -230,10 +236,11 @@ def train(
     keras_settings.check_mode()
     if until is not None and not 1 <= until <= config.epochs:
         raise UserError(f"until must be at least 1 and at most epochs={config.epochs}. Received: until={until}.")
+    config = domains.given(config, data)
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.space)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
-    domain = domains.of(config).load(printer(out))
+    domain = domains.of(config, data).load(printer(out))
 
     def build(directory, reporter):
         return TrainTask(config, domain, directory, reporter, shared, until)
@@ -241,7 +248,7 @@ def train(
     with session(config, workdir, "network", build, domain, out, tensorboard, shared) as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
-        loop = run(task, directory, config, reporter, shared)
+        loop = run(task, directory, config, reporter, shared, Callbacks(callbacks, task.network, config.epochs))
         if loop is None:
             return None
         if task.until < config.epochs:

@@ -11,6 +11,7 @@ from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.engine import memory
 from darts_tf.engine.liveness import Liveness
 from darts_tf.engine.memory import MB, Estimate
+from darts_tf.system.free_memory import free_memory
 
 KB = 1000  # 250 float32
 
@@ -135,25 +136,25 @@ def test_the_eigenvalues_memory_is_told(monkeypatch):
 
 
 def test_free_memory_is_that_of_the_control_group(tmp_path, monkeypatch):
-    assert memory.free_memory() > 0
+    assert free_memory() > 0
     monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=4 * MB))
-    assert memory.free_memory(tmp_path / "none") == 4 * MB
+    assert free_memory(tmp_path / "none") == 4 * MB
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("1\n")
-    assert memory.free_memory(tmp_path) == 4 * MB
+    assert free_memory(tmp_path) == 4 * MB
     (tmp_path / "memory.max").write_text(f"{3 * MB}\n")
     (tmp_path / "memory.current").write_text(f"{MB}\n")
-    assert memory.free_memory(tmp_path) == 2 * MB
+    assert free_memory(tmp_path) == 2 * MB
     (tmp_path / "memory.stat").write_text(f"anon 5\nfile {MB}\ninactive_file {MB // 2}\n")  # pages of files
-    assert memory.free_memory(tmp_path) == 2.5 * MB
+    assert free_memory(tmp_path) == 2.5 * MB
     (tmp_path / "memory.max").unlink()
     (tmp_path / "memory").mkdir()  # the older interface
     (tmp_path / "memory/memory.limit_in_bytes").write_text(f"{3 * MB}\n")
     (tmp_path / "memory/memory.usage_in_bytes").write_text(f"{2 * MB}\n")
     (tmp_path / "memory/memory.stat").write_text(f"inactive_file 1\ntotal_inactive_file {MB}\n")
-    assert memory.free_memory(tmp_path) == 2 * MB
+    assert free_memory(tmp_path) == 2 * MB
     (tmp_path / "memory/memory.usage_in_bytes").write_text(f"{5 * MB}\n")
-    assert memory.free_memory(tmp_path) == 0
+    assert free_memory(tmp_path) == 0
 
 
 def test_variables_count_by_their_type():

@@ -76,7 +76,7 @@ WITHOUT_POSIX = """
             Checkpoints(work.checkpoints).save(3, {"a": np.arange(3)}, {"epoch": 1})
             found = Checkpoints(work.checkpoints).restore()
             assert found.step == 3 and found.arrays["a"].tolist() == [0, 1, 2]
-    assert not folder.exists() and memory.free_memory() > 0
+    assert not folder.exists() and free_memory() > 0
     for path in ("C:/runs/first", r"C:\\runs\\first"):  # no URL
         assert str(user_path(path, "x")) == path
     print("imported", count)

@@ -48,15 +48,28 @@ def load_npz(path: str, value_range: str = "auto") -> Parts:
         wanted.append(assigned.class_names)
     arrays = npz.read(path, wanted)
     _check_unnamed(path, assigned.parts["train"], arrays)
+    found = parts_of(path, assigned, arrays, value_range)
+    if left_out := [f"array {name!r}" for name in assigned.left_out] + others:
+        shown = ", ".join(left_out) if len(left_out) <= 3 else f"{len(left_out)} entries, such as {left_out[0]}"
+        found = found._replace(notes=(*found.notes, f"left out: {shown}"))
+    return found
+
+
+def parts_of(path: str, assigned: Roles, arrays: dict[str, np.ndarray], value_range: str = "auto") -> Parts:
+    """Returns the parts that arrays hold, see `load_npz`, which has the errors, too.
+
+    Args:
+        path: Where the arrays are from, for messages.
+        assigned: Which is which.
+        arrays: By name; they are taken out, so that large ones are not held twice.
+        value_range: See `load_npz`.
+    """
     labels, classes = _labels(path, assigned, arrays)
     images, about = _images(path, assigned.parts, arrays, value_range)
     served = [f"{x} {_SERVES[part]} ({len(labels[part]):,} images)" for part, (x, _) in assigned.parts.items()]
-    notes = [f"{os.path.basename(path)}: {', '.join(served)}", *filter(None, [about, classes.note])]
-    if left_out := [f"array {name!r}" for name in assigned.left_out] + others:
-        shown = ", ".join(left_out) if len(left_out) <= 3 else f"{len(left_out)} entries, such as {left_out[0]}"
-        notes.append(f"left out: {shown}")
+    notes = f"{os.path.basename(path)}: {', '.join(served)}", *filter(None, [about, classes.note])
     found = {part: (images[part], labels[part]) for part in assigned.parts}
-    return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, tuple(notes))
+    return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, notes)
 
 
 def _labels(

@@ -7,7 +7,7 @@ import gzip
 import pathlib
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -165,7 +165,7 @@ def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], N
         paths[split] = found
     say(f"reading {root}: {', '.join(f'{path.name} ({_size(path.stat().st_size)})' for path in paths.values())} ...")
     streams = {split: _words(path, say) for split, path in paths.items()}
-    return _corpus(root.name or str(root), streams, vocabulary_size, {s: str(path) for s, path in paths.items()})
+    return corpus_of(root.name or str(root), streams, vocabulary_size, {s: str(path) for s, path in paths.items()})
 
 
 def load_english(vocabulary_size: int = 0) -> Corpus:
@@ -182,7 +182,7 @@ def load_english(vocabulary_size: int = 0) -> Corpus:
             "library, or name a folder of texts by --data_dir."
         ) from None
     streams = {split: ([*words, EOS] for words in lines) for split, lines in texts.items()}
-    return _corpus("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})
+    return corpus_of("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})
 
 
 class _Lookup(dict):
@@ -200,8 +200,20 @@ def _expected(split):
     return " or ".join(name.format(split) for name in NAMES) + " (or .gz)"
 
 
-def _corpus(name, streams, vocabulary_size, sources):
-    """Numbers the words of the training text by their first occurrence, then all by frequency."""
+def corpus_of(
+    name: str, streams: Mapping[str, Iterable[Iterable[str]]], vocabulary_size: int, sources: Mapping[str, str]
+) -> Corpus:
+    """Returns a text as word numbers; those are given by frequency, then by first occurrence.
+
+    Args:
+        name: Of the text.
+        streams: By split the words, in blocks of any size.
+        vocabulary_size: See `load_folder`.
+        sources: By split where it is from, for messages.
+
+    Raises:
+        UserError: A split is empty, or the size too small.
+    """
     if vocabulary_size and vocabulary_size < 3:
         raise UserError(
             f"vocabulary_size must be at least 3, for a word in addition to {EOS} and {UNKNOWN}, or 0 for all words. "

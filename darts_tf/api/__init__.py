@@ -1,0 +1,1 @@
+"""The Python interface: whole runs as functions, what they find as objects; public names are those of `darts_tf`."""

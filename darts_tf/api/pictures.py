@@ -1,0 +1,62 @@
+"""Runs as pictures in a notebook: the cells that were found, and the mixing weights over the epochs."""
+
+import pathlib
+import re
+
+from darts_tf.report import charts, drawings
+from darts_tf.report.markup import Html, join, tag
+from darts_tf.report.runs import Run
+from darts_tf.report.style import STYLE
+from darts_tf.report.tables import words
+from darts_tf.system.files import user_path, write_atomically
+from darts_tf.system.types import Path
+
+_CURVES = ("accuracy", "perplexity", "loss")
+# The page's style for this part of a notebook only: its rules nested, with the part in place of the page.
+_SCOPED = ".darts_tf {" + re.sub(r":root|(?<![\w-])body(?= )", "&", STYLE) + "}"
+
+
+class Picture:
+    """Some HTML that a notebook shows; `str` gives the text.
+
+    Args:
+        title: Of a page of its own.
+        body: The HTML.
+    """
+
+    def __init__(self, title: str, body: Html):
+        self._title, self._body = title, body
+
+    def __str__(self) -> str:
+        """Returns it as HTML for a page that has others, too."""
+        return str(tag("div", tag("style", Html(_SCOPED)), self._body, class_="darts_tf"))
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+    def save(self, path: Path) -> pathlib.Path:
+        """Writes it as a page that needs no other file. Raises OSError, or UserError where the path is none."""
+        head = tag("head", tag("meta", charset="utf-8"), tag("title", self._title))
+        page = tag("html", head, tag("body", Html(str(self))), lang="en")
+        return write_atomically(user_path(path, "path"), f"<!DOCTYPE html>\n{page}\n")
+
+
+def picture(run: Run) -> Picture:
+    """Returns what a run has found: its cells, or those of the last epoch, mixing weights, accuracy."""
+    found = run.genotype or (run.genotypes[-1][1] if run.genotypes else None)
+    none = found is not None and found.none_allowed
+    last = run.history[-1] if run.history else {}
+    curves = {
+        name: [(record["epoch"], record[name]) for record in run.history if record.get(name) is not None]
+        for name in last
+        if name.startswith("valid_") and name.endswith(_CURVES)
+    }
+    figures = [charts.chart(words(name), [(words(name), points)], name) for name, points in curves.items() if points]
+    return Picture(
+        run.name,
+        join(
+            None if found is None else drawings.cells(found),
+            *[charts.heat_maps(cell, weights, none) for cell, weights in run.weights.items()],
+            charts.grid(figures),
+        ),
+    )

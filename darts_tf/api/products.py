@@ -1,0 +1,123 @@
+"""Tunings, protocols, exports and reports as functions; each is what its binary runs."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from darts_tf.api.results import Result
+from darts_tf.api.runs import PRINT, _say, _stream
+from darts_tf.config import presets
+from darts_tf.config.comparison import ComparisonConfig
+from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
+from darts_tf.system.types import Path
+
+
+def tune(
+    config: TuneConfig | LanguageTuneConfig | str,
+    workdir: Path,
+    prior: Result | str | None = None,
+    out: TextIO | None = PRINT,
+    **settings: Any,
+) -> dict[str, Any] | None:
+    """Trains proposed genotypes and keeps the best; the same call resumes an interrupted tuning.
+
+    Args:
+        config: The settings, or the name of a preset such as `digits_tune`.
+        workdir: Path of the work directory.
+        prior: Where proposals come from: what a search has returned, or as `config.prior`, which it replaces.
+        out: Where progress goes; standard output unless given, None for nowhere.
+        **settings: Settings to change.
+
+    Returns:
+        What `summary.json` holds, see `tuner.tuning.tune`; None when it was interrupted.
+
+    Raises:
+        UserError: As said there.
+    """
+    from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
+
+    if prior is not None:
+        settings["prior"] = str(prior.path if isinstance(prior, Result) else prior)
+    own: Any = presets.get(config).config if isinstance(config, str) else config
+    return run(own.replace(**settings), workdir, _stream(out))
+
+
+def protocol(
+    config: ProtocolConfig | ComparisonConfig | str, workdir: Path, out: TextIO | None = PRINT, **settings: Any
+) -> dict[str, Any] | None:
+    """Runs a protocol, the paper's or a comparison of methods; the same call resumes an interrupted one.
+
+    Args:
+        config: The settings, or the name of a preset such as `digits_protocol`.
+        workdir: Path of its directory.
+        out: As for `tune`.
+        **settings: Settings to change.
+
+    Returns:
+        What `protocol.json` or `comparison.json` holds; None when it was interrupted.
+
+    Raises:
+        UserError: As said in `protocol.protocol.run` and `protocol.comparison.run`.
+    """
+    from darts_tf.protocol import comparison
+    from darts_tf.protocol import protocol as paper
+
+    own: Any = presets.get(config).config if isinstance(config, str) else config
+    run: Any = comparison.run if isinstance(own, ComparisonConfig) else paper.run
+    return run(own.replace(**settings), workdir, _say(out))
+
+
+def export(
+    workdir: Path | Result, export_dir: Path, data: Any = None, out: TextIO | None = PRINT, **asked: Any
+) -> pathlib.Path:
+    """Exports a trained network for TensorFlow Serving, and checks that it computes the same.
+
+    Args:
+        workdir: Work directory of a training, or what `train` has returned.
+        export_dir: Folder of models.
+        data: What the network was trained on, if that was handed over, see `train`; a part of it suffices.
+        out: As for `tune`.
+        **asked: `name`, `version`, `keep`, `formats`, `weights`, `data_dir`, `operations_file`: see
+            `export.exporting.export`.
+
+    Returns:
+        The published folder.
+
+    Raises:
+        UserError: As said there.
+    """
+    from darts_tf.export import exporting
+
+    path = workdir.path if isinstance(workdir, Result) else workdir
+    return exporting.export(path, export_dir, say=_say(out), data=data, **asked)
+
+
+def report(
+    workdirs: Path | Result | Sequence[Path | Result], path: Path = "report.html", nasbench201: str = ""
+) -> pathlib.Path:
+    """Writes one self-contained page about runs of any kind, finished or not.
+
+    Args:
+        workdirs: Work directories, or results; one or several, which are compared.
+        path: Of the HTML file.
+        nasbench201: A data set whose true accuracies are drawn, see `report.page.write_report`; empty for none.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: As said there.
+
+    Example:
+        >>> import tempfile, darts_tf
+        >>> folder = tempfile.mkdtemp()
+        >>> found = darts_tf.search("smoke", folder + "/run", epochs=1, out=None)
+        >>> darts_tf.report(found, folder + "/report.html").name
+        'report.html'
+    """
+    from darts_tf.report.page import write_report
+
+    every = [workdirs] if isinstance(workdirs, str | os.PathLike | Result) else list(workdirs)
+    return write_report([each.path if isinstance(each, Result) else each for each in every], path, nasbench201)

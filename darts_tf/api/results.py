@@ -1,0 +1,159 @@
+"""What searches and trainings find, as objects that a notebook shows; made from the work directory alone."""
+
+import functools
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from darts_tf import genotypes
+from darts_tf.api.pictures import Picture, picture
+from darts_tf.genotypes import Genotype
+from darts_tf.report import runs, write_report
+from darts_tf.report.runs import Run
+from darts_tf.system import npz
+from darts_tf.system.files import user_path
+from darts_tf.system.types import Path
+from darts_tf.tasks import trained
+
+
+class Result:
+    """What a run has found so far.
+
+    Attributes:
+        path: Its work directory.
+        interrupted: Whether it was interrupted: the same call resumes it.
+    """
+
+    def __init__(self, workdir: Path, interrupted: bool = False):
+        self.path, self.interrupted = user_path(workdir, "workdir"), interrupted
+
+    @functools.cached_property
+    def run(self) -> Run:
+        """The run as the report reads it; of stages the last one that has begun."""
+        stages = sorted(self.path.glob("stage_*"), key=lambda each: (len(each.name), each.name))
+        return runs.read(stages[-1] if stages else self.path, self.path.name)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings."""
+        return self.run.config
+
+    @functools.cached_property
+    def history(self) -> dict[str, list]:
+        """What was measured after each epoch, lists by name, such as `train_loss`; None where an epoch lacks it."""
+        records = self.run.history
+        names = dict.fromkeys(name for record in records for name in record if name != "genotype")
+        return {name: [record.get(name) for record in records] for name in names}
+
+    def frame(self) -> Any:
+        """Returns `history` as a pandas `DataFrame`, a row for each epoch. Raises ImportError without pandas."""
+        import pandas  # not a dependency: who wants a frame has it
+
+        return pandas.DataFrame(self.history).set_index("epoch") if self.history else pandas.DataFrame()
+
+    def report(self, path: Path) -> pathlib.Path:
+        """Writes the page about this run, see `darts_tf.report`; returns its path."""
+        return write_report([self.path], path)
+
+    def _repr_html_(self) -> str:
+        return str(picture(self.run))
+
+    def __repr__(self) -> str:
+        """Says in a line what it is of."""
+        state = ", interrupted" if self.interrupted else ""
+        return f"<{type(self).__name__} of {self.path}: {len(self.run.history)} epochs{state}>"
+
+
+class SearchResult(Result):
+    """What a search has found.
+
+    Attributes:
+        genotype: The cells; None while it is interrupted, where `latest` has those of the last epoch.
+        alphas: The architecture variables after the last epoch by name, of each cell `(edges, operations)` float32.
+        mixing_weights: For each cell `(epochs, edges, operations)`: how strong each operation was.
+
+    Example:
+        >>> import tempfile, darts_tf
+        >>> found = darts_tf.search("smoke", tempfile.mkdtemp() + "/run", epochs=1, out=None)
+        >>> found.interrupted, len(found.history["train_loss"]), sorted(found.alphas)
+        (False, 1, ['normal', 'reduce'])
+    """
+
+    @functools.cached_property
+    def genotype(self) -> Genotype | None:
+        """The cells; None while the search is interrupted."""
+        path = self.path / "genotype.json"
+        return genotypes.load(path) if path.is_file() and not self.interrupted else None
+
+    @property
+    def latest(self) -> Genotype | None:
+        """The cells of the last epoch; None before its end."""
+        return self.run.genotypes[-1][1] if self.run.genotypes else None
+
+    @functools.cached_property
+    def alphas(self) -> dict[str, np.ndarray]:
+        """The architecture variables by name; empty before the end of the first epoch."""
+        path = self.run.path / "alphas.npz"
+        return npz.read(path) if path.is_file() else {}
+
+    @functools.cached_property
+    def mixing_weights(self) -> dict[str, np.ndarray]:
+        """How strong each operation was, by cell."""
+        names = self.latest.names if self.latest else {}
+        return {cell: self.run.weights[name].values for cell, name in names.items() if name in self.run.weights}
+
+    def plot(self, path: Path | None = None) -> Picture:
+        """Returns the cells that were found, and the mixing weights over the epochs, as a notebook shows them.
+
+        Args:
+            path: Of an HTML file that is written, too.
+        """
+        found = picture(self.run)
+        if path is not None:
+            found.save(path)
+        return found
+
+
+class TrainResult(Result, Mapping[str, Any]):
+    """What a training has found; a mapping as `summary.json` has it, empty while the training is interrupted.
+
+    Attributes:
+        network: The trained network with the recommended weights, a `keras.Model`: it maps normalised images
+            `(N, H, W, C)` to logits `(N, classes)`; that of a text see `trained.Trained`.
+        genotype: Its cells.
+        test: What was measured on the test data, by name; empty where there are none.
+    """
+
+    def __init__(self, workdir: Path, summary: Mapping[str, Any] | None):
+        super().__init__(workdir, summary is None)
+        self.summary = dict(summary or {})
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns a value of the summary."""
+        return self.summary[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterates over the names of the summary."""
+        return iter(self.summary)
+
+    def __len__(self) -> int:
+        """Returns how many values the summary has."""
+        return len(self.summary)
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """The trained network."""
+        return trained.load(self.path).network
+
+    @property
+    def genotype(self) -> Genotype | None:
+        """The cells."""
+        return self.run.genotype
+
+    @property
+    def test(self) -> dict[str, float]:
+        """What was measured on the test data."""
+        found = {name.removeprefix("test_"): value for name, value in self.summary.items() if name.startswith("test_")}
+        return {name: value for name, value in found.items() if value is not None}

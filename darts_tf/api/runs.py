@@ -1,0 +1,203 @@
+"""Searches, trainings and evaluations as functions, on data from anywhere."""
+
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, TextIO
+
+from darts_tf.api.results import Result, SearchResult, TrainResult
+from darts_tf.config import Config, Search, TrainConfig, presets
+from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.genotypes import Genotype
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json, user_path
+from darts_tf.system.types import Path
+from darts_tf.tasks import evaluate as evaluation
+from darts_tf.tasks import search as searching
+from darts_tf.tasks import train as training
+
+PRINT: Any = object()
+"""Stands for the standard output of the moment: a notebook has its own in each cell."""
+
+
+def search(
+    config: Search | str,
+    workdir: Path,
+    data: Any = None,
+    callbacks: Iterable[Any] = (),
+    out: TextIO | None = PRINT,
+    tensorboard: bool | None = None,
+    **settings: Any,
+) -> SearchResult:
+    """Searches cells; the same call resumes an interrupted search in the same work directory.
+
+    Ctrl-C, or the interrupt of a notebook, stops it after the running steps, and everything is saved.
+
+    Args:
+        config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text, or the name of a preset.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        data: What is searched on, instead of the data that `config` names. For images `(x, y)`, a `tf.data.Dataset`
+            or a Keras `PyDataset`; a pair of them, `(training, validation)`; or a dict with `train`, and optionally
+            `validation` and `class_names`: see `data.arrays.memory.load_memory`. For a text a list of strings or of
+            token numbers, see `data.text.memory.load_memory`. A part for the alphas is held out of the training data
+            where no validation data are given.
+        callbacks: Of Keras; they see the ends of epochs, see `engine.callbacks.Callbacks`.
+        out: Where progress goes; standard output unless given, None for nowhere.
+        tensorboard: Overrides `config.tensorboard`.
+        **settings: Settings to change, such as `epochs=10`.
+
+    Returns:
+        The result, with `interrupted` saying whether it is complete.
+
+    Raises:
+        UserError: Bad settings, data or work directory, a callback that failed, a full disk, or a loss that is not
+            finite; one line.
+
+    Example:
+        >>> import numpy as np, tempfile, darts_tf
+        >>> x, y = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8), np.arange(200) % 4
+        >>> found = darts_tf.search("smoke", tempfile.mkdtemp() + "/run", data=(x, y), epochs=1, out=None)
+        >>> len(found.genotype.normal)
+        4
+    """
+    found = searching.search(_of(config, Search, settings), workdir, _stream(out), tensorboard, data, callbacks)
+    return SearchResult(workdir, interrupted=found is None)
+
+
+def train(
+    config: TrainConfig | LanguageTrainConfig | str,
+    workdir: Path,
+    data: Any = None,
+    genotype: SearchResult | Genotype | str | None = None,
+    callbacks: Iterable[Any] = (),
+    out: TextIO | None = PRINT,
+    tensorboard: bool | None = None,
+    **settings: Any,
+) -> TrainResult:
+    """Trains a derived network from scratch; the same call resumes an interrupted training.
+
+    Args:
+        config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text, or the name of a preset.
+        workdir: Path of the work directory, see `workdir.WorkDir`.
+        data: What is trained on, as for `search`; a dict may hold `test`, too.
+        genotype: The cells: what a search has returned, a genotype, or as `config.genotype`, which it replaces.
+        callbacks: As for `search`.
+        out: As for `search`.
+        tensorboard: Overrides `config.tensorboard`.
+        **settings: Settings to change.
+
+    Returns:
+        The result: the network, its history, and as a mapping what `summary.json` holds, see `tasks.train.train`.
+
+    Raises:
+        UserError: As for `search`, or a genotype that cannot be used.
+
+    Example:
+        >>> import tempfile, darts_tf
+        >>> done = darts_tf.train("smoke_train", tempfile.mkdtemp() + "/run", genotype="DARTS_V1", epochs=1, out=None)
+        >>> done.network.num_classes, 0 <= done["test_accuracy"] <= 1
+        (10, True)
+    """
+    if genotype is not None:
+        settings["genotype"] = _text(genotype)
+    own = _of(config, (TrainConfig, LanguageTrainConfig), settings)
+    summary = training.train(own, workdir, _stream(out), tensorboard, data=data, callbacks=callbacks)
+    return TrainResult(workdir, summary)
+
+
+def evaluate(
+    workdir: Path | Result = "", data: Any = None, model: Path = "", out: TextIO | None = PRINT, **asked: Any
+) -> dict[str, Any]:
+    """Evaluates a trained network, of a work directory or exported.
+
+    Args:
+        workdir: Work directory of a training, or what `train` has returned.
+        data: Images with labels, or a text, as for `search`; they are the test data. None for those of the run.
+        model: Instead of `workdir`: a `.keras` file, or the folder of a SavedModel.
+        out: As for `search`.
+        **asked: Fields of `tasks.evaluate.Asked`, such as `split="valid"`, `max_examples`, `batch_size`; and `weights`.
+
+    Returns:
+        `dataset`, `split`, `source`, `accuracy` and `loss`, or `perplexity`, and the throughput.
+
+    Raises:
+        UserError: No such model or data, or the two do not fit together; one line.
+
+    Example:
+        >>> import tempfile, darts_tf
+        >>> path = tempfile.mkdtemp() + "/run"
+        >>> done = darts_tf.train("smoke_train", path, genotype="DARTS_V1", epochs=1, out=None)
+        >>> darts_tf.evaluate(path, out=None)["accuracy"] == done["test_accuracy"]
+        True
+    """
+    path = workdir.path if isinstance(workdir, Result) else workdir
+    return evaluation.evaluate(str(path), str(model), say=_say(out), data=data, **asked)
+
+
+def load(workdir: Path) -> SearchResult | TrainResult:
+    """Reads what a search or a training has left in its work directory; the run may still go on.
+
+    Raises:
+        UserError: It is no work directory of one, or a file is damaged; one line.
+
+    Example:
+        >>> import tempfile, darts_tf
+        >>> path = tempfile.mkdtemp() + "/run"
+        >>> found = darts_tf.search("smoke", path, epochs=1, out=None)
+        >>> darts_tf.load(path).genotype == found.genotype
+        True
+    """
+    path = user_path(workdir, "workdir")
+    try:
+        kind = parse_json((path / "config.json").read_bytes()).get("kind")
+    except (OSError, ValueError, AttributeError):
+        kind = None
+    if str(kind) in ("search", "language_search"):
+        return SearchResult(path, interrupted=not (path / "genotype.json").is_file())
+    if str(kind) in ("train", "language_train"):
+        summary = path / "summary.json"
+        return TrainResult(path, parse_json(summary.read_bytes()) if summary.is_file() else None)
+    raise UserError(
+        f"{path} holds neither a search nor a training: expected the work directory of one. "
+        f"Received: {'a run of the kind ' + str(kind) if kind else 'no config.json that can be read'}."
+    )
+
+
+def _of(config: Any, kinds: Any, settings: dict[str, Any]) -> Any:
+    """Returns settings of a preset's name or a config, with some changed."""
+    config = presets.get(config).config if isinstance(config, str) else config
+    if not isinstance(config, kinds):
+        raise UserError(
+            f"config must be of a {'search' if kinds is Search else 'training'}: expected the name of a preset, or its "
+            f"settings. Received: {config.title if isinstance(config, Config) else type(config).__name__}."
+        )
+    return config.replace(**settings)
+
+
+def _text(genotype: Any) -> str:
+    if isinstance(genotype, SearchResult):
+        if genotype.genotype is None:
+            raise UserError(
+                f"The search in {genotype.path} has been interrupted, so it has found no genotype yet: expected one "
+                "that has ended. Call search again, which resumes it, or pass its `latest`."
+            )
+        genotype = genotype.genotype
+    return genotype.to_text() if isinstance(genotype, Genotype) else str(genotype)
+
+
+class _Nowhere:
+    """Takes what is printed and forgets it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None: ...
+
+
+def _stream(out: Any) -> Any:
+    return sys.stdout if out is PRINT else out if out is not None else _Nowhere()
+
+
+def _say(out: Any) -> Callable[[str], None]:
+    stream = _stream(out)
+    return lambda line: streams.say(line, stream)

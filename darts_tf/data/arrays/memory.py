@@ -1,0 +1,242 @@
+"""Images that Python code hands over: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.arrays.archive import parts_of
+from darts_tf.data.arrays.array_names import Roles
+from darts_tf.data.images.dataset import Parts
+from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.free_memory import free_memory
+
+NAME = "memory"
+FORMS = (
+    "(x, y), a finite tf.data.Dataset or a keras PyDataset of (image, label), a pair of these for training and "
+    "validation, or a dict of them with the keys train, validation, test and class_names"
+)
+_KEYS = {"train": "train", "validation": "valid", "test": "test"}
+_ROOM = 0.4  # of the free memory: what is read is put together, and converted to bytes that a tensor holds
+_WHERE = "the data given"
+
+
+def load_memory(data: Any, value_range: str = "auto") -> Parts:
+    """Reads images that are handed over, with all the checks of files.
+
+    Everything is read once and then held in memory as bytes, so that it is split, drawn and resumed like any other
+    data: a `Dataset` costs one pass over it, and room for its images, a byte a value. Its own shuffling and
+    augmentation are seen once, and frozen; a run that is resumed must be given the same images in the same order.
+
+    Args:
+        data: `(x, y)`: images `(N, H, W)` or `(N, H, W, C)` and labels, one for each or one-hot, of NumPy, Keras or
+            TensorFlow, or lists. Or a `tf.data.Dataset` that ends, of single examples `(image, label)` or of batches
+            of them; or a `keras.utils.PyDataset`. Or a pair of these, `(training, validation)`. Or a dict with the
+            keys `train`, and optionally `validation`, `test`, and `class_names`, a list.
+        value_range: See `archive.load_npz`.
+
+    Returns:
+        The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
+
+    Raises:
+        UserError: It is something else, empty, endless, without labels, ragged, or as for `archive.load_npz`.
+    """
+    given, names = _given(data)
+    arrays: dict[str, np.ndarray] = {}
+    parts, notes = {}, []
+    for part, value in given.items():
+        x, y = f"x_{part}", f"y_{part}"
+        parts[part] = x, y
+        arrays[x], arrays[y], note = _pair(value, part)
+        notes += [note] if note else []
+    if names is not None:
+        arrays["class_names"] = _array("class_names", names)
+    found = parts_of(_WHERE, Roles(parts, None if names is None else "class_names", []), arrays, value_range)
+    return found._replace(notes=(*notes, *found.notes))
+
+
+def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
+    """Returns images to evaluate a network on as `load_memory` takes them; they are the training part there.
+
+    Args:
+        data: One part, or a dict with `test`, and optionally `class_names`.
+        class_names: The classes of the network, where they are known.
+    """
+    one = data if not isinstance(data, Mapping) else data.get("test")
+    if one is None or not _is_source(one):
+        raise UserError(
+            "data to evaluate must be one part: expected (x, y), a tf.data.Dataset or a keras PyDataset of "
+            f"(image, label), or a dict with one as test. Received: {type(data).__name__}."
+        )
+    names = data.get("class_names") if isinstance(data, Mapping) else None
+    return {"train": one, "class_names": class_names if names is None else names}
+
+
+def _given(data: Any) -> tuple[dict[str, Any], Any]:
+    """Returns what is given for each part, training first, and the names of the classes or None."""
+    if isinstance(data, Mapping):
+        unknown = [str(key) for key in data if key not in (*_KEYS, "class_names")]
+        if unknown or data.get("train") is None:
+            raise _wrong(f"a dict with the keys {', '.join(map(str, data)) or 'none'}")
+        found = {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
+        for part, value in found.items():
+            if not _is_source(value):
+                raise _wrong(f"{type(value).__name__} as {part}")
+        return found, data.get("class_names")
+    if isinstance(data, tuple | list) and len(data) == 2 and all(map(_is_source, data)):
+        return {"train": data[0], "valid": data[1]}, None
+    if not _is_source(data):
+        kind = f"{type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else type(data).__name__
+        raise _wrong(kind)
+    return {"train": data}, None
+
+
+def _is_source(value: Any) -> bool:
+    """Whether it may be one part: a pair of arrays or something that yields examples."""
+    if _yields(value):
+        return True
+    return isinstance(value, tuple | list) and len(value) == 2 and not any(map(_is_source, value))
+
+
+def _yields(value: Any) -> bool:
+    return isinstance(value, tf.data.Dataset) or _is_batches(value)
+
+
+def _is_batches(value: Any) -> bool:
+    """Whether it is a Keras `PyDataset` or `Sequence`: batches by their number."""
+    import keras  # here, so that arrays need no Keras
+
+    return isinstance(value, keras.utils.PyDataset)
+
+
+def _wrong(received: str) -> UserError:
+    return UserError(f"data must be images with labels: expected {FORMS}. Received: {received}.")
+
+
+def _pair(value: Any, part: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Returns images, labels, and a line for the user or nothing."""
+    if not _yields(value):
+        return _array(f"x_{part}", value[0]), _array(f"y_{part}", value[1]), ""
+    if isinstance(value, tf.data.Dataset):
+        return _from_dataset(value, part)
+    images, labels = _collected((_two(value[number], part) for number in range(len(value))), part, batched=True)
+    return images, labels, ""
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    """Returns an array of whatever holds numbers or names."""
+    try:
+        if isinstance(values, tf.RaggedTensor):
+            raise ValueError("a ragged tensor")
+        found = values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else np.asarray(values)
+    except (ValueError, TypeError) as error:  # images of different sizes
+        raise UserError(
+            f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: "
+            f"{one_line(error)}. Resize the images, or use dataset=folder, which does."
+        ) from None
+    if found.dtype.kind == "O":
+        texts = found.reshape(-1).tolist()
+        if not all(isinstance(each, str | bytes) for each in texts):
+            raise UserError(
+                f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: "
+                f"{type(values).__name__} of {type(texts[0]).__name__ if texts else 'nothing'}. Resize the images, or "
+                "use dataset=folder, which does."
+            )
+        found = found.astype("S" if isinstance(texts[0], bytes) else "U") if texts else np.zeros(0)
+    return found
+
+
+class _Form(NamedTuple):
+    """What a `Dataset` yields: whether batches, in words, and how many bytes an image takes."""
+
+    batched: bool
+    words: str
+
+
+def _from_dataset(dataset: tf.data.Dataset, part: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Reads a `Dataset` to its end."""
+    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise UserError(
+            f"The Dataset for {part} has no end: expected one that yields each image once. Received: an infinite one. "
+            "Leave out its repeat(), or end it with take(N)."
+        )
+    form = _form(dataset.element_spec, part)
+    elements = (_two(element, part) for element in dataset)
+    images, labels = _collected(elements, part, form.batched)
+    return images, labels, f"{part}: {len(images):,} images from a Dataset of {form.words}, held in memory"
+
+
+def _form(spec: Any, part: str) -> _Form:
+    """Finds out whether the elements are batches."""
+    image, label = _two(spec, part)
+    if isinstance(image, tf.RaggedTensorSpec):
+        raise UserError(
+            f"The Dataset for {part} is ragged: expected images of one size. Received: {image}. Resize them in map()."
+        )
+    ranks = getattr(image, "shape", tf.TensorShape(None)).rank, getattr(label, "shape", tf.TensorShape(None)).rank
+    single, batches = _Form(False, "single examples"), _Form(True, "batches")
+    if ranks in ((3, 0), (2, 0), (2, 1)):
+        return single
+    if ranks in ((4, 1), (4, 2), (3, 2)):
+        return batches
+    if ranks == (3, 1):  # one image in colour with a one-hot row, or a batch of grey images
+        return single if label.shape[0] is not None and image.shape[-1] in (1, 3, 4) else batches
+    raise UserError(
+        f"The Dataset for {part} must yield (image, label) of a known rank: expected images (H, W, C) with one label "
+        f"each, or batches of them. Received: {image} and {label}."
+    )
+
+
+def _two(element: Any, part: str) -> tuple[Any, Any]:
+    """Returns the image and the label of an element."""
+    if isinstance(element, Mapping):
+        keys = {"image", "label"} if {"image", "label"} <= set(element) else set()
+        if keys:
+            return element["image"], element["label"]
+    elif isinstance(element, tuple | list) and len(element) == 2:
+        return element[0], element[1]
+    what = f"dicts with the keys {', '.join(map(str, element))}" if isinstance(element, Mapping) else "other elements"
+    if isinstance(element, tuple | list):
+        what = f"tuples of {len(element)}"
+    if isinstance(element, tf.TensorSpec | tf.Tensor | np.ndarray):
+        what = "images only"
+    raise UserError(
+        f"The data for {part} have no labels: expected elements (image, label), or dicts with the keys image and "
+        f"label. Received: {what}."
+    )
+
+
+def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Puts examples or batches together; refuses what takes more room than there is before it is taken."""
+    images: list[np.ndarray] = []
+    labels: list[np.ndarray] = []
+    size, room = 0, _ROOM * free_memory()
+    try:
+        for image, label in elements:
+            images.append(_array(f"An image for {part}", image))
+            labels.append(_array(f"A label for {part}", label))
+            size += images[-1].nbytes
+            if size > room:
+                raise UserError(
+                    f"The data for {part} are too large to be held in memory: expected at most {room / 1e9:.1f} GB. "
+                    "Received: more. Write them as files and use dataset=folder or tfds:NAME, which read as they go, "
+                    "or hand over uint8 instead of floating point."
+                )
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"The Dataset for {part} fails: expected examples. Received: {one_line(error.message)}."
+        ) from error
+    if not images:
+        raise UserError(f"The data for {part} are empty: expected images with labels. Received: none.")
+    return _together(images, part, batched, "images"), _together(labels, part, batched, "labels")
+
+
+def _together(arrays: Sequence[np.ndarray], part: str, batched: bool, what: str) -> np.ndarray:
+    shapes = sorted({array.shape[1:] if batched else array.shape for array in arrays})
+    if len(shapes) > 1:
+        raise UserError(
+            f"The {what} for {part} are ragged: expected one shape. Received: {shapes[0]}, {shapes[-1]} and perhaps "
+            "others. Resize images with tf.image.resize in map(), or use dataset=folder, which does."
+        )
+    return np.concatenate(arrays) if batched else np.stack(arrays)

@@ -1,0 +1,110 @@
+"""Texts that Python code hands over: lists of lines, or of token numbers."""
+
+import numbers
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from darts_tf.data.text.corpus import EOS, SPLITS, Corpus, Vocabulary, corpus_of, silent
+from darts_tf.system.errors import UserError
+
+NAME = "memory"
+FORMS = (
+    "a list of strings, a line each; or a list of token numbers; or a pair of lists for training and validation; or a "
+    "dict of lists with the keys train, validation and test"
+)
+_KEYS = {"train": "train", "validation": "valid", "test": "test"}
+_SHARE = 10  # one part in so many is cut off for each that is not given
+
+
+def load_memory(data: Any, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
+    """Reads a text that is handed over.
+
+    What is not given for validation and test is cut off the end of the training text, a tenth of it each.
+
+    Args:
+        data: The training text, `(training, validation)`, or a dict with the keys `train`, `validation`, `test`. Each
+            is a list of strings, lines of words with spaces between, each of which ends with `<eos>`; or a list or
+            array of token numbers, `>= 0`, which are one line; or a list of lists of them, a line each. The words of
+            numbers are the numbers.
+        vocabulary_size: See `corpus.load_folder`.
+        say: Is given a line about what is cut off.
+
+    Raises:
+        UserError: It is something else, or a part is empty.
+    """
+    names = {part: key for key, part in _KEYS.items()}
+    texts = {part: _lines(part, value) for part, value in _given(data).items()}
+    for part in SPLITS[1:]:
+        if part not in texts:
+            texts["train"], texts[part], what = _cut(texts["train"])
+            say(f"the last {what} of the training text are the {names[part]} text")
+    streams = {part: _blocks(lines) for part, lines in texts.items()}
+    return corpus_of(NAME, streams, vocabulary_size, {part: f"the {names[part]} text given" for part in SPLITS})
+
+
+def of_vocabulary(data: Any, vocabulary: Vocabulary) -> Corpus:
+    """Returns a text to evaluate a network on, in the network's words; it is all three splits.
+
+    Args:
+        data: One text, or a dict with `test`, see `load_memory`.
+        vocabulary: Of the network.
+
+    Raises:
+        UserError: It is something else, or empty.
+    """
+    lines = _lines("test", data.get("test") if isinstance(data, Mapping) else data)
+    words = vocabulary.encode(word for block in _blocks(lines) for word in block)
+    if len(words) == len(lines):
+        raise _wrong("a text without words")
+    return Corpus(NAME, vocabulary, words, words, words)
+
+
+def _given(data: Any) -> dict[str, Any]:
+    if isinstance(data, Mapping):
+        if data.get("train") is None or not set(data) <= set(_KEYS):
+            raise _wrong(f"a dict with the keys {', '.join(map(str, data)) or 'none'}")
+        return {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
+    if isinstance(data, tuple) and len(data) == 2:
+        return {"train": data[0], "valid": data[1]}
+    return {"train": data}
+
+
+def _wrong(received: str) -> UserError:
+    return UserError(f"data must be a text: expected {FORMS}. Received: {received}.")
+
+
+def _lines(part: str, value: Any) -> list[list[str]]:
+    """Returns lines of words."""
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence | np.ndarray):
+        raise _wrong(f"{type(value).__name__} for {part}")
+    rows = value.tolist() if isinstance(value, np.ndarray) else list(value)
+    if rows and all(isinstance(row, str) for row in rows):
+        return [line.split() for row in rows for line in row.removesuffix("\n").split("\n")]
+    if rows and all(isinstance(row, numbers.Integral) for row in rows):
+        return [_words(part, rows)]
+    if rows and all(isinstance(row, Sequence | np.ndarray) and not isinstance(row, str | bytes) for row in rows):
+        return [_words(part, row) for row in rows]
+    kinds = sorted({type(row).__name__ for row in rows})
+    raise _wrong(f"a list of {' and '.join(kinds) or 'nothing'} for {part}")
+
+
+def _words(part: str, tokens: Any) -> list[str]:
+    if not all(isinstance(token, numbers.Integral) and int(token) >= 0 for token in tokens):
+        raise _wrong(f"a list with tokens for {part} that are not numbers of at least 0")
+    return [str(int(token)) for token in tokens]
+
+
+def _cut(lines: list[list[str]]) -> tuple[list[list[str]], list[list[str]], str]:
+    """Cuts the end off a text, lines or of a single one words; returns the rest, the end, and how much that is."""
+    units: list = lines[0] if len(lines) == 1 else lines
+    count = max(1, len(units) // _SHARE)
+    rest, end = units[:-count], units[-count:]
+    if units is lines:
+        return rest, end, f"{count:,} lines"
+    return [rest], [end], f"{count:,} words"
+
+
+def _blocks(lines: list[list[str]]) -> Iterator[list[str]]:
+    return ([*words, EOS] for words in lines)

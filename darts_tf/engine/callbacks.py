@@ -1,0 +1,79 @@
+"""Keras callbacks at the ends of epochs: loggers and early stopping of the user's own."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from darts_tf.system.errors import UserError, one_line
+
+
+class Callbacks:
+    """Callbacks of one run, which see its epochs, not its batches.
+
+    They are called as in `fit`: `set_params`, `set_model`, `on_train_begin`, `on_epoch_begin` and `on_epoch_end` with
+    the epoch from 0 and the numbers of its record as logs, `on_train_end`. In logs, as in those of `fit`, `loss` and
+    `accuracy` are of the training data, `val_loss` and `val_accuracy` of the held-out ones. The epochs before a resumed
+    run are shown to them once more, so that early stopping decides as if there had been no interruption.
+
+    Args:
+        callbacks: Instances of `keras.callbacks.Callback`.
+        model: The network, or the supernet; a callback that sets its `stop_training` ends the run after the epoch.
+        epochs: Of the run.
+
+    Raises:
+        UserError: One is no callback, or fails.
+    """
+
+    def __init__(self, callbacks: Iterable[Any], model: Any, epochs: int):
+        self._callbacks, self._model = tuple(callbacks), model
+        for callback in self._callbacks:
+            if not callable(getattr(callback, "on_epoch_end", None)):
+                raise UserError(
+                    "callbacks must be instances of keras.callbacks.Callback. "
+                    f"Received: {callback!r:.100}, a {type(callback).__name__}."
+                )
+        if self._callbacks:
+            model.stop_training = False
+        self._tell("set_params", {"epochs": epochs, "verbose": 0})
+        self._tell("set_model", model)
+        self._tell("on_train_begin", {})
+
+    def __len__(self) -> int:
+        """Returns their number."""
+        return len(self._callbacks)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether one has ended the run."""
+        return bool(self._callbacks) and bool(self._model.stop_training)
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Tells them of the end of an epoch; `record` is its line of `metrics.jsonl`."""
+        epoch = record["epoch"] - 1
+        logs = {_keras_name(name): v for name, v in record.items() if name != "epoch" and type(v) in (int, float)}
+        self._tell("on_epoch_begin", epoch, {})
+        self._tell("on_epoch_end", epoch, logs)
+
+    def replay(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Tells them of the epochs before."""
+        for record in history:
+            self.epoch(record)
+
+    def end(self) -> None:
+        """Tells them that the run has ended."""
+        self._tell("on_train_end", {})
+
+    def _tell(self, what: str, *values: Any) -> None:
+        for callback in self._callbacks:
+            try:
+                if callable(method := getattr(callback, what, None)):
+                    method(*values)
+            except Exception as error:  # it may raise anything
+                raise UserError(
+                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. "
+                    "What was trained is kept: the same call resumes it."
+                ) from error
+
+
+def _keras_name(name: str) -> str:
+    return re.sub("^train_|^valid_", lambda found: {"train_": "", "valid_": "val_"}[found[0]], name)

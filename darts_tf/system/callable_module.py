@@ -1,0 +1,21 @@
+"""Packages that are functions, too: `darts_tf.report(...)` beside `darts_tf.report.write_report`.
+
+Python binds a package's name in its parent when any module of it is imported, so a function could not keep that name.
+"""
+
+import importlib
+import sys
+import types
+from typing import Any
+
+
+class _Callable(types.ModuleType):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function of this name of the Python interface."""
+        api = importlib.import_module("darts_tf.api.products")
+        return getattr(api, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+def make(name: str) -> None:
+    """Makes a package callable, by its full name."""
+    sys.modules[name].__class__ = _Callable
