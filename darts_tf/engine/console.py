@@ -1,4 +1,4 @@
-"""The console of a run: a `rich` progress bar on a terminal, elsewhere plain lines at a rate that suits a log file.
+"""The console of a run: a progress bar on a terminal or in a notebook, elsewhere lines at a rate for log files.
 
 A reader that exits (`darts-search | head`) never stops a run.
 """
@@ -14,6 +14,7 @@ import rich.console
 import rich.progress
 import rich.table
 
+from darts_tf.engine.notebook import NotebookBar, in_notebook
 from darts_tf.system import streams
 
 PLAIN_SECONDS = 10.0
@@ -27,7 +28,8 @@ class Console:
         out: Anything with `write`; None where there is no reader.
 
     Attributes:
-        terminal: Whether there is a bar.
+        terminal: Whether it is a terminal, on which lines go above the bar.
+        has_bar: Whether there is a bar, on a terminal or in a notebook.
     """
 
     def __init__(self, out: TextIO | None):
@@ -35,6 +37,8 @@ class Console:
         # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
         self._rich = rich.console.Console(file=out) if streams.is_terminal(out) else None
         self.terminal = bool(self._rich and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf"))
+        self._notebook = NotebookBar() if not self.terminal and in_notebook(out) else None
+        self.has_bar = self.terminal or self._notebook is not None
         self._bar: rich.progress.Progress | None = None
         self._lock = threading.Lock()
 
@@ -49,8 +53,11 @@ class Console:
                 streams.write(f"{text}\n", self._out)
 
     def bar(self, where: str, step: int, total: int, facts: str) -> None:
-        """Draws the progress bar; only on a terminal."""
+        """Draws the progress bar, where there is one."""
         with self._harmless():
+            if self._notebook is not None:
+                self._notebook.update(where, step, total, facts)
+                return
             if self._bar is None:
                 self._bar = rich.progress.Progress(
                     _column("{task.description}"),

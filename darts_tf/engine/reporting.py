@@ -116,8 +116,8 @@ class Reporter(contextlib.AbstractContextManager):
         self._recent.append((now, step))
         if self._start is None:
             self._start = now, step
-        terminal = self._console.terminal
-        words = _SHORT if terminal else {name: self._words(name) for name in metrics}
+        has_bar = self._console.has_bar
+        words = _SHORT if has_bar else {name: self._words(name) for name in metrics}
         facts = []
         if rate := _rate(self._recent[0], (now, step)):
             facts.append(f"{rate:.3g} steps/s")
@@ -126,7 +126,7 @@ class Reporter(contextlib.AbstractContextManager):
         if overall := _rate(self._start, (now, step)):
             facts.append(f"{_duration((self._total_steps - step) / overall)} left")
         where = f"epoch {epoch}/{epochs}"
-        if terminal:
+        if has_bar:
             self._console.bar(where, step, self._total_steps, "  ".join(facts))
         elif now >= self._next_line:
             self._next_line = now + console.PLAIN_SECONDS

@@ -84,7 +84,7 @@ def _given(data: Any) -> tuple[dict[str, Any], Any]:
             if not _is_source(value):
                 raise _wrong(f"{type(value).__name__} as {part}")
         return found, data.get("class_names")
-    if isinstance(data, tuple | list) and len(data) == 2 and all(map(_is_source, data)):
+    if isinstance(data, tuple | list) and len(data) == 2 and all(_yields(e) or isinstance(e, tuple) for e in data):
         return {"train": data[0], "valid": data[1]}, None
     if not _is_source(data):
         kind = f"{type(data).__name__} of {len(data)}" if isinstance(data, tuple | list) else type(data).__name__
@@ -93,10 +93,8 @@ def _given(data: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _is_source(value: Any) -> bool:
-    """Whether it may be one part: a pair of arrays or something that yields examples."""
-    if _yields(value):
-        return True
-    return isinstance(value, tuple | list) and len(value) == 2 and not any(map(_is_source, value))
+    """Whether it may be one part: a pair of arrays, or something that yields examples."""
+    return _yields(value) or (isinstance(value, tuple | list) and len(value) == 2 and not any(map(_yields, value)))
 
 
 def _yields(value: Any) -> bool:

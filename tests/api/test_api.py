@@ -1,0 +1,155 @@
+"""The Python interface: one small search and training on data from memory, and everything that is made of them."""
+
+import csv
+import html
+import io
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import darts_tf
+from darts_tf.system.errors import UserError
+
+Y = np.arange(120) % 3
+X = np.random.default_rng(0).integers(0, 100, (120, 8, 8, 3), np.uint8) + 60 * Y[:, None, None, None].astype(np.uint8)
+SMALL = {"epochs": 2, "batch_size": 8, "max_train_examples": 0, "tensorboard": False, "out": None}
+SEARCH = SMALL | {"order": "first", "valid_examples": 16}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("api")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return darts_tf.search("smoke", folder / "search", data=(X, Y), **SEARCH)
+
+
+@pytest.fixture(scope="module")
+def trained(folder, found):
+    data = {"train": (X[:80], Y[:80]), "test": (X[80:], Y[80:])}
+    return darts_tf.train("smoke_train", folder / "train", data=data, genotype=found, **SMALL)
+
+
+def test_a_search_returns_what_its_directory_has(found, folder):
+    assert not found.interrupted and found.genotype == darts_tf.genotype.load(folder / "search")
+    records = [json.loads(line) for line in (folder / "search/metrics.jsonl").read_text().splitlines()]
+    assert found.history["train_loss"] == [record["train_loss"] for record in records]
+    assert found.history["epoch"] == [1, 2] and "genotype" not in found.history
+    assert {name: a.shape for name, a in found.alphas.items()} == {"normal": (5, 8), "reduce": (5, 8)}
+    for cell, weights in found.mixing_weights.items():
+        own = np.exp(found.alphas[cell]) / np.exp(found.alphas[cell]).sum(1, keepdims=True)
+        np.testing.assert_allclose(weights[-1], own, rtol=1e-5)
+    assert repr(found) == f"<SearchResult of {folder / 'search'}: 2 epochs>"
+
+
+def test_a_search_is_shown_with_its_cells(found, tmp_path):
+    shown = found._repr_html_()
+    assert shown.count("<svg") >= 2 and "mixing weights" in shown and found.genotype.normal[0][0] in shown
+    style = shown[shown.index("<style>") + 7 : shown.index("</style>")]
+    assert style.startswith(".darts_tf {") and not re.search(r"(?<!t)body|:root", style)
+    assert style.count("{") == style.count("}")
+    assert "<svg" in found.plot(tmp_path / "found.html")._repr_html_()
+    assert (tmp_path / "found.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_loading_gives_the_same_result(found, trained, folder):
+    again = darts_tf.load(folder / "search")
+    assert again.genotype == found.genotype and again.history == found.history and not again.interrupted
+    assert dict(darts_tf.load(str(folder / "train"))) == dict(trained)
+    with pytest.raises(UserError, match="neither a search nor a training"):
+        darts_tf.load(folder)
+
+
+def test_a_training_is_its_summary_and_its_network(trained, found, folder):
+    assert dict(trained) == json.loads((folder / "train/summary.json").read_text())
+    assert trained.genotype == found.genotype and trained.test == {"accuracy": trained["test_accuracy"]}
+    logits = trained.network((X[80:] / np.float32(255) - _moments("mean")) / _moments("std"), training=False)
+    assert np.mean(np.argmax(logits, 1) == Y[80:]) == pytest.approx(trained["test_accuracy"])
+
+
+def _moments(name):
+    channels = X[:80].reshape(-1, X.shape[-1]) / 255
+    return getattr(channels, name)(0).astype(np.float32)
+
+
+def test_evaluating_the_test_data_again_gives_the_summary(trained):
+    again = darts_tf.evaluate(trained, data=(X[80:], Y[80:]), out=None)
+    assert again["accuracy"] == trained["test_accuracy"] and again["split"] == "data" and again["examples"] == 40
+    with pytest.raises(UserError, match="without data"):
+        darts_tf.evaluate(trained, out=None)
+    with pytest.raises(UserError, match="as it is"):
+        darts_tf.evaluate(trained, data=(X, Y), split="test", out=None)
+    with pytest.raises(UserError, match="one part"):
+        darts_tf.evaluate(trained, data={"train": (X, Y)}, out=None)
+
+
+def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
+    again = darts_tf.search("smoke", folder / "search", data=(X, Y), **SEARCH)
+    assert again.genotype == found.genotype
+    for data in ((X[:-1], Y[:-1]), (X[::-1], Y[::-1])):
+        with pytest.raises(UserError, match="are not those of the run"):
+            darts_tf.search("smoke", folder / "search", data=data, **SEARCH)
+
+
+def test_settings_and_data_must_not_contradict(tmp_path):
+    with pytest.raises(UserError, match="handed over"):
+        darts_tf.search("smoke", tmp_path / "a", data=(X, Y), dataset="npz", data_dir="x.npz")
+    for config, call in (("smoke_train", darts_tf.search), ("smoke", darts_tf.train), (5, darts_tf.train)):
+        with pytest.raises(UserError, match="config must be of a"):
+            call(config, tmp_path / "a")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_is_of_results_too(found, trained, tmp_path):
+    page = darts_tf.report([found, trained], tmp_path / "page.html").read_text()
+    assert found.genotype.to_text() in html.unescape(page)
+    assert found.report(tmp_path / "one.html").exists() and callable(darts_tf.export) and callable(darts_tf.protocol)
+    from darts_tf.report import write_report  # the package keeps its name
+
+    assert darts_tf.report.write_report is write_report
+
+
+class Log(keras.callbacks.Callback):
+    """Remembers what it is told, and stops after some epochs."""
+
+    def __init__(self, stop=99, fails=99):
+        super().__init__()
+        self.told, self.stop, self.fails = [], stop, fails
+
+    def on_train_begin(self, logs=None):
+        self.told.append(("begin", self.params["epochs"]))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == self.fails:
+            raise RuntimeError("no space")
+        self.told.append((epoch, logs["loss"], logs["val_accuracy"]))
+        self.model.stop_training = epoch + 1 >= self.stop
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+
+def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(tmp_path, found):
+    log, file = Log(stop=2), tmp_path / "log.csv"
+    kept = dict(data=(X, Y), genotype=found, **SMALL | {"epochs": 5})
+    first = darts_tf.train("smoke_train", tmp_path / "run", callbacks=[log, keras.callbacks.CSVLogger(file)], **kept)
+    assert first["epochs"] == 2 == len(first.history["epoch"])
+    losses, accuracies = first.history["train_loss"], first.history["valid_accuracy"]
+    assert log.told == [("begin", 5), (0, losses[0], accuracies[0]), (1, losses[1], accuracies[1]), "end"]
+    assert [row["epoch"] for row in csv.DictReader(io.StringIO(file.read_text()))] == ["0", "1"]
+
+    again = Log(stop=2)
+    assert dict(darts_tf.train("smoke_train", tmp_path / "run", callbacks=[again], **kept)) == dict(first)
+    assert again.told == log.told
+    with pytest.raises(UserError, match="callback Log failed in on_epoch_end: .*no space.* resumes"):
+        darts_tf.train("smoke_train", tmp_path / "run", callbacks=[Log(fails=2)], **kept)
+    stopper = keras.callbacks.EarlyStopping("val_loss", patience=0, baseline=-1.0)
+    last = darts_tf.train("smoke_train", tmp_path / "run", callbacks=[stopper], **kept)
+    assert last["epochs"] == 3 and last.history["train_loss"][:2] == losses
+    with pytest.raises(UserError, match="keras.callbacks.Callback"):
+        darts_tf.train("smoke_train", tmp_path / "run", callbacks=[print], **kept)
