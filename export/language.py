@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.text.corpus import EOS
+from darts_tf.data.text.memory import of_vocabulary
 from darts_tf.export.saving import Served
 from darts_tf.export.verify import BATCHES, Case
 from darts_tf.system.errors import UserError
@@ -30,7 +31,7 @@ def served(
         data_dir: Where the text lies; empty for where it was.
         with_tflite: Must be false.
         say: Is given lines about the progress.
-        data: The text, if Python code handed it over.
+        data: A text that Python code hands over, see `memory.of_vocabulary`.
 
     Raises:
         UserError: The text is missing or another one.
@@ -38,7 +39,8 @@ def served(
     if with_tflite:
         raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
     network, vocabulary = trained.network, trained.facts.vocabulary
-    corpus, start = load_again(trained.config, data_dir, say, data), vocabulary.index[EOS]
+    corpus = load_again(trained.config, data_dir, say) if data is None else of_vocabulary(data, vocabulary)
+    start = vocabulary.index[EOS]
     vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
     cases = cases_of(network, corpus.test, start)
     step = cases[0].inputs

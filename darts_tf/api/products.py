@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from darts_tf.api.results import Result
-from darts_tf.api.runs import PRINT, _say, _stream
-from darts_tf.config import presets
+from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
 from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
@@ -17,6 +16,7 @@ from darts_tf.system.types import Path
 def tune(
     config: TuneConfig | LanguageTuneConfig | str,
     workdir: Path,
+    data: Any = None,
     prior: Result | str | None = None,
     out: TextIO | None = PRINT,
     **settings: Any,
@@ -26,6 +26,7 @@ def tune(
     Args:
         config: The settings, or the name of a preset such as `digits_tune`.
         workdir: Path of the work directory.
+        data: As for `train`.
         prior: Where proposals come from: what a search has returned, or as `config.prior`, which it replaces.
         out: Where progress goes; standard output unless given, None for nowhere.
         **settings: Settings to change.
@@ -40,8 +41,7 @@ def tune(
 
     if prior is not None:
         settings["prior"] = str(prior.path if isinstance(prior, Result) else prior)
-    own: Any = presets.get(config).config if isinstance(config, str) else config
-    return run(own.replace(**settings), workdir, _stream(out))
+    return run(of_preset(config, (TuneConfig, LanguageTuneConfig), settings), workdir, stream_of(out), data)
 
 
 def protocol(
@@ -64,9 +64,9 @@ def protocol(
     from darts_tf.protocol import comparison
     from darts_tf.protocol import protocol as paper
 
-    own: Any = presets.get(config).config if isinstance(config, str) else config
+    own = of_preset(config, (ProtocolConfig, ComparisonConfig), settings)
     run: Any = comparison.run if isinstance(own, ComparisonConfig) else paper.run
-    return run(own.replace(**settings), workdir, _say(out))
+    return run(own, workdir, say_to(out))
 
 
 def export(
@@ -91,7 +91,7 @@ def export(
     from darts_tf.export import exporting
 
     path = workdir.path if isinstance(workdir, Result) else workdir
-    return exporting.export(path, export_dir, say=_say(out), data=data, **asked)
+    return exporting.export(path, export_dir, say=say_to(out), data=data, **asked)
 
 
 def report(

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 from darts_tf.api.results import Result, SearchResult, TrainResult
-from darts_tf.config import Config, Search, TrainConfig, presets
-from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.config import Config, Search, SearchConfig, TrainConfig, presets
+from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.genotypes import Genotype
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
@@ -16,6 +16,7 @@ from darts_tf.tasks import evaluate as evaluation
 from darts_tf.tasks import search as searching
 from darts_tf.tasks import train as training
 
+SEARCHES, TRAININGS = (SearchConfig, LanguageSearchConfig), (TrainConfig, LanguageTrainConfig)
 PRINT: Any = object()
 """Stands for the standard output of the moment: a notebook has its own in each cell."""
 
@@ -60,7 +61,9 @@ def search(
         >>> len(found.genotype.normal)
         4
     """
-    found = searching.search(_of(config, Search, settings), workdir, _stream(out), tensorboard, data, callbacks)
+    found = searching.search(
+        of_preset(config, SEARCHES, settings), workdir, stream_of(out), tensorboard, data, callbacks
+    )
     return SearchResult(workdir, interrupted=found is None)
 
 
@@ -100,8 +103,8 @@ def train(
     """
     if genotype is not None:
         settings["genotype"] = _text(genotype)
-    own = _of(config, (TrainConfig, LanguageTrainConfig), settings)
-    summary = training.train(own, workdir, _stream(out), tensorboard, data=data, callbacks=callbacks)
+    own = of_preset(config, TRAININGS, settings)
+    summary = training.train(own, workdir, stream_of(out), tensorboard, data=data, callbacks=callbacks)
     return TrainResult(workdir, summary)
 
 
@@ -131,7 +134,7 @@ def evaluate(
         True
     """
     path = workdir.path if isinstance(workdir, Result) else workdir
-    return evaluation.evaluate(str(path), str(model), say=_say(out), data=data, **asked)
+    return evaluation.evaluate(str(path), str(model), say=say_to(out), data=data, **asked)
 
 
 def load(workdir: Path) -> SearchResult | TrainResult:
@@ -163,12 +166,16 @@ def load(workdir: Path) -> SearchResult | TrainResult:
     )
 
 
-def _of(config: Any, kinds: Any, settings: dict[str, Any]) -> Any:
-    """Returns settings of a preset's name or a config, with some changed."""
-    config = presets.get(config).config if isinstance(config, str) else config
+def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, Any]) -> Any:
+    """Returns settings, given as a config or by the name of a preset, with some changed.
+
+    Raises:
+        UserError: They are of another kind of run, or a setting is wrong; one line.
+    """
+    config = presets.get(config, kinds).config if isinstance(config, str) else config
     if not isinstance(config, kinds):
         raise UserError(
-            f"config must be of a {'search' if kinds is Search else 'training'}: expected the name of a preset, or its "
+            f"config must be of {' or of '.join(kind.title for kind in kinds)}: expected the name of a preset, or its "
             f"settings. Received: {config.title if isinstance(config, Config) else type(config).__name__}."
         )
     return config.replace(**settings)
@@ -194,10 +201,12 @@ class _Nowhere:
     def flush(self) -> None: ...
 
 
-def _stream(out: Any) -> Any:
+def stream_of(out: Any) -> Any:
+    """Returns the stream for `out`: `PRINT`, None for nowhere, or a stream."""
     return sys.stdout if out is PRINT else out if out is not None else _Nowhere()
 
 
-def _say(out: Any) -> Callable[[str], None]:
-    stream = _stream(out)
+def say_to(out: Any) -> Callable[[str], None]:
+    """Returns what prints a line to such a stream."""
+    stream = stream_of(out)
     return lambda line: streams.say(line, stream)

@@ -196,7 +196,7 @@ def _of_text(
     found = evaluator(rows, config["bptt"], say) | {"unknown_words": share}
     if asked.bits_per_character or config.get("bits_per_character"):
         found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
-    return corpus.name, split, found
+    return corpus.name, split if asked.data is None else "data", found
 
 
 def _part(data, split, saved, facts, limited):

@@ -44,12 +44,10 @@ def load(
     return text.load_folder(data_dir, vocabulary_size, say)
 
 
-def load_again(
-    config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent, data: Any = None
-) -> text.Corpus:
-    """Loads the text of a run's settings, or another one in a folder; `say`, `data` and errors as for `load`."""
-    dataset = "folder" if data_dir else config["dataset"] if data is None else memory.NAME
-    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say, data)
+def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent) -> text.Corpus:
+    """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
+    dataset = "folder" if data_dir else config["dataset"]
+    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
 
 
 def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:

@@ -41,7 +41,9 @@ def _no_advice_on_retracing():
         logger.removeFilter(keep)
 
 
-def tune(config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None) -> dict[str, Any] | None:
+def tune(
+    config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None, data: Any = None
+) -> dict[str, Any] | None:
     """Trains proposed genotypes one after the other, or resumes an interrupted tuning in the same directory.
 
     Where `config.algorithm` compares trials after few epochs, those that are promoted continue from their checkpoints,
@@ -55,6 +57,7 @@ def tune(config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None
         config: A `TuneConfig` or a `LanguageTuneConfig`.
         workdir: Path of the work directory.
         out: Where progress goes, standard output unless given.
+        data: What is trained on instead of the data that `config` names, see `domains.of`.
 
     Returns:
         What `summary.json` holds: `metric` and `better`, which way trials are compared; `trials` in the order of their
@@ -70,12 +73,12 @@ def tune(config: TuneConfig | LanguageTuneConfig, workdir: Path, out: Any = None
     """
     out = sys.stdout if out is None else out
     with as_one_run():
-        return _tune(config, workdir, out, once(lambda line: streams.say(line, out)))
+        return _tune(domains.given(config, data), workdir, out, data, once(lambda line: streams.say(line, out)))
 
 
-def _tune(config, workdir, out, say):
+def _tune(config, workdir, out, data, say):
     directory = WorkDir(workdir)
-    domains.of(config).load(say)  # what is wrong with the data is not a trial's fault
+    domains.of(config, data).load(say)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
     # The search may have continued since, or be gone.
     prior = load_prior(saved if saved.exists() else config.prior, kind=config.space, say=say)
@@ -94,7 +97,7 @@ def _tune(config, workdir, out, say):
         state.read()
         try:
             with _no_advice_on_retracing():
-                stopped_because = _run(config, prior, state, out)
+                stopped_because = _run(config, prior, state, out, data)
         except KeyboardInterrupt:
             say("stopped; the same command resumes it")
             return None
@@ -123,7 +126,7 @@ def _refuse_earlier_version(path):
         )
 
 
-def _run(config, prior, state, out):
+def _run(config, prior, state, out, data):
     """Runs trials until one of the limits; returns which, None after all trials."""
     begin, limit, used_up = time.monotonic(), config.trials, None
     earlier = sum(trial["seconds"] or 0 for trial in state.trials)
@@ -147,7 +150,7 @@ def _run(config, prior, state, out):
             state.trials[job.trial] |= {"status": RUNNING, "epochs": epochs}
         trial = state.those(RUNNING)[0]
         state.write()
-        trial |= _train(config, trial, state.path.parent, out)
+        trial |= _train(config, trial, state.path.parent, out, data)
         state.ended.append([trial["trial"], trial["status"]])
         state.write()
     return f"{len(failed)} trials in a row failed; the last one: {failed[0]['message']}"
@@ -187,7 +190,7 @@ def _proposal(config, prior, state):
     return found and genotype_from(values_from(found))  # the edges of each node in the order of their inputs
 
 
-def _train(config, trial, path, out):
+def _train(config, trial, path, out, data):
     """Trains a trial's genotype as long as is due, or resumes its training.
 
     Returns:
@@ -207,7 +210,7 @@ def _train(config, trial, path, out):
         part = {"until": epochs} if epochs < config.epochs else {}
     streams.say(f"{about}: {genotype}", out)
     try:
-        summary = train(config.training(genotype), path / trial["workdir"], out, **part)
+        summary = train(config.training(genotype), path / trial["workdir"], out, data=data, **part)
     except Exception as error:
         if isinstance(error, OSError) or (isinstance(error, UserError) and isinstance(error.__cause__, OSError)):
             raise

@@ -99,9 +99,11 @@ def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
 def test_settings_and_data_must_not_contradict(tmp_path):
     with pytest.raises(UserError, match="handed over"):
         darts_tf.search("smoke", tmp_path / "a", data=(X, Y), dataset="npz", data_dir="x.npz")
-    for config, call in (("smoke_train", darts_tf.search), ("smoke", darts_tf.train), (5, darts_tf.train)):
-        with pytest.raises(UserError, match="config must be of a"):
+    for config, call in (("smoke_train", darts_tf.search), ("smoke", darts_tf.train)):
+        with pytest.raises(UserError, match=f"{config} is a preset of"):
             call(config, tmp_path / "a")
+    with pytest.raises(UserError, match="config must be of searches on images or of"):
+        darts_tf.search(darts_tf.TrainConfig(), tmp_path / "a")
     assert not list(tmp_path.iterdir())
 
 
