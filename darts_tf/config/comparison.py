@@ -5,13 +5,14 @@ import functools
 import re
 
 from darts_tf.config.fields import Check, Config, at_least, between, in_group, one_of
-from darts_tf.genotypes import benchmark
+from darts_tf.genotypes import NASBENCH201_PRIMITIVES, benchmark
 
 _protocol, _devices, _run = (
     functools.partial(in_group(group), resumable=True) for group in ("protocol", "memory and devices", "run")
 )
 _METHOD = re.compile(r"\w+(\+\w+)*(:\w+=[^:]+)*")
 METHODS = (
+    f"darts:primitives={','.join(NASBENCH201_PRIMITIVES)}",  # as published, with `none`
     "darts",
     "darts:order=second",
     "darts:order=second:hvp=exact",
