@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from darts_tf.tasks.search import search
     from darts_tf.tasks.train import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _TENSORFLOW = {"add_operation", "bilevel", "interop", "search", "train"}  # what needs it
 _MODULES = {
