@@ -18,8 +18,19 @@ def markdown(text: str) -> str:
         if cell["cell_type"] == "markdown":
             blocks.append(source)
         elif source:
-            blocks += [f"````python\n{source}\n````", *(_shown(output) for output in cell["outputs"])]
+            blocks += [f"````python\n{source}\n````", *map(_shown, _joined(cell["outputs"]))]
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _joined(outputs):
+    """The outputs of a cell, with what was printed line by line in one."""
+    found = []
+    for output in outputs:
+        if "text" in output and found and "text" in found[-1]:
+            found[-1] = {"text": [*found[-1]["text"], *output["text"]]}
+        else:
+            found.append(output)
+    return found
 
 
 def _shown(output):
@@ -27,8 +38,9 @@ def _shown(output):
     for kind in _PICTURES:
         if kind in data:
             content = "".join(data[kind]).strip()
-            picture = f'<img alt="" src="data:image/png;base64,{content.replace(chr(10), "")}">'
-            return f"<div>{picture if kind == 'image/png' else _one_block(content)}</div>"
+            if kind == "image/png":
+                content = f'<img alt="" src="data:image/png;base64,{content.replace(chr(10), "")}">'
+            return f'<div style="overflow-x: auto">{_one_block(content)}</div>'
     plain = "".join(data.get("text/plain", output.get("text", ""))).rstrip()
     return f"<pre>{_one_block(html.escape(plain))}</pre>" if plain else ""
 

@@ -105,7 +105,8 @@ def test_a_notebook_as_a_page():
     text = {"cell_type": "markdown", "source": ["# A\n", "b"]}
     code = {"cell_type": "code", "source": ["f()"], "outputs": [stream, picture]}
     assert notebook.markdown(json.dumps({"cells": [text, code]})) == (
-        "# A\nb\n\n````python\nf()\n````\n\n<pre>&lt;1&gt;\n&#8203;\n2</pre>\n\n<div><svg>\n&#8203;\n</svg></div>\n"
+        "# A\nb\n\n````python\nf()\n````\n\n<pre>&lt;1&gt;\n&#8203;\n2</pre>\n\n"
+        '<div style="overflow-x: auto"><svg>\n&#8203;\n</svg></div>\n'
     )
 
 

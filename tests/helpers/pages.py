@@ -4,12 +4,14 @@ import re
 from typing import NamedTuple
 
 from darts_tf.bin import benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
+from docs.hooks import notebook
 from tests.helpers.paths import ROOT
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 }
+PAGES["docs/tutorial.ipynb"] = notebook.markdown((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
 """Path in the repository -> text."""
 
 BINARIES = {
