@@ -42,7 +42,7 @@ def _shown(output):
                 content = f'<img alt="" src="data:image/png;base64,{content.replace(chr(10), "")}">'
             return f'<div style="overflow-x: auto">{_one_block(content)}</div>'
     plain = "".join(data.get("text/plain", output.get("text", ""))).rstrip()
-    return f"<pre>{_one_block(html.escape(plain))}</pre>" if plain else ""
+    return f'<pre class="output">{_one_block(html.escape(plain))}</pre>' if plain else ""
 
 
 def _one_block(content):

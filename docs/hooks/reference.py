@@ -45,7 +45,7 @@ def command_line() -> Iterator[str]:
             for heading, rows in (part for part in parts if not isinstance(part, str)):
                 rows = [row for row in rows if row not in known]
                 known.update(rows)
-                if rows and heading not in ("Presets", "Suites"):
+                if rows and heading != "Presets":
                     yield from _table(heading, rows)
 
 
@@ -86,12 +86,16 @@ def _choices(module):
 
 def _table(heading, rows):
     yield f"**{heading}**\n\n| | |\n|---|---|"
-    yield from (f"| `{form}` | {_text(text)} |" for form, text in rows)
+    for form, text in rows:
+        text = _text(text).replace("settings to start from, see below", "one of the [presets](presets.md)")
+        yield f"| `{form}` | {text} |"
     yield ""
 
 
 def _text(text):
-    """Plain text as Markdown, also inside a table; what stands between backticks is code already."""
+    """Plain text as Markdown, also inside a table; flags are code, and what stands between backticks is already."""
     parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    parts[::2] = [re.sub(r"(?<![\w-])(--\w+(=\w+|=\.\.\.)?)", r"`\1`", part) for part in parts[::2]]
+    parts = "`".join(parts).split("`")
     parts[::2] = [re.sub(r"([\\*_<>])(?!\|)", r"\\\1", part) for part in parts[::2]]
     return "`".join(parts)

@@ -95,8 +95,9 @@ def test_the_reference_has_every_flag_and_preset():
 
 
 def test_text_is_shown_as_it_is():
-    """In a table of Markdown: bars, stars and angles of the code's own words."""
-    assert reference._text("a|b * c_d `x_*y` <z>") == r"a\|b \* c\_d `x_*y` \<z\>"
+    """In Markdown: bars, stars and angles of the code's own words, and its flags."""
+    assert reference._text("a|b * c_d `x_*y --z` <z>") == r"a\|b \* c\_d `x_*y --z` \<z\>"
+    assert reference._text("only --a_b, --c=d.") == "only `--a_b`, `--c=d`."
 
 
 def test_a_notebook_as_a_page():
@@ -105,7 +106,7 @@ def test_a_notebook_as_a_page():
     text = {"cell_type": "markdown", "source": ["# A\n", "b"]}
     code = {"cell_type": "code", "source": ["f()"], "outputs": [stream, picture]}
     assert notebook.markdown(json.dumps({"cells": [text, code]})) == (
-        "# A\nb\n\n````python\nf()\n````\n\n<pre>&lt;1&gt;\n&#8203;\n2</pre>\n\n"
+        '# A\nb\n\n````python\nf()\n````\n\n<pre class="output">&lt;1&gt;\n&#8203;\n2</pre>\n\n'
         '<div style="overflow-x: auto"><svg>\n&#8203;\n</svg></div>\n'
     )
 
