@@ -11,8 +11,8 @@ PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 }
+"""Path in the repository -> text; of the tutorial what the site shows."""
 PAGES["docs/tutorial.ipynb"] = notebook.markdown((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
-"""Path in the repository -> text."""
 
 BINARIES = {
     "darts-benchmark": benchmark,
