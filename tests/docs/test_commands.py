@@ -95,6 +95,13 @@ def test_the_reference_has_every_flag_and_preset():
             assert text.replace("`", "") in re.sub(r"[\\`]", "", page)
 
 
+def test_the_reference_has_every_public_name():
+    page = PAGES["docs/reference/python.md"]
+    for name in darts_tf.__all__:
+        target = darts_tf._MODULES.get(name) or f"{darts_tf._NAMES[name]}.{name}"
+        assert f"::: {target}" in page, name
+
+
 def test_text_is_shown_as_it_is():
     """In Markdown: bars, stars and angles of the code's own words, and its flags."""
     assert reference._text("a|b * c_d `x_*y --z` <z>") == r"a\|b \* c\_d `x_*y --z` \<z\>"
