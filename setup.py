@@ -55,6 +55,14 @@ setup(
             "wheel",
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],
+        "docs": [
+            "ipykernel>=6.29",  # runs the tutorial
+            "latex2mathml>=3.77,<4",
+            "mkdocs>=1.6.1,<2",
+            "mkdocs-material>=9.6,<10",
+            "mkdocstrings-python>=2,<3",
+            "nbclient>=0.10,<1",
+        ],
         "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
     },
     entry_points={

@@ -49,7 +49,7 @@ def run(
     environment.tolerate_warnings()
     try:
         _interrupt.working(True)
-        return _run(name, main, define_flags, argv, positional, elsewhere, describe or _all_flags)
+        return _run(name, main, define_flags, argv, positional, elsewhere, describe)
     except KeyboardInterrupt:
         _exit(name, "interrupted", _interrupt.STATUS)
     finally:
@@ -80,7 +80,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
         failure = str(error)
     try:
         if flag_values["help"].value:  # also where a required flag is missing
-            show(_help.page([*_opening(name, main, flag_values, positional), *describe(flag_values)]))
+            show(_help.page(parts(name, main, flag_values, positional, describe)))
             return 0
         if failure is not None:
             _exit(name, f"{failure} (`{name} --help` lists the flags)", 2)
@@ -99,6 +99,17 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
         _exit(name, f"out of memory ({one_line(error)})", 1)
     except OSError as error:
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
+
+
+def parts(
+    name: str,
+    main: Callable[[flags.FlagValues], int | None],
+    flag_values: flags.FlagValues,
+    positional: str | None = None,
+    describe: Callable[[flags.FlagValues], Iterable[_help.Part]] | None = None,
+) -> list[_help.Part]:
+    """The parts of the page that `--help` prints, and that the documentation shows; arguments as for `run`."""
+    return [*_opening(name, main, flag_values, positional), *(describe or _all_flags)(flag_values)]
 
 
 class _Unprinted(Exception):

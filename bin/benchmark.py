@@ -167,7 +167,7 @@ def _refuse_unread(flag_values, suite):
 
 
 def everything(flag_values: flags.FlagValues) -> None:
-    """Times all that is worth timing on a GPU and prints a table for BUILD.md."""
+    """Times all that is worth timing on a GPU and prints a table for the benchmarks page."""
     given = [name for name in ("steps", *COMMON) if flag_values[name].present]
     arguments = {
         suite: [f"--{name}={flag_values[name].value}" for name in given if name in READS[suite] | ALWAYS]

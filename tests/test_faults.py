@@ -1,4 +1,4 @@
-"""Real binaries that are hurt; the part for every day. `python -m tests.faults` is the whole, see BUILD.md."""
+"""Real binaries that are hurt; the part for every day. The whole and its rules: docs/development/faults.md."""
 
 import pathlib
 import random

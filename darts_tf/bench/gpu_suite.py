@@ -61,7 +61,7 @@ def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seco
 
 
 def table(result: dict) -> str:
-    """Returns what `run` found as a Markdown table, to be pasted into BUILD.md."""
+    """Returns what `run` found as a Markdown table, to be pasted into docs/development/benchmarks.md."""
     lines = [f"{result['device']}, TensorFlow {result['tensorflow']}", ""]
     lines += ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for row in result["rows"]:

@@ -10,7 +10,7 @@ from darts_tf.bilevel.gradients import ALPHAS
 from darts_tf.bilevel.objective import SupernetLoss, values
 
 PRODUCTS = 6
-"""From the gradient on, they give the eigenvalue of a supernet's alphas to 0.5 %; see "Monitor" in BUILD.md."""
+"""From the gradient on, they give the eigenvalue of a supernet's alphas to 0.5 %: docs/development/benchmarks.md."""
 
 
 def dominant_eigenvalue(
@@ -66,7 +66,7 @@ class AlphaCurvature:
     """That eigenvalue on one batch, at the weights and alphas of now; writes nothing. The first call builds the graph.
 
     Products are exact. Finite differences of the gradient are of no use here: ReLU and max pooling make kinks in the
-    alphas, and what a difference sees of them depends on its radius; see "Monitor" in BUILD.md.
+    alphas, and what a difference sees of them depends on its radius; see docs/development/benchmarks.md.
 
     Deviation: RobustDARTS takes the epoch's last batch, augmented, and adds the alphas' weight decay to the Hessian;
     here it is always the same batch, so that batches add no noise of their own.

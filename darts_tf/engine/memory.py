@@ -15,11 +15,11 @@ from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.free_memory import free_memory
 
 MB = 2**20
-NODE = 17_000  # bytes per node once the graph runs, measured: "Memory and precision" in BUILD.md
+NODE = 17_000  # bytes per node once the graph runs, measured: "memory" in docs/development/benchmarks.md
 COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
 # The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
-# `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: "Monitor" in BUILD.md; an exact step has
-# twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
+# `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: docs/development/benchmarks.md; an exact
+# step has twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
 EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
 
 

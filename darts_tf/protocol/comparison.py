@@ -97,6 +97,7 @@ def plan(config: ComparisonConfig) -> dict[str, list[Run]]:
 
 def _of_method(base: SearchConfig, method: str) -> SearchConfig:
     names, *settings = method.split(":")
+    settings = [part for each in settings for part in each.split(",")]  # as `changed` takes the value of a list
     first, *others = names.split("+")
     try:
         config = changed(base, "methods", [f"method={first}", *others, *settings], _RESERVED)

@@ -56,7 +56,7 @@ def test_activations_are_narrow_and_nothing_that_is_kept(precision):
 
 
 def test_an_operation_of_your_own_may_compute_in_its_own_type():
-    """BUILD.md's: one is a Keras layer, the other's policy is float32."""
+    """That of docs/guides/operations.md: one is a Keras layer, the other's policy is float32."""
     from darts_tf.spaces.conv.operations import PerEdge
 
     layer = PerEdge(lambda channels, stride: tf.keras.layers.Conv2D(channels, 3, stride, "same"), 4, edges=2)
