@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from darts_tf.system.errors import UserError
     from darts_tf.system.runtime import configure
 
+# What needs it.
+_TENSORFLOW = {"add_operation", "bilevel", "evaluate", "export", "interop", "load", "search", "train", "tune"}
 _MODULES = {
     "bilevel": "darts_tf.bilevel",
     "export": "darts_tf.export",
