@@ -10,14 +10,14 @@ README = PAGES["README.md"]
 def test_the_first_screen_is_two_commands():
     first, second = (block.code for block in blocks(README, "bash")[:2])
     assert len(first.splitlines()) == len(second.splitlines()) == 1
-    assert "darts-search" in first and "pytest" in second
+    assert "darts-search" in first and "pytest" in second and len(README.splitlines()) <= 150
     assert README[: README.index(second)].count("\n") < 25
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
     code = blocks(README, "python")[0].code
-    assert "Genotype(" in python(code, tmp_path)
-    assert (tmp_path / "mine.json").exists() and (tmp_path / "drawings" / "normal.gv").exists()
+    assert len(code.splitlines()) <= 9 and "Genotype(" in python(code, tmp_path)
+    assert (tmp_path / "runs/found/genotype.json").exists() and (tmp_path / "runs/trained/best.keras").exists()
 
 
 def test_public_names():

@@ -14,7 +14,7 @@ def test_an_operation_of_your_own(tmp_path):
     (tmp_path / "own.py").write_text(own)
     (command,) = commands(page)
     code += (
-        "print(sorted({name for name, _ in (*genotype.normal, *genotype.reduce)}))\n"
+        "print(sorted({name for name, _ in (*found.genotype.normal, *found.genotype.reduce)}))\n"
         "from darts_tf.spaces.conv import operations\n"
         "for name in ('conv_3x3', 'scale'):\n"
         "    del operations.OPERATIONS[name]\n"
