@@ -62,3 +62,8 @@ def test_every_page_is_in_the_menu():
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")[1]
     listed = set(re.findall(r"[\w/-]+\.md", menu))
     assert listed >= {links.page_of(page) for page in PAGES}
+
+
+def test_build_is_short():
+    """What is not about set-up, tests, layers and release has its place in `docs/`."""
+    assert len(PAGES["BUILD.md"].encode()) <= 8 * 1024
