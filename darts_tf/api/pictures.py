@@ -12,8 +12,10 @@ from darts_tf.system.files import user_path, write_atomically
 from darts_tf.system.types import Path
 
 _CURVES = ("accuracy", "perplexity", "loss")
-# The page's style for this part of a notebook only: its rules nested, with the part in place of the page.
-_SCOPED = ".darts_tf {" + re.sub(r":root|(?<![\w-])body(?= )", "&", STYLE) + "}"
+# The page's style for this part of a notebook only: its rules nested, with the part in place of the page. Front ends
+# have ideas of their own about figures.
+_OWN = "figure, figcaption { width: auto; max-width: none; margin: 0; text-align: start; font-style: normal; }"
+_SCOPED = ".darts_tf {" + _OWN + re.sub(r":root|(?<![\w-])body(?= )", "&", STYLE) + "}"
 
 
 class Picture:
