@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from darts_tf.system import keras_registry, moved
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
-    from darts_tf import bilevel, interop, report
+    from darts_tf import applications, bilevel, callbacks, interop, report
     from darts_tf import genotypes as genotype
+    from darts_tf.applications.build import build
     from darts_tf.config import SearchConfig, TrainConfig, presets
     from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
     from darts_tf.genotypes import drawing as visualize
@@ -22,9 +23,20 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
 
 __version__ = "0.1.0"
 
-_TENSORFLOW = {"add_operation", "bilevel", "interop", "search", "train"}  # what needs it
+_TENSORFLOW = {
+    "add_operation",
+    "applications",
+    "bilevel",
+    "build",
+    "callbacks",
+    "interop",
+    "search",
+    "train",
+}  # what needs it
 _MODULES = {
+    "applications": "darts_tf.applications",
     "bilevel": "darts_tf.bilevel",
+    "callbacks": "darts_tf.callbacks",
     "genotype": "darts_tf.genotypes",
     "interop": "darts_tf.interop",
     "presets": "darts_tf.config.presets",
@@ -38,13 +50,14 @@ _NAMES = {
     "TrainConfig": "darts_tf.config",
     "UserError": "darts_tf.system.errors",
     "add_operation": "darts_tf.spaces.conv.operations",
+    "build": "darts_tf.applications.build",
     "configure": "darts_tf.system.runtime",
     "search": "darts_tf.tasks.search",
     "train": "darts_tf.tasks.train",
 }
 __all__ = ["LanguageSearchConfig", "LanguageTrainConfig", "SearchConfig", "TrainConfig", "UserError"]
 __all__ += ["add_operation", "bilevel", "configure", "genotype", "interop", "presets", "report", "search", "train"]
-__all__ += ["visualize"]
+__all__ += ["applications", "build", "callbacks", "visualize"]
 keras_registry.register()
 moved.register()
 
@@ -57,7 +70,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_MODULES[name])
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f"module 'darts_tf' has no attribute {name!r}")
+    closest = importlib.import_module("difflib").get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {closest[0]!r}?" if closest else ""
+    raise AttributeError(f"module 'darts_tf' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

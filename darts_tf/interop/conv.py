@@ -149,7 +149,8 @@ def _derived_slots(network):
         yield from _conv_slots(head.conv_1, "auxiliary_head.features.2.weight", "auxiliary_head.features.3")
         yield from _conv_slots(head.conv_2, "auxiliary_head.features.5.weight", "auxiliary_head.features.6")
         yield from _linear_slots(head, "auxiliary_head.classifier")
-    yield from _linear_slots(network, "classifier")
+    if network.classifier is not None:
+        yield from _linear_slots(network, "classifier")
 
 
 def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]:
