@@ -133,7 +133,9 @@ class _Fitted(Classifier, Dropping):
     def build(self, images_shape: tuple) -> None:
         """Makes the state of drop path. Its rate is no weight: it is neither counted nor saved."""
         super().build(images_shape)
-        self.drop_path_rate: Any = tf.Variable(self.drop_path, False, dtype="float32") if self.drop_path else None
+        self.drop_path_rate: Any = None
+        if self.drop_path:
+            self.drop_path_rate = tf.Variable(self.drop_path, False, name="drop_path_rate", dtype="float32")
 
     def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the outputs for images `(N, H, W, channels)`: logits, probabilities, or features.
