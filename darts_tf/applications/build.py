@@ -59,7 +59,8 @@ def build(
         network: `"cifar"`, whose stem keeps the size; `"imagenet"`, whose stem reduces it to an eighth; `"auto"` for
             the second from 96 pixels on. Cells of NAS-Bench-201 have one network: `"auto"`.
         auxiliary: Whether a second classifier at two thirds of the depth helps training, as in the paper: `fit` adds
-            its loss on the same labels. Inference does not change.
+            its loss on the same labels. Inference does not change. A network that becomes a layer of another model has
+            to be built without.
         auxiliary_weight: Of its loss.
         drop_path: Probability of drop path in training, constant unless `darts_tf.callbacks.DropPathSchedule` has it
             rise, as in the paper, where it is 0.2.
@@ -75,7 +76,7 @@ def build(
     Example:
         >>> import darts_tf, keras, numpy
         >>> network = darts_tf.build("DARTS_V2", input_shape=(16, 16, 3), num_classes=3, channels=4, cells=3)
-        >>> network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+        >>> network.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         >>> images, labels = numpy.zeros((4, 16, 16, 3)), numpy.array([0, 1, 2, 0])
         >>> sorted(network.fit(images, labels, verbose=0).history)
         ['accuracy', 'loss']

@@ -35,10 +35,10 @@ _DOCSTRING = """Builds the network of {about}; weights are at their start values
         UserError: A size that does not fit; weights that cannot be read, or do not fit.
 
     Example:
-        >>> import darts_tf, numpy
+        >>> import darts_tf
         >>> network = darts_tf.applications.{name}(input_shape=(8, 8, 3), classes=4, channels=4, cells=3)
-        >>> network.predict(numpy.zeros((2, 8, 8, 3)), verbose=0).shape
-        (2, 4)
+        >>> network.name, network.compute_output_shape((None, 8, 8, 3))
+        ('{name}', (None, 4))
     """
 
 

@@ -16,8 +16,8 @@ SMALL = {"input_shape": (8, 8, 3), "classes": 3, "channels": 4, "cells": 3}
 DISTINCT = ["AmoebaNet", "DARTS_V1", "DARTS_V2", "NASNet", "PC_DARTS_cifar", "PC_DARTS_image", "PDARTS"]
 
 # Without the auxiliary head. Exact ones are what the original codes count and log (quark0/darts issues 18 and 62,
-# chenxin061/pdarts issue 10); those in millions stand in the tables of the papers. NASNet's own paper arranges its cells
-# otherwise, so that its 3.3 million are not those of this network.
+# chenxin061/pdarts issue 10); those in millions stand in the tables of the papers. NASNet's own paper arranges its
+# cells otherwise, so that its 3.3 million are not those of this network.
 CIFAR = {"DARTS_V1": 3_169_414, "DARTS_V2": 3_349_342, "PC_DARTS_cifar": 3_634_678, "PDARTS": 3_433_798}
 IMAGENET = {"DARTS_V1": 4_510_432, "DARTS_V2": 4_718_752, "PC_DARTS_cifar": 5_270_560, "PDARTS": 4_944_352}
 CIFAR_MILLIONS = {"AmoebaNet": 3.1, "DARTS_V2": 3.3, "PC_DARTS_cifar": 3.6, "PDARTS": 3.4}
