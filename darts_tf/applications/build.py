@@ -10,13 +10,15 @@ from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.checks import is_integer
 from darts_tf.spaces.conv.fitted import FittedImageNetNetwork, FittedNetwork
 from darts_tf.spaces.nasbench201.fitted import FittedNasBench201Network
-from darts_tf.system.errors import UserError, short
+from darts_tf.system.errors import UserError, short, some_of
 
 NETWORKS: dict[str, Any] = {
     "cifar": FittedNetwork,
     "imagenet": FittedImageNetNetwork,
     "nasbench201": FittedNasBench201Network,
 }
+CHOICES = {"conv": ("auto", "cifar", "imagenet"), "nasbench201": ("auto",)}
+"""Kind of the genotype -> what `network` may be."""
 SIZES = {"cifar": (36, 20), "imagenet": (48, 14), "nasbench201": (16, 17)}
 """Channels and cells of the papers."""
 PHOTOGRAPH = 96
@@ -84,13 +86,14 @@ def build(
         (4, 3)
     """
     found = genotypes.load(genotype)
-    if found.kind not in ("conv", "nasbench201"):
+    if found.kind not in CHOICES:
         raise UserError(
             "A network of images is built from image cells: expected a genotype of normal and reduction cells, or one "
             f"of NAS-Bench-201. Received: a {found.kind} genotype, {short(found.to_text())}."
         )
-    if network not in (expected := ("auto", "cifar", "imagenet") if found.kind == "conv" else ("auto",)):
-        raise UserError(f"network must be {' or '.join(expected)} for {found.kind} cells. Received: {network=!r}.")
+    if network not in CHOICES[found.kind]:
+        known = some_of(CHOICES[found.kind], separator=" or ")
+        raise UserError(f"network must be {known} for {found.kind} cells. Received: {network=!r}.")
     shape = _shape(input_shape)
     if network == "auto":
         network = "nasbench201" if found.kind == "nasbench201" else _by_size(shape)
