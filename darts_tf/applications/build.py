@@ -61,8 +61,8 @@ def build(
         network: `"cifar"`, whose stem keeps the size; `"imagenet"`, whose stem reduces it to an eighth; `"auto"` for
             the second from 96 pixels on. Cells of NAS-Bench-201 have one network: `"auto"`.
         auxiliary: Whether a second classifier at two thirds of the depth helps training, as in the paper: `fit` adds
-            its loss on the same labels. Inference does not change. A network that becomes a layer of another model has
-            to be built without.
+            its loss on the same labels; in a training loop of your own take `network(images, training=True).auxiliary`.
+            Inference does not change. A network that becomes a layer of another model has to be built without.
         auxiliary_weight: Of its loss.
         drop_path: Probability of drop path in training, constant unless `darts_tf.callbacks.DropPathSchedule` has it
             rise, as in the paper, where it is 0.2.
@@ -122,7 +122,7 @@ def build(
             "The networks of NAS-Bench-201 have neither an auxiliary head nor drop path. Expected auxiliary=False and "
             f"drop_path=0. Received: auxiliary={auxiliary}, drop_path={drop_path}."
         )
-    return NETWORKS[network](found, num_classes, shape, channels, cells, **options)
+    return NETWORKS[network](found, int(num_classes), shape, int(channels), int(cells), **options)
 
 
 def _shape(given):

@@ -87,6 +87,25 @@ def test_the_loss_of_the_auxiliary_head_is_added_in_training_only():
     assert network.test_on_batch(x, y) == pytest.approx(entropy(network(x), y), rel=1e-5)
 
 
+def test_the_auxiliary_output_in_a_loop_of_ones_own():
+    network = built(drop_path=0.0, classifier_activation="softmax")
+    x, y = examples(network)
+    expected = tf.nn.softmax(network.activations(x, training=True)["auxiliary_logits"])
+    np.testing.assert_allclose(network(x, training=True).auxiliary, expected, rtol=1e-5)
+    assert not hasattr(network(x), "auxiliary")
+    network.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy", run_eagerly=True)
+    eager = network.train_on_batch(x, y)
+    network.compile(keras.optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    assert eager == pytest.approx(network.train_on_batch(x, y), rel=1e-5)
+
+
+def test_operations_that_draw_draw_anew_in_each_pass_of_training():
+    network = built(genotype=PLAIN.replace("sep_conv_3x3", "noise"), auxiliary=False, drop_path=0.0)
+    x, _ = examples(network)
+    assert network.drop_seeds is not None and np.array_equal(network(x), network(x))
+    assert not np.array_equal(*(network(x, training=True) for _ in "ab"))
+
+
 def test_weights_of_examples_count_for_both_losses():
     network = built(drop_path=0.0)
     x, y = examples(network)
@@ -256,6 +275,7 @@ def test_sizes_are_those_of_the_papers_unless_given():
         ({"genotype": "DARTS_V3"}, "did you mean 'DARTS_V2'"),
         ({"genotype": "ENAS"}, "image cells.*Received: a recurrent genotype"),
         ({"genotype": None}, "Received: None"),
+        ({"genotype": PLAIN.replace("sep_conv_3x3", "sep_conv_3x4")}, "unknown operation.*did you mean 'sep_conv_3x3'"),
         ({"input_shape": (3, 32, 3)}, "at least 4 pixels"),
         ({"input_shape": (32, 32)}, "three positive integers.*Received: input_shape=\\(32, 32\\)"),
         ({"input_shape": (None, None, 3)}, "three positive integers"),
