@@ -10,11 +10,12 @@ from darts_tf.system import keras_registry, moved
 from darts_tf.system.version import __version__ as __version__
 
 if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
-    from darts_tf import bilevel, interop
+    from darts_tf import applications, bilevel, callbacks, interop
     from darts_tf import genotypes as genotype
     from darts_tf.api.products import export, protocol, report, tune
     from darts_tf.api.results import SearchResult, TrainResult
     from darts_tf.api.runs import evaluate, load, search, train
+    from darts_tf.applications.build import build
     from darts_tf.config import SearchConfig, TrainConfig, presets
     from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
     from darts_tf.genotypes import drawing as visualize
@@ -23,9 +24,12 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from darts_tf.system.runtime import configure
 
 # What needs it.
-_TENSORFLOW = {"add_operation", "bilevel", "evaluate", "export", "interop", "load", "search", "train", "tune"}
+_TENSORFLOW = {"add_operation", "applications", "bilevel", "build", "callbacks", "evaluate", "export", "interop"}
+_TENSORFLOW |= {"load", "search", "train", "tune"}
 _MODULES = {
+    "applications": "darts_tf.applications",
     "bilevel": "darts_tf.bilevel",
+    "callbacks": "darts_tf.callbacks",
     "export": "darts_tf.export",
     "genotype": "darts_tf.genotypes",
     "interop": "darts_tf.interop",
@@ -43,6 +47,7 @@ _NAMES = {
     "TrainResult": "darts_tf.api.results",
     "UserError": "darts_tf.system.errors",
     "add_operation": "darts_tf.spaces.conv.operations",
+    "build": "darts_tf.applications.build",
     "configure": "darts_tf.system.runtime",
     "evaluate": "darts_tf.api.runs",
     "load": "darts_tf.api.runs",
@@ -53,6 +58,7 @@ _NAMES = {
 __all__ = ["LanguageSearchConfig", "LanguageTrainConfig", "SearchConfig", "TrainConfig", "UserError"]
 __all__ += ["add_operation", "bilevel", "configure", "genotype", "interop", "presets", "report", "search", "train"]
 __all__ += ["SearchResult", "TrainResult", "evaluate", "export", "load", "protocol", "tune", "visualize"]
+__all__ += ["applications", "build", "callbacks"]
 keras_registry.register()
 moved.register()
 
@@ -65,7 +71,9 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(_MODULES[name])
     if name in _NAMES:
         return getattr(importlib.import_module(_NAMES[name]), name)
-    raise AttributeError(f"module 'darts_tf' has no attribute {name!r}")
+    closest = importlib.import_module("difflib").get_close_matches(name, __all__, n=1)
+    hint = f"; did you mean {closest[0]!r}?" if closest else ""
+    raise AttributeError(f"module 'darts_tf' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:

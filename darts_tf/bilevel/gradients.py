@@ -34,6 +34,13 @@ class Objective:
     Args:
         loss: `(weights, alphas) -> scalar`, in nats, mean over its batch.
         strict: Whether a variable that the loss does not depend on is an error; else its gradient is zero.
+
+    Example:
+        >>> import darts_tf, tensorflow as tf
+        >>> objective = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] * alphas[0] ** 2)
+        >>> loss, by_weights, by_alphas = objective.gradients([tf.constant(3.0)], [tf.constant(2.0)])
+        >>> float(loss), float(by_weights[0]), float(by_alphas[0])
+        (12.0, 4.0, 12.0)
     """
 
     def __init__(self, loss: Callable, strict: bool = True):
@@ -99,7 +106,15 @@ Hvp = Callable[[Objective, Tensors, Tensors, Tensors], Tensors]
 
 
 def exact_hvp(objective: Objective, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
-    """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas."""
+    """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas.
+
+    Example:
+        >>> import darts_tf, tensorflow as tf
+        >>> train = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] * alphas[0] ** 2)
+        >>> w, a, v = ([tf.constant(value)] for value in (3.0, 2.0, 10.0))
+        >>> float(darts_tf.bilevel.exact_hvp(train, w, a, v)[0])  # d2L / (d alpha d w) = 2 alpha
+        40.0
+    """
     return objective.mixed_product(weights, alphas, vector)
 
 
@@ -122,6 +137,13 @@ def finite_difference_hvp(
 
     Returns:
         Tensors shaped like the alphas.
+
+    Example:
+        >>> import darts_tf, tensorflow as tf
+        >>> train = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] * alphas[0] ** 2)
+        >>> w, a, v = ([tf.constant(value)] for value in (3.0, 2.0, 10.0))
+        >>> round(float(darts_tf.bilevel.finite_difference_hvp(train, w, a, v)[0]), 1)
+        40.0
     """
     norm = global_norm(vector)
     # A zero vector has a zero product; without the guard it would be 0/0.
@@ -138,6 +160,13 @@ def first_order_gradient(valid: Objective, weights: Tensors, alphas: Tensors) ->
 
     Returns:
         `(loss, gradients)`: a scalar, and one gradient per alpha.
+
+    Example:
+        >>> import darts_tf, tensorflow as tf
+        >>> valid = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] * alphas[0] ** 2)
+        >>> loss, gradients = darts_tf.bilevel.first_order_gradient(valid, [tf.constant(3.0)], [tf.constant(2.0)])
+        >>> float(gradients[0])
+        12.0
     """
     return valid.gradients(weights, alphas, (ALPHAS,))
 
@@ -173,6 +202,17 @@ def unrolled_gradient(
         ValueError: A loss does not depend on some alpha or weight; names its index.
 
     Reference: Liu et al., DARTS, arXiv:1806.09055, eq. 6-8.
+
+    Example:
+        >>> import darts_tf, tensorflow as tf
+        >>> train = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] * alphas[0])
+        >>> valid = darts_tf.bilevel.Objective(lambda weights, alphas: weights[0] ** 2 / 2 + 0 * alphas[0])
+        >>> def step(weights, gradients, rate=0.5):
+        ...     return [w - rate * g for w, g in zip(weights, gradients)], rate
+        >>> w, a = [tf.constant(3.0)], [tf.constant(2.0)]
+        >>> loss, gradients = darts_tf.bilevel.unrolled_gradient(train, valid, w, a, step, darts_tf.bilevel.exact_hvp)
+        >>> float(gradients[0])  # w' = w - alpha / 2 = 2, and d(w'^2 / 2) / d alpha = w' * -1 / 2
+        -1.0
     """
     _, gradient = train.gradients(weights, alphas, (WEIGHTS,))
     ahead, xi = virtual_step(weights, gradient)

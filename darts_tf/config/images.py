@@ -95,6 +95,12 @@ class SearchConfig(ImageRun, Search):
 
     Reference: Liu et al., arXiv:1806.09055, section 3.1.1 and appendix A.1; `cnn/train_search.py` and
     `cnn/architect.py` of the original at f276dd3.
+
+    Example:
+        >>> import darts_tf
+        >>> config = darts_tf.SearchConfig(dataset="digits", epochs=10)
+        >>> config.replace(order="first").order
+        'first'
     """
 
     kind, title = "search", "searches on images"
@@ -130,6 +136,12 @@ class TrainConfig(ImageRun):
         metric: What networks are compared by, where `better` is `higher` or `lower`.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `cnn/train.py` of the original at f276dd3.
+
+    Example:
+        >>> import darts_tf
+        >>> config = darts_tf.TrainConfig(genotype="DARTS_V1", epochs=100)
+        >>> config.drop_path, config.replace(drop_path=0.3).drop_path
+        (0.2, 0.3)
     """
 
     kind, title = "train", "trainings on images"

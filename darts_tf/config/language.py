@@ -70,6 +70,11 @@ class LanguageSearchConfig(LanguageRun, Search):
 
     Reference: Liu et al., arXiv:1806.09055, section 3.1.2 and appendix A.1; `rnn/train_search.py` and
     `rnn/architect.py` of the original at f276dd3.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.LanguageSearchConfig(data_dir="texts", dataset="folder", num_units=100).num_units
+        100
     """
 
     kind, title = "language_search", "searches on texts"
@@ -103,6 +108,11 @@ class LanguageTrainConfig(LanguageRun):
     Attributes: See `config.TrainConfig`.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `rnn/train.py` of the original at f276dd3.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.LanguageTrainConfig(genotype="DARTS_V2", num_units=200).genotype
+        'DARTS_V2'
     """
 
     kind, title = "language_train", "trainings on texts"

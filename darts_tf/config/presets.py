@@ -490,7 +490,13 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets for one kind of run, or for several; a tuning is no training."""
+    """The names of the presets for one kind of run, or for several; a tuning is no training.
+
+    Example:
+        >>> import darts_tf
+        >>> "smoke" in darts_tf.presets.names(darts_tf.SearchConfig)
+        True
+    """
     kinds = config_class if isinstance(config_class, tuple) else (config_class,)
     return [name for name, preset in PRESETS.items() if type(preset.config) in kinds or Config in kinds]
 
@@ -504,6 +510,11 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
 
     Raises:
         UserError: There is none, in which case it names the closest and all of them; or it is for another kind of run.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.presets.get("cifar10_search").config.replace(seed=3).seed
+        3
     """
     known = names(config_class)
     if name in known:

@@ -57,6 +57,12 @@ def from_json(fields: dict[str, Any]) -> Genotype:
     """A genotype of the kind that its field names indicate; see `ConvGenotype.from_json`.
 
     Forms of other projects are understood, too, see `genotype_foreign`.
+
+    Example:
+        >>> import darts_tf
+        >>> genotype = darts_tf.genotype.load("DARTS_V2")
+        >>> darts_tf.genotype.from_json(genotype.to_json()) == genotype
+        True
     """
     return _of_fields(genotype_foreign.plain(fields))
 
@@ -72,6 +78,11 @@ def parse(text: str) -> Genotype:
 
     Raises:
         UserError: The text is not a genotype; says why in one line.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.genotype.parse("Genotype(recurrent=[('relu', 0)], concat=[1])").concat
+        (1,)
     """
     fields = genotype_foreign.plain(genotype_text.read(text))
     if not isinstance(fields, dict):
@@ -80,7 +91,13 @@ def parse(text: str) -> Genotype:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of all for None."""
+    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of all for None.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.genotype.names("recurrent")
+        ['DARTS', 'DARTS_V1', 'DARTS_V2', 'ENAS']
+    """
     return sorted(set().union(*(_PUBLISHED.get(key, {}) for key in _kinds(kind))))
 
 
@@ -97,6 +114,11 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
     Raises:
         UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
         OSError: A file that exists cannot be read.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.genotype.load("DARTS_V2").reduce[0]
+        ('max_pool_3x3', 0)
     """
     kinds = _kinds(kind)
     if isinstance(spec, Genotype):
@@ -119,7 +141,15 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
 
 
 def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
-    """Writes a genotype as JSON; the file is complete or absent. Returns the path. Raises OSError as `open` does."""
+    """Writes a genotype as JSON; the file is complete or absent. Returns the path. Raises OSError as `open` does.
+
+    Example:
+        >>> import darts_tf
+        >>> genotype = darts_tf.genotype.load("DARTS_V2", "recurrent")
+        >>> path = darts_tf.genotype.save(genotype, "mine.json")
+        >>> darts_tf.genotype.load(path) == genotype
+        True
+    """
     return write_atomically(user_path(path, "path"), json.dumps(genotype.to_json(), indent=1) + "\n")
 
 

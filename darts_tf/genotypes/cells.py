@@ -45,6 +45,12 @@ class Genotype:
         output: Label of the output.
         edges_per_node: How many edges each node keeps.
         none_allowed: Whether an edge may keep `none`.
+
+    Example:
+        >>> import darts_tf
+        >>> found = darts_tf.genotype.load("DARTS_V2")
+        >>> isinstance(found, darts_tf.genotype.Genotype), found.kind, found.num_nodes
+        (True, 'conv', 4)
     """
 
     kind: ClassVar[str]
@@ -190,6 +196,12 @@ class ConvGenotype(Genotype):
 
     Raises:
         UserError: A field is wrong; says which, where and how to fix it.
+
+    Example:
+        >>> import darts_tf
+        >>> pairs = [("sep_conv_3x3", 0), ("skip_connect", 1)]
+        >>> darts_tf.genotype.ConvGenotype(pairs, [2], pairs, [2]).operations
+        ['sep_conv_3x3', 'skip_connect']
     """
 
     normal: tuple
@@ -218,6 +230,11 @@ class RecurrentGenotype(Genotype):
 
     Raises:
         UserError: A field is wrong; says which, where and how to fix it.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.genotype.RecurrentGenotype([("relu", 0), ("tanh", 1)], [1, 2]).to_text()
+        "Genotype(recurrent=[('relu', 0), ('tanh', 1)], concat=range(1, 3))"
     """
 
     recurrent: tuple

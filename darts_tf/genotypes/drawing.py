@@ -37,6 +37,12 @@ def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
 
     Raises:
         UserError: The genotype has no such cell.
+
+    Example:
+        >>> import darts_tf
+        >>> graph = darts_tf.visualize.to_digraph(darts_tf.genotype.load("DARTS_V2"), "normal")
+        >>> "sep_conv_3x3" in graph.source
+        True
     """
     if cell not in genotype.cells:
         raise UserError(f"cell: a {genotype.kind} genotype has {', '.join(genotype.cells)}. Received: {cell!r}")
@@ -102,6 +108,12 @@ def draw(
     Raises:
         UserError: A format that is not one of `FORMATS`.
         OSError: The directory cannot be written to.
+
+    Example:
+        >>> import darts_tf
+        >>> genotype = darts_tf.genotype.load("DARTS_V2")
+        >>> [path.name for path in darts_tf.visualize.draw(genotype, "drawings", formats=["svg"])]
+        ['normal.gv', 'normal.svg', 'reduction.gv', 'reduction.svg']
     """
     formats = list(dict.fromkeys(formats))
     for name in formats:
@@ -164,6 +176,11 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
         source: In the language of Graphviz.
         name: Of the format.
         reasons: A line about each failure is added.
+
+    Example:
+        >>> import darts_tf
+        >>> b"<svg" in darts_tf.visualize.render("digraph { a -> b }", "svg")
+        True
     """
     reasons = [] if reasons is None else reasons
     if name == "png":  # not in the source: Graphviz 2.43 cuts three quarters off an SVG of twice its usual resolution

@@ -37,6 +37,11 @@ class NasBench201Genotype(Genotype):
 
     Raises:
         UserError: It is no cell of the benchmark; one line that says why.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.genotype.parse("|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|").operations
+        ['none', 'skip_connect']
     """
 
     nasbench201: Any  # a tuple once it is made

@@ -85,4 +85,5 @@ RECURRENT = {
 }
 
 CONV["DARTS"] = CONV["DARTS_V2"]  # the original's own short name
+CONV["PC_DARTS"] = CONV["PC_DARTS_cifar"]  # what its authors' code takes unless told otherwise
 RECURRENT["DARTS"] = RECURRENT["DARTS_V2"]

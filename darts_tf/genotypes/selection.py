@@ -100,6 +100,12 @@ def derive(
 
     Raises:
         UserError: Alphas of a wrong shape or not finite, or no operation to choose.
+
+    Example:
+        >>> import darts_tf, numpy
+        >>> alphas = {"recurrent": numpy.eye(3, 5)}
+        >>> darts_tf.genotype.derive(darts_tf.genotype.RecurrentGenotype, alphas, num_nodes=2).recurrent
+        (('tanh', 0), ('tanh', 0))
     """
     primitives = [check_operation("primitives", name) for name in (primitives or genotype.primitives)]
     if not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
@@ -121,7 +127,14 @@ def derive_conv(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> ConvGenotype:
-    """The image cells of a search: every node keeps its two strongest edges, see `select` and `derive`."""
+    """The image cells of a search: every node keeps its two strongest edges, see `select` and `derive`.
+
+    Example:
+        >>> import darts_tf, numpy
+        >>> alphas = numpy.arange(16).reshape(2, 8) / 10
+        >>> darts_tf.genotype.derive_conv(alphas, alphas, num_nodes=1).normal
+        (('dil_conv_5x5', 1), ('dil_conv_5x5', 0))
+    """
     return derive(
         ConvGenotype, {"normal": alphas_normal, "reduce": alphas_reduce}, primitives, num_nodes, concat, dtype
     )
@@ -134,7 +147,13 @@ def derive_recurrent(
     concat: Iterable[int] | None = None,
     dtype: str | None = None,
 ) -> RecurrentGenotype:
-    """The recurrent cell of a search: every node keeps its strongest edge, see `select` and `derive`."""
+    """The recurrent cell of a search: every node keeps its strongest edge, see `select` and `derive`.
+
+    Example:
+        >>> import darts_tf, numpy
+        >>> darts_tf.genotype.derive_recurrent(numpy.eye(1, 5, 2), num_nodes=1).recurrent
+        (('relu', 0),)
+    """
     return derive(RecurrentGenotype, {"recurrent": alphas}, primitives, num_nodes, concat, dtype)
 
 

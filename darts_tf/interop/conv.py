@@ -149,7 +149,8 @@ def _derived_slots(network):
         yield from _conv_slots(head.conv_1, "auxiliary_head.features.2.weight", "auxiliary_head.features.3")
         yield from _conv_slots(head.conv_2, "auxiliary_head.features.5.weight", "auxiliary_head.features.6")
         yield from _linear_slots(head, "auxiliary_head.classifier")
-    yield from _linear_slots(network, "classifier")
+    if network.classifier is not None:
+        yield from _linear_slots(network, "classifier")
 
 
 def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]:
@@ -160,6 +161,12 @@ def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]
             `ImageNetNetwork`, `RecurrentSupernet` or `RecurrentNetwork`.
 
     Source: the names of `state_dict()` in `cnn/model_search.py` and `cnn/model.py`; `interop_recurrent`.
+
+    Example:
+        >>> import darts_tf
+        >>> network = darts_tf.build("DARTS_V2", (8, 8, 3), 2, channels=4, cells=3)
+        >>> darts_tf.interop.slots(network)["stem.0.weight"].shape
+        (12, 3, 3, 3)
     """
     found: list[Slot | interop_recurrent.Slot]
     if isinstance(layer, ConvSupernet):
@@ -189,6 +196,12 @@ def to_arrays(layer: keras.layers.Layer, values: Iterable[tuple[Variable, Any]] 
 
     Returns:
         Arrays in the original's layout.
+
+    Example:
+        >>> import darts_tf
+        >>> network = darts_tf.build("DARTS_V2", (8, 8, 3), 2, channels=4, cells=3)
+        >>> darts_tf.interop.to_arrays(network)["classifier.weight"].shape
+        (2, 64)
     """
     given = None if values is None else {id(variable): array for variable, array in values}
     arrays = {}
@@ -212,6 +225,13 @@ def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
 
     Raises:
         UserError: Arrays are missing, surplus or of another shape; names a few of each.
+
+    Example:
+        >>> import darts_tf
+        >>> one, other = (darts_tf.build("DARTS_V2", (8, 8, 3), 2, channels=4, cells=3) for _ in "ab")
+        >>> darts_tf.interop.load_arrays(other, darts_tf.interop.to_arrays(one))
+        >>> bool((one.bias == other.bias).numpy().all())
+        True
     """
     wanted = slots(layer)
     alphas = {v.name: Slot(v.name, v, (0, 1)) for v in getattr(layer, "arch_variables", ())}
@@ -248,5 +268,12 @@ def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
 
 
 def load(layer: keras.layers.Layer, path: Path) -> None:
-    """Loads a file of the original's weights into a layer, see `state_dicts.read` and `load_arrays`."""
+    """Loads a file of the original's weights into a layer, see `state_dicts.read` and `load_arrays`.
+
+    Example:
+        >>> import darts_tf, numpy
+        >>> network = darts_tf.build("DARTS_V2", (8, 8, 3), 2, channels=4, cells=3)
+        >>> numpy.savez("weights.npz", **darts_tf.interop.to_arrays(network))
+        >>> darts_tf.interop.load(network, "weights.npz")
+    """
     load_arrays(layer, read_state_dict(path))

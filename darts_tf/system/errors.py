@@ -8,6 +8,14 @@ class UserError(ValueError):
 
     The binaries print the message without a traceback and exit with status 1. Anything else that is raised is a defect
     of this package and keeps its traceback.
+
+    Example:
+        >>> import darts_tf
+        >>> try:
+        ...     darts_tf.genotype.load("DARTS_V3")
+        ... except darts_tf.UserError as error:
+        ...     print(str(error).partition(";")[0])
+        'DARTS_V3' is neither a published genotype nor a file
     """
 
 

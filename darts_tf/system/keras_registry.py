@@ -19,7 +19,9 @@ NETWORKS = {
     "NasBench201Supernet": "darts_tf.spaces.nasbench201.networks",
     "RecurrentNetwork": "darts_tf.spaces.recurrent.networks",
     "RecurrentSupernet": "darts_tf.spaces.recurrent.networks",
-    "FittedNetwork": "darts_tf.tuner.hypermodel",
+    "FittedNetwork": "darts_tf.spaces.conv.fitted",
+    "FittedImageNetNetwork": "darts_tf.spaces.conv.fitted",
+    "FittedNasBench201Network": "darts_tf.spaces.nasbench201.fitted",
     "FittedLanguageModel": "darts_tf.tuner.hypermodel",
 }
 

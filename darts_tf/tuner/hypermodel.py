@@ -1,68 +1,21 @@
 """Derived networks as Keras models that hyperparameters describe and `fit` trains."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
 
 import keras
 import keras_tuner
 import tensorflow as tf
 
-from darts_tf.spaces.conv.derived import CifarNetwork
+from darts_tf.spaces.conv.fitted import FittedNetwork
+from darts_tf.spaces.dropping import Dropping
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
 from darts_tf.tuner.space import Space, genotype_from
 
 
-class _Dropping:
-    """A network that draws what it drops itself, at a constant rate, since `fit` passes inputs only.
-
-    Args:
-        *args: Of the network.
-        drop_seed: Seed of the draws.
-        **kwargs: Of the network; and by the name `rate` the probability, in [0, 1), 0 unless given.
-    """
-
-    rate: ClassVar[str]
-
-    def __init__(self, *args, drop_seed=0, **kwargs):
-        rate = kwargs.pop(self.rate, 0.0)
-        if not 0 <= rate < 1:
-            raise UserError(f"{self.rate} must be at least 0 and below 1. Received: {self.rate}={rate}.")
-        setattr(self, self.rate, rate)
-        self.drop_seed = drop_seed
-        super().__init__(*args, **kwargs)
-
-    def build(self, inputs_shape):
-        """Makes the state of the draws."""
-        self.drop_seeds: Any = keras.random.SeedGenerator(self.drop_seed) if getattr(self, self.rate) else None
-
-    def get_config(self):
-        """Returns the constructor's arguments."""
-        network: Any = super()
-        return {**network.get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}
-
-
 @keras.saving.register_keras_serializable(package="darts_tf")
-class FittedNetwork(_Dropping, CifarNetwork):
-    """A `CifarNetwork` for `fit`: without the auxiliary head, with its own drop path (`drop_path`, `drop_seed`)."""
-
-    rate = "drop_path"
-
-    def __init__(self, *args: Any, **kwargs: Any):
-        kwargs["auxiliary"] = False  # its output takes no part in `fit`'s loss, so it would have no gradient
-        super().__init__(*args, **kwargs)
-
-    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
-        if training and drop is None and self.drop_path:
-            seed = tf.cast(self.drop_seeds.next(), tf.int64)
-            drop = self.drop_factors(tf.shape(images)[0], self.drop_path, seed)
-        return super().call(tf.cast(images, self.compute_dtype), training, drop)  # bytes, too
-
-
-@keras.saving.register_keras_serializable(package="darts_tf")
-class FittedLanguageModel(_Dropping, RecurrentNetwork):
+class FittedLanguageModel(Dropping, RecurrentNetwork):
     """A `RecurrentNetwork` for `fit`: the batch first, each window from a zero state, its own `dropout`.
 
     What is dropped are embedded words and the states that the decoder sees. Carrying the state from window to window,
@@ -160,7 +113,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         if self.vocabulary_size:
             network = FittedLanguageModel(genotype, self.vocabulary_size, now["num_units"], dropout=now["dropout"])
         else:
-            sizes = now["init_channels"], now["num_cells"]
+            sizes = now["init_channels"], now["num_cells"], False  # cells are compared without the auxiliary head
             network = FittedNetwork(genotype, self.num_classes, self.input_shape, *sizes, drop_path=now["drop_path"])
         decay = now["weight_decay"] or None
         network.compile(

@@ -159,9 +159,7 @@ class DerivedNetwork(ConvModel):
             widths = (widths[1], len(cell.concat) * channels)
             if auxiliary and index == self.auxiliary_after:
                 self.auxiliary_head = AuxiliaryHead(widths[1], num_classes, self.auxiliary_stride)
-        start = uniform(widths[1])
-        self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
-        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+        self.make_classifier(widths[1])
         self.number_draws()
         self.build((None, *self.image_shape))
 
@@ -206,7 +204,7 @@ class DerivedNetwork(ConvModel):
         for cell in self.cells:
             count, out = cell.macs(s0, s1)
             total, s0, s1 = total + count, s1, out
-        return total + math.prod(self.classifier.shape)
+        return total + (0 if self.classifier is None else math.prod(self.classifier.shape))
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
         """Draws what drop path multiplies each dropped operation's output with, see `draw_drop_factors`.
@@ -231,7 +229,7 @@ class DerivedNetwork(ConvModel):
             stages[f"cell{index}"] = s1
             if training and self.auxiliary_head is not None and index == self.auxiliary_after:
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)
-        return stages | classify(s1, self.classifier, self.bias)
+        return stages | self.classified(s1)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
         """Returns `(logits, auxiliary logits or None)` in training mode of inputs as `unpacked` takes them."""
@@ -282,7 +280,7 @@ class ImageNetNetwork(DerivedNetwork):
     Source: `NetworkImageNet` in `cnn/model.py`. Deviation: any size from 64 on; the original pools 7x7 at the end.
     """
 
-    auxiliary_stride = 2
+    auxiliary_stride, downscaling = 2, 32
     reduction_before = True
     smallest = 64
 

@@ -60,10 +60,23 @@ class ConvModel(KnownInput):
     Attributes:
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.
+        classifier: The linear classifier's weights, None in a network that is built without one; so its `bias`.
         draws: Whether it has operations that draw numbers; then its inputs in a step have keys, see `draw_keys`.
+        downscaling: How many pixels of an image become one at the end.
     """
 
     draws = False
+    downscaling = 4
+
+    def make_classifier(self, features: int) -> None:
+        """Creates the linear classifier of the last cell's channels."""
+        start = uniform(features)
+        self.classifier = self.add_weight(shape=(features, self.num_classes), initializer=start, name="classifier")
+        self.bias = self.add_weight(shape=(self.num_classes,), initializer=start, name="bias")
+
+    def classified(self, x: tf.Tensor) -> dict:
+        """Returns the last stages' outputs by name, see `classify`."""
+        return classify(x, self.classifier, self.bias)
 
     def number_draws(self) -> None:
         """Numbers the operations that draw, so that no two of them draw the same."""
@@ -193,9 +206,7 @@ class ConvSupernet(ConvModel):
             }
             self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
             widths = (widths[1], concat * channels)
-        start = uniform(widths[1])
-        self.classifier = self.add_weight(shape=(widths[1], num_classes), initializer=start, name="classifier")
-        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+        self.make_classifier(widths[1])
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         shape = topology.num_edges, len(self.primitives)
         self.alphas = {
@@ -250,7 +261,7 @@ class ConvSupernet(ConvModel):
             rows = None if drop is None else tf.split(drop, len(self.cells))[index]
             s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
-        return stages | classify(s1, self.classifier, self.bias)
+        return stages | self.classified(s1)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
         """Returns the logits in training mode of inputs as `unpacked` takes them."""

@@ -512,6 +512,14 @@ def add_operation(name: str, make_layer: Callable) -> None:
 
     Raises:
         UserError: The name is taken.
+
+    Example:
+        >>> import darts_tf, keras
+        >>> def conv_3x3(channels, stride):
+        ...     return keras.layers.Conv2D(channels, 3, stride, padding="same", use_bias=False)
+        >>> darts_tf.add_operation("conv_3x3", conv_3x3)
+        >>> darts_tf.SearchConfig(primitives=("none", "skip_connect", "conv_3x3")).primitives
+        ('none', 'skip_connect', 'conv_3x3')
     """
     if name in OPERATIONS:
         raise UserError(f"An operation of that name exists. Expected a new name. Received: {name!r}.")

@@ -14,9 +14,8 @@ from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, softmax
 from darts_tf.spaces.conv.derived import ConvBN
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
+from darts_tf.spaces.conv.networks import ConvModel, check_sizes, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
-from darts_tf.spaces.conv.operations import uniform
 from darts_tf.spaces.nasbench201.cells import TOPOLOGY, Cell, ResidualBlock, SearchCell
 from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
 
@@ -55,9 +54,7 @@ class NasBench201Model(ConvModel):
             else:
                 self.cells.append(make_cell(channels))
         self.last_bn = BatchNorm(channels, affine=True)
-        start = uniform(channels)
-        self.classifier = self.add_weight(shape=(channels, num_classes), initializer=start, name="classifier")
-        self.bias = self.add_weight(shape=(num_classes,), initializer=start, name="bias")
+        self.make_classifier(channels)
 
     def run(self, images: tf.Tensor, training: bool, *weights: tf.Tensor) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`.
@@ -73,7 +70,7 @@ class NasBench201Model(ConvModel):
             own = () if isinstance(cell, ResidualBlock) else weights
             x = stages[f"cell{index}"] = call_cell(cell, x, *own, training=training)
         x = tf.nn.relu(self.last_bn(x, training=training))
-        return stages | classify(x, self.classifier, self.bias)
+        return stages | self.classified(x)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -216,7 +213,7 @@ class NasBench201Network(NasBench201Model):
         for cell in self.cells:
             count, (height, width) = cell.macs(height, width)
             total += count
-        return total + math.prod(self.classifier.shape) + self.num_classes
+        return total + (0 if self.classifier is None else math.prod(self.classifier.shape) + self.num_classes)
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
         """Returns the factors of drop path: none, `(0, N)`, since no operation is dropped."""

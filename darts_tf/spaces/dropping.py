@@ -1,0 +1,45 @@
+"""Networks that draw what they drop themselves, since `fit` passes inputs only."""
+
+from typing import Any, ClassVar
+
+import keras
+
+from darts_tf.system.errors import UserError
+
+
+class Dropping:
+    """To be put before a network's class: a seed for what is dropped, at a rate that is a setting.
+
+    Args:
+        *args: Of the network.
+        drop_seed: Seed of the draws; None for one that `keras.utils.set_random_seed` determines.
+        **kwargs: Of the network; and by the name `rate` the probability, in [0, 1), 0 unless given.
+
+    Attributes:
+        rate: Name of the setting.
+        drop_seeds: Gives a new seed for each pass; None where nothing is drawn.
+
+    Raises:
+        UserError: The probability is not one.
+    """
+
+    rate: ClassVar[str]
+    draws = False
+
+    def __init__(self, *args: Any, drop_seed: int | None = 0, **kwargs: Any):
+        rate = kwargs.pop(self.rate, 0.0)
+        if not 0 <= rate < 1:
+            raise UserError(f"{self.rate} must be at least 0 and below 1. Received: {self.rate}={rate}.")
+        setattr(self, self.rate, rate)
+        self.drop_seed = drop_seed
+        super().__init__(*args, **kwargs)
+
+    def build(self, inputs_shape: tuple) -> None:
+        """Makes the state of the draws."""
+        drawn = getattr(self, self.rate) or self.draws
+        self.drop_seeds: Any = keras.random.SeedGenerator(self.drop_seed) if drawn else None
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        network: Any = super()
+        return {**network.get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}

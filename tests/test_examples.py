@@ -1,0 +1,67 @@
+"""The examples of the public functions: what `darts_tf.__all__` names, and what the modules there offer, has one."""
+
+import doctest
+import inspect
+
+import pytest
+
+import darts_tf
+
+EXCEPT = {
+    "configure": "has to come before TensorFlow is used: README's Python runs it in a process of its own",
+    "report.write_report": "needs the work directory of a run: README's command runs it",
+    "search": "takes a minute: README's Python runs it",
+    "train": "takes a minute: `test_train` runs it",
+}
+"""What is not run here -> why."""
+
+
+def offered(module):
+    """The functions and classes of a public module, by name: those of its `__all__`, or those that it defines."""
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    names = getattr(module, "__all__", [name for name in own if name[0] != "_" and name[0].islower()])
+    return {name: value for name in names if callable(value := getattr(module, name))}
+
+
+def public():
+    """All public functions and classes, as `name` or `module.name`."""
+    found = {}
+    for name in darts_tf.__all__:
+        value = getattr(darts_tf, name)
+        found |= {f"{name}.{n}": v for n, v in offered(value).items()} if inspect.ismodule(value) else {name: value}
+    return found
+
+
+PUBLIC = public()
+
+
+@pytest.fixture
+def fresh(tmp_path, monkeypatch):
+    """An empty folder, and operations that are as they were afterwards."""
+    from darts_tf.spaces.conv import operations
+
+    monkeypatch.chdir(tmp_path)
+    before = dict(operations.OPERATIONS)
+    yield
+    operations.OPERATIONS.clear()
+    operations.OPERATIONS.update(before)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in EXCEPT])
+def test_the_example_of(name, fresh):
+    text = inspect.getdoc(PUBLIC[name])
+    assert text.count("Example:\n") == 1, f"{name} has no example in its docstring"
+    example = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
+    assert example.examples, f"the example of {name} has no >>> lines"
+    lines = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False).run(example, out=lines.append)
+    assert not lines, "".join(lines)
+
+
+def test_every_exception_is_public():
+    assert set(EXCEPT) <= set(PUBLIC)
+
+
+def test_an_example_that_is_wrong_is_found():
+    example = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert doctest.DocTestRunner(verbose=False).run(example, out=lambda text: None).failed == 1
