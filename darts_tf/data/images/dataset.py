@@ -136,7 +136,7 @@ def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, m
     if len(classes) <= _NAMED:
         sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
     else:
-        low, high = counts.argmin(), counts.argmax()
+        low, high = int(counts.argmin()), int(counts.argmax())
         sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
         sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
     kept = f", of which {most} are kept," if 0 < most < len(labels) else ""

@@ -10,7 +10,7 @@ import tensorflow as tf
 from darts_tf.data.files import roles
 from darts_tf.data.files.encoded_images import MEMORY_LIMIT, EncodedImages
 from darts_tf.data.files.headers import READ, shown
-from darts_tf.data.images.dataset import Parts, purpose
+from darts_tf.data.images.dataset import Parts, Split, purpose
 from darts_tf.data.images.split import stratified
 from darts_tf.data.records.builders import prepared
 from darts_tf.data.records.shards import Shards, feature
@@ -67,7 +67,8 @@ def _parts(builder, image_size, channels, max_train_examples, seed, center_fract
     image, label, classes = _features(builder)
     channels = channels or (1 if builder.info.features[image].shape[-1] == 1 else 3)
     splits, notes = _roles(builder)
-    found, parts, shape = [], dict.fromkeys(_VERBS), None
+    found, shape = [], None
+    parts: dict[str, Split | None] = dict.fromkeys(_VERBS)
     for role, split in splits.items():
         shards = Shards(builder, split)
         labels = _labels(shards, label, len(classes), split)
@@ -81,7 +82,8 @@ def _parts(builder, image_size, channels, max_train_examples, seed, center_fract
         records = _RecordImages(shards, image, numbers, labels[numbers], f"{split} in {shown(str(builder.data_dir))}")
         parts[role], shape = records.split(image_size, channels, center_fraction, shape, MEMORY_LIMIT)
     where = f"{builder.info.full_name} in {shown(str(builder.data_dir))}"
-    return Parts(*parts.values(), classes, (f"{where}: {'; '.join(found)}", *notes))
+    lines = f"{where}: {'; '.join(found)}", *notes
+    return Parts(parts["train"], parts["valid"], parts["test"], classes, lines)
 
 
 def _features(builder: Any) -> tuple[str, str, tuple[str, ...]]:
