@@ -18,7 +18,7 @@ figcaption b { color: var(--text); }
 code { font-size: .85em; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem; }
 .grid.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.chart svg { display: block; width: 100%; height: auto; }
+.grid > .chart { align-self: end; } .chart svg { display: block; width: 100%; height: auto; }
 .chart text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 3; }
 svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
