@@ -207,8 +207,9 @@ def _define_field(same: Sequence[dataclasses.Field], flag_values: flags.FlagValu
     """One flag for the fields of one name, by their type; it takes the choices of all."""
     field = same[0]
     help_text = field.metadata["help"]
-    choices = [choice for each in same if each.metadata["check"] for choice in each.metadata["check"].choices]
-    if choices:
+    checks = [each.metadata["check"] for each in same if each.metadata["check"]]
+    choices = [choice for check in checks for choice in check.choices]
+    if choices and all(check.closed for check in checks):
         flags.DEFINE_enum(field.name, None, list(dict.fromkeys(choices)), help_text, flag_values=flag_values)
         return
     define: dict[Any, Callable] = {

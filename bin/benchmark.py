@@ -62,6 +62,7 @@ READS = {
 }
 # It sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
+DATASET = next(each for each in dataclasses.fields(SearchConfig) if each.name == "dataset").metadata["check"]
 KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
 KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}
 
@@ -74,8 +75,10 @@ def define_flags(to: flags.FlagValues) -> None:
     text = "output: text, or json = one object on the last line"
     flags.DEFINE_enum("format", "text", ["text", "json"], text, flag_values=to)
     flags.DEFINE_integer("steps", 3, "steps that are timed, after the first", lower_bound=1, flag_values=to)
-    datasets = ["digits", "cifar10", "npz", "folder", "random"]
-    flags.DEFINE_enum("dataset", "digits", datasets, "images", flag_values=to)
+    text = "images: random, digits, cifar10, folder, npz, imagenet2012, or tfds:NAME of TensorFlow Datasets"
+    flags.DEFINE_string("dataset", "digits", text, flag_values=to)
+    expected = f"must be random, or {DATASET.expected}"
+    flags.register_validator("dataset", lambda name: name == "random" or DATASET.holds(name), expected, flag_values=to)
     flags.DEFINE_string("data_dir", "", "folder or .npz file with the images", flag_values=to)
     flags.DEFINE_list("radii", "0.1,0.01,0.001,1e-4", "radii of the finite differences", flag_values=to)
     flags.register_validator("radii", _are_radii, "expected numbers above 0, comma separated", flag_values=to)

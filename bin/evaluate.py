@@ -13,7 +13,7 @@ from darts_tf.system.errors import UserError
 FLAGS = {
     "workdir": "work directory of a training; or pass --model",
     "model": ".keras file, or folder of a SavedModel that darts-export wrote",
-    "dataset": "images: cifar10, digits, folder, npz or imagenet2012; empty = as in the work directory",
+    "dataset": "images: cifar10, digits, folder, npz, imagenet2012 or tfds:NAME; empty = as in the work directory",
     "data_dir": "where the images or the text are; empty = as in the work directory",
     "value_range": "npz: values of black and white as LOW,HIGH; empty = as in the work directory",
     "operations_file": "images: Python file that adds custom operations; it is executed",

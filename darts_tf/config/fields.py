@@ -35,11 +35,13 @@ class Check:
         expected: The condition in words, to follow "must be".
         holds: `value -> bool`; the value already has the field's type.
         choices: The allowed words, for a field that has only some.
+        closed: Whether these are all; False where a pattern allows others, too.
     """
 
     expected: str
     holds: Callable[[Any], bool]
     choices: tuple[str, ...] = ()
+    closed: bool = True
 
 
 def at_least(bound: float) -> Check:

@@ -1,6 +1,7 @@
 """Experiments on images: the search, and the training of a derived network."""
 
 import dataclasses
+import re
 
 from darts_tf.config.fields import Check, at_least, between, changed, fraction, in_group, one_of, share
 from darts_tf.config.run import Run, Search
@@ -23,6 +24,13 @@ def _value_range() -> Check:
     return Check("auto, or two numbers LOW,HIGH with LOW below HIGH", holds)
 
 
+def _dataset() -> Check:
+    names = ("cifar10", "digits", "folder", "npz", "imagenet2012", "memory")
+    other = re.compile(r"tfds:[A-Za-z]\w*(/[\w.+-]+){0,2}(:[\w.*]+)?", re.ASCII)
+    expected = f"one of {', '.join(names)}, or tfds:NAME, tfds:NAME/CONFIG:VERSION of TensorFlow Datasets"
+    return Check(expected, lambda value: value in names or bool(other.fullmatch(value)), names, closed=False)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageRun(Run):
     """The settings of every run on images: their source, their augmentation, the size of the network."""
@@ -31,8 +39,8 @@ class ImageRun(Run):
     momentum: float = _weights(0.9, "momentum of the weights' SGD", fraction())
     dataset: str = _data(
         "cifar10",
-        "digits (embedded), cifar10, folder, npz, imagenet2012; or memory = handed over by Python code",
-        one_of("cifar10", "digits", "folder", "npz", "imagenet2012", "memory"),
+        "digits (embedded), cifar10, folder, npz, imagenet2012, tfds:NAME of TensorFlow Datasets; memory = from Python",
+        _dataset(),
     )
     data_dir: str = _data(
         "", "folder or .npz file with the data; empty = TensorFlow Datasets' default", None, True, True

@@ -109,6 +109,9 @@ _NASBENCH201_TRAIN = TrainConfig(
     grad_clip=0.0,
 )
 
+# As the paper's successors train on smaller and on other data: 16 channels, 8 cells.
+_SMALL_TRAIN = _CIFAR10_TRAIN.replace(init_channels=16, num_cells=8)
+
 # 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
 _DIGITS_TRAIN = TrainConfig(
     dataset="digits",
@@ -243,6 +246,31 @@ _PRESETS = (
         expected="paper: derived networks 3.00 +- 0.14 % test error (600 epochs, cutout, 10 seeds)",
     ),
     Preset(
+        name="cifar100_search",
+        about="the paper's search on CIFAR-100, as its successors do it",
+        config=_CIFAR10.replace(dataset="tfds:cifar100"),
+        source=(
+            "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset cifar100` of the authors, whose "
+            "settings are those of cifar10_search. Deviation: the halves are drawn within each class"
+        ),
+        command="darts-search --preset=cifar100_search --workdir=runs/cifar100",
+        cost="as cifar10_search; not measured here",
+        expected="see cifar100_train",
+    ),
+    Preset(
+        name="svhn_search",
+        about="the paper's search on SVHN, as its successors do it",
+        config=_CIFAR10.replace(dataset="tfds:svhn_cropped"),
+        source=(
+            "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset svhn` of the authors, whose "
+            "settings are those of cifar10_search; without the images of the split extra. Deviation: the halves are "
+            "drawn within each class"
+        ),
+        command="darts-search --preset=svhn_search --workdir=runs/svhn",
+        cost="1.5 times as many images as CIFAR-10; not measured here",
+        expected="see svhn_train",
+    ),
+    Preset(
         name="cifar10_search_small",
         about="CIFAR-10 on two CPU cores; about half an hour",
         config=_CIFAR10_SMALL,
@@ -320,6 +348,45 @@ _PRESETS = (
         command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
         cost="the original's README: 1.5 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 2.76 +- 0.09 % test error after 600 epochs, 10 seeds; 3.3 million weights",
+    ),
+    Preset(
+        name="cifar100_train",
+        about="the training on CIFAR-100 by the paper's successors",
+        config=_SMALL_TRAIN.replace(dataset="tfds:cifar100"),
+        source=(
+            "arXiv:1909.09656 (RobustDARTS): `src/evaluation/train.py --auxiliary --cutout` of the authors, 16 "
+            "channels and 8 cells"
+        ),
+        command="darts-train --preset=cifar100_train --genotype=runs/cifar100 --workdir=runs/cifar100_train",
+        cost="not measured here",
+        expected=(
+            "arXiv:2108.04392, cells of the space S1: 29.46 % test error of those of DARTS, 24.48 % of those of "
+            "DARTS-PT; DARTS_V2 has 269,236 weights"
+        ),
+    ),
+    Preset(
+        name="svhn_train",
+        about="the training on SVHN by the paper's successors",
+        config=_SMALL_TRAIN.replace(dataset="tfds:svhn_cropped"),
+        source=(
+            "arXiv:1909.09656 (RobustDARTS): `src/evaluation/train.py --auxiliary --cutout` of the authors, 16 "
+            "channels and 8 cells, which mirrors digits, too; without the images of the split extra"
+        ),
+        command="darts-train --preset=svhn_train --genotype=runs/svhn --workdir=runs/svhn_train",
+        cost="not measured here",
+        expected=(
+            "arXiv:2108.04392, cells of the space S1: 4.58 % test error of those of DARTS, 2.62 % of those of "
+            "DARTS-PT; DARTS_V2 has 246,106 weights"
+        ),
+    ),
+    Preset(
+        name="fashion_mnist_train",
+        about="grey clothes of 28x28 pixels, with the network of svhn_train",
+        config=_SMALL_TRAIN.replace(dataset="tfds:fashion_mnist"),
+        source="ours: the settings of svhn_train; data of arXiv:1708.07747",
+        command="darts-train --preset=fashion_mnist_train --genotype=DARTS_V2 --workdir=runs/fashion_mnist_train",
+        cost="not measured here",
+        expected="not measured here; DARTS_V2 has 245,242 weights",
     ),
     Preset(
         name="nasbench201_train",

@@ -1,7 +1,5 @@
-"""Image data sets by name: CIFAR-10, the embedded digits, a NumPy archive, class folders, ImageNet, and from memory."""
+"""Image data sets by name: CIFAR-10, digits, NumPy archives, folders, ImageNet, TensorFlow Datasets; or from memory."""
 
-import logging
-import os
 from typing import Any
 
 import numpy as np
@@ -11,9 +9,6 @@ from darts_tf.config import ImageRun
 from darts_tf.data.arrays import memory
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
-from darts_tf.data.files.imagenet import MEAN as IMAGENET_MEAN
-from darts_tf.data.files.imagenet import STD as IMAGENET_STD
-from darts_tf.data.files.imagenet import load_imagenet
 from darts_tf.data.images.dataset import ImageDataset, Parts, Split, moments
 from darts_tf.data.images.resize import fit_array
 from darts_tf.data.images.split import (
@@ -29,6 +24,11 @@ from darts_tf.data.images.split import (
     stratified,
 )
 from darts_tf.data.images.stream import evaluation_batches, stream
+from darts_tf.data.records.builders import prepared, quiet
+from darts_tf.data.records.imagenet import MEAN as IMAGENET_MEAN
+from darts_tf.data.records.imagenet import STD as IMAGENET_STD
+from darts_tf.data.records.imagenet import load_imagenet
+from darts_tf.data.records.images import PREFIX, load_tfds
 from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import user_path
@@ -76,9 +76,9 @@ def load(
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
             handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
             `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`;
-            "memory", `data`.
-        data_dir: For cifar10 and imagenet2012 the folder of TensorFlow Datasets (empty: its default), used without
-            the network where it holds the data; for npz the archive; for folder the folder.
+            "memory", `data`; "tfds:NAME", see `records.images.load_tfds`.
+        data_dir: For cifar10, imagenet2012 and tfds:NAME the folder of TensorFlow Datasets (empty: its default), used
+            without the network where it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
         max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
             proportion, except where the order is known to be random: the first ones of cifar10 and imagenet2012.
@@ -99,8 +99,8 @@ def load(
         UserError: A setting is out of its range, or the data are missing or unusable.
     """
     data_dir = data_dir and str(user_path(data_dir, "data_dir"))  # a shell does not expand --data_dir=~/data
-    if dataset not in DATASETS:
-        raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}. Received: {dataset}.")
+    if dataset not in DATASETS and not dataset.startswith(PREFIX):
+        raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}, tfds:NAME. Received: {dataset}.")
     if dataset == "digits" and data_dir:
         raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
     if (dataset == memory.NAME) != (data is not None):
@@ -125,6 +125,9 @@ def load(
         )
     if dataset == "folder":
         parts = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+    elif dataset.startswith(PREFIX):
+        name = dataset.removeprefix(PREFIX)
+        parts = load_tfds(name, data_dir, image_size, channels, max_train_examples, seed, center_fraction)
     elif dataset == "imagenet2012":
         parts = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
     else:
@@ -202,33 +205,17 @@ def _load_digits() -> Parts:
 
 def _load_cifar10(data_dir: str, count: int) -> Parts:
     """Returns CIFAR-10 in the order of the original files."""
-    if data_dir and not os.path.isdir(data_dir):
-        raise UserError(
-            f"There is no folder {data_dir}: expected one that holds, or will hold, cifar10 as TensorFlow Datasets "
-            "prepares it. Create it, or leave data_dir empty for the default."
-        )
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
-    loggers = [logging.getLogger(name) for name in ("absl", "urllib3")]  # they report every step and every retry
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    builder = prepared("cifar10", data_dir, "CIFAR-10")
     try:
-        builder = tfds.builder("cifar10", data_dir=data_dir or None, try_gcs=False)
-        builder.download_and_prepare()  # returns at once where the data are prepared
-        train = _read_cifar10(builder, "train", count)
-        test = _read_cifar10(builder, "test", 0)
+        with quiet():
+            train = _read_cifar10(builder, "train", count)
+            test = _read_cifar10(builder, "test", 0)
         names = tuple(builder.info.features["label"].names)
-    except Exception as error:  # TFDS lets through whatever the network, the disk or the records raise
+    except Exception as error:  # TFDS lets through whatever the disk or the records raise
         raise UserError(
-            f"CIFAR-10 can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
-            f"{data_dir or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
-            "--data_dir with the folder that holds it, or use --dataset=digits, which needs no network."
+            f"CIFAR-10 cannot be read: expected the records that TensorFlow Datasets prepared in {builder.data_dir}. "
+            f"Received: {one_line(error)}. Delete that folder to have it prepared again."
         ) from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
     return Parts(train, None, test, names)
 
 

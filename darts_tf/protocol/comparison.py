@@ -14,6 +14,7 @@ from darts_tf import genotypes, methods
 from darts_tf.bench import benchmark as bench
 from darts_tf.config import SearchConfig, presets
 from darts_tf.config.comparison import ComparisonConfig
+from darts_tf.engine.hparams import Entry, write_hparams
 from darts_tf.genotypes import NasBench201Genotype, benchmark
 from darts_tf.genotypes.nasbench201 import NUM_CELLS
 from darts_tf.protocol import results
@@ -59,6 +60,7 @@ def run(config: ComparisonConfig, workdir: Path, say: Callable[[str], None] = st
             return None
         result = collect(config, runs, directory.path, say)
         write_json(directory.path / "comparison.json", result)
+        write_hparams(directory.path, entries(result))
         write_report([directory.path], directory.path / "report.html", config.benchmark)
     return result
 
@@ -142,6 +144,15 @@ def collect(
     counts = sorted({*_COUNTS, *[row["random_cells"] for row in rows]})
     random = [{"cells": count, **random_search(count, config.benchmark)} for count in counts]
     return {"benchmark": config.benchmark, "training_seconds": training, "table": rows, "random": random}
+
+
+def entries(result: dict[str, Any]) -> list[Entry]:
+    """Returns the searches of `comparison.json` as TensorBoard shows them: by the true accuracy of what they found."""
+    return [
+        Entry(workdir, {f"test_accuracy_{result['benchmark']}": accuracy}, {"method": row["method"]})
+        for row in result["table"]
+        for workdir, accuracy in zip(row["workdirs"], row["tests"], strict=True)
+    ]
 
 
 def _cell(found: genotypes.Genotype) -> NasBench201Genotype:

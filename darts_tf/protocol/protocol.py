@@ -9,6 +9,7 @@ import numpy as np
 
 from darts_tf import genotypes
 from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.engine.hparams import write_hparams
 from darts_tf.genotypes import Genotype
 from darts_tf.protocol import results
 from darts_tf.protocol.runs import Plan
@@ -51,6 +52,7 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
         except _Stopped:
             return None
         write_json(directory.path / "protocol.json", result)
+        write_hparams(directory.path, results.entries(result))
         write_report([directory.path], directory.path / "report.html")
     return result
 

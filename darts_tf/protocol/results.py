@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from darts_tf.engine.hparams import Entry
 from darts_tf.protocol.runs import Run
 from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.scores import shown
@@ -101,6 +102,22 @@ def collect(
             for method, cells, seconds in (("search", searches, "retrain_seconds"), ("random", randoms, "seconds"))
         ],
     }
+
+
+def entries(result: dict[str, Any]) -> list[Entry]:
+    """Returns the runs of `protocol.json` as TensorBoard shows them: searches, short trainings, full trainings."""
+    valid, test = (f"{part}_{result['metric']}" for part in ("valid", "test"))
+    found = []
+    for each in result["searches"]:
+        found.append(Entry(each["workdir"], {"seconds": each["seconds"]}, {"method": "search"}))
+        short = {valid: each["valid"], "seconds": each["retrain_seconds"]}
+        found.append(Entry(each["retrain"], short, {"method": "search"}))
+    for each in result["random"]:
+        found.append(Entry(each["workdir"], {valid: each["valid"], "seconds": each["seconds"]}, {"method": "random"}))
+    for method, trainings in result["evaluations"].items():
+        for each in trainings:
+            found.append(Entry(each["workdir"], {valid: each["valid"], test: each["test"]}, {"method": method}))
+    return found
 
 
 def spread(tests: Sequence[float]) -> dict[str, Any]:

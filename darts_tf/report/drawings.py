@@ -44,8 +44,12 @@ def _drawn(source: str) -> Html | None:
     return Html(re.sub(r"\s{2,}", " ", text))
 
 
-def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[str, str, Genotype]]:
-    """Returns `(cell, epochs, genotype)` for each range of epochs in which a cell did not change.
+Stretch = tuple[str, tuple[int, int], Genotype]
+"""A cell's name, the first and the last epoch in which it was the same, and a genotype that has it."""
+
+
+def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[Stretch]:
+    """Returns each range of epochs in which a cell did not change.
 
     Args:
         genotypes: `(epoch, genotype)`, ascending.
@@ -56,9 +60,19 @@ def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[tuple[str, str, 
         for _, group in itertools.groupby(states, operator.itemgetter(0)):
             stretch = list(group)
             _, start, genotype = stretch[0]
-            end = stretch[-1][1]
-            found.append((cell, f"epoch {start}" if start == end else f"epochs {start} to {end}", genotype))
+            found.append((cell, (start, stretch[-1][1]), genotype))
     return found
+
+
+def stretch_figure(stretch: Stretch) -> Html:
+    """Returns the figure of a cell, with its epochs."""
+    cell, epochs, genotype = stretch
+    return cell_figure(genotype, cell, f"{cell} cell, {_words(epochs)}")
+
+
+def _words(epochs):
+    first, last = epochs
+    return f"epoch {first}" if first == last else f"epochs {first} to {last}"
 
 
 def cells(genotype: Genotype) -> Html:
@@ -71,10 +85,12 @@ def cells(genotype: Genotype) -> Html:
 def every_cell(genotypes: Sequence[tuple[int, Genotype]]) -> Html | None:
     """Returns folded drawings of all cells of a search."""
     columns: dict[str, list[Html]] = {}
-    for cell, epochs, genotype in timeline(genotypes):
+    for stretch in timeline(genotypes):
+        cell, (first, last), genotype = stretch
         operations = [operation for operation, _ in getattr(genotype, cell)]
         counts = sorted({name: operations.count(name) for name in operations}.items(), key=lambda item: -item[1])
-        summary = tag("summary", f"{cell}, {epochs} ", tag("small", ", ".join(f"{n} {name}" for name, n in counts)))
-        figure = cell_figure(genotype, cell, f"{cell} cell, {epochs}")
-        columns.setdefault(cell, []).append(tag("details", summary, figure))
+        about = tag("small", ", ".join(f"{n} {name}" for name, n in counts))
+        summary = tag("summary", f"{cell}, {_words((first, last))} ", about)
+        folded = tag("details", summary, stretch_figure(stretch), data_first=first, data_last=last)
+        columns.setdefault(cell, []).append(folded)
     return tag("div", *[tag("div", *column) for column in columns.values()], class_="grid wide") if columns else None

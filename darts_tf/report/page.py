@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from darts_tf.report import runs, sections, truth
+from darts_tf.report.film import SCRIPT
 from darts_tf.report.markup import Html, tag
 from darts_tf.report.style import STYLE
 from darts_tf.system.errors import UserError
@@ -13,7 +14,9 @@ from darts_tf.system.version import __version__
 
 
 def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") -> pathlib.Path:
-    """Writes one self-contained page about runs of any kind, finished or not; no script, no network.
+    """Writes one self-contained page about runs of any kind, finished or not; it needs no network and no script.
+
+    A script, `film.SCRIPT`, moves through the cells of a search; without it the last ones are shown.
 
     Args:
         workdirs: Work directories of searches, trainings, tunings and protocols; several are compared.
@@ -45,6 +48,8 @@ def page(found: Sequence[runs.Run], nasbench201: str = "") -> str:
     if len(found) > 1:
         body.append(sections.comparison(found, nasbench201))
     body += [tag("section", sections.run(each, len(found) > 1, nasbench201)) for each in found]
+    if any('class="film"' in part for part in body):
+        body.append(tag("script", SCRIPT))
     body.append(tag("p", f"Written by darts_tf {__version__}.", class_="note"))
     head = tag(
         "head",

@@ -8,6 +8,7 @@ from darts_tf.config.fields import named
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.engine.monitor import verdict as verdict_of
 from darts_tf.report import charts, composed, drawings, runs, truth
+from darts_tf.report.film import film
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, is_number, show, table, words
 
@@ -136,8 +137,15 @@ def _single(found, nasbench201):
             for cell, weights in found.weights.items()
         ]
     if found.genotypes:
-        parts += [tag("h3", "Every genotype of the search"), drawings.every_cell(found.genotypes)]
+        parts += [tag("h3", "Every genotype of the search"), film(found.genotypes, _by_epoch(found))]
     return parts
+
+
+def _by_epoch(found):
+    """What each epoch has reached, in words."""
+    keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(("accuracy", "perplexity"))]
+    reached = {r["epoch"]: [(k, r[k]) for k in keys if is_number(r.get(k))] for r in found.history if "epoch" in r}
+    return {epoch: ", ".join(f"{words(key)} {show(key, value)}" for key, value in reached[epoch]) for epoch in reached}
 
 
 def _setting(value):

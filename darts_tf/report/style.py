@@ -18,7 +18,7 @@ figcaption b { color: var(--text); }
 code { font-size: .85em; }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); gap: 1.25rem; }
 .grid.wide { grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-.chart svg { display: block; width: 100%; height: auto; }
+.grid > .chart { align-self: end; } .chart svg { display: block; width: 100%; height: auto; }
 .chart text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 svg .grid { stroke: var(--line); } svg .mark { stroke: var(--soft); stroke-dasharray: 3 3; }
 svg polyline { fill: none; stroke-width: 1.75; stroke-linejoin: round; }
@@ -38,6 +38,13 @@ COLOURS
 .cell { background: var(--card); border-radius: .5rem; padding: .75rem; }
 .drawing svg { display: block; width: 100%; max-width: 34rem; max-height: 36rem; margin: 0 auto; }
 .drawing .edge text { fill: var(--text); } .drawing [stroke="#555555"] { stroke: var(--soft); }
+.bar { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem .75rem; margin: .5rem 0; }
+.bar[hidden] { display: none; } .bar input { flex: 1 1 12rem; accent-color: var(--s0); min-height: 2.25rem; }
+.bar button { font: inherit; color: var(--text); background: var(--card); border: 1px solid var(--line);
+  border-radius: .4rem; padding: .25rem .9rem; min-width: 5rem; cursor: pointer; }
+.bar output { flex-basis: 100%; color: var(--soft); font-variant-numeric: tabular-nums; }
+.stage { margin-bottom: 1rem; } .stage .drawing svg { height: 24rem; }
+.stage .drawing + figcaption ul { display: none; }
 .cell ul { list-style: none; padding: 0; margin: .25rem 0 0; }
 .cell li span { display: inline-block; margin-right: .3em; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 8.5rem), 1fr)); gap: .5rem 1rem;

@@ -13,6 +13,7 @@ import numpy as np
 
 from darts_tf import genotypes, spaces
 from darts_tf.config.tuning import IN_FULL, LanguageTuneConfig, TuneConfig
+from darts_tf.engine.hparams import Entry, write_hparams
 from darts_tf.engine.repeats import as_one_run, once
 from darts_tf.runs import scores
 from darts_tf.runs.drawing import draw
@@ -50,8 +51,9 @@ def tune(
     to the last bit as if they had never paused.
 
     Leaves `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `trials.json` (the state of the
-    tuning), `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`. The trial with the
-    best accuracy or perplexity on validation data is the best; test data take no part.
+    tuning), `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`; `tensorboard/` has the
+    trials for TensorBoard's HParams. The trial with the best accuracy or perplexity on validation data is the best;
+    test data take no part.
 
     Args:
         config: A `TuneConfig` or a `LanguageTuneConfig`.
@@ -105,6 +107,8 @@ def _tune(config, workdir, out, data, say):
         summary = {"metric": config.metric, "better": config.better}
         summary |= {"best": best, "trials": state.trials, "stopped_because": stopped_because}
         write_json(directory.path / "summary.json", summary)
+        if config.tensorboard:
+            write_hparams(directory.path, [_entry(trial, config.objective) for trial in state.trials])
         if best:
             genotype = genotypes.from_json(best["genotype"])
             genotypes.save(genotype, directory.path / "genotype.json")
@@ -116,6 +120,13 @@ def _tune(config, workdir, out, data, say):
             "command runs these trials again; other settings take another work directory."
         )
     return summary
+
+
+def _entry(trial, objective):
+    """A trial as TensorBoard shows it; the setting `epochs` is how long it was trained."""
+    done = trial["status"] == COMPLETED
+    results = {key: trial.get(key) for key in (objective, "parameters", "macs", "seconds")} if done else {}
+    return Entry(trial["workdir"], results, {"epochs": trial["epochs"]})
 
 
 def _refuse_earlier_version(path):

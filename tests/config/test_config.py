@@ -249,6 +249,14 @@ def test_training_has_the_settings_of_the_paper():
     assert (large.resized_crop, large.color_jitter, large.eval_crop, large.image_size) == (True, 0.4, 0.875, 224)
 
 
+def test_the_successors_train_other_data_in_small_networks():
+    """`src/evaluation/args.py` of RobustDARTS: its defaults, and flips, crops and cutout as of CIFAR-10."""
+    for name, dataset in (("cifar100", "cifar100"), ("svhn", "svhn_cropped"), ("fashion_mnist", "fashion_mnist")):
+        found = TrainConfig().differences(presets.get(f"{name}_train").config)
+        changed = ["init_channels: 36 -> 16", "num_cells: 20 -> 8"]
+        assert found == [f"dataset: cifar10 -> tfds:{dataset}", *changed]
+
+
 def test_a_config_of_another_kind_is_refused():
     with pytest.raises(UserError, match="another kind of run: expected search. Received: kind=train"):
         SearchConfig.from_json(TrainConfig().to_json())

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.data import sources as images
-from darts_tf.data.files import imagenet
+from darts_tf.data.records import imagenet, shards
 from darts_tf.system.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -117,8 +117,8 @@ def test_labels_are_read_once(prepared, dataset, monkeypatch):
         return images.load("imagenet2012", str(prepared), image_size=8, **settings).train.labels
 
     features = []
-    original = imagenet._feature
-    monkeypatch.setattr(imagenet, "_feature", lambda *args: features.append(args[1]) or original(*args))
+    original = shards.feature
+    monkeypatch.setattr(shards, "feature", lambda *args: features.append(args[1]) or original(*args))
     np.testing.assert_array_equal(labels(max_train_examples=5), dataset.train.labels[:5])
     assert "label" not in features
     content = kept.read_bytes()
@@ -152,11 +152,13 @@ def test_what_is_missing_is_named(tmp_path):
         images.load("imagenet2012", str(tmp_path), image_size=8)
 
 
-def test_another_format_is_refused(tmp_path):
+def test_the_usual_format_is_read_too(tmp_path, dataset):
     write_archives(tmp_path)
     tfds.builder("imagenet2012", data_dir=tmp_path, file_format="tfrecord", try_gcs=False).download_and_prepare()
-    with raises("ImageNet cannot be opened: expected it in .* array_record.*Received: ValueError.*have it prepared"):
-        images.load("imagenet2012", str(tmp_path), image_size=8)
+    found = images.load("imagenet2012", str(tmp_path), image_size=24, center_fraction=0.875)
+    np.testing.assert_array_equal(found.train.labels, dataset.train.labels)
+    numbers = tf.constant([7, 0, 23, 7])
+    np.testing.assert_array_equal(found.train.read(numbers), dataset.train.read(numbers))
 
 
 def test_damaged_records(tmp_path):

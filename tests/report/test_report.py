@@ -19,6 +19,7 @@ from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.genotypes import NasBench201Genotype
 from darts_tf.genotypes import drawing as visualize
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
+from darts_tf.report.film import SCRIPT, film
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
@@ -54,7 +55,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == name
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.text.append(data)
 
     def __contains__(self, text):
@@ -64,7 +65,9 @@ class Page(html.parser.HTMLParser):
 def page_of(tmp_path, *workdirs):
     """Writes and parses the page; it must need nothing but itself."""
     page = Page(write_report(workdirs, tmp_path / "page.html"))
-    assert not page.tags["script"] and not page.tags["link"] and not page.tags["iframe"]
+    assert page.tags["script"] <= 1 and not page.tags["link"] and not page.tags["iframe"]
+    assert page.tags["script"] == ("film" in page.attributes["class"])
+    assert page.source.count("<script>" + SCRIPT + "</script>") == page.tags["script"]  # nothing of a run is in it
     for key in ("src", "href", "xlink:href"):
         assert all(value.startswith("data:") for value in page.attributes[key])
     assert (
@@ -170,7 +173,7 @@ def test_a_search(tmp_path):
     assert "mine: search" in page and "4 of 4" in page and "DARTS" not in page
     assert "Mixing weights over the epochs" in page and page.tags["img"] == 4  # two edges of two cells
     assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
-    figures = 2 + 4  # the result, and what there was on the way
+    figures = 2 + 2 + 4  # the result, that of the slider, and what there was on the way
     assert page.source.count('class="cell"') == figures
     for title in ("loss", "accuracy", "skip", "eigenvalue", "seconds"):
         assert f'aria-label="{title}"' in page.source
@@ -306,7 +309,7 @@ def test_everything_from_files_is_escaped(tmp_path):
     record = {"epoch": 1, "<u>": 1.5, "valid_accuracy": 0.5}
     write_metrics(path, [record])
     page = page_of(tmp_path, path, path)
-    assert not page.tags["script"] and not page.tags["u"] and "<u>" in page and "<b onclick=x>" in page
+    assert not page.tags["u"] and "<u>" in page and "<b onclick=x>" in page
 
 
 def test_without_anything_that_draws(tmp_path, monkeypatch):
@@ -499,12 +502,31 @@ def test_cells_by_the_epochs_in_which_they_stayed():
     mixed = genotype.from_json({**one.to_json(), "reduce": two.to_json()["reduce"]})
     found = drawings.timeline([(1, one), (2, mixed), (3, two)])
     assert [(cell, epochs) for cell, epochs, _ in found] == [
-        ("normal", "epochs 1 to 2"),
-        ("normal", "epoch 3"),
-        ("reduce", "epoch 1"),
-        ("reduce", "epochs 2 to 3"),
+        ("normal", (1, 2)),
+        ("normal", (3, 3)),
+        ("reduce", (1, 1)),
+        ("reduce", (2, 3)),
     ]
     assert drawings.every_cell([]) is None
+
+
+def test_the_slider_has_every_epoch_and_without_a_script_the_last_cells_are_shown(tmp_path):
+    one, two = genotype.load("DARTS_V1"), genotype.load("DARTS_V2")
+    mixed = genotype.from_json({**one.to_json(), "reduce": two.to_json()["reduce"]})
+    shown = film([(1, one), (2, mixed), (5, two)], {1: "valid accuracy 10.00 %", 5: EVIL})
+    (tmp_path / "film.html").write_text(shown)
+    page = Page(tmp_path / "film.html")
+    (epochs,) = page.attributes["data-epochs"]
+    assert json.loads(epochs) == [[1, "epoch 1: valid accuracy 10.00 %"], [2, "epoch 2"], [5, f"epoch 5: {EVIL}"]]
+    assert page.attributes["value"] == page.attributes["max"] == ["2"]
+    spans = [*zip(page.attributes["data-first"], page.attributes["data-last"], strict=True)]
+    assert spans == [("1", "2"), ("5", "5"), ("1", "1"), ("2", "5")]  # of the normal cell, of the reduction cell
+    assert '<div class="bar" hidden>' in shown  # there is nothing that would move it
+    stage = shown[shown.index('class="stage') : shown.index("<details")]
+    for cell, epochs in (("normal", (5, 5)), ("reduce", (2, 5))):
+        assert drawings.stretch_figure((cell, epochs, two)) in stage
+    assert stage.count("<figure") == 2
+    assert film([(1, one)], {}) == drawings.every_cell([(1, one)]) and film([], {}) is None
 
 
 def test_the_page_of_a_protocol_that_has_evaluated_nothing(tmp_path):

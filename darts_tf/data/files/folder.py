@@ -6,15 +6,13 @@ import pathlib
 import numpy as np
 
 from darts_tf.data.files import roles
+from darts_tf.data.files.encoded_images import MEMORY_LIMIT
 from darts_tf.data.files.headers import READ, shown
 from darts_tf.data.files.image_files import ImageFiles
 from darts_tf.data.files.listing import File, LeftOut, entries, few, find, hidden, subfolders
-from darts_tf.data.images.dataset import Parts, Split
+from darts_tf.data.images.dataset import Parts, Split, purpose
 from darts_tf.data.images.split import stratified
 from darts_tf.system.errors import UserError
-
-MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
-_NAMED = 5  # classes that a note names with their numbers, at most
 
 
 def load_folder(
@@ -57,7 +55,7 @@ def load_folder(
         raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
     layout, left_out, notes = roles.find(root), LeftOut(), []
     classes, files, labels = _train(layout, left_out)
-    found = [_serving(layout.root, files, labels, classes, "train", max_train_examples)]
+    found = [purpose(shown(layout.root), labels, classes, "train", max_train_examples)]
     if 0 < max_train_examples < len(files):
         kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
         files, labels = [files[i] for i in kept], labels[kept]
@@ -68,7 +66,7 @@ def load_folder(
         if folder is None:
             continue
         files, labels = _held_out(folder, classes, layout.root, left_out)
-        found.append(_serving(folder, files, labels, classes, verb))
+        found.append(purpose(shown(folder), labels, classes, verb))
         parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
     if layout.passed_over:
         notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
@@ -121,23 +119,6 @@ def _held_out(
             f"expected the same class folders in both. Received: {few(unknown)}."
         )
     return files, np.asarray(labels, np.int32)
-
-
-def _serving(
-    folder: str, files: list[File], labels: np.ndarray, classes: tuple[str, ...], verb: str, most: int = 0
-) -> str:
-    """Returns a line about the purpose of a folder, with counts."""
-    counts = np.bincount(labels, minlength=len(classes))
-    if verb != "train":
-        return f"{shown(folder)}: {len(files)} {verb}"
-    if len(classes) <= _NAMED:
-        sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
-    else:
-        low, high = counts.argmin(), counts.argmax()
-        sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
-        sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
-    kept = f", of which {most} are kept," if 0 < most < len(files) else ""
-    return f"{shown(folder)}: {len(files)} images of {len(classes)} classes{kept} train ({sizes})"
 
 
 def _count_strays(folders: set[str | None], left_out: LeftOut) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from darts_tf.data.reading import reading
 from darts_tf.passes.graph import unconverted
 
 MOMENTS_SAMPLE = 10_000  # images that mean and standard deviation are taken from, at most
+_NAMED = 5  # classes that a note names with their numbers, at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,6 +118,29 @@ class ImageDataset:
     def splits(self) -> tuple[Split | None, ...]:
         """The three parts, for `reading`."""
         return self.train, self.valid, self.test
+
+
+def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, most: int = 0) -> str:
+    """Returns a line about the purpose of a part of the data, with counts, for `Parts.notes`.
+
+    Args:
+        place: Where the images are.
+        labels: `(N,)` int32.
+        classes: One name per class.
+        verb: What the images do: train, validate or test.
+        most: How many of them are kept; 0: all.
+    """
+    if verb != "train":
+        return f"{place}: {len(labels)} {verb}"
+    counts = np.bincount(labels, minlength=len(classes))
+    if len(classes) <= _NAMED:
+        sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
+    else:
+        low, high = int(counts.argmin()), int(counts.argmax())
+        sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
+        sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
+    kept = f", of which {most} are kept," if 0 < most < len(labels) else ""
+    return f"{place}: {len(labels)} images of {len(classes)} classes{kept} train ({sizes})"
 
 
 def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

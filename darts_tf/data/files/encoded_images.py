@@ -1,0 +1,142 @@
+"""Encoded images that are decoded, now or whenever they are read: what files and records share."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.data.files.encoded import crops, decode, encoded_split
+from darts_tf.data.files.exif import orientations
+from darts_tf.data.images.dataset import Split
+from darts_tf.data.images.resize import fit
+from darts_tf.data.reading import reason
+from darts_tf.passes.graph import unconverted
+from darts_tf.system.errors import UserError
+
+MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
+SUSPECTS = 1000  # images that may be cut off, which are decoded at the start to see
+_AHEAD = 64  # images whose orientation is read at once
+
+
+class EncodedImages(abc.ABC):
+    """The images of a split.
+
+    Attributes:
+        labels: `(N,)` int32, N >= 1.
+    """
+
+    labels: np.ndarray
+
+    @abc.abstractmethod
+    def contents(self, indices: tf.Tensor) -> tf.Tensor:
+        """Reads images, `(B,)` integers to `(B,)` strings as `encoded.decode` takes them."""
+
+    @abc.abstractmethod
+    def place(self, index: int) -> str:
+        """Where an image is, for a message."""
+
+    @abc.abstractmethod
+    def complaint(self, index: int, why: str) -> str:
+        """The line that names an image and says why it cannot be read."""
+
+    @abc.abstractmethod
+    def checksum(self, contents: bool = False) -> str:
+        """A fingerprint of what is read: names, sizes and labels, and with `contents` every byte."""
+
+    def suspects(self) -> Iterable[int]:
+        """The images that may be cut off."""
+        return ()
+
+    def split(
+        self, image_size: int, channels: int, center_fraction: float, shape: tuple | None, limit: int
+    ) -> tuple[Split, tuple[int, int, int]]:
+        """Makes the split.
+
+        Args:
+            image_size: Side in pixels; 0 keeps the size that all share.
+            channels: 1 or 3.
+            center_fraction: See `resize.fit`.
+            shape: (height, width, channels) that images must have; None: that of the first one.
+            limit: Bytes of decoded images, up to which they are decoded once, here.
+
+        Returns:
+            The split, and the shape of its images.
+
+        Raises:
+            UserError: An image cannot be decoded, or has another size; names it.
+        """
+
+        def fitted(content, orientation):
+            return fit(decode(content, orientation), image_size, channels, center_fraction)
+
+        if image_size:
+            shape = (image_size, image_size, channels)
+        elif shape is None:
+            shape = next(self._decoded([0], fitted)).shape
+        about: dict[str, Any] = {"unreadable": self.unreadable}
+        if len(self.labels) * np.prod(shape, dtype=np.int64) <= limit:
+            split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
+            about["checksum"] = self.checksum(True)  # of the files: another decoder's pixels may differ
+            return dataclasses.replace(split, read_crops=crops(self.contents, shape), **about), shape
+        if not image_size:
+            raise UserError(
+                f"{len(self.labels)} images are too many to compare their sizes: expected an image size for more than "
+                f"{limit // 2**20} MB of images. Received: image_size=0. Pass --image_size."
+            )
+        # The first is read next anyway, to see its shape.
+        suspects = [0, *(index for index in self.suspects() if index)][:SUSPECTS]
+        for _ in self._decoded(suspects, decode, turned=False):
+            pass
+        split = encoded_split(self.labels, self.contents, image_size, channels, center_fraction)
+        return dataclasses.replace(split, checksum=self.checksum(), **about), shape
+
+    def unreadable(self) -> str | None:
+        """Returns the line that names the first image that can no longer be read, or None; decodes all if it must."""
+        try:
+            for _ in self._decoded(range(len(self.labels)), decode, turned=False):
+                pass
+        except UserError as error:
+            return str(error)
+        return None
+
+    def _decode_all(self, fitted, shape):
+        images = np.empty((len(self.labels), *shape), np.uint8)
+        for row, image in enumerate(self._decoded(range(len(self.labels)), fitted)):
+            if image.shape != tuple(shape):
+                raise UserError(
+                    f"The images differ in size: expected {shape[0]}x{shape[1]} as in the first one. Received: "
+                    f"{image.shape[0]}x{image.shape[1]} in {self.place(row)}. Pass --image_size."
+                )
+            images[row] = image
+        return images
+
+    def _decoded(self, indices: Iterable[int], function: Callable, turned: bool = True) -> Iterator[np.ndarray]:
+        """Yields `function(content, orientation)` of images as arrays; raises UserError where one cannot be read."""
+        indices = np.asarray(indices, np.int64)
+
+        def read(batch):
+            contents = self.contents(batch)
+            return contents, orientations(contents) if turned else tf.ones_like(batch, tf.int32)
+
+        batches = tf.data.Dataset.from_tensor_slices(indices).batch(_AHEAD).map(unconverted(read))
+        images = batches.unbatch().map(unconverted(function), tf.data.AUTOTUNE, deterministic=True).prefetch(16)
+        done = 0
+        try:
+            for image in images.as_numpy_iterator():
+                yield image
+                done += 1
+        except tf.errors.OpError as error:
+            raise UserError(self._blame(indices[done:], function, error)) from error
+
+    def _blame(self, indices, function, error):
+        """Names the image that an error is about, among the next ones: errors come in order, but by the batch."""
+        for index in indices[: 2 * _AHEAD]:
+            try:
+                contents = self.contents(tf.constant([index]))
+                function(contents[0], orientations(contents)[0])
+            except (tf.errors.OpError, ValueError, OSError) as found:  # of `as_png` and of a file of records, too
+                return self.complaint(int(index), reason(found))
+        return self.complaint(int(indices[0]), reason(error))

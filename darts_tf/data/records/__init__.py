@@ -1,0 +1,1 @@
+"""Image data sets in the records of TensorFlow Datasets."""

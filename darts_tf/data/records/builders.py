@@ -1,0 +1,125 @@
+"""Data sets of TensorFlow Datasets by name: where they are prepared, or how they come there."""
+
+import contextlib
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from darts_tf.data.files.headers import shown
+from darts_tf.system import streams
+from darts_tf.system.errors import UserError, one_line, short, some_of
+
+_VERSION = re.compile(r"[\d*]+\.[\d*]+\.[\d*]+")
+_LOGGERS = ("absl", "urllib3")  # they report every step and every retry
+
+
+def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
+    """Returns TFDS' builder of a data set, with its records there.
+
+    What is not prepared is downloaded and prepared, once; a line says so before it begins.
+
+    Args:
+        name: `NAME`, `NAME/CONFIG`, either with `:VERSION` or `/VERSION`.
+        data_dir: The folder of TensorFlow Datasets; empty: its default.
+        title: What messages call it; empty: `tfds:` and the name.
+
+    Raises:
+        UserError: There is no such folder or data set, or it cannot be downloaded.
+    """
+    title = title or f"tfds:{name}"
+    if data_dir and not os.path.isdir(data_dir):
+        raise UserError(
+            f"There is no folder {shown(data_dir)}: expected one that holds, or will hold, {name} as TensorFlow "
+            "Datasets prepares it. Create it, or leave data_dir empty for the default."
+        )
+    builder = _builder(name, data_dir, title)
+    if builder.is_prepared():
+        return builder
+    _announce(builder, data_dir, title)
+    try:
+        with quiet():
+            builder.download_and_prepare()
+    except (Exception, SystemExit) as error:  # TFDS lets through whatever the network, the disk or the source raise
+        raise UserError(
+            f"{title} can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
+            f"{shown(data_dir) or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
+            "--data_dir with the folder that holds it, or use --dataset=digits, which needs no network."
+        ) from error
+    return builder
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps what TFDS prints off stdout, which is for results, and its reports of every step out of the log."""
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(streams.Errors()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _builder(name: str, data_dir: str, title: str) -> Any:
+    """Opens a data set by the files that are there or, without any, by TFDS' code."""
+    import tensorflow_datasets as tfds
+
+    parts = name.split("/")
+    if len(parts) > 1 and _VERSION.fullmatch(parts[-1]):  # TFDS itself would take it for a config
+        name = f"{'/'.join(parts[:-1])}:{parts[-1]}"
+    where = shown(data_dir) or "the default folder of TensorFlow Datasets"
+    try:
+        with quiet():
+            return tfds.builder(name, data_dir=data_dir or None, try_gcs=False)
+    except tfds.core.DatasetNotFoundError as error:
+        base = re.split("[/:]", name)[0]
+        own = _folders(data_dir)
+        if base in own:
+            inner = some_of(_folders(os.path.join(data_dir, base)) or ["an empty folder"])
+            raise UserError(
+                f"{title} is not in {where}: expected a config and version that were prepared there. "
+                f"Received: {name}, and in {base}: {inner}."
+            ) from error
+        close = difflib.get_close_matches(base, own, 1)  # one's own first
+        close = close or difflib.get_close_matches(base, tfds.list_builders(with_community_datasets=False), 1)
+        raise UserError(
+            f"There is no data set {title}: expected a name that TensorFlow Datasets knows, or a data set that it "
+            f"prepared in {where}. Received: {name}." + (f" Did you mean tfds:{close[0]}?" if close else "")
+        ) from error
+    except Exception as error:  # an unknown config or version, damaged files, a package that is missing
+        why = str(error).split('}": ')[-1].strip().splitlines()  # after the name and the settings
+        raise UserError(
+            f"{title} cannot be opened: expected a config and version that TensorFlow Datasets knows, and sound files "
+            f"in {where}. Received: {short(why[0]) if why else one_line(error)}."
+        ) from error
+
+
+def _announce(builder: Any, data_dir: str, title: str) -> None:
+    """Says that a download begins, of how much, to where, and what is there instead."""
+    others = [name for name in _folders(data_dir) if name != "downloads"]
+    holds = f", which holds {some_of(others)}" if others else ""
+    size = builder.info.download_size  # 0 where TFDS does not know it without the network
+    logging.getLogger(__name__).warning(
+        "%s is not prepared in %s%s: downloading %s and preparing it in %s, once",
+        title,
+        shown(data_dir) or "the default folder",
+        holds,
+        f"it ({size})" if size else "it (TensorFlow Datasets does not know how much)",
+        builder.data_dir,
+    )
+
+
+def _folders(path: str) -> list[str]:
+    """Returns the names of the folders in a folder that are not hidden; none where there is none."""
+    with contextlib.suppress(OSError):
+        return sorted(entry.name for entry in os.scandir(path or os.devnull) if entry.is_dir() and entry.name[0] != ".")
+    return []

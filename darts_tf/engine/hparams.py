@@ -1,0 +1,124 @@
+"""The runs of a tuning or a protocol in TensorBoard's HParams: a row each, with its settings and its result."""
+
+import collections
+import io
+import pathlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from darts_tf import genotypes
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import parse_json, write_atomically
+
+_FILE = "events.out.tfevents.0.hparams"  # one a run, written as a whole
+_ALWAYS = ("epochs", "batch_size", "learning_rate", "init_channels", "num_cells", "num_units", "seed")
+_NEVER = {"kind", "genotype", "data_dir", "threads", "tensorboard"}
+_Value = bool | int | float | str
+
+
+class Entry(NamedTuple):
+    """A run.
+
+    Attributes:
+        name: Its directory, below that of the whole, such as `trials/001`.
+        results: Numbers by name; None where one is unknown. None at all: the run has failed.
+        settings: Those that its `config.json` does not have, or has otherwise.
+    """
+
+    name: str
+    results: Mapping[str, float | None]
+    settings: Mapping[str, _Value] = {}
+
+
+def write_hparams(directory: pathlib.Path, entries: Sequence[Entry]) -> None:
+    """Writes an event file for each run into `tensorboard/` of the whole; earlier ones are replaced.
+
+    The settings are the usual ones, those in which runs of one kind differ, and how often each operation is in the
+    cells.
+
+    Args:
+        directory: Of the tuning or protocol.
+        entries: The runs.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    for entry, settings in zip(entries, settings_of(directory, entries), strict=True):
+        path = directory / "tensorboard" / entry.name
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / _FILE, _events(entry, settings))
+
+
+def settings_of(directory: pathlib.Path, entries: Sequence[Entry]) -> list[dict[str, _Value]]:
+    """Returns what HParams shows of each run beside its results, see `write_hparams`."""
+    configs = [_config(directory / entry.name) | dict(entry.settings) for entry in entries]
+    kinds = collections.defaultdict(list)
+    for config in configs:
+        kinds[config.get("kind")].append(config)
+    differ = {kind: _differing(alike) for kind, alike in kinds.items()}
+    cells = [_operations(directory / entry.name, config) for entry, config in zip(entries, configs, strict=True)]
+    known = sorted({name for each in cells for name in each})
+    return [
+        {"stage": str(pathlib.PurePosixPath(entry.name).parent)}
+        | {key: config[key] for key in config if key in {*_ALWAYS, *differ[config.get("kind")], *entry.settings}}
+        | ({name: cell.get(name, 0) for name in known} if cell else {})
+        for entry, config, cell in zip(entries, configs, cells, strict=True)
+    ]
+
+
+def _config(path):
+    """The settings of a run that HParams can show; none where there are none."""
+    try:
+        found = parse_json((path / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in found.items() if isinstance(value, _Value)} if isinstance(found, dict) else {}
+
+
+def _differing(configs: Iterable[dict]) -> set[str]:
+    values: dict[str, set] = collections.defaultdict(set)
+    for config in configs:
+        for key, value in config.items():
+            values[key].add(value)
+    return {key for key, different in values.items() if len(different) > 1} - _NEVER
+
+
+def _operations(path, config):
+    """How often each operation is in each cell of a run, by words; empty where its cells are not known."""
+    try:
+        file = path / "genotype.json"
+        found = genotypes.load(file if file.exists() else config["genotype"], kind=config.get("space", "conv"))
+    except (UserError, OSError, KeyError, TypeError):
+        return {}
+    chosen = [f"{cell} {operation}" for cell in found.cells for operation, _ in getattr(found, cell)]
+    return dict(collections.Counter(chosen))
+
+
+def _events(entry: Entry, settings: dict[str, _Value]) -> bytes:
+    """Returns the content of an event file: when the run began, its numbers, how it ended."""
+    # Of TensorBoard only what does not load TensorFlow, which a protocol does without.
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+    from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    now, content = time.time(), io.BytesIO()
+    numbers = {name: float(value) for name, value in entry.results.items() if value is not None}
+    status = api_pb2.STATUS_SUCCESS if numbers else api_pb2.STATUS_FAILURE
+    end = plugin_data_pb2.HParamsPluginData(
+        session_end_info=plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=now)
+    )
+    about = metadata.create_summary_metadata(end)
+    ended = Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about, tensor=metadata.NULL_TENSOR)
+    summaries = [
+        summary_v2.hparams_pb(settings, trial_id=entry.name, start_time_secs=now - numbers.get("seconds", 0.0)),
+        *(scalar_pb(name, value) for name, value in numbers.items()),
+        Summary(value=[ended]),
+    ]
+    writer = RecordWriter(content)
+    writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+    for summary in summaries:
+        writer.write(Event(wall_time=now, summary=summary).SerializeToString())
+    return content.getvalue()
