@@ -6,12 +6,14 @@ import inspect
 import pytest
 
 import darts_tf
+from darts_tf.api import products
 
 EXCEPT = {
     "configure": "has to come before TensorFlow is used: README's Python runs it in a process of its own",
     "report.write_report": "needs the work directory of a run: README's command runs it",
-    "search": "takes a minute: README's Python runs it",
-    "train": "takes a minute: `test_train` runs it",
+    "export": "takes a minute: `tests/api` runs it",
+    "protocol": "takes minutes: the binary's tests run it",
+    "tune": "takes a minute: `tests/api` runs it",
 }
 """What is not run here -> why."""
 
@@ -29,18 +31,25 @@ def public():
     for name in darts_tf.__all__:
         value = getattr(darts_tf, name)
         found |= {f"{name}.{n}": v for n, v in offered(value).items()} if inspect.ismodule(value) else {name: value}
-    return found
+    found["report"] = products.report  # the packages that are functions, too
+    return found | {name: getattr(products, name) for name in ("export", "protocol")}
 
 
 PUBLIC = public()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The one folder of all examples: a run that several of them begin with is made once."""
+    return tmp_path_factory.mktemp("examples")
+
+
 @pytest.fixture
-def fresh(tmp_path, monkeypatch):
-    """An empty folder, and operations that are as they were afterwards."""
+def fresh(folder, monkeypatch):
+    """Operations that are as they were afterwards."""
     from darts_tf.spaces.conv import operations
 
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     before = dict(operations.OPERATIONS)
     yield
     operations.OPERATIONS.clear()

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from darts_tf.api.results import Result
 from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
 from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.protocol import ProtocolConfig
@@ -17,7 +16,7 @@ def tune(
     config: TuneConfig | LanguageTuneConfig | str,
     workdir: Path,
     data: Any = None,
-    prior: Result | str | None = None,
+    prior: Path | None = None,
     out: TextIO | None = PRINT,
     **settings: Any,
 ) -> dict[str, Any] | None:
@@ -40,7 +39,7 @@ def tune(
     from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
 
     if prior is not None:
-        settings["prior"] = str(prior.path if isinstance(prior, Result) else prior)
+        settings["prior"] = os.fspath(prior)
     return run(of_preset(config, (TuneConfig, LanguageTuneConfig), settings), workdir, stream_of(out), data)
 
 
@@ -69,9 +68,7 @@ def protocol(
     return run(own, workdir, say_to(out))
 
 
-def export(
-    workdir: Path | Result, export_dir: Path, data: Any = None, out: TextIO | None = PRINT, **asked: Any
-) -> pathlib.Path:
+def export(workdir: Path, export_dir: Path, data: Any = None, out: TextIO | None = PRINT, **asked: Any) -> pathlib.Path:
     """Exports a trained network for TensorFlow Serving, and checks that it computes the same.
 
     Args:
@@ -90,13 +87,10 @@ def export(
     """
     from darts_tf.export import exporting
 
-    path = workdir.path if isinstance(workdir, Result) else workdir
-    return exporting.export(path, export_dir, say=say_to(out), data=data, **asked)
+    return exporting.export(workdir, export_dir, say=say_to(out), data=data, **asked)
 
 
-def report(
-    workdirs: Path | Result | Sequence[Path | Result], path: Path = "report.html", nasbench201: str = ""
-) -> pathlib.Path:
+def report(workdirs: Path | Sequence[Path], path: Path = "report.html", nasbench201: str = "") -> pathlib.Path:
     """Writes one self-contained page about runs of any kind, finished or not.
 
     Args:
@@ -111,13 +105,11 @@ def report(
         UserError: As said there.
 
     Example:
-        >>> import tempfile, darts_tf
-        >>> folder = tempfile.mkdtemp()
-        >>> found = darts_tf.search("smoke", folder + "/run", epochs=1, out=None)
-        >>> darts_tf.report(found, folder + "/report.html").name
+        >>> import darts_tf
+        >>> found = darts_tf.search("smoke", "runs/found", order="first", epochs=1, out=None)
+        >>> darts_tf.report(found, "report.html").name
         'report.html'
     """
     from darts_tf.report.page import write_report
 
-    every = [workdirs] if isinstance(workdirs, str | os.PathLike | Result) else list(workdirs)
-    return write_report([each.path if isinstance(each, Result) else each for each in every], path, nasbench201)
+    return write_report([workdirs] if isinstance(workdirs, str | os.PathLike) else workdirs, path, nasbench201)

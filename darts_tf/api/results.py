@@ -1,6 +1,7 @@
 """What searches and trainings find, as objects that a notebook shows; made from the work directory alone."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,8 +19,8 @@ from darts_tf.system.types import Path
 from darts_tf.tasks import trained
 
 
-class Result:
-    """What a run has found so far.
+class Result(os.PathLike):
+    """What a run has found so far; it may stand wherever the path of a work directory may.
 
     Attributes:
         path: Its work directory.
@@ -28,6 +29,10 @@ class Result:
 
     def __init__(self, workdir: Path, interrupted: bool = False):
         self.path, self.interrupted = user_path(workdir, "workdir"), interrupted
+
+    def __fspath__(self) -> str:
+        """Returns the path of the work directory."""
+        return str(self.path)
 
     @functools.cached_property
     def run(self) -> Run:
@@ -75,8 +80,8 @@ class SearchResult(Result):
         mixing_weights: For each cell `(epochs, edges, operations)`: how strong each operation was.
 
     Example:
-        >>> import tempfile, darts_tf
-        >>> found = darts_tf.search("smoke", tempfile.mkdtemp() + "/run", epochs=1, out=None)
+        >>> import darts_tf
+        >>> found = darts_tf.search("smoke", "runs/found", order="first", epochs=1, out=None)
         >>> found.interrupted, len(found.history["train_loss"]), sorted(found.alphas)
         (False, 1, ['normal', 'reduce'])
     """
@@ -124,6 +129,12 @@ class TrainResult(Result, Mapping[str, Any]):
             `(N, H, W, C)` to logits `(N, classes)`; that of a text see `trained.Trained`.
         genotype: Its cells.
         test: What was measured on the test data, by name; empty where there are none.
+
+    Example:
+        >>> import darts_tf
+        >>> trained = darts_tf.train("smoke_train", "runs/trained", genotype="DARTS_V1", epochs=1, out=None)
+        >>> trained.test["accuracy"] == trained["test_accuracy"], trained.genotype == darts_tf.genotype.load("DARTS_V1")
+        (True, True)
     """
 
     def __init__(self, workdir: Path, summary: Mapping[str, Any] | None):

@@ -1,10 +1,11 @@
 """Searches, trainings and evaluations as functions, on data from anywhere."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
-from darts_tf.api.results import Result, SearchResult, TrainResult
+from darts_tf.api.results import SearchResult, TrainResult
 from darts_tf.config import Config, Search, SearchConfig, TrainConfig, presets
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.genotypes import Genotype
@@ -55,9 +56,9 @@ def search(
             finite; one line.
 
     Example:
-        >>> import numpy as np, tempfile, darts_tf
+        >>> import darts_tf, numpy as np
         >>> x, y = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 3), np.uint8), np.arange(200) % 4
-        >>> found = darts_tf.search("smoke", tempfile.mkdtemp() + "/run", data=(x, y), epochs=1, out=None)
+        >>> found = darts_tf.search("smoke", "runs/own", data=(x, y), order="first", epochs=1, out=None)
         >>> len(found.genotype.normal)
         4
     """
@@ -96,9 +97,9 @@ def train(
         UserError: As for `search`, or a genotype that cannot be used.
 
     Example:
-        >>> import tempfile, darts_tf
-        >>> done = darts_tf.train("smoke_train", tempfile.mkdtemp() + "/run", genotype="DARTS_V1", epochs=1, out=None)
-        >>> done.network.num_classes, 0 <= done["test_accuracy"] <= 1
+        >>> import darts_tf
+        >>> trained = darts_tf.train("smoke_train", "runs/trained", genotype="DARTS_V1", epochs=1, out=None)
+        >>> trained.network.num_classes, 0 <= trained["test_accuracy"] <= 1
         (10, True)
     """
     if genotype is not None:
@@ -109,7 +110,7 @@ def train(
 
 
 def evaluate(
-    workdir: Path | Result = "", data: Any = None, model: Path = "", out: TextIO | None = PRINT, **asked: Any
+    workdir: Path = "", data: Any = None, model: Path = "", out: TextIO | None = PRINT, **asked: Any
 ) -> dict[str, Any]:
     """Evaluates a trained network, of a work directory or exported.
 
@@ -127,14 +128,12 @@ def evaluate(
         UserError: No such model or data, or the two do not fit together; one line.
 
     Example:
-        >>> import tempfile, darts_tf
-        >>> path = tempfile.mkdtemp() + "/run"
-        >>> done = darts_tf.train("smoke_train", path, genotype="DARTS_V1", epochs=1, out=None)
-        >>> darts_tf.evaluate(path, out=None)["accuracy"] == done["test_accuracy"]
+        >>> import darts_tf
+        >>> trained = darts_tf.train("smoke_train", "runs/trained", genotype="DARTS_V1", epochs=1, out=None)
+        >>> darts_tf.evaluate(trained, out=None)["accuracy"] == trained["test_accuracy"]
         True
     """
-    path = workdir.path if isinstance(workdir, Result) else workdir
-    return evaluation.evaluate(str(path), str(model), say=say_to(out), data=data, **asked)
+    return evaluation.evaluate(os.fspath(workdir), os.fspath(model), say=say_to(out), data=data, **asked)
 
 
 def load(workdir: Path) -> SearchResult | TrainResult:
@@ -144,10 +143,9 @@ def load(workdir: Path) -> SearchResult | TrainResult:
         UserError: It is no work directory of one, or a file is damaged; one line.
 
     Example:
-        >>> import tempfile, darts_tf
-        >>> path = tempfile.mkdtemp() + "/run"
-        >>> found = darts_tf.search("smoke", path, epochs=1, out=None)
-        >>> darts_tf.load(path).genotype == found.genotype
+        >>> import darts_tf
+        >>> found = darts_tf.search("smoke", "runs/found", order="first", epochs=1, out=None)
+        >>> darts_tf.load("runs/found").genotype == found.genotype
         True
     """
     path = user_path(workdir, "workdir")

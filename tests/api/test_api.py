@@ -155,3 +155,13 @@ def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(t
     assert last["epochs"] == 3 and last.history["train_loss"][:2] == losses
     with pytest.raises(UserError, match="keras.callbacks.Callback"):
         darts_tf.train("smoke_train", tmp_path / "run", callbacks=[print], **kept)
+
+
+def test_a_tuning_and_an_export_take_data_from_memory_too(tmp_path, trained):
+    small = {"init_channels": 4, "num_cells": 3, "rungs": 1, "trials": 1, "epochs": 1}
+    summary = darts_tf.tune("cifar10_tune_small", tmp_path / "tune", data=(X, Y), **SMALL | small)
+    assert summary["best"]["valid_accuracy"] > 0 and summary["best"]["epochs"] == 1
+    exported = darts_tf.export(trained, tmp_path / "models", data=(X[:80], Y[:80]), name="own", out=None)
+    assert exported == tmp_path / "models/own/1" and (exported / "saved_model.pb").exists()
+    with pytest.raises(UserError, match="without data"):
+        darts_tf.export(trained, tmp_path / "models", out=None)
