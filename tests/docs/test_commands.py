@@ -48,6 +48,9 @@ def test_every_flag_that_is_named_exists():
     others |= {"yes", "no", "gpus", "shm", "network"}  # of apt, pip and docker
     others |= set(re.findall(r"--(\w+)", PAGES["docs/explanation/quark0.md"]))
     for page, text in PAGES.items():
+        text = re.sub(
+            "<style>.*?</style>|var\\(.*?\\)", "", text, flags=re.DOTALL
+        )  # properties of what a notebook shows
         for name in re.findall(r"(?<![\w-])--(\w+)", text):
             assert name in names | others, f"{page}: {name}"
 
