@@ -251,7 +251,7 @@ _PRESETS = (
         config=_CIFAR10.replace(dataset="tfds:cifar100"),
         source=(
             "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset cifar100` of the authors, whose "
-            "settings are those of cifar10_search. Deviation: the halves are drawn within each class"
+            "settings are those of cifar10_search. Deviations: the halves are drawn within each class"
         ),
         command="darts-search --preset=cifar100_search --workdir=runs/cifar100",
         cost="as cifar10_search; not measured here",
@@ -263,7 +263,7 @@ _PRESETS = (
         config=_CIFAR10.replace(dataset="tfds:svhn_cropped"),
         source=(
             "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset svhn` of the authors, whose "
-            "settings are those of cifar10_search; without the images of the split extra. Deviation: the halves are "
+            "settings are those of cifar10_search; without the images of the split extra. Deviations: the halves are "
             "drawn within each class"
         ),
         command="darts-search --preset=svhn_search --workdir=runs/svhn",
