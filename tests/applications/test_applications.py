@@ -72,19 +72,22 @@ def test_the_counter_agrees_with_the_original_codes():
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_weights_for_cifar(name):
-    network = getattr(applications, name)()
-    assert network.parameters == counted(name, 36, 20, 10, False) and network.name == name
+    """Of two at the sizes of their papers, of the others in small."""
+    sizes = (36, 20) if name in ("DARTS_V2", "PC_DARTS_cifar") else (8, 5)
+    network = getattr(applications, name)(**({} if sizes[0] == 36 else {"channels": 8, "cells": 5}))
+    assert network.genotype == genotypes.load(name, "conv") and network.name == name
+    assert network.parameters == counted(name, *sizes, 10, False)
     trained = sum(math.prod(v.shape) for v in network.trainable_variables)
     assert trained == network.parameters and network.auxiliary_head is None
 
 
-@pytest.mark.parametrize("name", ["DARTS_V2", "PC_DARTS_image"])
-def test_weights_for_imagenet(name):
-    network = getattr(applications, name)((224, 224, 3), 1000, auxiliary=name == "DARTS_V2")
+def test_weights_for_imagenet():
+    network = applications.DARTS_V2((224, 224, 3), 1000, auxiliary=True)
     assert type(network).__name__ == "FittedImageNetNetwork"
-    assert network.parameters == counted(name, 48, 14, 1000, True)
-    if network.auxiliary_head:
-        assert sum(math.prod(v.shape) for v in network.auxiliary_head.trainable_variables) == 1_260_776
+    assert network.parameters == IMAGENET["DARTS_V2"]
+    assert sum(math.prod(v.shape) for v in network.auxiliary_head.trainable_variables) == 1_260_776
+    small = applications.PC_DARTS_image((224, 224, 3), 1000, channels=8, cells=5)
+    assert small.parameters == counted("PC_DARTS_image", 8, 5, 1000, True)
 
 
 def test_every_published_image_genotype_has_a_function():
@@ -94,8 +97,8 @@ def test_every_published_image_genotype_has_a_function():
     for name in applications.__all__:
         function = getattr(applications, name)
         assert function.__name__ == name and name in function.__doc__ and "arXiv:" in function.__doc__
-        genotype = function(**SMALL).genotype
-        assert genotype == genotypes.load(name, "conv") == genotypes.load(same.get(name, name), "conv")
+    for name, original in same.items():
+        assert getattr(applications, name)(**SMALL).genotype == genotypes.load(original, "conv")
 
 
 def test_unknown_names_get_a_suggestion():
