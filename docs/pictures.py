@@ -1,4 +1,4 @@
-"""Makes the pictures of README from a search: `python docs/pictures.py runs/digits_search`.
+"""Makes the pictures of README from a search: `python docs/pictures.py runs/cifar10_small`.
 
 They are pages of the project itself, as a browser shows them; any browser of the Chromium family will do.
 """
@@ -32,9 +32,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         page = pathlib.Path(folder, "page.html")
         found.plot(page)
-        photograph(asked.browser, page, IMAGES / "found.png", 1000, 900)
+        photograph(asked.browser, page, IMAGES / "found.png", 1000, 1200)
         darts_tf.report(found, page)
-        photograph(asked.browser, page, IMAGES / "report.png", 1000, 900)
+        photograph(asked.browser, page, IMAGES / "report.png", 1000, 1200)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import facts, is_number, show, table, words
 
 _SETTINGS = named(
-    ("dataset", "data_dir", "seed", "batch_size", "init_channels", "num_cells", "num_units", "bptt", "order"),
+    ("dataset", "data_dir", "method", "seed", "batch_size", "init_channels", "num_cells", "num_units", "bptt", "order"),
     *(SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig),
 )
 _COMPARED = ("accuracy", "perplexity", "loss", "eigenvalue")
