@@ -249,6 +249,12 @@ def test_training_has_the_settings_of_the_paper():
     assert (large.resized_crop, large.color_jitter, large.eval_crop, large.image_size) == (True, 0.4, 0.875, 224)
 
 
+def test_a_data_set_is_one_of_some_words_or_named_by_a_pattern():
+    assert parse("--dataset=tfds:svhn_cropped").dataset == "tfds:svhn_cropped"
+    with pytest.raises(flags.IllegalFlagValueError, match="or tfds:NAME.*Received: dataset='cifar'. Did you mean cif"):
+        parse("--dataset=cifar")
+
+
 def test_the_successors_train_other_data_in_small_networks():
     """`src/evaluation/args.py` of RobustDARTS: its defaults, and flips, crops and cutout as of CIFAR-10."""
     for name, dataset in (("cifar100", "cifar100"), ("svhn", "svhn_cropped"), ("fashion_mnist", "fashion_mnist")):

@@ -95,6 +95,13 @@ def test_versions_and_configs_are_named_as_tfds_does_or_with_slashes(root, own, 
         load(tmp_path, "own/huge")
 
 
+def test_a_search_trains_the_alphas_on_their_validation_images(root, own):
+    config = SearchConfig(dataset="tfds:own", data_dir=str(root), image_size=4)
+    found = images.load_for(config)
+    division = images.divide(found, config, ("train the weights", "train the alphas"))
+    assert found.image_shape == (4, 4, 3) and (len(division.train), len(division.held_out)) == (30, 9)
+
+
 def test_images_that_stay_in_their_records(root, own, monkeypatch):
     held = load(root, image_size=4)
     monkeypatch.setattr(records, "MEMORY_LIMIT", 0)
