@@ -54,6 +54,7 @@ setup(
                 "setuptools>=77",
             ),
             "wheel",
+            *("onnxruntime>=1.20", "tf2onnx>=1.17,<2"),  # the extra `onnx`
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],
         "docs": [
@@ -64,6 +65,7 @@ setup(
             "mkdocstrings-python>=2,<3",
             "nbclient>=0.10,<1",
         ],
+        "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17,<2"],  # darts-export --format=onnx
         "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
     },
     entry_points={

@@ -22,7 +22,10 @@ def define_flags(to: flags.FlagValues) -> None:
         "keep", None, "number of older versions to keep; all if not given", lower_bound=0, flag_values=to
     )
     flags.DEFINE_list(
-        "format", "saved_model", "saved_model, or saved_model,tflite; a SavedModel is always written", flag_values=to
+        "format",
+        "saved_model",
+        "saved_model,tflite,onnx or some of them; a SavedModel is always written",
+        flag_values=to,
     )
     flags.DEFINE_enum(
         "weights", None, ["best", "last"], "best or last; the recommended ones if not given", flag_values=to

@@ -11,13 +11,14 @@ from importlib import metadata
 from typing import Any
 
 from darts_tf import genotypes
-from darts_tf.export import images, language, saving, tflite, verify, warmup
+from darts_tf.export import images, language, onnx_model, saving, tflite, verify, warmup
+from darts_tf.export.card import markdown
 from darts_tf.export.publish import Publication
 from darts_tf.system.errors import UserError
 from darts_tf.system.version import __version__
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
-FORMATS = ("saved_model", "tflite")
+FORMATS = ("saved_model", "tflite", "onnx")
 # By what inference has to know of the data.
 _SERVED: dict[type, Callable[..., saving.Served]] = {ImageFacts: images.served, TextFacts: language.served}
 
@@ -43,7 +44,7 @@ def export(
         name: The model's name.
         version: Its number; None for the next one.
         keep: Number of older versions to keep; None for all.
-        formats: `saved_model`, which is always written, and `tflite`.
+        formats: `saved_model`, which is always written, and of networks on images `tflite` and `onnx`.
         weights: `best` or `last`; None for those that the run recommends.
         data_dir: Where the data lie; empty for where they were when it was trained.
         operations_file: A Python file with operations of the user's own, see `trained.load`.
@@ -59,17 +60,31 @@ def export(
     """
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
+    if "onnx" in formats:
+        onnx_model.require()
     publication = Publication(export_dir, name, version, keep)
     with publication.building() as folder:
         trained = load(workdir, weights, operations_file)
+        others = [form for form in formats if form != "saved_model"]
+        if others and isinstance(trained.facts, TextFacts):
+            raise UserError(
+                f"Language models are exported as a SavedModel only. Received: format {others[0]}; leave it out."
+            )
         served = _SERVED[type(trained.facts)](trained, data_dir, "tflite" in formats, say, data)
-        build(trained, served, folder, name, say)
+        build(trained, served, folder, name, say, "onnx" in formats)
         published = publication.publish(folder)
     say(f"published {published}")
     return published
 
 
-def build(trained: Trained, served: saving.Served, folder: pathlib.Path, name: str, say: Callable[[str], None]) -> None:
+def build(
+    trained: Trained,
+    served: saving.Served,
+    folder: pathlib.Path,
+    name: str,
+    say: Callable[[str], None],
+    with_onnx: bool = False,
+) -> None:
     """Writes a model's files into a new folder and checks them; arguments and errors as in `export`."""
     say("tracing and writing ...")
     with saving.writing(), tempfile.TemporaryDirectory() as temporary:
@@ -84,12 +99,16 @@ def build(trained: Trained, served: saving.Served, folder: pathlib.Path, name: s
             tflite.convert(lowered, folder, served.calibration)
     say("checking it in a new process ...")
     found = verify.in_fresh_process(folder, served.cases, served.labels)
+    if with_onnx:
+        say("converting to ONNX ...")
+        found["onnx"] = onnx_model.check(onnx_model.write(folder), served.cases[0])
     for line in report(found, served):
         say(line)
     genotypes.save(trained.genotype, folder / "assets" / "genotype.json")
     card = _card(trained, name, served.card | {"stored_numbers": numbers}, served.checks(found))
     text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
     (folder / "assets" / "model_card.json").write_text(text, "utf-8")
+    (folder / "assets" / "model_card.md").write_text(markdown(card), "utf-8")
 
 
 def report(found: dict, served: saving.Served) -> list[str]:
@@ -106,6 +125,9 @@ def report(found: dict, served: saving.Served) -> list[str]:
             f"tflite {kind:8}{result['bytes'] / 1e6:6.2f} MB  accuracy {100 * result['accuracy']:.2f} % on "
             f"{len(served.labels)} images, {100 * result['accuracy_difference']:+.2f} points from the network's"
         )
+    if onnx := found.get("onnx"):
+        size, off = onnx["bytes"] / 1e6, onnx["probabilities"]
+        lines.append(f"onnx {size:.2f} MB  probabilities within {off:.1g} of the network's, by ONNX Runtime")
     return lines
 
 

@@ -13,7 +13,6 @@ from darts_tf.data.text.corpus import EOS
 from darts_tf.data.text.memory import of_vocabulary
 from darts_tf.export.saving import Served
 from darts_tf.export.verify import BATCHES, Case
-from darts_tf.system.errors import UserError
 from darts_tf.tasks.language_data import VOCABULARY, load_again
 from darts_tf.tasks.trained import TextFacts, Trained
 
@@ -29,15 +28,13 @@ def served(
     Args:
         trained: The model.
         data_dir: Where the text lies; empty for where it was.
-        with_tflite: Must be false.
+        with_tflite: Has no effect: there are none of language models.
         say: Is given lines about the progress.
         data: A text that Python code hands over, see `memory.of_vocabulary`.
 
     Raises:
         UserError: The text is missing or another one.
     """
-    if with_tflite:
-        raise UserError("Language models are exported as a SavedModel only. Received: format tflite; leave it out.")
     network, vocabulary = trained.network, trained.facts.vocabulary
     corpus = load_again(trained.config, data_dir, say) if data is None else of_vocabulary(data, vocabulary)
     start = vocabulary.index[EOS]

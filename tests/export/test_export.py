@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import threading
 import time
 
@@ -303,9 +304,34 @@ def test_batch_norms_stay_where_folding_changes_the_outputs(trained, monkeypatch
 
 def test_a_network_of_a_space_without_batch_norms_is_exported_as_it_is(workdir, trained, tmp_path, monkeypatch):
     monkeypatch.delattr(DerivedNetwork, "folded")
-    path = exporting.export(workdir, tmp_path / "exports", formats=["tflite"])
+    path = exporting.export(workdir, tmp_path / "exports", formats=["tflite", "onnx"])
     checks = json.loads((path / "assets" / "model_card.json").read_text())["checks"]
     assert not checks["batch_norms_folded"] and checks["tflite"]["float32"]["agreement"] == 1
+    page = (path / "assets" / "model_card.md").read_text()
+    assert "| tflite float32 agreement | 100.00 % |" in page and trained.genotype.to_text() in page
+    assert checks["onnx"]["probabilities"] < 1e-5 and f"| onnx bytes | {checks['onnx']['bytes']:,} |" in page
+
+
+def test_an_onnx_file_computes_what_is_served(workdir, trained, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = exporting.export(workdir, tmp_path / "exports", formats=["onnx"])
+    session = onnxruntime.InferenceSession(str(path / "onnx/model.onnx"))
+    (image,), batch = session.get_inputs(), np.random.default_rng(0).integers(0, 256, (5, *trained.facts.image_shape))
+    outputs = dict(
+        zip([o.name for o in session.get_outputs()], session.run(None, {"image": np.float32(batch)}), strict=True)
+    )
+    served = tf.saved_model.load(str(path)).signatures["serving_default"](image=tf.constant(batch, tf.float32))
+    assert image.name == "image" and image.shape[1:] == list(trained.facts.image_shape)
+    assert set(outputs) == set(served) == {"logits", "probabilities", "classes"}
+    np.testing.assert_allclose(outputs["logits"], served["logits"], atol=1e-5)
+    np.testing.assert_array_equal(outputs["classes"], served["classes"])
+
+
+def test_onnx_without_its_packages_is_a_line(workdir, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(UserError, match=r"pip install 'darts_tf\[onnx\]'"):
+        exporting.export(workdir, tmp_path / "exports", formats=["onnx"])
+    assert not (tmp_path / "exports").exists()
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""An ONNX file of an exported model, for runtimes other than TensorFlow's; optional, by tf2onnx."""
+
+import os
+import pathlib
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from darts_tf.export.verify import Case
+from darts_tf.system import runtime
+from darts_tf.system.errors import UserError, one_line
+
+FILE = "onnx/model.onnx"  # in the version's folder; servers do not look at it
+OPSET = 17  # has all that our graphs need; runtimes have it since 2022
+_EXACT = 1e-4  # of probabilities; kernels sum in another order
+
+
+def require() -> None:
+    """Raises UserError where the packages of the extra `onnx` are missing: before anything takes long."""
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"Format onnx needs packages that are not installed: expected tf2onnx and onnxruntime. Received: {error}. "
+            "Install them: pip install 'darts_tf[onnx]'."
+        ) from None
+
+
+def write(folder: str | os.PathLike) -> pathlib.Path:
+    """Writes `onnx/model.onnx`, what `serving_default` of the SavedModel in a folder computes.
+
+    It takes float32 `image` `(N, H, W, C)` in 0..255 and gives `logits`, `probabilities` and `classes`, as the
+    signature does.
+
+    Args:
+        folder: That of the version to be published.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: An operation, one of the user's own perhaps, has no counterpart in ONNX.
+    """
+    import tf2onnx
+
+    loaded = tf.saved_model.load(os.fspath(folder))
+    signature = loaded.signatures["serving_default"]
+    spec = signature.structured_input_signature[1]["image"]
+    file = pathlib.Path(folder, FILE)
+    file.parent.mkdir(exist_ok=True)
+    serve = tf.function(lambda image: signature(image=image), input_signature=[spec], autograph=False)
+    try:
+        with runtime.quiet_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of NumPy and protobuf, about the converter's own code
+            tf2onnx.convert.from_function(serve, [spec], opset=OPSET, output_path=os.fspath(file))
+    except Exception as error:  # the converter raises errors of its own, of TensorFlow and plain ones
+        raise UserError(
+            f"The network cannot be converted to ONNX: {one_line(error)}. Expected operations that ONNX has; leave "
+            "onnx out of --format. Nothing was published."
+        ) from error
+    return file
+
+
+def check(file: str | os.PathLike, case: Case) -> dict[str, float]:
+    """Compares the file, run by ONNX Runtime on a CPU, with the original network.
+
+    Args:
+        file: What `write` gave.
+        case: Real images, and what the network gives for them.
+
+    Returns:
+        The largest differences by output, and `bytes`.
+
+    Raises:
+        UserError: They differ.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    found = dict(zip(names, session.run(names, case.inputs), strict=True))
+    expected = tf.nn.softmax(case.outputs["logits"]).numpy()
+    off = float(np.abs(found["probabilities"] - expected).max())
+    if not off <= _EXACT:  # not-a-number too
+        raise UserError(f"{FILE}: probabilities are off by {off:.2g}. Expected at most {_EXACT:.2g}.")
+    logits = float(np.abs(found["logits"] - case.outputs["logits"]).max())
+    return {"logits": logits, "probabilities": off, "bytes": pathlib.Path(file).stat().st_size}
