@@ -10,7 +10,7 @@ from darts_tf.config import Config, Search, SearchConfig, TrainConfig, presets
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.genotypes import Genotype
 from darts_tf.system import streams
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, user_path
 from darts_tf.system.types import Path
 from darts_tf.tasks import evaluate as evaluation
@@ -173,8 +173,8 @@ def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, 
     config = presets.get(config, kinds).config if isinstance(config, str) else config
     if not isinstance(config, kinds):
         raise UserError(
-            f"config must be of {' or of '.join(kind.title for kind in kinds)}: expected the name of a preset, or its "
-            f"settings. Received: {config.title if isinstance(config, Config) else type(config).__name__}."
+            f"config must be of {some_of((kind.title for kind in kinds), separator=' or of ')}: expected the name of a "
+            f"preset, or its settings. Received: {getattr(config, 'title', type(config).__name__)}."
         )
     return config.replace(**settings)
 

@@ -24,7 +24,7 @@ class Callbacks:
         UserError: One is no callback, or fails.
     """
 
-    def __init__(self, callbacks: Iterable[Any], model: Any, epochs: int):
+    def __init__(self, callbacks: Iterable[Any] = (), model: Any = None, epochs: int = 0):
         self._callbacks, self._model = tuple(callbacks), model
         for callback in self._callbacks:
             if not callable(getattr(callback, "on_epoch_end", None)):

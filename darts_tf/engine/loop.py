@@ -98,8 +98,8 @@ class Loop:
         distribution: Distribution | None = None,
         callbacks: Callbacks | None = None,
     ):
-        self.callbacks = callbacks
         self.task, self.config, self.reporter, self.peers = task, config, reporter, peers(distribution)
+        self.callbacks = callbacks or Callbacks()
         self.checkpoints = Checkpoints(workdir.checkpoints, config.keep_checkpoints, warn=reporter.message)
         self.step = 0
         self.sums: dict[str, float] = {}
@@ -121,8 +121,7 @@ class Loop:
     @property
     def _over(self) -> bool:
         between_epochs = self.step == 0 or self.step in self.ends
-        ended = self.task.finished or (self.callbacks is not None and self.callbacks.stopped)
-        return self.step >= self.total or (between_epochs and ended)
+        return self.step >= self.total or (between_epochs and (self.task.finished or self.callbacks.stopped))
 
     def run(self) -> bool:
         """Runs until the end, or until a signal stops it; returns whether it reached the end.
@@ -141,8 +140,7 @@ class Loop:
                         return False
                 except Diverged as error:
                     self._roll_back(error)
-        if self.callbacks is not None:
-            self.callbacks.end()
+        self.callbacks.end()
         return True
 
     def _advance(self) -> bool:
@@ -229,8 +227,7 @@ class Loop:
         for record in self.history[self.reporter.resume(self.history) :]:  # lost in a kill, or damaged
             self.reporter.epoch(record)
         self.task.resumed(self.history)
-        if self.callbacks is not None:
-            self.callbacks.replay(self.history)
+        self.callbacks.replay(self.history)
         self.task.start(self.step)
 
     def _steps(self, epoch, count):
@@ -287,8 +284,7 @@ class Loop:
         self.history.append({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()})
         self._save()
         self.reporter.epoch(record)
-        if self.callbacks is not None:
-            self.callbacks.epoch(self.history[-1])
+        self.callbacks.epoch(self.history[-1])
 
     def _save(self):
         arrays = snapshot(self.task.variables)

@@ -6,21 +6,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darts_tf.system.keras_settings import tf
-from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.reading import reading
 from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import unknown_share
-from darts_tf.runs.saved_model import load_saved_model, signature_of
 from darts_tf.spaces.conv.own_operations import add_operations
-from darts_tf.system.errors import UserError, one_line
-from darts_tf.system.files import parse_json, user_path
+from darts_tf.system.errors import UserError
+from darts_tf.system.files import user_path
 from darts_tf.tasks.evaluators import Evaluator, LanguageEvaluator, bits_per_character, language_forward
+from darts_tf.tasks.exported import newest_version, of_images, of_text
 from darts_tf.tasks.image_facts import PARTS, check_same_part, load_data_facts
-from darts_tf.tasks.language_data import VOCABULARY, load_again, load_vocabulary, tell_unknown
+from darts_tf.tasks.language_data import VOCABULARY, load_again, tell_unknown
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_network
 
 
@@ -107,7 +105,7 @@ def _of_images(
     """Evaluates a network on images; returns `(dataset, split, what was found)`."""
     config, facts, names, mean = trained.config if trained else {}, {}, None, None
     if source.is_dir() and not trained:
-        forward, shape, classes, names = _exported_images(source)
+        forward, shape, classes, names = of_images(source)
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it normalises by itself
     else:
         if not trained:
@@ -178,7 +176,7 @@ def _of_text(
         config, vocabulary, network = trained.config, trained.facts.vocabulary, trained.network
         evaluator = LanguageEvaluator(language_forward(network), network.initial_state)
     else:
-        config, vocabulary, *run = _exported_text(source)
+        config, vocabulary, *run = of_text(source)
         evaluator = LanguageEvaluator(*run)
     split = asked.split or "test"
     if asked.data is None:
@@ -240,60 +238,6 @@ def _check_classes(names: Sequence[str] | None, found: Sequence[str], dataset: s
         f"The classes of {dataset} are not those of the network: expected {names[place]!r} as class {place}. "
         f"Received: {found[place]!r}. Name the class folders as in the training data."
     )
-
-
-def newest_version(folder: str) -> pathlib.Path:
-    """Returns the folder of the newest version of an exported model; a version's folder, and a file, as they are."""
-    path = user_path(folder, "model")
-    if not path.is_dir() or (path / "saved_model.pb").exists():
-        return path
-    versions = sorted((p for p in path.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-    return versions[-1] if versions else path
-
-
-def _exported_images(path: pathlib.Path) -> tuple:
-    """Returns `(forward, image shape, classes, their names or None)` of an exported model's version."""
-    loaded = load_saved_model(path)
-    signature = signature_of(loaded, path, "serving_default", ["image"], ["logits"])
-    images, logits = (
-        signature.structured_input_signature[1]["image"].shape,
-        signature.structured_outputs["logits"].shape,
-    )
-    if images.rank != 4 or not images[1:].is_fully_defined() or logits.rank != 2 or logits[1] is None:
-        raise UserError(
-            f"{path} is not an exported model: expected images of a known size and logits of a known number of "
-            f"classes, as darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
-        )
-    shape, classes, labels = tuple(images[1:]), logits[1], path / "assets" / "labels.txt"
-    names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
-    names = names if names and len(names) == classes else None
-    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes, names
-
-
-def _exported_text(path: pathlib.Path) -> tuple:
-    """Returns `(config, vocabulary, forward, initial state)` of an exported language model's version."""
-    loaded = load_saved_model(path)
-    step = signature_of(loaded, path, "step", ["tokens", "state"], ["logits", "state"])
-    units = step.structured_input_signature[1]["state"].shape[-1]
-    card, vocabulary = path / "assets" / "model_card.json", load_vocabulary(path / "assets")
-    try:
-        config = LanguageTrainConfig.from_json(parse_json(card.read_bytes())["training_config"]).to_json()
-    except (OSError, LookupError, ValueError, TypeError) as error:
-        raise UserError(
-            f"{card} cannot be read: expected what darts-export writes; export the model again. "
-            f"Received: {one_line(error)}."
-        ) from error
-
-    def forward(tokens, state, keep=loaded):
-        def one(before, words):
-            outputs = step(tokens=words[:, None], state=before[1])
-            return tf.ensure_shape(outputs["logits"], shape), tf.ensure_shape(outputs["state"], state.shape)
-
-        shape = (tokens.shape[1], len(vocabulary))
-        logits, states = tf.scan(one, tokens, (tf.zeros(shape), state))
-        return logits, states[-1]
-
-    return config, vocabulary, forward, lambda batch: tf.zeros((batch, units))
 
 
 def text(result: dict) -> str:

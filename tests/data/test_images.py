@@ -49,7 +49,7 @@ def numbered_split(count, size=6):
 
 
 def test_unknown_data_set():
-    with raises("expected one of cifar10, digits, folder, imagenet2012, npz, tfds:NAME. Received: mnist"):
+    with raises("expected one of cifar10, digits, folder, imagenet2012, memory, npz, tfds:NAME. Received: mnist"):
         images.load("mnist")
 
 

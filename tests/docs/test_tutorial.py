@@ -21,7 +21,7 @@ def shown(text):
 
 def test_outputs_are_kept():
     text = TUTORIAL.read_text(encoding="utf-8")
-    assert ["image/svg+xml", "text/plain"] in sum(shown(text), [])
+    assert ["text/html", "text/plain"] in sum(shown(text), [])
     assert not {"stderr", "error"} & {
         output.get("name", output["output_type"])
         for cell in json.loads(text)["cells"]

@@ -8,7 +8,7 @@ from darts_tf.export import client
 from darts_tf.runs.saved_model import load_saved_model, signature_of
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
-from darts_tf.tasks import evaluate
+from darts_tf.tasks import exported
 
 
 def save(path, **signatures):
@@ -86,8 +86,8 @@ def test_a_folder_that_is_none_is_one_line(case, whole, tmp_path):
     path, said = make(tmp_path, whole), set()
     for load in (
         load_saved_model,
-        evaluate._exported_images,
-        evaluate._exported_text,
+        exported.of_images,
+        exported.of_text,
     ):
         with pytest.raises(UserError, match=words) as caught:
             load(path)
@@ -107,7 +107,7 @@ def test_a_file_is_no_folder(tmp_path):
 def test_a_whole_one_is_loaded(whole):
     loaded = load_saved_model(whole)
     assert signature_of(loaded, whole, "serving_default", ["image"], ["logits"])(image=tf.zeros((3, 2, 2, 1)))
-    forward, shape, classes, _ = evaluate._exported_images(evaluate.newest_version(whole.parent))
+    forward, shape, classes, _ = exported.of_images(exported.newest_version(whole.parent))
     assert (shape, classes) == ((2, 2, 1), 4) and forward(tf.zeros((3, 2, 2, 1))).shape == (3, 4)
 
 
@@ -123,10 +123,10 @@ OTHERS = {
 def test_a_model_of_others_is_one_line(other, tmp_path):
     path = save(tmp_path / "1", **OTHERS[other])
     with pytest.raises(UserError, match=r"no signature serving_default \(image -> logits\)") as caught:
-        evaluate._exported_images(path)
+        exported.of_images(path)
     assert "Received: " in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"no signature step \(tokens, state -> logits, state\)"):
-        evaluate._exported_text(path)
+        exported.of_text(path)
     with pytest.raises(UserError, match=r"no signature serving_bytes \(image_bytes\)"):
         client.in_process(path, "x")("serving_bytes", {"image_bytes": [b""]})
 
@@ -136,7 +136,7 @@ def test_a_model_of_others_with_the_same_names_is_one_line(shape, tmp_path):
     image = {"image": tf.TensorSpec(shape, name="image")}
     path = save(tmp_path / "1", serving_default=(image, lambda w, image: {"logits": image}))
     with pytest.raises(UserError, match="expected images of a known size"):
-        evaluate._exported_images(path)
+        exported.of_images(path)
 
 
 @pytest.mark.parametrize("case", ["an empty folder", "a cut saved_model.pb", "no variables"])

@@ -62,6 +62,7 @@ WITHOUT_POSIX = """
     from darts_tf.system.scratch import scratch
     from darts_tf.system.signals import stopping
     from darts_tf.engine import memory
+    from darts_tf.system.free_memory import free_memory
 
     with scratch() as folder, stopping("stopping", print):
         with WorkDir(folder / "run") as work, WorkDir(folder / "run") as second:

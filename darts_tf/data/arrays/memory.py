@@ -9,7 +9,7 @@ import tensorflow as tf
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
 from darts_tf.data.images.dataset import Parts
-from darts_tf.system.errors import UserError, one_line
+from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.free_memory import free_memory
 
 NAME = "memory"
@@ -78,7 +78,7 @@ def _given(data: Any) -> tuple[dict[str, Any], Any]:
     if isinstance(data, Mapping):
         unknown = [str(key) for key in data if key not in (*_KEYS, "class_names")]
         if unknown or data.get("train") is None:
-            raise _wrong(f"a dict with the keys {', '.join(map(str, data)) or 'none'}")
+            raise _wrong(f"a dict with the keys {some_of(data) or 'none'}")
         found = {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
         for part, value in found.items():
             if not _is_source(value):
@@ -194,7 +194,7 @@ def _two(element: Any, part: str) -> tuple[Any, Any]:
             return element["image"], element["label"]
     elif isinstance(element, tuple | list) and len(element) == 2:
         return element[0], element[1]
-    what = f"dicts with the keys {', '.join(map(str, element))}" if isinstance(element, Mapping) else "other elements"
+    what = f"dicts with the keys {some_of(element)}" if isinstance(element, Mapping) else "other elements"
     if isinstance(element, tuple | list):
         what = f"tuples of {len(element)}"
     if isinstance(element, tf.TensorSpec | tf.Tensor | np.ndarray):

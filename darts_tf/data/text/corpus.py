@@ -200,10 +200,8 @@ def _expected(split):
     return " or ".join(name.format(split) for name in NAMES) + " (or .gz)"
 
 
-def corpus_of(
-    name: str, streams: Mapping[str, Iterable[Iterable[str]]], vocabulary_size: int, sources: Mapping[str, str]
-) -> Corpus:
-    """Returns a text as word numbers; those are given by frequency, then by first occurrence.
+def corpus_of(name: str, streams: Mapping[str, Iterable], vocabulary_size: int, sources: Mapping[str, str]) -> Corpus:
+    """Returns a text as word numbers; words are numbered by frequency, then by first occurrence.
 
     Args:
         name: Of the text.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf.data.text.corpus import EOS, SPLITS, Corpus, Vocabulary, corpus_of, silent
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 NAME = "memory"
 FORMS = (
@@ -64,7 +64,7 @@ def of_vocabulary(data: Any, vocabulary: Vocabulary) -> Corpus:
 def _given(data: Any) -> dict[str, Any]:
     if isinstance(data, Mapping):
         if data.get("train") is None or not set(data) <= set(_KEYS):
-            raise _wrong(f"a dict with the keys {', '.join(map(str, data)) or 'none'}")
+            raise _wrong(f"a dict with the keys {some_of(data) or 'none'}")
         return {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
     if isinstance(data, tuple) and len(data) == 2:
         return {"train": data[0], "valid": data[1]}
@@ -87,7 +87,7 @@ def _lines(part: str, value: Any) -> list[list[str]]:
     if rows and all(isinstance(row, Sequence | np.ndarray) and not isinstance(row, str | bytes) for row in rows):
         return [_words(part, row) for row in rows]
     kinds = sorted({type(row).__name__ for row in rows})
-    raise _wrong(f"a list of {' and '.join(kinds) or 'nothing'} for {part}")
+    raise _wrong(f"a list of {some_of(kinds, separator=' and ') or 'nothing'} for {part}")
 
 
 def _words(part: str, tokens: Any) -> list[str]:
