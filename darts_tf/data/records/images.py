@@ -129,11 +129,11 @@ def _roles(builder: Any) -> tuple[dict[str, str], list[str]]:
         if len(splits) > 1:
             raise UserError(
                 f"{builder.info.full_name} has two splits for one purpose: expected one of "
-                f"{', '.join(roles.NAMES[role])}. Received: {' and '.join(splits)}."
+                f"{some_of(roles.NAMES[role])}. Received: {some_of(splits, separator=' and ')}."
             )
     if not known["train"]:
         raise UserError(
-            f"{builder.info.full_name} has no split that trains: expected one of {', '.join(roles.NAMES['train'])}. "
+            f"{builder.info.full_name} has no split that trains: expected one of {some_of(roles.NAMES['train'])}. "
             f"Received: {some_of(builder.info.splits) or 'none'}."
         )
     others = [split for split in builder.info.splits if not any(split in splits for splits in known.values())]
