@@ -14,6 +14,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.helpers")
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    """Marks as slow what measurements say is slow."""
+    from tests.helpers import slow
+
+    listed = slow.listed()
+    for item in items:
+        if item.nodeid in listed:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def golden():
     """The folder of golden numbers."""

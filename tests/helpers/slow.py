@@ -1,0 +1,34 @@
+"""Tests that take long by measurement: `tests/slow.txt` lists them, and `-m 'not slow'` leaves them out.
+
+python -m pytest -n 2 --durations=0 --durations-min=1 > log; python -m tests.helpers.slow log
+"""
+
+import collections
+import pathlib
+import re
+import sys
+
+from tests.helpers.paths import ROOT
+
+LIST = ROOT / "tests" / "slow.txt"
+SECONDS = 6.0  # from here on a test is slow
+
+
+def listed() -> set[str]:
+    """Returns the node ids of the list."""
+    return set(LIST.read_text(encoding="utf-8").splitlines())
+
+
+def measured(log: str) -> dict[str, float]:
+    """Returns the seconds of each test in the output of pytest's `--durations`, set-up of its own included."""
+    found: dict[str, float] = collections.Counter()
+    for seconds, node in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(tests/.+?) *$", log, re.MULTILINE):
+        found[node] += float(seconds)
+    return found
+
+
+if __name__ == "__main__":
+    seconds = measured(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
+    slow = sorted(node for node, value in seconds.items() if value >= SECONDS)
+    LIST.write_text("\n".join(slow) + "\n", encoding="utf-8")
+    print(f"{len(slow)} tests, {sum(seconds[node] for node in slow):.0f} s of {sum(seconds.values()):.0f} s")
