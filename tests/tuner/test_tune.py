@@ -96,7 +96,7 @@ class Trainings:
         self.configs, self.fails, self.stops, self.full, self.seconds = [], fails, stops, full, seconds
         self.parts = []
 
-    def __call__(self, config, path, out, until=None):
+    def __call__(self, config, path, out, until=None, data=None):
         self.configs.append(config)
         self.parts.append((int(path.name), until))
         number = int(path.name)
@@ -224,7 +224,7 @@ def test_a_tuning_of_an_earlier_version_is_refused(tmp_path, trainings):
 
 def test_a_defect_is_a_failed_trial_with_its_traceback(tmp_path, trainings, monkeypatch, capsys):
     trainings()
-    monkeypatch.setattr(tuning, "train", lambda *a: [][7])
+    monkeypatch.setattr(tuning, "train", lambda *a, **k: [][7])
     summary = tuning.tune(config(trials=1), tmp_path, io.StringIO())
     assert summary["best"] is None and summary["trials"][0]["message"] == "IndexError: list index out of range"
     assert "Traceback" in capsys.readouterr().err

@@ -32,7 +32,7 @@ class Trainings:
     def __init__(self, fails=(), stops=(), seconds=1.0):
         self.jobs, self.fails, self.stops, self.seconds, self.cells = [], fails, stops, seconds, []
 
-    def __call__(self, config, path, out, until=None):
+    def __call__(self, config, path, out, until=None, data=None):
         job = int(path.name), until or config.epochs
         if job in self.stops:
             return None
