@@ -67,8 +67,8 @@ _NASBENCH201 = SearchConfig(
 
 # Eight narrow cells instead of five wider ones at the same cost: cells that are good in a shallow network are not good
 # in a deep one. The validation images of each epoch's record are few; the alphas are trained on half of the 10,000.
-# Three candidates instead of eight: a random cell of these is better than most of all eight, a step costs a third, and so
-# few steps cannot tell eight apart.
+# Three candidates instead of eight: a random cell of these is better than most of all eight, and so few steps cannot tell
+# eight apart.
 _CIFAR10_SMALL = _CIFAR10.replace(
     method="drnas",
     primitives=("skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
@@ -276,12 +276,15 @@ _PRESETS = (
     ),
     Preset(
         name="cifar10_search_small",
-        about="CIFAR-10 on two CPU cores, by DrNAS; a quarter of an hour",
+        about="CIFAR-10 on two CPU cores, by DrNAS; less than half an hour",
         config=_CIFAR10_SMALL,
         source="ours: DrNAS (arXiv:2006.10355) made small enough for two CPU cores, at full resolution",
         command="darts-search --preset=cifar10_search_small --workdir=runs/cifar10_small",
-        cost="C10COST",
-        expected="C10EXPECTED",
+        cost="0.48 steps a second with one of two CPU cores: about 22 minutes (2026-11-29)",
+        expected=(
+            "cells of the 100th percentile among random ones of the whole space, after each of the first three epochs "
+            "(seed 0, by a predictor made of trainings); random cells of its candidates: the 96th in the mean"
+        ),
     ),
     Preset(
         name="nasbench201_small",
