@@ -67,8 +67,8 @@ _NASBENCH201 = SearchConfig(
 
 # Eight narrow cells instead of five wider ones at the same cost: cells that are good in a shallow network are not good
 # in a deep one. The validation images of each epoch's record are few; the alphas are trained on half of the 10,000.
-# Three candidates instead of eight: a random cell of these is better than most of all eight, and so few steps cannot tell
-# eight apart.
+# Three candidates instead of eight: a random cell of these is better than most of all eight, and so few steps cannot
+# tell eight apart.
 _CIFAR10_SMALL = _CIFAR10.replace(
     method="drnas",
     primitives=("skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
