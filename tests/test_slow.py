@@ -12,8 +12,8 @@ LOG = """
 """
 
 
-def test_seconds_are_those_of_a_test_with_its_set_up():
-    assert slow.measured(LOG) == {"tests/a.py::test_b[x - y]": 15.75, "tests/a.py::test_c": 0.5}
+def test_seconds_are_those_of_a_test_without_what_others_share():
+    assert slow.measured(LOG) == {"tests/a.py::test_b[x - y]": 12.5, "tests/a.py::test_c": 0.5}
 
 
 def test_every_test_of_the_list_exists():

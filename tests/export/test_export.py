@@ -356,7 +356,7 @@ def test_bad_input(refused, workdir, tmp_path):
     assert "--workdir" in refused(root, status=2)
     assert "nowhere" in refused(tmp_path / "nowhere", root)
     assert "last" in refused(workdir, root, "--weights=last")
-    assert "onnx" in refused(workdir, root, "--format=onnx")
+    assert "coreml" in refused(workdir, root, "--format=coreml")
     assert "version" in refused(workdir, root, "--version=0", status=2)
     assert "keep" in refused(workdir, root, "--keep=-1", status=2)
     assert "name" in refused(workdir, root, "--name=a/b")

@@ -3,7 +3,6 @@
 python -m pytest -n 2 --durations=0 --durations-min=1 > log; python -m tests.helpers.slow log
 """
 
-import collections
 import pathlib
 import re
 import sys
@@ -11,7 +10,7 @@ import sys
 from tests.helpers.paths import ROOT
 
 LIST = ROOT / "tests" / "slow.txt"
-SECONDS = 6.0  # from here on a test is slow
+SECONDS = 6.0  # from here on a test is slow; of two busy cores, on idle ones half of it
 
 
 def listed() -> set[str]:
@@ -20,11 +19,11 @@ def listed() -> set[str]:
 
 
 def measured(log: str) -> dict[str, float]:
-    """Returns the seconds of each test in the output of pytest's `--durations`, set-up of its own included."""
-    found: dict[str, float] = collections.Counter()
-    for seconds, node in re.findall(r"^([\d.]+)s (?:call|setup|teardown) +(tests/.+?) *$", log, re.MULTILINE):
-        found[node] += float(seconds)
-    return found
+    """Returns the seconds of each test in the output of pytest's `--durations`.
+
+    Without its set-up: where several tests share one, the next would have to make it.
+    """
+    return {node: float(seconds) for seconds, node in re.findall(r"^([\d.]+)s call +(tests/.+?) *$", log, re.MULTILINE)}
 
 
 if __name__ == "__main__":

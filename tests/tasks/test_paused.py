@@ -62,7 +62,7 @@ def test_two_promotions_of_a_language_model(texts, tmp_path):
 def test_a_pause_is_not_the_end(tmp_path):
     out = Console()
     found = train(SMOKE.replace(max_train_examples=48), tmp_path, out, until=1)
-    assert "paused after 1 of 2 epochs" in out.getvalue() and found["epochs"] == 2
+    assert "paused after 1 of 2 epochs" in out.getvalue() and found["epochs"] == 1
     assert not (tmp_path / "summary.json").exists() and not (tmp_path / "last.keras").exists()
     assert (tmp_path / "best.keras").exists() and json.loads(WorkDir(tmp_path).config.read_text())["epochs"] == 2
     again = train(SMOKE.replace(max_train_examples=48), tmp_path, io.StringIO(), until=1)
