@@ -208,9 +208,7 @@ def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, An
                 raise ValueError(f"An array must hold numbers, bools or strings. Received: {name} of {array.dtype}")
             if not name or not name.isprintable():
                 raise ValueError(f"An array's name must be printable. Received: {name!r}")
-            # ZipInfo's fixed date makes equal states equal files.
-            with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+            npz.add(archive, name, array)
         archive.comment = b"0" * _DIGEST_SIZE
     body = buffer.getbuffer()[:-_DIGEST_SIZE]
     return b"".join((body, hashlib.sha256(body).hexdigest().encode()))

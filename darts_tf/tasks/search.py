@@ -110,7 +110,7 @@ class SearchTask:
         added = {"learning_rate": self.domain.rate(epoch), **same(self.distribution, found)}
         genotype = self.derive()
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())
-        npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
+        self.keep_alphas()
         self.draw(epoch + 1, genotype)
         added |= self.method.facts(self._mixing(), genotype)
         strengths = self.strengths(np.float64)
@@ -118,6 +118,10 @@ class SearchTask:
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
         self._epoch_start = time.monotonic()
         return added | {"genotype": genotype.to_json()}
+
+    def keep_alphas(self) -> None:
+        """Writes the present architecture variables by name, which a checkpoint only numbers."""
+        npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
 
     def _mixing(self) -> Mapping[str, Any]:
         """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
@@ -252,5 +256,6 @@ def _search(config, workdir, out, tensorboard, data, callbacks):
         if genotype is None:
             return None
         genotypes.save(genotype, directory.path / "genotype.json")
+        task.keep_alphas()
         draw(genotype, directory.plots, reporter.message)
         return genotype, task.strengths()
