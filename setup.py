@@ -27,7 +27,7 @@ setup(
         "filelock>=3.30",  # `lock_descriptor`, since 3.30, locks a file or folder that is open already
         "graphviz>=0.20,<1",  # writes the language of Graphviz; it brings no program that draws
         "graphviz-pure>=0.2.1,<1",  # draws where there is no `dot`; a wheel with a port of Graphviz and its fonts
-        "h5py>=3.11",  # Keras brings it; weights of single layers are read by it
+        "h5py>=3.11",  # Keras brings it; files of weights are looked into by it
         "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it without declaring it
         "keras>=3.15,<3.16",
         "keras-tuner>=1.4.7,<2",

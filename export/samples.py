@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data import sources as images
-from darts_tf.data.arrays import memory
+from darts_tf.data.given import NAME
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
@@ -52,7 +52,7 @@ def load(
     """
     config, known = trained.config, trained.facts
     height, width, channels = known.image_shape
-    dataset = config["dataset"] if data is None else memory.NAME
+    dataset = config["dataset"] if data is None else NAME
     data = images.load(
         dataset,
         data_dir or config["data_dir"],

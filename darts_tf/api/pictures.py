@@ -45,7 +45,7 @@ class Picture:
 
 def picture(run: Run) -> Picture:
     """Returns what a run has found: its cells, or those of the last epoch, mixing weights, accuracy."""
-    found = run.genotype or (run.genotypes[-1][1] if run.genotypes else None)
+    found = run.genotype or run.latest
     none = found is not None and found.none_allowed
     last = run.history[-1] if run.history else {}
     curves = {

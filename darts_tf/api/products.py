@@ -23,7 +23,7 @@ def tune(
     """Trains proposed genotypes and keeps the best; the same call resumes an interrupted tuning.
 
     Args:
-        config: The settings, or the name of a preset such as `digits_tune`.
+        config: The settings, or the name of a preset such as `cifar10_tune_small`.
         workdir: Path of the work directory.
         data: As for `train`.
         prior: Where proposals come from: what a search has returned, or as `config.prior`, which it replaces.

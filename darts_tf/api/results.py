@@ -95,7 +95,7 @@ class SearchResult(Result):
     @property
     def latest(self) -> Genotype | None:
         """The cells of the last epoch; None before its end."""
-        return self.run.genotypes[-1][1] if self.run.genotypes else None
+        return self.run.latest
 
     @functools.cached_property
     def alphas(self) -> dict[str, np.ndarray]:

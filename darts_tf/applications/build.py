@@ -108,12 +108,8 @@ def build(
         raise UserError(
             "A network without a classifier has no auxiliary one. Received: auxiliary=True, include_top=False."
         )
-    options: dict[str, Any] = {
-        "include_top": include_top,
-        "pooling": pooling,
-        **({} if name is None else {"name": name}),
-    }
-    options["classifier_activation"] = classifier_activation
+    options: dict[str, Any] = {"include_top": include_top, "pooling": pooling}
+    options |= {"classifier_activation": classifier_activation} | ({} if name is None else {"name": name})
     if network != "nasbench201":
         options |= {"auxiliary": auxiliary, "auxiliary_weight": auxiliary_weight}
         options |= {"drop_path": drop_path, "drop_seed": None}

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.config import ImageRun
+from darts_tf.data import given
 from darts_tf.data.arrays import memory
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
@@ -52,7 +53,7 @@ __all__ = [
     "stream",
 ]
 
-DATASETS = ("cifar10", "digits", "folder", "imagenet2012", memory.NAME, "npz")
+DATASETS = ("cifar10", "digits", "folder", "imagenet2012", given.NAME, "npz")
 CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)
 CIFAR10_STD: tuple[float, ...] = (0.24703233, 0.24348505, 0.26158768)
 DIGITS_TRAIN = 1500
@@ -103,12 +104,8 @@ def load(
         raise UserError(f"Unknown data set: expected one of {', '.join(DATASETS)}, tfds:NAME. Received: {dataset}.")
     if dataset == "digits" and data_dir:
         raise UserError(f"The digits are embedded: expected no data_dir, or another data set. Received: {data_dir}.")
-    if (dataset == memory.NAME) != (data is not None):
-        raise UserError(
-            "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "
-            f"train or evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
-        )
-    if channels not in (0, 1, 3) and (dataset not in ("npz", memory.NAME) or channels < 0):
+    given.check(dataset, data)
+    if channels not in (0, 1, 3) and (dataset not in ("npz", given.NAME) or channels < 0):
         raise UserError(
             f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers come in npz only. "
             f"Received: {channels}."
@@ -136,7 +133,7 @@ def load(
             parts = _load_cifar10(data_dir, first)
         elif dataset == "digits":
             parts = _load_digits()
-        elif dataset == memory.NAME:
+        elif dataset == given.NAME:
             parts = memory.load_memory(data, value_range)
         else:
             parts = load_npz(data_dir, value_range)

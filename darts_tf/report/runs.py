@@ -80,6 +80,11 @@ class Run:
     problem: str = ""
 
     @property
+    def latest(self) -> Any:
+        """The genotype of the last epoch; None before its end."""
+        return self.genotypes[-1][1] if self.genotypes else None
+
+    @property
     def seconds(self) -> float | None:
         """Seconds of the completed epochs, including its parts'; None if there are none."""
         every = [record.get("seconds") for record in self.history] + [each.seconds for each in self.parts]

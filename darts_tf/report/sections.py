@@ -126,7 +126,7 @@ def _single(found, nasbench201):
     parts.append(charts.grid(figures))
     if not latest:
         parts.append(tag("p", "No epoch is done yet.", class_="note"))
-    genotype = found.genotype or (found.genotypes[-1][1] if found.genotypes else None)
+    genotype = found.genotype or found.latest
     if genotype:
         parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), drawings.cells(genotype)]
     none = genotype is not None and genotype.none_allowed

@@ -5,6 +5,7 @@ from typing import Any
 
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.data.given import NAME
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.images import SearchImages, TrainImages
@@ -42,4 +43,4 @@ def given(config: Any, data: Any) -> Any:
             f"The data are handed over, so the settings must name no others: expected data_dir=''. "
             f"Received: data_dir={config.data_dir}."
         )
-    return config.replace(dataset="memory")
+    return config.replace(dataset=NAME)

@@ -8,6 +8,7 @@ import numpy as np
 
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
+from darts_tf.data.given import NAME
 from darts_tf.data.reading import reading
 from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
@@ -127,7 +128,7 @@ def _of_images(
                 "data is evaluated as it is: expected no dataset, data_dir and split with it. "
                 f"Received: dataset={dataset!r}, data_dir={data_dir!r}, split={split!r}."
             )
-        dataset, split, given = arrays.NAME, "train", arrays.as_one(asked.data, names)
+        dataset, split, given = NAME, "train", arrays.as_one(asked.data, names)
     elif trained and dataset in ("", config["dataset"]):
         # What the run's split.json counts: the images as the run had them.
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from darts_tf.cluster.agreement import checksum
+from darts_tf.data import given
 from darts_tf.data.text import corpus as text
 from darts_tf.data.text import memory
 from darts_tf.engine.repeats import PREFIX
@@ -27,11 +28,7 @@ def load(
     Raises:
         UserError: It is missing or bad.
     """
-    if (dataset == memory.NAME) != (data is not None):
-        raise UserError(
-            "dataset=memory is a text that Python code hands over: expected darts_tf.search(config, workdir, data=...) "
-            f"or train. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
-        )
+    given.check(dataset, data)
     if data is not None:
         return memory.load_memory(data, vocabulary_size, say)
     if dataset == "english":

@@ -8,16 +8,15 @@ import tensorflow as tf
 
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
+from darts_tf.data.given import PARTS
 from darts_tf.data.images.dataset import Parts
 from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.free_memory import free_memory
 
-NAME = "memory"
 FORMS = (
     "(x, y), a finite tf.data.Dataset or a keras PyDataset of (image, label), a pair of these for training and "
     "validation, or a dict of them with the keys train, validation, test and class_names"
 )
-_KEYS = {"train": "train", "validation": "valid", "test": "test"}
 _ROOM = 0.4  # of the free memory: what is read is put together, and converted to bytes that a tensor holds
 _WHERE = "the data given"
 
@@ -76,10 +75,10 @@ def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
 def _given(data: Any) -> tuple[dict[str, Any], Any]:
     """Returns what is given for each part, training first, and the names of the classes or None."""
     if isinstance(data, Mapping):
-        unknown = [str(key) for key in data if key not in (*_KEYS, "class_names")]
+        unknown = [str(key) for key in data if key not in (*PARTS, "class_names")]
         if unknown or data.get("train") is None:
             raise _wrong(f"a dict with the keys {some_of(data) or 'none'}")
-        found = {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
+        found = {part: data[key] for key, part in PARTS.items() if data.get(key) is not None}
         for part, value in found.items():
             if not _is_source(value):
                 raise _wrong(f"{type(value).__name__} as {part}")

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from darts_tf.data.given import NAME, PARTS
 from darts_tf.data.text.corpus import EOS, SPLITS, Corpus, Vocabulary, corpus_of, silent
 from darts_tf.system.errors import UserError, some_of
 
-NAME = "memory"
 FORMS = (
     "a list of strings, a line each; or a list of token numbers; or a pair of lists for training and validation; or a "
     "dict of lists with the keys train, validation and test"
 )
-_KEYS = {"train": "train", "validation": "valid", "test": "test"}
 _SHARE = 10  # one part in so many is cut off for each that is not given
 
 
@@ -34,7 +33,7 @@ def load_memory(data: Any, vocabulary_size: int = 0, say: Callable[[str], None] 
     Raises:
         UserError: It is something else, or a part is empty.
     """
-    names = {part: key for key, part in _KEYS.items()}
+    names = {part: key for key, part in PARTS.items()}
     texts = {part: _lines(part, value) for part, value in _given(data).items()}
     for part in SPLITS[1:]:
         if part not in texts:
@@ -63,9 +62,9 @@ def of_vocabulary(data: Any, vocabulary: Vocabulary) -> Corpus:
 
 def _given(data: Any) -> dict[str, Any]:
     if isinstance(data, Mapping):
-        if data.get("train") is None or not set(data) <= set(_KEYS):
+        if data.get("train") is None or not set(data) <= set(PARTS):
             raise _wrong(f"a dict with the keys {some_of(data) or 'none'}")
-        return {part: data[key] for key, part in _KEYS.items() if data.get(key) is not None}
+        return {part: data[key] for key, part in PARTS.items() if data.get(key) is not None}
     if isinstance(data, tuple) and len(data) == 2:
         return {"train": data[0], "valid": data[1]}
     return {"train": data}
