@@ -1,5 +1,7 @@
-"""What images and texts that Python code hands over have in common: the name of the data set, and of its parts."""
+"""What images and texts that Python code hands over have in common: the name of the data set, its parts, progress."""
 
+import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from darts_tf.system.errors import UserError
@@ -7,6 +9,7 @@ from darts_tf.system.errors import UserError
 NAME = "memory"
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
 """Key of a dict that is handed over -> the part."""
+PROGRESS_SECONDS = 5.0  # between two lines about data that take long to read
 
 
 def check(dataset: str, data: Any) -> None:
@@ -16,3 +19,20 @@ def check(dataset: str, data: Any) -> None:
             "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "
             f"train or evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
         )
+
+
+def counted(elements: Iterable, title: str, total: int | None, say: Callable[[str], None]) -> Iterator:
+    """Yields the elements, and reports every few seconds how many have been read.
+
+    Args:
+        elements: Of a data set.
+        title: What is read, in the plural, such as "batches for training".
+        total: How many there are; None where nobody knows.
+        say: Is called with each line.
+    """
+    said = time.monotonic()
+    for number, element in enumerate(elements):
+        if time.monotonic() - said > PROGRESS_SECONDS:
+            said = time.monotonic()
+            say(f"reading {title}: {number:,}" + ("" if total is None else f" of {total:,}"))
+        yield element

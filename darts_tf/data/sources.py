@@ -1,5 +1,6 @@
 """Image data sets by name: CIFAR-10, digits, NumPy archives, folders, ImageNet, TensorFlow Datasets; or from memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from darts_tf.data.records.images import PREFIX, load_tfds
 from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import user_path
+from darts_tf.system.streams import silent
 
 __all__ = [
     "DATASETS",
@@ -70,6 +72,7 @@ def load(
     value_range: str = "auto",
     split: str = "auto",
     data: Any = None,
+    say: Callable[[str], None] = silent,
 ) -> ImageDataset:
     """Loads an image data set.
 
@@ -91,6 +94,7 @@ def load(
         value_range: Of npz: which values are black and white, see `arrays.load_npz`.
         split: "index" keeps the first of npz, digits and cifar10, "stratified" a sample; see `split.chosen_method`.
         data: The images themselves, see `memory.load_memory`; None for any other data set than "memory".
+        say: Of memory: is called with lines about the progress.
 
     Returns:
         The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
@@ -134,7 +138,7 @@ def load(
         elif dataset == "digits":
             parts = _load_digits()
         elif dataset == given.NAME:
-            parts = memory.load_memory(data, value_range)
+            parts = memory.load_memory(data, value_range, say)
         else:
             parts = load_npz(data_dir, value_range)
 
@@ -162,8 +166,8 @@ def load(
     return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
 
 
-def load_for(config: ImageRun, data: Any = None) -> ImageDataset:
-    """Loads the images of a `config.ImageRun`; `data` and errors as for `load`."""
+def load_for(config: ImageRun, data: Any = None, say: Callable[[str], None] = silent) -> ImageDataset:
+    """Loads the images of a `config.ImageRun`; `data`, `say` and errors as for `load`."""
     return load(
         config.dataset,
         config.data_dir,
@@ -174,6 +178,7 @@ def load_for(config: ImageRun, data: Any = None) -> ImageDataset:
         value_range=config.value_range,
         split=config.split,
         data=data,
+        say=say,
     )
 
 

@@ -56,6 +56,10 @@ def err(text: str) -> None:
     say(text, sys.stderr)
 
 
+def silent(text: str) -> None:
+    """Writes nothing: for callers who want no progress."""
+
+
 class Errors:
     """A file for what libraries print: it goes to standard error if possible."""
 

@@ -11,9 +11,10 @@ import numpy as np
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel.objective import count_correct, cross_entropy
 from darts_tf.data.text import windows
-from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary, silent
+from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary
 from darts_tf.engine.console import PLAIN_SECONDS
 from darts_tf.engine.loop import Diverged
+from darts_tf.system.streams import silent
 
 TOP = 5
 LARGEST = 88.0  # nats of which the exponential is still a float32; a guess among all words has 7 to 11

@@ -63,7 +63,7 @@ class _Images(Domain):
             "that were handed over" if self._data is not None else f"of {self.config.data_dir or self.config.dataset}"
         )
         say(f"reading the images {where} ...")
-        self.dataset = found = images.load_for(self.config, self._data)
+        self.dataset = found = images.load_for(self.config, self._data, say)
         self._data = None  # a task lives as long as its network; what was handed over need not
         self.splits, self.sizes = found.splits, (found.image_shape, len(found.class_names))
         return found

@@ -12,6 +12,7 @@ from darts_tf.engine.repeats import PREFIX
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import write_atomically
+from darts_tf.system.streams import silent
 from darts_tf.tasks.image_facts import read_json
 
 VOCABULARY = "vocabulary.txt"
@@ -21,7 +22,7 @@ PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def load(
-    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = text.silent, data: Any = None
+    dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = silent, data: Any = None
 ) -> text.Corpus:
     """Loads a text by its name; `say` as for `text.load_folder`, `data` of "memory" as for `memory.load_memory`.
 
@@ -41,7 +42,7 @@ def load(
     return text.load_folder(data_dir, vocabulary_size, say)
 
 
-def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = text.silent) -> text.Corpus:
+def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = silent) -> text.Corpus:
     """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
     dataset = "folder" if data_dir else config["dataset"]
     return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)

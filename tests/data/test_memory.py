@@ -77,6 +77,24 @@ def test_a_pair_is_training_and_validation_and_a_dict_may_have_a_test_part():
     assert len(found.test[1]) == 5 and found.valid is None and found.class_names == ("cat", "dog", "owl")
 
 
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("single examples", "examples for train: 5 of 24"),
+        ("a generator", "examples for train: 5"),
+        ("batches", "batches for train: 1 of 4"),
+        ("a PyDataset", "batches for train: 1 of "),
+    ],
+)
+def test_the_progress_of_what_takes_long_to_read_is_reported(form, says, monkeypatch):
+    said = []
+    load_memory(FORMS[form](), say=said.append)
+    assert not said
+    monkeypatch.setattr("darts_tf.data.given.PROGRESS_SECONDS", -1)
+    load_memory(FORMS[form](), say=said.append)
+    assert any(line.startswith(f"reading {says}") for line in said)
+
+
 WRONG = {
     "nothing": ({}, "keys none"),
     "text": ("images", "Received: str"),

@@ -176,7 +176,7 @@ def test_what_is_not_prepared_is_announced(tmp_path, caplog, capsys):
     with caplog.at_level(logging.WARNING):
         assert set(load(tmp_path, "two_labels").train.labels) == {0, 1, 2}
     line = f"tfds:two_labels is not prepared in {tmp_path}, which holds other: downloading it .* once"
-    (said,) = [each.getMessage() for each in caplog.records if each.name.startswith("darts_tf")]
+    said, *_ = [each.getMessage() for each in caplog.records if each.name.startswith("darts_tf")]
     assert re.match(line, said)
     assert not capsys.readouterr().out  # which is for results
     caplog.clear()
@@ -276,3 +276,19 @@ def test_names_that_a_config_takes(name):
 def test_names_that_it_does_not(name):
     with raises("dataset must be one of cifar10, .*, or tfds:NAME.*Received: dataset="):
         SearchConfig(dataset=f"tfds:{name}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "proxies", "offline"),
+    [(OSError("no name server"), {}, True), ([("address",)], {}, False), (OSError(), {"https": "proxy:3128"}, False)],
+)
+def test_a_missing_network_is_reported_at_once(monkeypatch, caplog, root, own, answer, proxies, offline):
+    def lookup(*_):
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("socket.getaddrinfo", lookup)
+    monkeypatch.setattr("urllib.request.getproxies", lambda: proxies)
+    builders._announce(own, str(root), "tfds:own")
+    assert ("no network" in caplog.text) == offline

@@ -13,11 +13,12 @@ from darts_tf import genotypes
 from darts_tf.bilevel.optimizers import clip_by_global_norm
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.data.text import windows
-from darts_tf.data.text.corpus import Vocabulary, silent
+from darts_tf.data.text.corpus import Vocabulary
 from darts_tf.engine.loop import Diverged
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from darts_tf.system.errors import UserError
+from darts_tf.system.streams import silent
 from darts_tf.tasks import domains, language
 from darts_tf.tasks import search as search_task
 from darts_tf.tasks.evaluate import evaluate

@@ -1,6 +1,6 @@
 """Images that Python code hands over: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
-from darts_tf.data.given import PARTS
+from darts_tf.data.given import PARTS, counted
 from darts_tf.data.images.dataset import Parts
 from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.free_memory import free_memory
+from darts_tf.system.streams import silent
 
 FORMS = (
     "(x, y), a finite tf.data.Dataset or a keras PyDataset of (image, label), a pair of these for training and "
@@ -21,7 +22,7 @@ _ROOM = 0.4  # of the free memory: what is read is put together, and converted t
 _WHERE = "the data given"
 
 
-def load_memory(data: Any, value_range: str = "auto") -> Parts:
+def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None] = silent) -> Parts:
     """Reads images that are handed over, with all the checks of files.
 
     Everything is read once and then held in memory as bytes, so that it is split, drawn and resumed like any other
@@ -34,6 +35,7 @@ def load_memory(data: Any, value_range: str = "auto") -> Parts:
             of them; or a `keras.utils.PyDataset`. Or a pair of these, `(training, validation)`. Or a dict with the
             keys `train`, and optionally `validation`, `test`, and `class_names`, a list.
         value_range: See `archive.load_npz`.
+        say: Is called with lines about the progress of what takes long to read.
 
     Returns:
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
@@ -47,7 +49,7 @@ def load_memory(data: Any, value_range: str = "auto") -> Parts:
     for part, value in given.items():
         x, y = f"x_{part}", f"y_{part}"
         parts[part] = x, y
-        arrays[x], arrays[y], note = _pair(value, part)
+        arrays[x], arrays[y], note = _pair(value, part, say)
         notes += [note] if note else []
     if names is not None:
         arrays["class_names"] = _array("class_names", names)
@@ -111,13 +113,14 @@ def _wrong(received: str) -> UserError:
     return UserError(f"data must be images with labels: expected {FORMS}. Received: {received}.")
 
 
-def _pair(value: Any, part: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray, str]:
     """Returns images, labels, and a line for the user or nothing."""
     if not _yields(value):
         return _array(f"x_{part}", value[0]), _array(f"y_{part}", value[1]), ""
     if isinstance(value, tf.data.Dataset):
-        return _from_dataset(value, part)
-    images, labels = _collected((_two(value[number], part) for number in range(len(value))), part, batched=True)
+        return _from_dataset(value, part, say)
+    batches = counted((value[number] for number in range(len(value))), f"batches for {part}", len(value), say)
+    images, labels = _collected((_two(batch, part) for batch in batches), part, batched=True)
     return images, labels, ""
 
 
@@ -151,16 +154,20 @@ class _Form(NamedTuple):
     words: str
 
 
-def _from_dataset(dataset: tf.data.Dataset, part: str) -> tuple[np.ndarray, np.ndarray, str]:
+def _from_dataset(
+    dataset: tf.data.Dataset, part: str, say: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Reads a `Dataset` to its end."""
-    if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+    total = int(dataset.cardinality())
+    if total == tf.data.INFINITE_CARDINALITY:
         raise UserError(
             f"The Dataset for {part} has no end: expected one that yields each image once. Received: an infinite one. "
             "Leave out its repeat(), or end it with take(N)."
         )
     form = _form(dataset.element_spec, part)
-    elements = (_two(element, part) for element in dataset)
-    images, labels = _collected(elements, part, form.batched)
+    title = f"{'batches' if form.batched else 'examples'} for {part}"
+    elements = counted(dataset, title, total if total >= 0 else None, say)
+    images, labels = _collected((_two(element, part) for element in elements), part, form.batched)
     return images, labels, f"{part}: {len(images):,} images from a Dataset of {form.words}, held in memory"
 
 

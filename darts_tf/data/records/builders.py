@@ -5,6 +5,8 @@ import difflib
 import logging
 import os
 import re
+import socket
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +16,7 @@ from darts_tf.system.errors import UserError, one_line, short, some_of
 
 _VERSION = re.compile(r"[\d*]+\.[\d*]+\.[\d*]+")
 _LOGGERS = ("absl", "urllib3")  # they report every step and every retry
+_HOST = "storage.googleapis.com"  # of TensorFlow Datasets' own files
 
 
 def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
@@ -116,6 +119,18 @@ def _announce(builder: Any, data_dir: str, title: str) -> None:
         f"it ({size})" if size else "it (TensorFlow Datasets does not know how much)",
         builder.data_dir,
     )
+    if _offline():
+        logging.getLogger(__name__).warning(
+            "There seems to be no network. If files are missing, TensorFlow Datasets retries for about four minutes"
+        )
+
+
+def _offline() -> bool:
+    """Whether no name can be looked up, and no proxy does it instead."""
+    try:
+        return not urllib.request.getproxies() and not socket.getaddrinfo(_HOST, 443)
+    except OSError:
+        return True
 
 
 def _folders(path: str) -> list[str]:

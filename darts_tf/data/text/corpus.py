@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
+from darts_tf.data.given import PROGRESS_SECONDS
 from darts_tf.data.text import english
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
+from darts_tf.system.streams import silent
 from darts_tf.system.types import Path
 
 EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
 NAMES = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")  # ours, and the original names of both corpora; also with .gz
 BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the room of its numbers
-PROGRESS_SECONDS = 5.0  # between two lines about a file that takes long to read
 MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer ones
 
 
@@ -131,10 +132,6 @@ def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
     """
     words = int(np.count_nonzero(numbers != vocabulary.index[EOS]))
     return int(np.count_nonzero(numbers == vocabulary.index[UNKNOWN])) / max(1, words)
-
-
-def silent(line: str) -> None:
-    """Prints nothing."""
 
 
 def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from darts_tf.data.given import NAME, PARTS
-from darts_tf.data.text.corpus import EOS, SPLITS, Corpus, Vocabulary, corpus_of, silent
+from darts_tf.data.text.corpus import EOS, SPLITS, Corpus, Vocabulary, corpus_of
 from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.streams import silent
 
 FORMS = (
     "a list of strings, a line each; or a list of token numbers; or a pair of lists for training and validation; or a "
