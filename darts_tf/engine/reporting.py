@@ -65,7 +65,7 @@ class Reporter(contextlib.AbstractContextManager):
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=20)
         self._next_line = -math.inf
         self._events = Events(workdir.tensorboard, tensorboard, self._message)
-        self._keeps_weights = True
+        self._keeps_weights, self._graph_shown = True, False
 
     def __exit__(self, *exception: object) -> None:
         """Closes."""
@@ -208,6 +208,12 @@ class Reporter(contextlib.AbstractContextManager):
         """
         if png_path is not None:
             self._events.drawing(epoch, name, png_path)
+
+    def graph(self, graph: Any) -> None:
+        """Shows the graph of a network in TensorBoard, the first that is given; None and later ones are left out."""
+        if graph is not None and not self._graph_shown:
+            self._graph_shown = True
+            self._events.graph(graph)
 
     def resume(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Forgets what an interrupted run wrote after the checkpoint that it resumes from, and what was damaged since.

@@ -92,6 +92,10 @@ class Events:
         picture = tf.io.decode_png(pathlib.Path(png_path).read_bytes(), channels=3)
         self._write(epoch, _PICTURES, lambda summary: summary.image(f"{name}/cell", picture[None]))
 
+    def graph(self, graph: Any) -> None:
+        """Shows a `tf.Graph`. It lies with the curves, since TensorBoard expects a single one in a run's directory."""
+        self._write(0, _CURVES, lambda summary: summary.graph(graph))
+
     def _write(self, epoch: int, ending: str, write: Callable[[Any], None]) -> None:
         """Calls `write(tf.summary)` with the file open and the epoch as the step."""
         if not self._enabled:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, Self
 import tensorflow as tf
 
 from darts_tf.spaces.space import Space
+from darts_tf.tasks.evaluators import Evaluators
 
 TRAIN, VALID = 0, 1  # the streams of a run's seed
 
@@ -41,6 +42,7 @@ class Domain(Protocol):
         figure: What epochs are compared by, of those that `evaluate` returns.
         measures: What the summary of a training states.
         max_rollbacks: How often a loss that is not finite sends a training back to its last checkpoint.
+        evaluators: Those of the networks that have been evaluated, see `Evaluators`.
         tests_at_the_end: Whether there are test data which were not watched all along.
     """
 
@@ -59,6 +61,7 @@ class Domain(Protocol):
     figure: ClassVar[str]
     measures: tuple[str, ...]
     max_rollbacks: int
+    evaluators: Evaluators
     tests_at_the_end: bool
 
     def __init__(self, config: Any, data: Any = None) -> None: ...

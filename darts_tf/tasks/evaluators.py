@@ -38,18 +38,44 @@ class _Throughput:
         return self._timed / max(time.monotonic() - self._start, 1e-9) if self._timed else None
 
 
+class Evaluators:
+    """An evaluator for each network, so that each is traced once.
+
+    Args:
+        make: Makes the evaluator of a network, called with what that takes.
+    """
+
+    def __init__(self, make: Callable):
+        self._make = make
+        self._made: dict[int, tuple] = {}  # with the network, which keeps its `id` from being given again
+
+    def of(self, network: Any, *args: Any) -> Any:
+        """Returns a network's evaluator, made of `args` when it is asked for the first time."""
+        if id(network) not in self._made:
+            self._made[id(network)] = network, self._make(*args)
+        return self._made[id(network)][1]
+
+    def graph(self, network: Any) -> Any:
+        """Returns the graph of a network that has been evaluated, see `Evaluator`; None for another."""
+        return self._made[id(network)][1].graph if id(network) in self._made else None
+
+
 class Evaluator:
     """Runs a network over batches of images and adds up.
 
     Args:
         forward: `(images) -> logits`; traced once for each batch size.
+
+    Attributes:
+        graph: The `tf.Graph` of the network, traced last; None before the first batch.
     """
 
     def __init__(self, forward: Callable):
-        self.forward = forward
+        self.forward, self.graph = forward, None
         self._count = tf.function(self._counts, autograph=False, reduce_retracing=True)
 
     def _counts(self, batch, labels):
+        self.graph = tf.compat.v1.get_default_graph()
         logits = self.forward(batch)
         counts = {"accuracy": count_correct(logits, labels)}
         if logits.shape[-1] > TOP:
@@ -86,13 +112,17 @@ class LanguageEvaluator:
     Args:
         forward: `(tokens (steps, batch), state) -> (logits, state)`; traced once for each batch size.
         initial_state: `(batch size) -> state` at the start of a text.
+
+    Attributes:
+        graph: See `Evaluator`.
     """
 
     def __init__(self, forward: Callable, initial_state: Callable):
-        self.forward, self.initial_state = forward, initial_state
+        self.forward, self.initial_state, self.graph = forward, initial_state, None
         self._step = tf.function(self._window, autograph=False, reduce_retracing=True)
 
     def _window(self, tokens, targets, state):
+        self.graph = tf.compat.v1.get_default_graph()
         logits, state = self.forward(tokens, state)
         return cross_entropy(tf.cast(logits, tf.float32), targets), state
 

@@ -19,7 +19,7 @@ from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
-from darts_tf.tasks.evaluators import Evaluator, SupernetEvaluator
+from darts_tf.tasks.evaluators import Evaluator, Evaluators, SupernetEvaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
 
@@ -43,7 +43,7 @@ class _Images(Domain):
     def __init__(self, config: Any, data: Any = None):
         add_operations(config.operations_file)
         self.config, self.space, self._data = config, spaces.get(config.space), data
-        self._evaluators: dict[int, tuple[Any, Evaluator]] = {}
+        self.evaluators = Evaluators(Evaluator)
 
     def attach(self, network: Any) -> None:
         """Keeps the network, which draws what drop path drops; says where examples lie in what it takes."""
@@ -126,8 +126,8 @@ class _Images(Domain):
         return iter(batches)
 
     def _evaluated(self, network, forward, split, indices):
-        """Returns what `Evaluator` finds, without augmentation; each network is traced once."""
-        d, evaluator = self.dataset, self._evaluators.setdefault(id(network), (network, Evaluator(forward)))[1]
+        """Returns what `Evaluator` finds, without augmentation."""
+        d, evaluator = self.dataset, self.evaluators.of(network, forward)
         return evaluator(images.evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
 
 

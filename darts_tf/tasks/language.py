@@ -23,6 +23,7 @@ from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.system.types import Tensors
 from darts_tf.tasks.domain import Domain, seeds
 from darts_tf.tasks.evaluators import (
+    Evaluators,
     LanguageEvaluator,
     SupernetEvaluator,
     bits_per_character,
@@ -66,7 +67,7 @@ class Text(Domain):
 
     def __init__(self, config: Any, data: Any = None):
         self.config, self.space, self._data = config, spaces.get(config.space), data
-        self._evaluators: dict[int, tuple[Any, LanguageEvaluator]] = {}
+        self.evaluators = Evaluators(LanguageEvaluator)
         self._opened: int | None = None
         self.rates = masks.Masks(
             config.dropout_embedding,
@@ -192,9 +193,8 @@ class Text(Domain):
         self._opened, self._windows = epoch, iter(windows.batches(self.train, self._plan(epoch)[position:]))
 
     def _evaluated(self, network, forward, rows):
-        """Returns what `LanguageEvaluator` finds, without dropout; each network is traced once."""
-        kept = self._evaluators.setdefault(id(network), (network, LanguageEvaluator(forward, network.initial_state)))
-        return kept[1](rows, self.config.bptt)
+        """Returns what `LanguageEvaluator` finds, without dropout."""
+        return self.evaluators.of(network, forward, network.initial_state)(rows, self.config.bptt)
 
 
 class SearchText(Text):

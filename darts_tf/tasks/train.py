@@ -122,6 +122,7 @@ class TrainTask:
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates; keeps the network if it is the best so far."""
         found = same(self.distribution, self.evaluate())
+        self.reporter.graph(self.domain.evaluators.graph(self.network))
         added = {"learning_rate": self.domain.rate(epoch, self.rollbacks)}
         added |= self.domain.epoch_facts(epoch, self.averaging)
         added |= {f"valid_{name}": value for name, value in found.items()}

@@ -57,7 +57,9 @@ class MixedCell(keras.layers.Layer):
                 states.append(self.mixed[0].combine(sums[state]))
             rows = tf.matmul(graph.array(self.topology.choose(state), weights.dtype), weights)
             edges = self.topology.leaving(state)
-            for (row, node), terms in zip(edges, mixed.terms(states[state], rows, training), strict=True):
+            with tf.name_scope(f"from_state{state}"):
+                mixed_edges = mixed.terms(states[state], rows, training)
+            for (row, node), terms in zip(edges, mixed_edges, strict=True):
                 sums[node].extend(terms if drop is None else tf.nest.map_structure(scaled_by(drop[row]), terms))
         return [*states, self.mixed[0].combine(sums[len(states)])]
 

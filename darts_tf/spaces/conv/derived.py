@@ -154,7 +154,7 @@ class DerivedNetwork(ConvModel):
         for index in range(num_cells):
             after_reduction, reduction = reduction, index in reduction_cells(num_cells)
             channels *= 2 if reduction else 1
-            cell = Cell(self.genotype, widths, channels, reduction, after_reduction)
+            cell = Cell(self.genotype, widths, channels, reduction, after_reduction, name=f"cell{index}")
             self.cells.append(cell)
             widths = (widths[1], len(cell.concat) * channels)
             if auxiliary and index == self.auxiliary_after:

@@ -203,6 +203,7 @@ class ConvSupernet(ConvModel):
             own: dict[str, Any] = {
                 "mixed_op": mixed_op,
                 "allowed": self.allowed.get("reduce" if reduction else "normal"),
+                "name": f"cell{index}",
             }
             self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
             widths = (widths[1], concat * channels)

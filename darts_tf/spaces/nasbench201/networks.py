@@ -41,7 +41,7 @@ class NasBench201Model(ConvModel):
     def make_layers(
         self, num_classes: int, image_shape: Sequence[int], init_channels: int, num_cells: int, make_cell: Callable
     ) -> None:
-        """Creates the layers; `make_cell` is called with the channels of each cell."""
+        """Creates the layers; `make_cell` is called with the channels of each cell, and its name."""
         check_sizes("The network", num_classes, num_cells)
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells = init_channels, num_cells
@@ -49,10 +49,10 @@ class NasBench201Model(ConvModel):
         self.cells, channels = [], init_channels
         for index in range(num_cells):
             if index in reduction_cells(num_cells):
-                self.cells.append(ResidualBlock(channels, 2 * channels))
+                self.cells.append(ResidualBlock(channels, 2 * channels, name=f"cell{index}"))
                 channels *= 2
             else:
-                self.cells.append(make_cell(channels))
+                self.cells.append(make_cell(channels, name=f"cell{index}"))
         self.last_bn = BatchNorm(channels, affine=True)
         self.make_classifier(channels)
 
@@ -120,8 +120,8 @@ class NasBench201Supernet(NasBench201Model):
 
         self.allowed = arrays_of(allowed)
 
-        def make_cell(channels):
-            return SearchCell(channels, self.primitives, mixed_op, self.allowed.get(CELL))
+        def make_cell(channels, name):
+            return SearchCell(channels, self.primitives, mixed_op, self.allowed.get(CELL), name=name)
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
@@ -190,8 +190,8 @@ class NasBench201Network(NasBench201Model):
         super().__init__(**kwargs)
         self.genotype: Any = genotypes.load(genotype, CELL)
 
-        def make_cell(channels):
-            return Cell(self.genotype, channels)
+        def make_cell(channels, name):
+            return Cell(self.genotype, channels, name=name)
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
         self.build((None, *self.image_shape))
