@@ -19,6 +19,7 @@ KINDS = (*CONFIGS, TuneConfig)  # of presets: a training, or a whole tuning
 OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"budget_epochs": flags.DEFINE_integer, "reduction_factor": flags.DEFINE_integer, "rungs": flags.DEFINE_integer}
 OWN |= {name: flags.DEFINE_float for name in ("random_share", "temperature", "refine")}
+OWN |= {"primitives": flags.DEFINE_list}
 _FIELDS = {field.name: field for field in dataclasses.fields(Tune)}
 describe = functools.partial(
     _flags.describe,
@@ -56,12 +57,18 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
         )
     prior = {"prior": next(iter(given.values()))} if given else {}
     own = {name: flag_values[name].value for name in ("algorithm", *OWN) if flag_values[name].value is not None}
+    if "primitives" in own and "search" in given:
+        raise flags.IllegalFlagValueError(
+            "--primitives has no effect with --search, which has its own. Leave it out, or use --prior=uniform. "
+            f"Received: --primitives={','.join(own['primitives'])}"
+        )
     _refuse_without_effect(own.get("algorithm", getattr(preset, "algorithm", ALGORITHMS[0])), own)
     if isinstance(preset, Tune):
         tuning: Any = _flags.config_from(flag_values, DEFAULT_PRESET, KINDS, **prior)
         return tuning
     training = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     try:
+        own |= {"primitives": tuple(own.get("primitives", ()))}
         return tuning_of(training, **prior, **own)
     except UserError as error:
         raise flags.IllegalFlagValueError(f"--{error}") from error

@@ -172,6 +172,7 @@ _TEXT_TRAIN = LanguageTrainConfig(
 # Eight narrow cells rank cells better than five wide ones at equal cost, and 5,000 validation images are the fewest
 # that tell one per cent. What helps long trainings only is off: drop path, cutout, auxiliary head.
 _CIFAR10_TUNE = TuneConfig(
+    primitives=_CIFAR10_SMALL.primitives,
     algorithm="halving",
     trials=12,
     minutes=28.0,

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from darts_tf.config import TrainConfig
-from darts_tf.config.fields import Config, above, at_least, between, changed, in_group, one_of
+from darts_tf.config.fields import Check, Config, above, at_least, between, changed, in_group, one_of
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.system.errors import UserError
 
@@ -50,6 +50,14 @@ class Tune(Config):
         "uniform",
         "source of proposals: uniform, a search's work directory, a genotype, or alphas as .npz",
         is_path=True,
+    )
+    primitives: tuple = _method(
+        (),
+        "with prior=uniform: operations that proposals may have, comma separated; empty = all of the space",
+        Check(
+            "different names of operations",
+            lambda value: len(set(value)) == len(value) and all(name.isidentifier() for name in value),
+        ),
     )
     algorithm: str = _method(
         "refine",

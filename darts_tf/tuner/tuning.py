@@ -27,7 +27,7 @@ from darts_tf.tasks.train import train
 from darts_tf.tuner.halving import from_prior, next_job
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
-from darts_tf.tuner.space import genotype_from, values_from
+from darts_tf.tuner.space import Space, genotype_from, values_from
 from darts_tf.tuner.trials import COMPLETED, FAILED, MAX_FAILURES, RUNNING, Trials
 
 
@@ -83,7 +83,9 @@ def _tune(config, workdir, out, data, say):
     domains.of(config, data).load(say)  # what is wrong with the data is not a trial's fault
     saved = directory.path / "prior.npz"
     # The search may have continued since, or be gone.
-    prior = load_prior(saved if saved.exists() else config.prior, kind=config.space, say=say)
+    own = config.primitives and config.prior == "uniform"  # other priors have theirs
+    space = Space.of(config.space, primitives=config.primitives) if own else None
+    prior = load_prior(saved if saved.exists() else config.prior, space, config.space, say)
     add_operations(getattr(config, "operations_file", ""))
     known = spaces.get(config.space).operations
     for name in prior.space.operations:

@@ -115,6 +115,22 @@ def test_every_second_cell_is_random(tmp_path, trainings):
     assert likeness[0] == 1 and np.mean(likeness[0::2]) > 0.6 > 0.4 > np.mean(likeness[1::2])
 
 
+def test_random_cells_of_few_operations(tmp_path, trainings):
+    names = ("skip_connect", "dil_conv_3x3")
+    settings = config(algorithm="random", trials=6, primitives=names)
+    for _ in range(2):  # the second time from what was saved
+        trials = tuning.tune(settings, tmp_path, io.StringIO())["trials"]
+    found = [genotypes.from_json(trial["genotype"]) for trial in trials]
+    assert {name for each in found for name, _ in each.normal + each.reduce} == set(names)
+    prior = {"normal": np.zeros((14, 8)), "reduce": np.zeros((14, 8))}
+    np.savez(tmp_path / "alphas.npz", **prior)
+    trials = tuning.tune(settings.replace(prior=str(tmp_path / "alphas.npz")), tmp_path / "own", io.StringIO())[
+        "trials"
+    ]
+    found = [genotypes.from_json(trial["genotype"]) for trial in trials]  # a prior has operations of its own
+    assert len({name for each in found for name, _ in each.normal + each.reduce}) > 2
+
+
 def test_only_refine_looks_at_the_scores(tmp_path, trainings):
     cells = {}
     for algorithm in ("refine", "random", "halving"):
