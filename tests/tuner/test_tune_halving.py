@@ -124,9 +124,8 @@ def test_random_cells_of_few_operations(tmp_path, trainings):
     assert {name for each in found for name, _ in each.normal + each.reduce} == set(names)
     prior = {"normal": np.zeros((14, 8)), "reduce": np.zeros((14, 8))}
     np.savez(tmp_path / "alphas.npz", **prior)
-    trials = tuning.tune(settings.replace(prior=str(tmp_path / "alphas.npz")), tmp_path / "own", io.StringIO())[
-        "trials"
-    ]
+    settings = settings.replace(prior=str(tmp_path / "alphas.npz"))
+    trials = tuning.tune(settings, tmp_path / "own", io.StringIO())["trials"]
     found = [genotypes.from_json(trial["genotype"]) for trial in trials]  # a prior has operations of its own
     assert len({name for each in found for name, _ in each.normal + each.reduce}) > 2
 
