@@ -3,39 +3,15 @@
 Each comes with its source, its command, its cost and the result to expect. No TensorFlow here.
 """
 
-import dataclasses
-
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
 from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
+from darts_tf.config.method_presets import METHOD_PRESETS
+from darts_tf.config.preset import Preset
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.config.tuning import TuneConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES
 from darts_tf.system.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Preset:
-    """One experiment, written down so that others can repeat it.
-
-    Attributes:
-        name: What `--preset` takes.
-        about: One line for `--help`.
-        config: Every setting.
-        source: Where the settings come from: a table of the paper, a flag of the original, quark0/darts.
-        command: The command line that runs it.
-        cost: Hardware and hours.
-        expected: The result with its spread, and who measured it.
-    """
-
-    name: str
-    about: str
-    config: Config
-    source: str
-    command: str
-    cost: str
-    expected: str
-
 
 _CIFAR10 = SearchConfig()
 
@@ -561,7 +537,7 @@ _PRESETS = (
     ),
 )
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*_PRESETS, *METHOD_PRESETS)}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
