@@ -1,6 +1,6 @@
-"""The presets: settings by name, in one file because they are a table to look things up in.
+"""The presets: settings by name, in one file because they form a lookup table.
 
-Each comes with its source, its command, its cost and the result to expect. No TensorFlow here.
+Each comes with its source, command, cost and expected result. Needs no TensorFlow.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ from darts_tf.system.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One experiment, written down so that others can repeat it.
+    """One experiment, recorded so that others can repeat it.
 
     Attributes:
-        name: What `--preset` takes.
+        name: Value of `--preset`.
         about: One line for `--help`.
         config: Every setting.
         source: Where the settings come from: a table of the paper, a flag of the original, quark0/darts.
@@ -67,8 +67,8 @@ _NASBENCH201 = SearchConfig(
 
 # Eight narrow cells instead of five wider ones at the same cost: cells that are good in a shallow network are not good
 # in a deep one. The validation images of each epoch's record are few; the alphas are trained on half of the 10,000.
-# Three candidates instead of eight: a random cell of these is better than most of all eight, and so few steps cannot
-# tell eight apart.
+# Three candidates instead of eight: a random cell of these is better than most cells of all eight, and so few steps
+# cannot tell eight apart.
 _CIFAR10_SMALL = _CIFAR10.replace(
     method="drnas",
     primitives=("skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
@@ -83,7 +83,8 @@ _CIFAR10_SMALL = _CIFAR10.replace(
 )
 
 # The network is narrow and shallow, the images are whole; the alphas' rate is ten times the published one, since a run
-# has a hundredth of the steps. Without `none`, which in so short a run wins edges by being zero before they can learn.
+# has a hundredth of the steps. Without `none`, which in so short a run wins edges because it is zero before the others
+# can learn.
 _NASBENCH201_SMALL = _NASBENCH201.replace(
     method="drnas",
     primitives=NASBENCH201_PRIMITIVES[1:],
@@ -113,7 +114,7 @@ _NASBENCH201_TRAIN = TrainConfig(
     grad_clip=0.0,
 )
 
-# As the paper's successors train on smaller and on other data: 16 channels, 8 cells.
+# As the paper's successors train on smaller and other data: 16 channels, 8 cells.
 _SMALL_TRAIN = _CIFAR10_TRAIN.replace(init_channels=16, num_cells=8)
 
 # 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
@@ -170,7 +171,7 @@ _TEXT_TRAIN = LanguageTrainConfig(
 )
 
 # Eight narrow cells rank cells better than five wide ones at equal cost, and 5,000 validation images are the fewest
-# that tell one per cent. What helps long trainings only is off: drop path, cutout, auxiliary head.
+# that resolve one percent. What only helps long trainings is off: drop path, cutout, auxiliary head.
 _CIFAR10_TUNE = TuneConfig(
     algorithm="halving",
     trials=12,
@@ -564,7 +565,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in _PRESETS}
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets for one kind of run, or for several; a tuning is no training.
+    """The names of the presets for one kind of run, or for several; a tuning does not count as a training.
 
     Example:
         >>> import darts_tf
@@ -579,11 +580,12 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     """The preset of that name.
 
     Args:
-        name: As given to `--preset`.
-        config_class: The kind of run that it must be for, or several of the same binary.
+        name: Value of `--preset`.
+        config_class: The kind of run that it must be for, or several kinds of the same command.
 
     Raises:
-        UserError: There is none, in which case it names the closest and all of them; or it is for another kind of run.
+        UserError: There is no such preset (the message lists the closest and all others), or it is for another kind of
+            run.
 
     Example:
         >>> import darts_tf

@@ -1,4 +1,4 @@
-"""What images and texts that Python code hands over have in common: the name of the data set, and of its parts."""
+"""The common part of images and texts passed from Python code: the name of the data set, and of its parts."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from darts_tf.system.errors import UserError
 
 NAME = "memory"
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
-"""Key of a dict that is handed over -> the part."""
+"""Key of a dict passed from Python -> the part."""
 
 
 def check(dataset: str, data: Any) -> None:
-    """Refuses the data set without what is handed over, and the other way round. Raises UserError."""
+    """Raises UserError for the data set `memory` without data, and for data with another data set."""
     if (dataset == NAME) != (data is not None):
         raise UserError(
             "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "
