@@ -31,7 +31,7 @@ METHODS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparisonConfig(Config):
-    """Searches in NAS-Bench-201 by several methods, each with several seeds; the true accuracy of each result is known."""
+    """Searches in NAS-Bench-201 by several methods, each with several seeds; each result's true accuracy is known."""
 
     kind, title = "comparison", "comparisons"
     binary = "darts-protocol"

@@ -39,8 +39,8 @@ class Preset:
 
 _CIFAR10 = SearchConfig()
 
-# The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half
-# the image. The alphas' rate is ten times the paper's, since a run has 120 steps where the paper's has 19,550.
+# The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half the
+# image. The alphas' rate is ten times the paper's, since a run has 120 steps and the paper's has 19,550.
 _DIGITS = SearchConfig(
     dataset="digits",
     split="stratified",

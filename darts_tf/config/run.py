@@ -153,7 +153,7 @@ class Search(Run, MethodSettings):
         self._settle_candidates()
 
     def _settle_candidates(self):
-        """Replaces a file name in `candidates` by the file's content, and sets `primitives` to those that some edge may have."""
+        """Replaces a file in `candidates` by its content, and limits `primitives` to those that some edge may have."""
         if (found := self._candidates()) is None:
             return
         if self.candidates not in candidates_of.NAMED:

@@ -10,7 +10,7 @@ from darts_tf.genotypes.text import read, show
 from darts_tf.system.errors import UserError
 
 _CONV = ("normal", "normal_concat", "reduce", "reduce_concat")
-_POSITIONS = {2: ("recurrent", "concat"), 4: _CONV, 6: (*_CONV, "connectN", "connects")}  # fields of a namedtuple in JSON
+_POSITIONS = {2: ("recurrent", "concat"), 4: _CONV, 6: (*_CONV, "connectN", "connects")}  # of a namedtuple in JSON
 _WRAPPERS = ("genotype", "arch", "architecture", "arch_str", "best_arch", "cell")
 _LABEL = re.compile(r"(normal|reduce)/(op|input)_(\d{1,4})_(\d{1,4})")  # NNI since 2.7
 _EDGE = re.compile(r"(normal|reduce)_n(\d{1,4})_(?:p(\d{1,4})|switch)")  # earlier NNI

@@ -107,7 +107,7 @@ def _constant(name):
 
 
 def _read_bare(text):
-    """The fields of `normal=[...], ...` without a name before them, on one line or as statements; None without fields."""
+    """The fields of `normal=[...], ...` without a name before them, on one line or as statements; None if absent."""
     try:
         return _fields(_parsed(f"Genotype{text}" if text[0] == "(" else f"Genotype({text})").body[0].value, text)
     except (UserError, IndexError, AttributeError):

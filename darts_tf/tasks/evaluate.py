@@ -103,7 +103,7 @@ _NOT_OF_TEXT = {
 def _of_images(
     trained: Trained[ImageFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
-    """Evaluates a network on images; returns `(dataset, split, what was found)`."""
+    """Evaluates a network on images; returns `(dataset, split, results)`."""
     config, facts, names, mean = trained.config if trained else {}, {}, None, None
     if source.is_dir() and not trained:
         forward, shape, classes, names = of_images(source)
@@ -172,7 +172,7 @@ def _of_images(
 def _of_text(
     trained: Trained[TextFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
-    """Evaluates a language model on a text; returns `(dataset, split, what was found)`."""
+    """Evaluates a language model on a text; returns `(dataset, split, results)`."""
     if trained:
         config, vocabulary, network = trained.config, trained.facts.vocabulary, trained.network
         evaluator = LanguageEvaluator(language_forward(network), network.initial_state)

@@ -180,7 +180,7 @@ def perplexity(loss: float) -> float:
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
-    """Returns an epoch's training metrics from the steps' sums: means over words and steps, with dropout, without penalty."""
+    """Returns an epoch's training metrics from the steps' sums: means over words and steps, dropout but no penalty."""
     loss = sums["nats"] / sums["length"]
     norm = sums["gradient_norm"] / sums["steps"]
     return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}

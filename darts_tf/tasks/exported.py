@@ -11,7 +11,7 @@ from darts_tf.tasks.language_data import load_vocabulary
 
 
 def newest_version(folder: str) -> pathlib.Path:
-    """Returns the folder of the newest version of an exported model; the folder of a version, or a file, is returned as is."""
+    """Returns the folder of an exported model's newest version; a version's folder, or a file, is returned as is."""
     path = user_path(folder, "model")
     if not path.is_dir() or (path / "saved_model.pb").exists():
         return path

@@ -1,4 +1,4 @@
-"""The EXIF orientation of JPEG, PNG and WebP files, in TensorFlow operations only, since a server's graph has no Python.
+"""The EXIF orientation of JPEG, PNG and WebP files, in TensorFlow operations only: a server's graph has no Python.
 
 A camera writes the pixels in sensor order, with an orientation from 1 to 8 that says how to rotate or mirror them.
 Anything unreadable counts as 1, unchanged.

@@ -59,7 +59,7 @@ class ImageFiles(EncodedImages):
         return (index for index, file in enumerate(self.files) if not file.header.whole)
 
     def checksum(self, contents: bool = False) -> str:
-        """Returns a fingerprint of the files' names within their data set, sizes and labels, and optionally their content."""
+        """Returns a fingerprint of the files' relative names, sizes and labels, and optionally of their content."""
         found = 0
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             name = file.name.encode("utf-8", "surrogateescape")

@@ -96,7 +96,7 @@ def _words(part: str, tokens: Any) -> list[str]:
 
 
 def _cut(lines: list[list[str]]) -> tuple[list[list[str]], list[list[str]], str]:
-    """Cuts the end off a text, by lines, or by words if there is a single line; returns the rest, the end, and the amount."""
+    """Cuts the end off a text by lines, or by words if it is a single line; returns rest, end, and amount."""
     units: list = lines[0] if len(lines) == 1 else lines
     count = max(1, len(units) // _SHARE)
     rest, end = units[:-count], units[-count:]
