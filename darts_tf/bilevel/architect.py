@@ -148,7 +148,7 @@ class Architect:
         return told
 
     def _penalised(self, gradients, epoch):
-        """Adds the gradient of the method's penalty, the same in both orders since it does not depend on the weights."""
+        """Adds the gradient of the method's penalty, the same in both orders since it is independent of the weights."""
         alphas = values(self.functions.arch.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(alphas)

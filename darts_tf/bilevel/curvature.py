@@ -10,7 +10,7 @@ from darts_tf.bilevel.gradients import ALPHAS
 from darts_tf.bilevel.objective import SupernetLoss, values
 
 PRODUCTS = 6
-"""Starting at the gradient, they give the eigenvalue of a supernet's alphas to 0.5 %: docs/development/benchmarks.md."""
+"""From the gradient on, they give the eigenvalue of a supernet's alphas to 0.5 %: docs/development/benchmarks.md."""
 
 
 def dominant_eigenvalue(

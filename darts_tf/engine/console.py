@@ -1,4 +1,4 @@
-"""The console of a run: a progress bar on a terminal or in a notebook, otherwise lines at intervals suited to log files.
+"""The console of a run: a progress bar on a terminal or in a notebook, otherwise lines at intervals for log files.
 
 A reader that exits (`darts-search | head`) never stops a run.
 """

@@ -25,7 +25,12 @@ EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
 
 
 class Estimate(NamedTuple):
-    """Bytes. Attributes: tensors: Most that a step's tensors take at once. variables: Weights, moving statistics, optimisers. graph: What TensorFlow keeps for the graph when it runs it.
+    """An estimate of memory in bytes.
+
+    Attributes:
+        tensors: Most that a step's tensors take at once.
+        variables: Weights, moving statistics, optimisers.
+        graph: What TensorFlow keeps for the graph when it runs it.
     """
 
     tensors: int

@@ -16,7 +16,7 @@ from darts_tf.genotypes import Genotype
 
 SKIPS = ("skip_connect", "identity")
 HEALTHY_SKIPS = 1 / 4
-"""Largest fraction of a cell's edges that may skip: P-DARTS (arXiv:1904.12760) keeps 2 of 8, DARTS+ (1909.06035) stops."""
+"""Largest share of a cell's edges that may skip: P-DARTS (arXiv:1904.12760) keeps 2 of 8, DARTS+ (1909.06035) stops."""
 EVERY = 2
 """Epochs from one eigenvalue to the next, as in RobustDARTS."""
 PATIENCE = 3

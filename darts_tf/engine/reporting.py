@@ -25,7 +25,7 @@ _LABELS = {f"train_{what}": f"training {what}" for what in ("accuracy", "loss", 
 
 _MEASURES = ("loss", "accuracy", "top5_accuracy", "perplexity", "bits_per_character")
 
-_SHORT = {f"{part}{what}": what for part in ("train_", "") for what in ("loss", "accuracy", "perplexity")}  # names in a progress bar
+_SHORT = {f"{part}{what}": what for part in ("train_", "") for what in ("loss", "accuracy", "perplexity")}  # in a bar
 # In metrics.jsonl and TensorBoard only.
 _SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|entropy|gap)_.*")
 
@@ -77,7 +77,7 @@ class Reporter(contextlib.AbstractContextManager):
         self._events.close()
 
     def message(self, text: str) -> None:
-        """Prints one line for the user; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
+        """Prints one line; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
         self._message(text)
 
     @contextlib.contextmanager
@@ -210,7 +210,7 @@ class Reporter(contextlib.AbstractContextManager):
             self._events.drawing(epoch, name, png_path)
 
     def resume(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Discards what an interrupted run wrote after the checkpoint from which it resumes, and what was damaged since.
+        """Discards what an interrupted run wrote after the checkpoint it resumes from, and what was damaged since.
 
         TensorBoard's curves are rewritten from the remaining records.
 

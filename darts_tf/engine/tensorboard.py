@@ -13,7 +13,7 @@ _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
 
 class Events:
-    """Writes event files. They must not end a run: if one cannot be written, a single warning says so and writing stops.
+    """Writes event files. They must not end a run: if one cannot be written, one warning says so and writing stops.
 
     Pictures have separate files, which are not rewritten: if a kill interrupts an epoch between its pictures and its
     checkpoint, the epoch runs again and its pictures appear twice.

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the backward pass recomputes parts of a network instead of keeping their intermediate tensors."""
+"""Gradient checkpointing: the backward pass recomputes parts of a network instead of keeping their tensors."""
 
 from collections.abc import Callable
 

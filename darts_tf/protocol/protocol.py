@@ -28,7 +28,7 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
     """Runs a protocol, or resumes an interrupted one in the same directory.
 
     Each search and each training is a process with its own work directory: `searches/seed_N`, `retrain/search_N`,
-    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; A completed run is not run again, an
+    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`. A completed run is not run again, an
     interrupted one is resumed. Cells are selected by the validation data of their short trainings; test results are
     read only for the two selected cells' full trainings.
 
@@ -37,7 +37,8 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
         workdir: Path of the protocol's directory.
         say: Called with each progress line.
 
-    Returns: What `protocol.json` holds; None when it was interrupted: the same call resumes it.
+    Returns:
+        The contents of `protocol.json`; None if it was interrupted: the same call resumes it.
 
     Raises:
         UserError: Bad settings, a directory of another protocol, runs with other settings, or a failed run; one line.

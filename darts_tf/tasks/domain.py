@@ -146,7 +146,7 @@ class Domain(Protocol):
         """Returns the learning rate in an epoch (from 0)."""
 
     def drop_path(self, epoch: Any) -> Any:
-        """Returns the drop path probability in an epoch (from 0); for edges in searches, for operations in trainings."""
+        """Returns the drop path probability in an epoch (from 0), of edges in searches, of operations in trainings."""
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""

@@ -52,7 +52,9 @@ class Text(Domain):
     Attributes:
         corpus: A `corpus.Corpus`.
         train: Rows of the training text, `(steps, batch_size)`.
-        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows if it is short. Raises:
+        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows if it is short.
+
+    Raises:
         UserError: The text is missing, bad or too short.
     """
 
@@ -275,7 +277,7 @@ class SearchText(Text):
     ) -> dict:
         """Loss and perplexity on the validation text, without dropout.
 
-        They are NaN while the moving statistics do not suit the weights yet; the search does not need them.
+        They are not finite while the moving statistics do not suit the weights yet; the search does not need them.
         """
 
         def forward(tokens, state):

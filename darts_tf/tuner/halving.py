@@ -108,7 +108,7 @@ def _synchronous(sizes, scores, running):
 
 
 def _hyperband(trials, factor, rungs, scores, running):
-    """One bracket after the other, and again from the first, until there are enough trials; the last one is truncated."""
+    """One bracket after the other, and again from the first, until there are enough trials; truncates the last."""
     begin, waits = 0, False
     for bracket in itertools.cycle(brackets(factor, rungs)):
         if begin >= trials:
@@ -123,7 +123,7 @@ def _hyperband(trials, factor, rungs, scores, running):
 
 
 def _asynchronous(trials, factor, rungs, scores, running):
-    """ASHA's `get_job`, Algorithm 2: the highest promotion that is due, otherwise a new trial, without waiting for a rung."""
+    """ASHA's `get_job`, Algorithm 2: the highest promotion due, otherwise a new trial, without waiting for a rung."""
     for rung in reversed(range(rungs - 1)):
         ended = [each for each, own in enumerate(scores) if len(own) > rung]
         for each in _best(ended, scores, rung, len(ended) // factor):
@@ -135,5 +135,5 @@ def _asynchronous(trials, factor, rungs, scores, running):
 
 
 def from_prior(trial: int, random_share: float) -> bool:
-    """Whether a trial, by its index, is proposed from the prior rather than at random; random cells are spread evenly."""
+    """Whether a trial, by its index, is proposed from the prior, not at random; random cells are spread evenly."""
     return int((trial + 1) * random_share + 1e-9) == int(trial * random_share + 1e-9)

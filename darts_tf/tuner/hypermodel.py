@@ -91,7 +91,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         self.space = Space.of("recurrent" if vocabulary_size else "conv", num_nodes, primitives)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declares the space if the oracle has not; `build` only reads it, so that a tuner starts with a single build."""
+        """Declares the space if the oracle has not; `build` only reads it, so a tuner starts with one build."""
         try:
             genotype_from(hp)
         except UserError:

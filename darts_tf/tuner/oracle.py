@@ -44,7 +44,7 @@ def _objective_text(objective):
 
 
 class DartsOracle(SharedOracle):
-    """Proposes the most probable genotype first, then samples of the prior, which is updated by finished trials' scores.
+    """Proposes the most probable genotype first, then samples of the prior, updated by finished trials' scores.
 
     No architecture is proposed twice; cells that differ only in the numbering of their nodes count as one. A proposal
     is a function of the seed, the number of trials started and the trials that have ended, so a tuning that is resumed

@@ -38,7 +38,7 @@ def is_worker() -> bool:
 
 
 def watch_chief() -> None:
-    """Reports from a thread when a worker's chief is gone and when it is back, since the worker itself waits silently."""
+    """Reports from a thread when a worker's chief is gone or back, since the worker itself waits silently."""
     address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
 
     def watch():

@@ -72,14 +72,17 @@ def kind_of(source: Any) -> str | None:
 def load_prior(
     source: Any = None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = streams.out
 ) -> Prior:
-    """Loads a prior. Args:
+    """Loads a prior.
+
+    Args:
         source: None or `"uniform"`; the path of a search's work directory, whose alphas are read (see
-        `searched.found_alphas`), or if missing its genotype; a genotype, its name, file or text, which stands for
-        itself and its neighbours; the path of an `.npz` file with alphas; alphas by cell,
-        `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`. space: The space that it
-        must fit; None for that of the source, which for `uniform` is the paper's. kind: A key of `genotypes.KINDS`,
-        `"conv"` or `"recurrent"`, to accept only that kind of cell; None for any, with image cells if the source does
-        not determine the kind. say: Called with a line if the prior is not the final state of a search.
+            `searched.found_alphas`), or if missing its genotype; a genotype, its name, file or text, which stands for
+            itself and its neighbours; the path of an `.npz` file with alphas; alphas by cell,
+            `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`.
+        space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
+        kind: A key of `genotypes.KINDS`, `"conv"` or `"recurrent"`, to accept only that kind of cell; None for any,
+            with image cells if the source does not determine the kind.
+        say: Called with a line if the prior is not the final state of a search.
 
     Raises:
         UserError: It does not exist, is damaged, or does not fit the space; one line.

@@ -20,7 +20,10 @@ Tables = dict[str, np.ndarray]
 def refined(
     prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float
 ) -> tuple[Tables, Tables]:
-    """Returns the logits of the next sample. Each choice of a tried genotype gains `rate` times the genotype's score, standardised over all tried genotypes: one ascent step on the expected score for every trial, as in REINFORCE with a baseline.
+    """Returns the logits of the next sample.
+
+    Each choice of a tried genotype gains `rate` times the genotype's score, standardised over all tried genotypes: one
+    ascent step on the expected score for every trial, as in REINFORCE with a baseline.
 
     Args:
         prior: The prior.

@@ -22,10 +22,13 @@ _SEARCHES: dict[str, Any] = {each.kind: each for each in (SearchConfig, Language
 
 
 class Found(NamedTuple):
-    """The result of a search. Attributes:
-        space: Space of the search. alphas: alphas: For each cell the argument of `strength`, `(edges, primitives)`.h:
-        strength: `Method.strength` of the search's method; the identity if the alphas are already strengths. Chooses
-        the pairs of a cell, see `Method.selection`.
+    """The result of a search.
+
+    Attributes:
+        space: Space of the search.
+        alphas: For each cell the argument of `strength`, `(edges, primitives)`.
+        strength: `Method.strength` of the search's method; the identity if the alphas are already strengths.
+        select: Chooses the pairs of a cell, see `Method.selection`.
     """
 
     space: Space

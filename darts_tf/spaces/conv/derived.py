@@ -30,7 +30,8 @@ class ConvBN(keras.layers.Layer):
         size: Side of the kernel.
         stride: 1 or 2.
         pad: Pixels on every side; `size // 2` for None.
-        normalised: Whether a batch norm follows. """
+        normalised: Whether a batch norm follows.
+    """
 
     folds = {"bn": ("conv",)}
 
@@ -113,8 +114,8 @@ class DerivedNetwork(ConvModel):
 
     Args:
         genotype: A `ConvGenotype`, or anything that `genotype.load` takes.
-        num_classes: Number of classes, at least 2. image_shape: `(height, width, channels)`; any size, including odd
-            ones.
+        num_classes: Number of classes, at least 2.
+        image_shape: `(height, width, channels)`; any size, including odd ones.
         init_channels: Channels C of the first cells.
         num_cells: Number of cells, at least 3.
         auxiliary: Whether to build the auxiliary head; inference does not use it.
@@ -219,7 +220,7 @@ class DerivedNetwork(ConvModel):
         return self.activations(images, training, drop)["logits"]
 
     def activations(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> dict:
-        """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; in training `auxiliary_logits`, too."""
+        """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; `auxiliary_logits` in training."""
         s0, s1 = self.stem_outputs(narrowed(images), training)
         stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
         for index, cell in enumerate(self.cells):
