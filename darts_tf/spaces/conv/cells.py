@@ -200,7 +200,7 @@ class Cell(keras.layers.Layer):
 
         Args:
             s0: `(height, width)` of the first input.
-            s1: Of the second.
+            s1: `(height, width)` of the second input.
 
         Returns:
             `(multiply-adds of all convolutions, (height, width) of the output)`.

@@ -113,7 +113,7 @@ class _Fitted(Classifier, Dropping):
     In training each pass draws what drop path drops, at the rate in the variable `drop_path_rate`, which starts at
     `drop_path` and is updated by `callbacks.DropPathSchedule`; without drop path there is no such variable. In training
     the auxiliary head's loss, times `auxiliary_weight`, is added to that of the outputs. A model that contains the
-    network as a layer uses its own loss, which ignores the auxiliary head: build the network without one.
+    network as a layer uses its own loss, which ignores the auxiliary head: build the network without that head.
 
     Args:
         *args: Arguments of the network.
