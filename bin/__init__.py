@@ -1,5 +1,5 @@
-"""The binaries: each parses flags, builds a config and makes one library call."""
+"""The commands: each parses flags, builds a config and makes one library call."""
 
 from darts_tf.bin import _interrupt
 
-_interrupt.install()  # first of all, since the imports that follow take a while
+_interrupt.install()  # first, since the following imports take a while

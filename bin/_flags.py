@@ -1,4 +1,4 @@
-"""The command line of a binary, generated from the fields of a config; nothing is defined when this is imported."""
+"""The command line of a command, generated from the fields of a config; importing this defines nothing."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from darts_tf.system.files import user_path
 
 Kind = TypeVar("Kind", bound=Config)
 AnyRun = TypeVar("AnyRun", bound=Run)
-# The flags that `--help` shows first, in this order; the others follow in the groups of `fields.GROUPS`.
+# Flags that `--help` shows first, in this order; the others follow in the groups of `fields.GROUPS`.
 COMMON = ("preset", "workdir", "search", "prior") + named(("genotype",), TrainConfig)
 COMMON += named(("algorithm", "trials", "minutes", "budget_epochs"), Tune)
 COMMON += named(
@@ -30,9 +30,9 @@ def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]
     """Defines `--preset`, `--workdir`, `--unrolled` and one flag per field; a flag that is not given is None.
 
     Args:
-        flag_values: Where the flags go.
-        config_classes: The dataclasses whose fields become flags, with help and choices from their metadata; a field
-            that two of them share is one flag.
+        flag_values: Receives the flags.
+        config_classes: The dataclasses whose fields become flags, with help and choices from their metadata; a shared
+            field becomes one flag.
     """
     flags.DEFINE_string("preset", None, "settings to start from, see below", flag_values=flag_values)
     flags.DEFINE_string(
@@ -61,15 +61,15 @@ def describe(
     workdir: str = "runs/{}",
     defaults: Mapping[str, Any] | None = None,
 ) -> Iterator[_help.Part]:
-    """The parts of `--help`: the flags that the chosen preset has, with its values, the common ones first.
+    """The parts of `--help`: the flags of the chosen preset, with its values, the common ones first.
 
     Args:
         flag_values: Parsed, after `define`.
-        default_preset: The preset's name when `--preset` was not given.
+        default_preset: The preset's name if `--preset` was not given.
         config_classes: The kinds of run.
-        own: A class whose fields the binary has as flags, too, with defaults of their own.
+        own: A class whose fields are also flags of the command, with their own defaults.
         workdir: The default work directory of a preset.
-        defaults: Values of flags where the preset has none.
+        defaults: Values of flags for which the preset has none.
 
     Raises:
         UserError: There is no such preset.
@@ -105,13 +105,13 @@ def describe(
 def config_from(
     flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[Kind]], **own: Any
 ) -> Kind:
-    """The preset's config with the flags that were given on the command line.
+    """The preset's config, changed by the flags on the command line.
 
     Args:
         flag_values: Parsed, after `define`; a field whose flag was removed keeps the preset's value.
-        default_preset: The preset's name when `--preset` was not given.
+        default_preset: The preset's name if `--preset` was not given.
         config_classes: The kinds of run.
-        **own: Fields that come from elsewhere.
+        **own: Fields from other sources.
 
     Raises:
         UserError: There is no such preset.
@@ -149,16 +149,16 @@ def config_from(
 def start(
     name: str, flag_values: flags.FlagValues, default_preset: str, config_classes: Sequence[type[AnyRun]]
 ) -> tuple[AnyRun, str]:
-    """Reads the command line of a run, prints the first line, and sets TensorFlow up.
+    """Reads the command line of a run, prints the first line, and sets up TensorFlow.
 
     Args:
-        name: The binary's.
+        name: The command's name.
         flag_values: Parsed, after `define`.
-        default_preset: The preset's name when `--preset` was not given.
+        default_preset: The preset's name if `--preset` was not given.
         config_classes: The kinds of run.
 
     Returns:
-        `(config, work directory)`; the directory is `runs/PRESET` where none was given.
+        `(config, work directory)`; by default the directory is `runs/PRESET`.
 
     Raises:
         UserError, flags.IllegalFlagValueError: See `config_from`.
@@ -170,13 +170,13 @@ def start(
 
 
 def place(flag_values: flags.FlagValues, default_preset: str) -> tuple[str, str]:
-    """The preset's name, and the work directory: `runs/PRESET` where none was given; raises as `directory`."""
+    """The preset's name, and the work directory, by default `runs/PRESET`; raises the errors of `directory`."""
     preset = flag_values["preset"].value or default_preset
     return preset, directory(flag_values, f"runs/{preset}")
 
 
 def directory(flag_values: flags.FlagValues, default: str) -> str:
-    """The work directory: `default` where none was given.
+    """The work directory, or `default` if none was given.
 
     Raises:
         UserError: It is not a path on this machine.
@@ -186,9 +186,9 @@ def directory(flag_values: flags.FlagValues, default: str) -> str:
 
 
 def begin(name: str, about: str, workdir: str, config: Run) -> None:
-    """Prints the first line of a run, and sets TensorFlow up."""
+    """Prints the first line of a run, and sets up TensorFlow."""
     streams.out(f"{name}: {about}, work directory {workdir}; loading TensorFlow ...")
-    from darts_tf.system import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help is instant
 
     if config.strategy == "multi_worker":
         worker, addresses = runtime.cluster()
@@ -197,14 +197,14 @@ def begin(name: str, about: str, workdir: str, config: Run) -> None:
 
 
 def keeps_files(config: Run) -> bool:
-    """Whether this process keeps the run's work directory: in a cluster only the chief does."""
+    """Whether this process writes the run's work directory: in a cluster only the chief does."""
     from darts_tf.system import runtime
 
     return config.strategy != "multi_worker" or runtime.cluster()[0] == 0
 
 
 def _define_field(same: Sequence[dataclasses.Field], flag_values: flags.FlagValues) -> None:
-    """One flag for the fields of one name, by their type; it takes the choices of all."""
+    """Defines one flag for the fields of one name, by their type, with the choices of all."""
     field = same[0]
     help_text = field.metadata["help"]
     checks = [each.metadata["check"] for each in same if each.metadata["check"]]

@@ -10,11 +10,11 @@ from absl import flags
 Row = tuple[str, str]  # what stands in the left column, and its text
 Part = str | tuple[str, Sequence[Row]]  # a paragraph, or a heading and its rows
 
-_LEFT = 28  # the widest left column; a longer flag gets a line of its own
+_LEFT = 28  # maximum width of the left column; a longer flag gets its own line
 
 
 def page(parts: Iterable[Part]) -> str:
-    """The text of a page, 60 to 100 characters wide; every left column is as wide as the widest of all."""
+    """The text of a page, 60 to 100 characters wide; all left columns have the width of the widest."""
     width = min(max(shutil.get_terminal_size((100, 24)).columns, 60), 100)
     parts = list(parts)
     forms = [form for part in parts if not isinstance(part, str) for form, _ in part[1]]
@@ -32,13 +32,13 @@ def row(flag: flags.Flag, value: Any = None, text: str | None = None) -> Row:
     """The row of a flag.
 
     Args:
-        flag: As it is defined.
-        value: What holds where the flag is not given, for the end of the text; None for no value.
-        text: What it does; the flag's own help if None.
+        flag: The flag, as defined.
+        value: The value if the flag is not given, for the end of the text; None for no value.
+        text: Description; the flag's own help if None.
     """
     if text is None:
         choices = getattr(flag.parser, "enum_values", ())
-        text = flag.help.removeprefix(f"<{'|'.join(choices)}>: ")  # which absl puts before the help
+        text = flag.help.removeprefix(f"<{'|'.join(choices)}>: ")  # prepended to the help by absl
         if any(choice not in text for choice in choices):
             text = f"{', '.join(choices)}: {text}"
     form = "--help" if flag.name == "help" else f"--[no]{flag.name}" if flag.boolean else f"--{flag.name}=..."
@@ -47,7 +47,7 @@ def row(flag: flags.Flag, value: Any = None, text: str | None = None) -> Row:
 
 
 def shown(value: Any) -> str:
-    """A setting's value as the page shows it; empty where there is nothing to show."""
+    """A setting's value as shown on the page; empty if there is nothing to show."""
     if value is None or isinstance(value, bool):
         return {None: "", True: "on", False: "off"}[value]
     if isinstance(value, list | tuple):

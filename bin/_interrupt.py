@@ -1,7 +1,7 @@
-"""Ctrl-C while a binary starts: one line and status 130, also from the midst of an import.
+"""Ctrl-C while a command starts: one line and status 130, even during an import.
 
-An exception that is raised in the midst of an import can come out as any other, or not at all; so there the process
-ends at once. Everywhere else Ctrl-C is Python's KeyboardInterrupt.
+An exception raised during an import can surface as any other, or not at all; so the process ends immediately there.
+Everywhere else Ctrl-C is Python's KeyboardInterrupt.
 """
 
 import contextlib
@@ -9,18 +9,18 @@ import os
 import signal
 import sys
 
-STATUS = 130  # as shells report a process that Ctrl-C has ended
+STATUS = 130  # reported by shells for a process ended by Ctrl-C
 _IMPORTS = {"<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>"}
 
 
 class _State:
-    name = None  # of the binary; None where this process is another program
-    stderr = 2  # a copy, since `runtime.quiet_stderr` holds back what is written to 2
+    name = None  # of the command; None if this process is another program
+    stderr = 2  # a copy, since `runtime.quiet_stderr` suppresses output to 2
     working = False
 
 
 def install() -> None:
-    """Takes Ctrl-C over where this process is one of the binaries, unless it was started to ignore it."""
+    """Handles Ctrl-C if this process is one of the commands, unless it was started to ignore it."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or (name := _program()) is None:
         return
     _State.name = name
@@ -31,14 +31,14 @@ def install() -> None:
 
 
 def working(value: bool) -> None:
-    """Says whether the binary handles KeyboardInterrupt: before and after that Ctrl-C ends the process at once."""
+    """Sets whether the command handles KeyboardInterrupt; otherwise Ctrl-C ends the process immediately."""
     _State.working = value
 
 
 def _program():
-    """The binary's name where it is run as a script or by `python -m`, else None; see `sys.orig_argv`."""
+    """The command's name if run as a script or by `python -m`, otherwise None; see `sys.orig_argv`."""
     script = os.path.basename(sys.argv[0]) if sys.argv else ""
-    if script == "-m":  # only while runpy looks for the module
+    if script == "-m":  # only while runpy searches for the module
         modules = [word.removeprefix("-m") for word in sys.orig_argv]
         script = next((word.rpartition(".")[2] for word in modules if word.startswith("darts_tf.bin.")), "")
         return f"darts-{script}" if script else None

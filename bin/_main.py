@@ -1,4 +1,4 @@
-"""What every binary does around its one library call: parse flags, turn a user's mistake into one line."""
+"""The common part of all commands around their library call: parsing flags, reporting user errors in one line."""
 
 import contextlib
 import sys
@@ -23,17 +23,17 @@ def run(
 ) -> int:
     """Parses the command line and calls `main`.
 
-    A fresh `FlagValues` object is used, because absl's global one would list the flags of every library that happens
-    to be imported and would refuse a second definition.
+    A fresh `FlagValues` object is used, because absl's global one would list the flags of every imported library and
+    would refuse a second definition.
 
     Args:
         name: Name of the console script, as the user types it; starts every message.
         main: `(flag_values) -> exit status or None`. Its docstring opens `--help`.
-        define_flags: `(flag_values) -> None`; defines the binary's own flags on the object it is given.
+        define_flags: `(flag_values) -> None`; defines the command's own flags on this object.
         argv: Arguments without the program's name; None for those of the process.
-        positional: Name of the flag that one bare argument sets, or all of them where it is a multi flag; None where
-            bare arguments are a mistake.
-        elsewhere: `(name of an unknown flag) -> str or None`, where such a setting is given instead.
+        positional: Name of the flag that a positional argument sets, or all of them if it is a multi flag; None if
+            positional arguments are an error.
+        elsewhere: `(name of an unknown flag) -> str or None`, where to give such a setting instead.
         describe: `(flag_values) -> parts of the page` that follow its opening, see `_help.page`; None for a list of all
             flags.
 
@@ -43,7 +43,7 @@ def run(
     Raises:
         SystemExit: 1 with one line on stderr for a `UserError`, a `MemoryError` or an `OSError`, and for results that
             cannot be printed, 2 with one line for wrong flags, 130 after Ctrl-C. Every other exception is a defect and
-            passes through with its traceback.
+            is passed on with its traceback.
     """
     streams.occupy()
     environment.tolerate_warnings()
@@ -55,13 +55,13 @@ def run(
     finally:
         with contextlib.suppress(KeyboardInterrupt):
             for stream in (sys.stdout, sys.stderr):
-                streams.flush(stream)  # what libraries have printed
+                streams.flush(stream)  # output of libraries
             _interrupt.working(False)
 
 
 def _run(name, main, define_flags, argv, positional, elsewhere, describe):
     flag_values = flags.FlagValues()
-    flag_values.set_gnu_getopt(True)  # flags may follow a bare argument
+    flag_values.set_gnu_getopt(True)  # flags may follow a positional argument
     define_flags(flag_values)
     flags.DEFINE_bool("help", False, "print this page and exit", short_name="h", flag_values=flag_values)
     try:
@@ -79,7 +79,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
     except flags.Error as error:
         failure = str(error)
     try:
-        if flag_values["help"].value:  # also where a required flag is missing
+        if flag_values["help"].value:  # even if a required flag is missing
             show(_help.page(parts(name, main, flag_values, positional, describe)))
             return 0
         if failure is not None:
@@ -87,7 +87,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
         return main(flag_values) or 0
     except flags.Error as error:  # a value that only the whole config can refuse
         _exit(name, f"{error} (`{name} --help` lists the flags)", 2)
-    except BrokenPipeError:  # what was printed by others
+    except BrokenPipeError:  # from other output
         raise SystemExit(1) from None
     except _Unprinted as error:
         if isinstance(error.__cause__, BrokenPipeError):  # `... | head`: the reader has seen enough
@@ -95,7 +95,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
         _exit(name, f"the results cannot be printed on standard output: {error}", 1)
     except UserError as error:
         _exit(name, error, 1)
-    except MemoryError as error:  # outside a run, which says what may help
+    except MemoryError as error:  # outside a run, which reports what may help
         _exit(name, f"out of memory ({one_line(error)})", 1)
     except OSError as error:
         _exit(name, f"{error.strerror}: {error.filename}" if error.strerror and error.filename else error, 1)
@@ -108,19 +108,19 @@ def parts(
     positional: str | None = None,
     describe: Callable[[flags.FlagValues], Iterable[_help.Part]] | None = None,
 ) -> list[_help.Part]:
-    """The parts of the page that `--help` prints, and that the documentation shows; arguments as for `run`."""
+    """The parts of the page that `--help` prints and the documentation shows; for the arguments see `run`."""
     return [*_opening(name, main, flag_values, positional), *(describe or _all_flags)(flag_values)]
 
 
 class _Unprinted(Exception):
-    """Standard output does not take the results; says why."""
+    """Standard output does not accept the results; the message says why."""
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Prints results, where those are what the binary is for; where they are in files, `streams.out` does.
+    """Prints results, for commands whose purpose is to print them; if they are in files, use `streams.out`.
 
     Raises:
-        _Unprinted: They cannot be printed; for `run`.
+        _Unprinted: They cannot be printed; handled by `run`.
     """
     try:
         streams.write(f"{text}{end}", sys.stdout)
@@ -129,7 +129,7 @@ def show(text: str, end: str = "\n") -> None:
 
 
 def sayer(name: str) -> Callable[[str], None]:
-    """Returns a function that prints lines of progress on stderr, with the binary's name before each."""
+    """Returns a function that prints progress lines on stderr, each prefixed with the command's name."""
     return lambda line: streams.err(f"{name}: {line}")
 
 

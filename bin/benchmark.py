@@ -41,8 +41,8 @@ COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finit
 COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
 COMMON |= dict.fromkeys(("space", "primitives", "operations_file"))
-OWN = ("steps", "dataset", "data_dir", "radii", "float64", "check", "image_channels")  # flags that are no settings
-ROUNDS = 60  # of the suite operations, where no steps are given
+OWN = ("steps", "dataset", "data_dir", "radii", "float64", "check", "image_channels")  # flags that are not settings
+ROUNDS = 60  # of the suite operations, if no steps are given
 ALWAYS = {"suite", "format", "threads"}
 RUN = {"steps", "batch_size", "seed", "learning_rate", "jit_compile", "accumulate", "precision", "recompute"}
 SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
@@ -60,7 +60,7 @@ READS = {
     | {"steps", "batch_size", "space", "primitives", "operations_file"}
     | {"check", "image_channels"},
 }
-# It sets these itself.
+# The suite sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
 DATASET = next(each for each in dataclasses.fields(SearchConfig) if each.name == "dataset").metadata["check"]
 KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
@@ -70,7 +70,7 @@ _say = _main.sayer("darts-benchmark")
 
 
 def define_flags(to: flags.FlagValues) -> None:
-    """Defines the flags of this binary on the flag values `to`."""
+    """Defines the flags of this command on the flag values `to`."""
     flags.DEFINE_enum("suite", "search", list(ABOUT), "what is measured, see below", flag_values=to)
     text = "output: text, or json = one object on the last line"
     flags.DEFINE_enum("format", "text", ["text", "json"], text, flag_values=to)
@@ -129,7 +129,7 @@ def benchmark(flag_values: flags.FlagValues) -> None:
         given |= {"dataset": dataset, "data_dir": flag_values.data_dir}
     config: Any = config_class(**given)
     _say("loading TensorFlow ...")
-    from darts_tf.system import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help is instant
 
     runtime.configure(config.threads, config.jit_compile)
     from darts_tf.bench import benchmark as library
@@ -148,7 +148,7 @@ def benchmark(flag_values: flags.FlagValues) -> None:
 
 
 def _of_space(given):
-    """Adds the operations and nodes that a space usually has, where none are given."""
+    """Adds a space's usual operations and nodes, if none are given."""
     kind = genotypes.KINDS.get(given["space"], genotypes.ConvGenotype)
     usual = {"num_nodes": kind.usual_nodes, "primitives": kind.primitives} | given
     return usual | {"primitives": tuple(usual["primitives"])}

@@ -23,7 +23,7 @@ _say = _main.sayer("darts-evaluate")
 
 
 def define_flags(to: flags.FlagValues) -> None:
-    """Defines the flags of this binary on the flag values `to`."""
+    """Defines the flags of this command on the flag values `to`."""
     for name, help_text in FLAGS.items():
         flags.DEFINE_string(name, None, help_text, flag_values=to)
     flags.DEFINE_enum(
@@ -66,7 +66,7 @@ def evaluate(flag_values: flags.FlagValues) -> None:
     if asked["model"] and asked["weights"]:
         raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
     _say("loading TensorFlow ...")
-    from darts_tf.system import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help is instant
 
     runtime.configure(flag_values.threads)
     from darts_tf.tasks import evaluate as evaluation

@@ -13,7 +13,7 @@ _say = _main.sayer("darts-export")
 
 
 def define_flags(to: flags.FlagValues) -> None:
-    """Defines the flags of this binary on the flag values `to`."""
+    """Defines the flags of this command on the flag values `to`."""
     flags.DEFINE_string("workdir", None, "work directory of a training", flag_values=to)
     flags.DEFINE_string("export_dir", "exports", "folder for models; created if missing", flag_values=to)
     flags.DEFINE_string("name", "darts", "name of the model, by which clients request it", flag_values=to)
@@ -46,7 +46,7 @@ def export(flag_values: flags.FlagValues) -> None:
     if asked["workdir"] is None:
         raise flags.ValidationError("expected a training's work directory in --workdir")
     _say("loading TensorFlow ...")
-    from darts_tf.system import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help is instant
 
     runtime.configure(flag_values.threads)
     from darts_tf.export import exporting

@@ -14,7 +14,7 @@ from darts_tf.system.errors import UserError
 
 
 def define_flags(to: flags.FlagValues) -> None:
-    """Defines the flags of this binary on the flag values `to`."""
+    """Defines the flags of this command on the flag values `to`."""
     flags.DEFINE_multi_string(
         "image",
         [],
@@ -79,7 +79,7 @@ def predict(flag_values: flags.FlagValues) -> None:
         raise UserError(
             "An exported model has its own vocabulary: expected --vocabulary_dir with --server only. Leave it out."
         )
-    from darts_tf.system import runtime  # here, so that --help waits for nothing
+    from darts_tf.system import runtime  # here, so that --help is instant
 
     runtime.configure()
     from darts_tf.data.files import headers
@@ -102,7 +102,7 @@ def predict(flag_values: flags.FlagValues) -> None:
 
 
 def write(flag_values: flags.FlagValues, ask: Callable, folder: pathlib.Path) -> None:
-    """Prints a prompt and what follows it, word by word; or one JSON object."""
+    """Prints a prompt and its continuation, word by word; or one JSON object."""
     from darts_tf.export import writing
     from darts_tf.tasks.language_data import load_vocabulary
 

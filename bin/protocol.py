@@ -39,7 +39,7 @@ def protocol(flag_values: flags.FlagValues) -> int:
     streams.out(f"darts-protocol: preset {preset}, work directory {workdir}")
     if isinstance(config, ComparisonConfig):
         return _compare(config, workdir)
-    from darts_tf.protocol import protocol as library  # here, so that --help waits for nothing
+    from darts_tf.protocol import protocol as library  # here, so that --help is instant
     from darts_tf.protocol import results
 
     result = library.run(config, workdir, streams.out)
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _elsewhere(name):
-    """Settings of its runs are given to a protocol as overrides."""
+    """A protocol takes settings of its runs as overrides."""
     fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
     return f"a setting of the runs: --overrides={name}=..." if name in fields else None
 

@@ -11,7 +11,7 @@ from darts_tf.system import streams
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags of this binary on `flag_values`."""
+    """Defines the flags of this command on `flag_values`."""
     flags.DEFINE_multi_string(
         "workdir",
         [],
@@ -32,7 +32,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 
 def report(flag_values: flags.FlagValues) -> None:
     """Writes one self-contained HTML page about one or more runs: tables, curves, mixing weights, every genotype."""
-    from darts_tf.report import write_report  # here, so that --help waits for nothing
+    from darts_tf.report import write_report  # here, so that --help is instant
 
     streams.out(str(write_report(flag_values.workdir, flag_values.output, flag_values.nasbench201 or "")))
 

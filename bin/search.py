@@ -27,7 +27,7 @@ def search(flag_values: flags.FlagValues) -> int:
     Without flags it searches on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.tasks import search as task  # here, so that --help waits for nothing
+    from darts_tf.tasks import search as task  # here, so that --help is instant
 
     genotype = task.search(config, workdir)
     if genotype is None:

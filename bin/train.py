@@ -29,7 +29,7 @@ def train(flag_values: flags.FlagValues) -> int:
     Without flags it trains the paper's cell on handwritten digits, which need no download.
     """
     config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
-    from darts_tf.tasks import train as task  # here, so that --help waits for nothing
+    from darts_tf.tasks import train as task  # here, so that --help is instant
 
     summary = task.train(config, workdir)
     if summary is None:

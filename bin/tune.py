@@ -15,7 +15,7 @@ from darts_tf.config.tuning import ALGORITHMS, IN_FULL, LanguageTuneConfig, Tune
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError
 
-KINDS = (*CONFIGS, TuneConfig)  # of presets: a training, or a whole tuning
+KINDS = (*CONFIGS, TuneConfig)  # kinds of preset: a training, or a whole tuning
 OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
 OWN |= {"budget_epochs": flags.DEFINE_integer, "reduction_factor": flags.DEFINE_integer, "rungs": flags.DEFINE_integer}
 OWN |= {name: flags.DEFINE_float for name in ("random_share", "temperature", "refine")}
@@ -75,7 +75,7 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
 
 
 def _refuse_without_effect(algorithm, own):
-    """Refuses flags that an algorithm does not look at."""
+    """Refuses flags that an algorithm ignores."""
     unused: tuple[str, ...] = ("refine",) if algorithm != "refine" else ()
     unused += ("reduction_factor", "rungs") if algorithm in IN_FULL else ()
     for name in unused:
@@ -100,7 +100,7 @@ def tune(flag_values: flags.FlagValues) -> int:
     config = config_from(flag_values)
     workdir = _flags.directory(flag_values, "runs/tune")
     _flags.begin("darts-tune", f"proposals from {config.prior}", workdir, config)
-    from darts_tf.tuner import tuning  # here, so that --help waits for nothing
+    from darts_tf.tuner import tuning  # here, so that --help is instant
 
     summary = tuning.tune(config, workdir)
     if summary is None:

@@ -11,7 +11,7 @@ from darts_tf.system import streams
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines the flags of this binary on `flag_values`."""
+    """Defines the flags of this command on `flag_values`."""
     flags.DEFINE_string(
         "genotype",
         None,
@@ -41,7 +41,7 @@ def draw(flag_values: flags.FlagValues) -> None:
     Their Graphviz source is written, too.
     """
     from darts_tf import genotypes as genotype
-    from darts_tf.genotypes import drawing as visualize  # here, so that --help waits for nothing
+    from darts_tf.genotypes import drawing as visualize  # here, so that --help is instant
 
     if flag_values.genotype is None:
         known = ", ".join(genotype.names(flag_values.kind))

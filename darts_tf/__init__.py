@@ -1,6 +1,6 @@
 """Differentiable architecture search (DARTS, arXiv:1806.09055) for TensorFlow and Keras 3.
 
-Names are imported when they are first used: `import darts_tf` is instant, and genotypes need no TensorFlow.
+Names are imported on first use: `import darts_tf` is instant, and genotypes need no TensorFlow.
 """
 
 import importlib
@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # what `__getattr__` imports, for type checkers and editors
     from darts_tf.system.errors import UserError
     from darts_tf.system.runtime import configure
 
-# What needs it.
+# Names that need TensorFlow.
 _TENSORFLOW = {"add_operation", "applications", "bilevel", "build", "callbacks", "evaluate", "export", "interop"}
 _TENSORFLOW |= {"load", "search", "train", "tune"}
 _MODULES = {

@@ -1,4 +1,4 @@
-"""The model card as a page of Markdown: what `model_card.json` has, for people."""
+"""The model card as a Markdown page: the contents of `model_card.json` in readable form."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,7 +39,7 @@ def _of(card: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
 
 
 def _rows(name: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Yields `(words, value)`; of an object a row for each of its values."""
+    """Yields `(words, value)`; for an object, one row for each of its values."""
     if isinstance(value, Mapping):
         for inner, each in value.items():
             alone = name in _SCORES or inner.startswith(name)

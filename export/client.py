@@ -26,10 +26,10 @@ class Prediction(NamedTuple):
     """A model's prediction for an image.
 
     Attributes:
-        path: The image file; of several images in a file with the image's number, see `inputs.Input`.
+        path: The image file; with the image's number if the file holds several, see `inputs.Input`.
         label: The class's name, or its number if the model has no names.
         number: The class's number, from 0.
-        probability: Of that class.
+        probability: Probability of that class.
     """
 
     path: str
@@ -50,7 +50,7 @@ def predict(
         ask: From `over_grpc`, `over_rest` or `in_process`.
         paths: Image files, or `.npy` and `.npz` files of images, see `inputs.read`.
         batch_size: Images per request.
-        facts: Of the model: how arrays are prepared, and the classes' names, which answers about arrays lack.
+        facts: Facts about the model: how arrays are prepared, and the class names, which answers about arrays lack.
 
     Returns:
         One prediction for each image.
@@ -77,7 +77,7 @@ def predict(
 
 
 def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
-    """Sends one request, and if an image is refused one for each image, to name it."""
+    """Sends one request; if an image is refused, sends one for each image to name it."""
     is_array = batch[0].name == "image"
     try:
         return ask(inputs.SIGNATURES[batch[0].name], inputs.stacked(batch))
@@ -114,7 +114,7 @@ def _reason(refused: "Refused") -> str:
 
 
 def connect(server: str, name: str, version: int | None = None, timeout: float = 30.0) -> Ask:
-    """Returns a function that queries a server: REST for `http://host:port`, gRPC for `host:port` or `grpc://host:port`.
+    """Returns a function that queries a server: REST for `http://host:port`, gRPC for `host:port`, `grpc://host:port`.
 
     Args:
         server: Its address.
@@ -186,7 +186,7 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
                 text = text or error.reason
             bad = error.code == 400
             raise Refused(text if bad else f"{address} answers {error.code}: {text}", bad) from error
-        except OSError as error:  # URLError and timeouts are of its kind
+        except OSError as error:  # includes URLError and timeouts
             reason = getattr(error, "reason", error)
             raise Refused(
                 f"{address} cannot be reached: {reason}. Expected a server; check --server.", False
@@ -243,7 +243,7 @@ def _check_files(path: pathlib.Path, signature: str, signatures: Any) -> None:
         return
     default = signatures["serving_default"] if "serving_default" in signatures else None
     image = default.structured_input_signature[1].get("image") if default else None
-    from darts_tf.export.signatures import FILE_CHANNELS  # here, so that a server is queried without TensorFlow
+    from darts_tf.export.signatures import FILE_CHANNELS  # here, so that querying a server needs no TensorFlow
 
     if image is not None and image.shape[-1] not in FILE_CHANNELS:
         raise UserError(
@@ -253,7 +253,7 @@ def _check_files(path: pathlib.Path, signature: str, signatures: Any) -> None:
 
 
 def version_folder(export_dir: str | os.PathLike, name: str, version: int | None = None) -> pathlib.Path:
-    """Returns the folder of one version of a model; arguments and errors as for `in_process`."""
+    """Returns the folder of one version of a model; for arguments and errors see `in_process`."""
     from darts_tf.export.publish import versions
 
     path = user_path(export_dir, "export_dir")
@@ -282,7 +282,7 @@ def facts_of(version_folder: str | os.PathLike) -> inputs.Facts:
 
 
 class Refused(Exception):
-    """The model or its server does not answer; `input_is_bad` if the request's content is the reason."""
+    """The model or its server refused to answer; `input_is_bad` if the request's content is the reason."""
 
     def __init__(self, message: str, input_is_bad: bool):
         super().__init__(message)

@@ -19,7 +19,7 @@ from darts_tf.system.version import __version__
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load
 
 FORMATS = ("saved_model", "tflite", "onnx")
-# By what inference has to know of the data.
+# By the facts about the data.
 _SERVED: dict[type, Callable[..., saving.Served]] = {ImageFacts: images.served, TextFacts: language.served}
 
 
@@ -39,24 +39,24 @@ def export(
     """Exports the trained network of a work directory as `EXPORT_DIR/NAME/<version>`.
 
     Args:
-        workdir: Of a training run.
+        workdir: Work directory of a training run.
         export_dir: Folder of models, see `publish.Publication`.
         name: The model's name.
         version: Its number; None for the next one.
         keep: Number of older versions to keep; None for all.
-        formats: `saved_model`, which is always written, and of networks on images `tflite` and `onnx`.
+        formats: `saved_model`, which is always written, and for image networks `tflite` and `onnx`.
         weights: `best` or `last`; None for those that the run recommends.
-        data_dir: Where the data lie; empty for where they were when it was trained.
-        operations_file: A Python file with operations of the user's own, see `trained.load`.
-        say: Is given lines about the progress.
-        data: What the network was trained on, if Python code handed it over.
+        data_dir: Location of the data; empty for their location in training.
+        operations_file: A Python file with custom operations, see `trained.load`.
+        say: Called with progress lines.
+        data: The training data, if they were passed from Python code.
 
     Returns:
         The published folder.
 
     Raises:
-        UserError: Bad arguments, a missing or damaged network, missing data, a folder that cannot be used, or an
-            export whose outputs are not the network's. Nothing has been published then.
+        UserError: Bad arguments, a missing or damaged network, missing data, a folder that cannot be used, or an export
+            whose outputs differ from the network's. In that case nothing has been published.
     """
     if unknown := [form for form in formats if form not in FORMATS]:
         raise UserError(f"Unknown format: expected some of {', '.join(FORMATS)}. Received: {unknown[0]}.")
@@ -112,7 +112,7 @@ def build(
 
 
 def report(found: dict, served: saving.Served) -> list[str]:
-    """Returns what `verify.check` found as lines to read."""
+    """Returns the results of `verify.check` as lines of text."""
     off = dict(found["saved_model"])
     requests = off.pop("warmup_requests")
     words = [f"{name.replace('_', ' ')}{'s' * (name[-1] != 's')} within {value:.1g}" for name, value in off.items()]
@@ -132,7 +132,7 @@ def report(found: dict, served: saving.Served) -> list[str]:
 
 
 def _card(trained: Trained, name: str, own: dict[str, Any], checks: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a user of an exported model should know of it."""
+    """Returns what a user of an exported model should know about it."""
     return {
         "name": name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

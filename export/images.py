@@ -1,4 +1,4 @@
-"""A network on images as it is served: what it is written with, checked with, and said to be."""
+"""An image network as it is served: what its export contains, how it is checked, and its model card."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,14 +16,14 @@ from darts_tf.tasks.trained import ImageFacts, Trained
 def served(
     trained: Trained[ImageFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None], data: Any = None
 ) -> Served:
-    """Returns what a network on images is served with.
+    """Returns what is needed to serve an image network.
 
     Args:
-        trained: The network and what is known of it.
-        data_dir: Where the images lie; empty for where they were.
-        with_tflite: Whether TFLite files are made.
-        say: Is given lines about the progress.
-        data: The images, if Python code handed them over.
+        trained: The network and the facts about it.
+        data_dir: Location of the images; empty for their location in training.
+        with_tflite: Whether TFLite files are written.
+        say: Called with progress lines.
+        data: The images, if they were passed from Python code.
 
     Raises:
         UserError: The images are missing or do not fit.
@@ -77,7 +77,7 @@ def _case(trained: Trained[ImageFacts], signature: str, name: str, inputs: np.nd
 
 
 def network_logits(network: Callable, facts: ImageFacts, images: np.ndarray) -> np.ndarray:
-    """Returns a network's logits of images `(n, H, W, C)`, float32 in 0..255, computed on a CPU."""
+    """Returns a network's logits for images `(n, H, W, C)`, float32 in 0..255, computed on a CPU."""
     with tf.device("CPU:0"):
         parts = [
             network(normalize(images[start : start + 64], facts.mean, facts.std), training=False)
@@ -87,11 +87,11 @@ def network_logits(network: Callable, facts: ImageFacts, images: np.ndarray) -> 
 
 
 def folded(trained: Trained[ImageFacts], images: np.ndarray, logits: np.ndarray) -> tuple:
-    """Folds the batch norms where the network's space offers that and it keeps the outputs.
+    """Folds the batch norms if the network's space supports that and the outputs are preserved.
 
     Returns:
-        `(network, largest difference of the logits)`: the folded network, or the network itself where its logits
-        would change by more than `verify.tolerance`, or where there is no other.
+        `(network, largest difference of the logits)`: the folded network, or the network itself if its logits would
+        change by more than `verify.tolerance`, or if there is no folded form.
     """
     if not hasattr(trained.network, "folded"):
         return trained.network, 0.0

@@ -1,4 +1,4 @@
-"""The inputs of predictions: image files as they are, and arrays of images as `.npy` and `.npz` files."""
+"""The inputs of predictions: image files, and arrays of images in `.npy` and `.npz` files."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 
 SIGNATURES = {"image_bytes": "serving_bytes", "image": "serving_default"}  # by the name of the input
-_ZIP = b"PK\x03\x04"  # how an `.npz` archive begins; no image does
+_ZIP = b"PK\x03\x04"  # start of an `.npz` archive, but of no image
 
 
 class Facts(NamedTuple):
@@ -20,8 +20,8 @@ class Facts(NamedTuple):
 
     Attributes:
         value_range: See `arrays.load_images`.
-        class_names: Of the model; empty if unknown.
-        image_size: Side that images are resized to, see `resize.fit`; 0 keeps the size.
+        class_names: Class names of the model; empty if unknown.
+        image_size: Side to which images are resized, see `resize.fit`; 0 keeps the size.
         center_fraction: See `resize.fit`.
     """
 
@@ -38,8 +38,8 @@ class Input(NamedTuple):
     """One image of a request.
 
     Attributes:
-        path: The file, and of several images in one file the image's number: `new.npy[3]`.
-        name: Of the model's input: `image_bytes` for a file's content, `image` for an array.
+        path: The file, with the image's number if it holds several: `new.npy[3]`.
+        name: Name of the model's input: `image_bytes` for a file's content, `image` for an array.
         value: The content, or `(H, W, C)` float32 in 0..255.
     """
 
@@ -52,15 +52,15 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
     """Reads files; their kind is determined by their content.
 
     Args:
-        paths: Image files, of which those that TensorFlow does not read are sent as PNG, and files of arrays, see
+        paths: Image files (formats that TensorFlow does not read are sent as PNG), and files of arrays, see
             `arrays.load_images`.
-        facts: Of the model: how its evaluation prepares arrays.
+        facts: Facts about the model: how its evaluation prepares arrays.
 
     Returns:
         One input for each image.
 
     Raises:
-        UserError: A file cannot be read, or it is not certain that an array holds images.
+        UserError: A file cannot be read, or it is unclear whether an array holds images.
     """
     found = []
     for path in (os.fspath(user_path(path, "the image")) for path in paths):
@@ -84,7 +84,7 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
 
 
 def batches(inputs: Sequence[Input], size: int) -> Iterator[list[Input]]:
-    """Yields the inputs in order, at most `size` at once: files, or arrays of one shape."""
+    """Yields the inputs in order, at most `size` at a time: files, or arrays of one shape."""
     batch: list[Input] = []
     kind = None
     for each in inputs:

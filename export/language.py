@@ -1,6 +1,6 @@
-"""What a served language model computes, and what its export is checked with; the state is the client's.
+"""The functions of a served language model, and the checks of its export; the client keeps the state.
 
-A server keeps no state, so that any of several may take the next step.
+A server keeps no state, so that any of several servers may take the next step.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from darts_tf.tasks.language_data import VOCABULARY, load_again
 from darts_tf.tasks.trained import TextFacts, Trained
 
 PADDING = -1
-LENGTH = 12  # words of the texts that an export is checked with
+LENGTH = 12  # words of the texts with which an export is checked
 
 
 def served(
     trained: Trained[TextFacts], data_dir: str, with_tflite: bool, say: Callable[[str], None], data: Any = None
 ) -> Served:
-    """Returns what a language model is served with.
+    """Returns what is needed to serve a language model.
 
     Args:
         trained: The model.
-        data_dir: Where the text lies; empty for where it was.
-        with_tflite: Has no effect: there are none of language models.
-        say: Is given lines about the progress.
-        data: A text that Python code hands over, see `memory.of_vocabulary`.
+        data_dir: Location of the text; empty for its location in training.
+        with_tflite: Has no effect: there are no TFLite files of language models.
+        say: Called with progress lines.
+        data: A text passed from Python code, see `memory.of_vocabulary`.
 
     Raises:
-        UserError: The text is missing or another one.
+        UserError: The text is missing or a different one.
     """
     network, vocabulary = trained.network, trained.facts.vocabulary
     corpus = load_again(trained.config, data_dir, say) if data is None else of_vocabulary(data, vocabulary)
@@ -71,11 +71,10 @@ def trace(network: Any, start: int) -> dict:
 
     Returns:
         Concrete functions by the name of their signature. `step` takes `tokens`, `(batch, length)` int32, and `state`,
-        `(batch, units)` float32 (zeros at the start), and returns `logits`, `(batch, vocabulary)`, of the next
-        word, and the new `state`. `score` takes `tokens`, rows that are padded with -1 at their ends, and returns
-        `log_probabilities`, `(batch, length)`, of each word after `<eos>` and the words before it (0 for padding),
-        and `perplexity`, `(batch,)`.
-        `serving_default` is `score`.
+        `(batch, units)` float32 (zeros at the start), and returns `logits`, `(batch, vocabulary)`, of the next word,
+        and the new `state`. `score` takes `tokens`, rows padded with -1 at the end, and returns `log_probabilities`,
+        `(batch, length)`, of each word after `<eos>` and the words before it (0 for padding), and `perplexity`,
+        `(batch,)`. `serving_default` is `score`.
     """
     words = network.vocabulary_size
 
@@ -117,15 +116,15 @@ def trace(network: Any, start: int) -> dict:
 
 
 def cases_of(network: Any, text: np.ndarray, start: int) -> list[Case]:
-    """Returns what a network gives for pieces of a text, each after the state that the piece before it left.
+    """Returns a network's outputs for pieces of a text, each starting from the state at the end of the previous one.
 
     Args:
         network: The language model.
         text: Word numbers.
-        start: Number of the word that stands before a text, `<eos>`.
+        start: Number of the word before a text, `<eos>`.
 
     Returns:
-        Of `step`, of `score`, and of `serving_default` with rows that are filled up, all of the same words.
+        Cases of `step`, of `score`, and of `serving_default` with padded rows, all for the same words.
     """
     count = max(BATCHES)
     tokens = np.resize(text, (count, 2 * LENGTH)).astype(np.int32)

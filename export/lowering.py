@@ -1,4 +1,4 @@
-"""The same network in operations that are suited to 8-bit arithmetic."""
+"""Converts a network to operations that suit 8-bit arithmetic."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ def lower(network: Any) -> Any:
     """Copies a folded network for conversion to integers; for inference only.
 
     Three operations change their form but not their result: max pooling does not pad with the lowest float, which would
-    use up the range of its 8 bits; the pooling that does not count its padding multiplies instead of dividing; the
-    kernel of a factorized reduction is a constant, since TFLite's integer convolution refuses one that is computed.
+    use up the range of its 8 bits; average pooling that does not count its padding multiplies instead of dividing; the
+    kernel of a factorized reduction is a constant, since TFLite's integer convolution refuses a computed one.
 
     Args:
-        network: On images, made whole by its constructor; it need not offer a `folded` form.
+        network: An image network, fully built by its constructor; it need not have a `folded` form.
 
     Returns:
         A network of the same class.
@@ -37,7 +37,7 @@ def lower(network: Any) -> Any:
 
 def _max_pool(layer):
     def apply(source, scale=None, training=False):
-        # The row beyond the rim repeats the one on it, which is in the same window.
+        # The row beyond the border repeats the one on it, which is in the same window.
         return tf.nn.max_pool2d(tf.pad(source.x, _AROUND, "SYMMETRIC"), 3, layer.stride, "VALID")
 
     return apply

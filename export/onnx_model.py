@@ -1,4 +1,4 @@
-"""An ONNX file of an exported model, for runtimes other than TensorFlow's; optional, by tf2onnx."""
+"""An ONNX file of an exported model, for runtimes other than TensorFlow's; optional, written by tf2onnx."""
 
 import os
 import pathlib
@@ -11,13 +11,13 @@ from darts_tf.export.verify import Case
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError, one_line
 
-FILE = "onnx/model.onnx"  # in the version's folder; servers do not look at it
-OPSET = 17  # has all that our graphs need; runtimes have it since 2022
-_EXACT = 1e-4  # of probabilities; kernels sum in another order
+FILE = "onnx/model.onnx"  # in the version's folder; servers ignore it
+OPSET = 17  # has everything that our graphs need; supported by runtimes since 2022
+_EXACT = 1e-4  # for probabilities; kernels sum in another order
 
 
 def require() -> None:
-    """Raises UserError where the packages of the extra `onnx` are missing: before anything takes long."""
+    """Raises UserError if the packages of the extra `onnx` are missing, before anything takes long."""
     try:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
@@ -29,19 +29,19 @@ def require() -> None:
 
 
 def write(folder: str | os.PathLike) -> pathlib.Path:
-    """Writes `onnx/model.onnx`, what `serving_default` of the SavedModel in a folder computes.
+    """Writes `onnx/model.onnx`, which computes `serving_default` of the SavedModel in a folder.
 
-    It takes float32 `image` `(N, H, W, C)` in 0..255 and gives `logits`, `probabilities` and `classes`, as the
-    signature does.
+    It takes float32 `image` `(N, H, W, C)` in 0..255 and returns `logits`, `probabilities` and `classes`, like the
+    signature.
 
     Args:
-        folder: That of the version to be published.
+        folder: Folder of the version to be published.
 
     Returns:
         The file.
 
     Raises:
-        UserError: An operation, one of the user's own perhaps, has no counterpart in ONNX.
+        UserError: An operation, perhaps a custom one, has no counterpart in ONNX.
     """
     import tf2onnx
 
@@ -53,9 +53,9 @@ def write(folder: str | os.PathLike) -> pathlib.Path:
     serve = tf.function(lambda image: signature(image=image), input_signature=[spec], autograph=False)
     try:
         with runtime.quiet_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of NumPy and protobuf, about the converter's own code
+            warnings.simplefilter("ignore")  # from NumPy and protobuf, about the converter's own code
             tf2onnx.convert.from_function(serve, [spec], opset=OPSET, output_path=os.fspath(file))
-    except Exception as error:  # the converter raises errors of its own, of TensorFlow and plain ones
+    except Exception as error:  # the converter raises its own errors, TensorFlow's and plain ones
         raise UserError(
             f"The network cannot be converted to ONNX: {one_line(error)}. Expected operations that ONNX has; leave "
             "onnx out of --format. Nothing was published."
@@ -67,8 +67,8 @@ def check(file: str | os.PathLike, case: Case) -> dict[str, float]:
     """Compares the file, run by ONNX Runtime on a CPU, with the original network.
 
     Args:
-        file: What `write` gave.
-        case: Real images, and what the network gives for them.
+        file: The result of `write`.
+        case: Real images, and the network's outputs for them.
 
     Returns:
         The largest differences by output, and `bytes`.
@@ -82,6 +82,6 @@ def check(file: str | os.PathLike, case: Case) -> dict[str, float]:
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, case.inputs), strict=True))
     off = {name: float(np.abs(found[name] - right).max()) for name, right in case.outputs.items()}
-    if not off["probabilities"] <= _EXACT:  # not-a-number too
+    if not off["probabilities"] <= _EXACT:  # also for NaN
         raise UserError(f"{FILE}: probabilities are off by {off['probabilities']:.2g}. Expected at most {_EXACT:.2g}.")
     return {**off, "bytes": pathlib.Path(file).stat().st_size}

@@ -1,4 +1,4 @@
-"""Versions of a model in a folder that a server polls: complete or absent, numbered, the old ones removed."""
+"""Versions of a model in a folder that a server polls: complete or absent, numbered, with old ones removed."""
 
 import contextlib
 import os
@@ -36,8 +36,8 @@ class Publication:
         keep: Number of older versions to keep; None for all.
 
     Raises:
-        UserError: A bad name or number, the version exists, or the folder holds something else or cannot be used.
-            Nothing has been written then.
+        UserError: A bad name or number, the version exists, or the folder holds something else or cannot be used. In
+            that case nothing has been written.
     """
 
     def __init__(self, export_dir: str | os.PathLike, name: str, version: int | None = None, keep: int | None = None):
@@ -63,7 +63,7 @@ class Publication:
 
     @contextlib.contextmanager
     def _usable(self) -> Iterator[None]:
-        """Turns the system's errors into one line."""
+        """Turns system errors into one line."""
         try:
             yield
         except OSError as error:
@@ -88,10 +88,10 @@ class Publication:
     def building(self) -> Iterator[pathlib.Path]:
         """A folder to build in, on the same file system; removed afterwards unless `publish` has moved it.
 
-        It is in a hidden one for all temporary files: the next export removes what a kill leaves.
+        It is in a hidden folder for all temporary files: the next export removes what a kill leaves.
 
         Raises:
-            UserError: It cannot be made.
+            UserError: It cannot be created.
         """
         with contextlib.ExitStack() as stack:
             with self._usable():
@@ -106,28 +106,28 @@ class Publication:
 
     def _remove_empty(self) -> None:
         for folder in (self.folder, self.export_dir):
-            with contextlib.suppress(OSError):  # it is not empty
+            with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
 
     def publish(self, built: pathlib.Path) -> pathlib.Path:
         """Gives a built folder its number in one step, writes `models.config` and removes old versions.
 
         Args:
-            built: From `building`, complete; old versions go where it came from, and with that.
+            built: From `building`, complete; old versions are moved to its former parent, and are removed with it.
 
         Returns:
             `EXPORT_DIR/NAME/<version>`.
 
         Raises:
-            UserError: The version has been created meanwhile, or the file system refuses.
+            UserError: The version has been created in the meantime, or the file system refuses.
         """
         with self._usable():
             for folder, _, files in os.walk(built):
                 for name in files:
-                    with open(os.path.join(folder, name), "r+b") as file:  # Windows syncs what may be written only
+                    with open(os.path.join(folder, name), "r+b") as file:  # Windows only syncs files opened for writing
                         sync_file(file.fileno())
                 sync_directory(folder)
-            lock = lock_folder(self.export_dir, wait=True)  # of two that publish at once, both are in models.config
+            lock = lock_folder(self.export_dir, wait=True)  # if two publish at once, both are in models.config
             try:
                 self.folder.mkdir(exist_ok=True)
                 number = self._move(built)
@@ -144,7 +144,7 @@ class Publication:
         while True:
             number = self.version or max(versions(self.folder), default=0) + 1
             try:
-                os.rename(built, self.folder / str(number))  # refused where the number is taken
+                os.rename(built, self.folder / str(number))  # refused if the number is taken
                 return number
             except OSError:
                 if not (self.folder / str(number)).exists():
@@ -162,7 +162,7 @@ class Publication:
             model = config.model_config_list.config.add()
             model.name, model.base_path, model.model_platform = folder.name, str(folder), "tensorflow"
         text = text_format.MessageToString(config, as_utf8=True)
-        for orphan in self.export_dir.glob(f".{_CONFIG}.*.tmp"):  # of a killed process: we have the lock
+        for orphan in self.export_dir.glob(f".{_CONFIG}.*.tmp"):  # from a killed process, since we have the lock
             orphan.unlink(missing_ok=True)
         write_atomically(self.export_dir / _CONFIG, f"{_MARK}; base paths are absolute.\n{text}")
 

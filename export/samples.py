@@ -1,4 +1,4 @@
-"""Real images of a trained network's data, with which an export is checked, warmed up and calibrated."""
+"""Real images from a trained network's data, with which an export is checked, warmed up and calibrated."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,17 +13,17 @@ from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.trained import ImageFacts, Trained
 
-CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is no usual one
+CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is unusual
 
 
 class Samples(NamedTuple):
     """Images in the data's own range.
 
     Attributes:
-        images: `(n, H, W, C)` float32, whole numbers in 0..255, of held-out examples where there are any.
+        images: `(n, H, W, C)` float32, whole numbers in 0..255, from held-out examples if there are any.
         labels: `(n,)` int32.
-        calibration: `(m, H, W, C)` float32, of training examples.
-        contents: The first `CHECKED` images as files, PNG (exact) and JPEG in turn; none where files cannot hold them.
+        calibration: `(m, H, W, C)` float32, from training examples.
+        contents: The first `CHECKED` images as files, PNG (exact) and JPEG in turn; none if files cannot hold them.
     """
 
     images: np.ndarray
@@ -39,10 +39,10 @@ def load(
 
     Args:
         trained: The network's facts.
-        data_dir: Where the data are; empty for where they were in training.
-        count: Images for checks, at most; at least `CHECKED`, repeated if necessary.
-        calibration: Images for calibration, at most.
-        data: The images themselves, if Python code handed them over.
+        data_dir: Location of the data; empty for their location in training.
+        count: Maximum number of images for checks; at least `CHECKED` are returned, repeated if necessary.
+        calibration: Maximum number of images for calibration.
+        data: The images themselves, if they were passed from Python code.
 
     Returns:
         The images.
@@ -88,15 +88,15 @@ def _first(names: Sequence[str]) -> str:
 
 
 def encode(image: np.ndarray, index: int) -> bytes:
-    """Returns an image `(H, W, C)`, 0..255, as a PNG for even indices, else as a JPEG."""
+    """Returns an image `(H, W, C)`, 0..255, as a PNG for even indices, otherwise as a JPEG."""
     pixels = tf.constant(image.astype(np.uint8))
     return (tf.io.encode_jpeg(pixels, quality=95) if index % 2 else tf.io.encode_png(pixels)).numpy()
 
 
 def _spread(length: int, count: int) -> np.ndarray:
-    """Returns indices from all over the data, whose order may be that of the classes."""
+    """Returns indices spread over all data, which may be ordered by class."""
     chosen = np.unique(np.linspace(0, length - 1, min(length, count)).round().astype(np.int64))
-    chosen = chosen[np.argsort(chosen * 7919 % 65537, kind="stable")]  # the first few, too, are from all over
+    chosen = chosen[np.argsort(chosen * 7919 % 65537, kind="stable")]  # the first few are spread, too
     return chosen if len(chosen) >= CHECKED else np.resize(chosen, CHECKED)
 
 

@@ -1,4 +1,4 @@
-"""What a served model is made of, and how it is written: a SavedModel with what its signatures read, nothing else."""
+"""The contents of a served model, and writing it: a SavedModel with only what its signatures read."""
 
 import contextlib
 import os
@@ -14,20 +14,20 @@ from darts_tf.system.errors import UserError
 
 
 class Served(NamedTuple):
-    """What an export has to know of a trained network, whatever data it is for.
+    """What an export needs to know about a trained network, for any kind of data.
 
     Attributes:
         endpoints: Returns concrete functions by the name of their signature.
-        asset: Name of the text file among the assets that says what the outputs stand for.
+        asset: Name of the text file among the assets that describes the outputs.
         asset_text: Its content.
-        cases: Real data and what the network itself gives for them.
-        requests: `(signature, inputs)` of the requests that warm a server up.
-        data: What the data are, in words.
-        card: The part of the model card that is about this kind of data.
-        checks: Returns what the card says of the checks, from what `verify.check` returns.
-        lowered: Where TFLite files are to be made: `endpoints` of the network that they are made of.
-        labels: The same: the right answers to the first case.
-        calibration: The same: `(n, H, W, C)` float32, see `tflite.convert`.
+        cases: Real data and the network's own outputs for them.
+        requests: `(signature, inputs)` of the requests that warm up a server.
+        data: Description of the data, in words.
+        card: The part of the model card about this kind of data.
+        checks: Maps the result of `verify.check` to the card's part about the checks.
+        lowered: If TFLite files are to be written: `endpoints` of the network from which they are made.
+        labels: For TFLite files: the correct answers to the first case.
+        calibration: For TFLite files: `(n, H, W, C)` float32, see `tflite.convert`.
     """
 
     endpoints: Callable[[], dict]
@@ -45,7 +45,7 @@ class Served(NamedTuple):
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Turns TensorFlow's own way to say that a disk is full into one line.
+    """Turns TensorFlow's own report of a full disk into one line.
 
     Raises:
         UserError: A file cannot be written.
@@ -63,14 +63,14 @@ def save(endpoints: dict, path: str | os.PathLike, asset: str | os.PathLike) -> 
     Args:
         endpoints: Concrete functions by the name of their signature.
         path: A new folder.
-        asset: A file that becomes an asset of its own name: `labels.txt`, or `vocabulary.txt`.
+        asset: A file that becomes an asset under its own name: `labels.txt`, or `vocabulary.txt`.
 
     Returns:
-        How many numbers the variables hold.
+        The number of values in the variables.
     """
     module = tf.Module()
-    # Only the variables that the graphs read, each once. Tracking the Keras model would store all of them twice, with
-    # those of the auxiliary head and of the batch norms that have been folded away.
+    # Only the variables that the graphs read, each once. Tracking the Keras model would store all of them twice,
+    # including those of the auxiliary head and of folded batch norms.
     module.weights = list({id(v): v for f in endpoints.values() for v in _variables(f.graph)}.values())
     module.labels = tf.saved_model.Asset(os.fspath(asset))
     # A served model is not trained: without the gradients of our convolutions the file is smaller and written faster.
@@ -80,6 +80,6 @@ def save(endpoints: dict, path: str | os.PathLike, asset: str | os.PathLike) -> 
 
 
 def _variables(graph: tf.Graph) -> list:
-    """The variables that a graph reads, in the order of their first use: TensorFlow's own is that of a set."""
+    """The variables that a graph reads, in the order of first use, since TensorFlow's own order is that of a set."""
     owners = {id(v.handle): v for v in graph.variables}
     return [owners[id(tensor)] for tensor in graph.external_captures if id(tensor) in owners]

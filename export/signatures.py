@@ -9,8 +9,8 @@ from darts_tf.data.files.encoded import decode
 from darts_tf.data.images.augment import normalize
 from darts_tf.data.images.resize import fit
 
-FILE_CHANNELS = (1, 3)  # of networks that image files can be decoded for
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # of what `decode` reads
+FILE_CHANNELS = (1, 3)  # channels of networks for which image files can be decoded
+_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8")  # formats that `decode` reads
 
 
 def trace(
@@ -26,22 +26,22 @@ def trace(
     Args:
         network: Maps normalised images `(N, H, W, C)` to logits `(N, classes)`; called with `training=False`.
         image_shape: (H, W, C).
-        mean: Of `x / 255` per channel.
-        std: Of `x / 255` per channel.
-        class_names: One for each class.
-        center_fraction: Part of the shorter side of an encoded image that is cropped, see `resize.fit`.
+        mean: Mean of `x / 255` per channel.
+        std: Standard deviation of `x / 255` per channel.
+        class_names: One name per class.
+        center_fraction: Fraction of the shorter side of an encoded image to crop to, see `resize.fit`.
 
     Returns:
         Concrete functions by the name of their signature. `serving_default` takes `image`, `(N, H, W, C)` float32 in
-        0..255, and returns `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it holds
-        no operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the content of
-        image files, and returns `labels`, `(N,)` strings, too; it exists for C in `FILE_CHANNELS`. Every output has the
-        batch first, as batching servers require.
+        0..255, and returns `logits` and `probabilities`, `(N, classes)` float32, and `classes`, `(N,)` int32; it
+        contains no operation that TFLite or OpenVINO lack. `serving_bytes` takes `image_bytes`, `(N,)` strings, the
+        content of image files, and returns `labels`, `(N,)` strings, too; it exists for C in `FILE_CHANNELS`. Every
+        output has the batch axis first, as batching servers require.
     """
     shape, names = tuple(image_shape), tuple(class_names)
 
     def of_images(image):
-        # A session feeds whatever it is given, and the network would take any size.
+        # A session feeds any input, and the network would accept any size.
         image = tf.ensure_shape(image, (None, *shape))
         logits = tf.cast(network(normalize(image, mean, std), training=False), tf.float32)
         classes = tf.argmax(logits, axis=-1, output_type=tf.int32)
@@ -60,7 +60,7 @@ def trace(
             (image_bytes, positions, exif.orientations(image_bytes)),
             fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
-        outputs = default(image=image)  # so that the file holds the network once
+        outputs = default(image=image)  # so that the file contains the network once
         return outputs | {"labels": tf.gather(tf.constant(names), outputs["classes"])}
 
     encoded = tf.function(of_bytes, autograph=False).get_concrete_function(
@@ -76,7 +76,7 @@ def to_image(
     center_fraction: float = 1.0,
     orientation: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Decodes, crops and resizes as the evaluation does.
+    """Decodes, crops and resizes an image as in evaluation.
 
     Args:
         data: Scalar string, the content of an image file.
@@ -100,6 +100,6 @@ def to_image(
     height, width, channels = shape
     if height == width:
         return tf.cast(fit(image, height, channels, center_fraction), tf.float32)
-    # Networks that are not square come from data that were not resized; an image of another size is stretched.
+    # Networks for non-square images come from data that were not resized; an image of another size is stretched.
     pixels = tf.image.resize(fit(image, 0, channels), (height, width), antialias=True)
     return tf.clip_by_value(tf.round(pixels), 0.0, 255.0)

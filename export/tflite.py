@@ -12,15 +12,15 @@ import tensorflow as tf
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
 
-FOLDER = "tflite"  # in the version's folder; servers do not look at it
+FOLDER = "tflite"  # in the version's folder; servers ignore it
 KINDS = ("float32", "float16", "int8")
 _BATCH = 64
-_EXACT = 1e-4  # of probabilities in float32; kernels sum in another order
+_EXACT = 1e-4  # for probabilities in float32; kernels sum in another order
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the notices of TFLite, whose interpreter calls itself deprecated, for calibration too."""
+    """Suppresses TFLite's notices: its interpreter calls itself deprecated, even for calibration."""
     with warnings.catch_warnings(), runtime.quiet_stderr():
         warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter is deprecated", UserWarning)
         yield
@@ -29,16 +29,16 @@ def _quiet() -> Iterator[None]:
 def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np.ndarray) -> None:
     """Writes `tflite/float32.tflite`, `float16.tflite` and `int8.tflite` into a folder.
 
-    All of them take float32 `image` in 0..255, at any batch size after `resize_tensor_input`, and give the outputs of
+    All of them take float32 `image` in 0..255, at any batch size after `resize_tensor_input`, and return the outputs of
     `serving_default`. Inside, `float16` stores half-precision weights, and `int8` computes in 8 bits throughout.
 
     Args:
-        model: A SavedModel of what `lowering.lower` gives.
-        folder: That of the version to be published.
+        model: A SavedModel of the result of `lowering.lower`.
+        folder: Folder of the version to be published.
         calibration: `(n, H, W, C)` float32 in 0..255, which determine the ranges of the int8 file's activations.
 
     Raises:
-        UserError: An operation, one of the user's own perhaps, has no counterpart in TFLite.
+        UserError: An operation, perhaps a custom one, has no counterpart in TFLite.
     """
     for kind in KINDS:
         converter = tf.lite.TFLiteConverter.from_saved_model(os.fspath(model), signature_keys=["serving_default"])
@@ -52,7 +52,7 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
         try:
             with _quiet():
                 content = converter.convert()
-        except Exception as error:  # the converter raises errors of its own, of TensorFlow and plain ones
+        except Exception as error:  # the converter raises its own errors, TensorFlow's and plain ones
             line = " ".join(str(error).split())[:200]
             raise UserError(
                 f"The network cannot be converted to a TFLite file ({kind}): {line}. Expected operations that TFLite "
@@ -82,17 +82,17 @@ def check(folder: str | os.PathLike, images: np.ndarray, labels: np.ndarray, log
     """Compares TFLite files with the original network.
 
     Args:
-        folder: That of the version.
+        folder: Folder of the version.
         images: `(n, H, W, C)` float32 in 0..255.
         labels: `(n,)`.
-        logits: `(n, classes)`, what the network gives for the images.
+        logits: `(n, classes)`, the network's logits for the images.
 
     Returns:
-        For each kind `accuracy`, `accuracy_difference` (to the network's), `agreement` (share of equal classes),
+        For each kind `accuracy`, `accuracy_difference` (to the network's), `agreement` (fraction of equal classes),
         `largest_probability_difference` and `bytes`.
 
     Raises:
-        UserError: The float32 file differs, or another gives numbers that are not finite.
+        UserError: The float32 file differs, or another returns numbers that are not finite.
     """
     expected = tf.nn.softmax(logits).numpy()
     classes, found = logits.argmax(axis=-1), {}
@@ -100,7 +100,7 @@ def check(folder: str | os.PathLike, images: np.ndarray, labels: np.ndarray, log
         file = pathlib.Path(folder, FOLDER, f"{kind}.tflite")
         outputs = run(file, images)
         off = float(np.abs(outputs["probabilities"] - expected).max())
-        if not off <= (_EXACT if kind == "float32" else 1):  # not-a-number too
+        if not off <= (_EXACT if kind == "float32" else 1):  # also for NaN
             raise UserError(f"{file.name}: probabilities are off by {off:.2g}. Expected at most {_EXACT:.2g}.")
         found[kind] = {
             "accuracy": float((outputs["classes"] == labels).mean()),

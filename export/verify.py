@@ -1,6 +1,6 @@
 """Compares an exported model with its network: `python -m darts_tf.export.verify FOLDER EXPECTED.npz`.
 
-The check runs in a separate process, which knows only the written files and nothing of Keras or our networks.
+The check runs in a separate process, which uses only the written files, not Keras or our networks.
 """
 
 import json
@@ -18,18 +18,18 @@ from darts_tf.system import environment
 from darts_tf.system.errors import UserError
 from darts_tf.system.runtime import module_command
 
-TOLERANCE = 1e-5  # of probabilities; of outputs times the largest, where that is above 1
+TOLERANCE = 1e-5  # for probabilities; for outputs times the largest, if that is above 1
 RELATIVE = {"perplexity": 1e-4}  # an exponential
 BATCHES = (1, 7)
 
 
 class Case(NamedTuple):
-    """What a signature must give.
+    """The expected outputs of a signature.
 
     Attributes:
         signature: Its name.
         inputs: Arrays by name, of at least 7 rows; strings as objects.
-        outputs: What the network gives for them, by name.
+        outputs: The network's outputs for them, by name.
     """
 
     signature: str
@@ -38,17 +38,17 @@ class Case(NamedTuple):
 
 
 def tolerance(expected: np.ndarray) -> float:
-    """Returns how far outputs may be from `expected`, which float32 cannot hold more exactly when they are large."""
+    """Returns how far outputs may be from `expected`, which float32 represents less exactly when they are large."""
     return TOLERANCE * max(1.0, float(np.abs(expected).max()))
 
 
 def difference(outputs: dict, expected: dict, what: str) -> dict[str, float]:
-    """Compares a signature's outputs with what the network gives.
+    """Compares a signature's outputs with the network's.
 
     Args:
-        outputs: Arrays by name, perhaps `classes` among them, which must be those of the largest `logits`.
-        expected: Some of them as they should be.
-        what: Named in the error.
+        outputs: Arrays by name, optionally including `classes`, which must be those of the largest `logits`.
+        expected: The expected values of some of them.
+        what: Name in the error message.
 
     Returns:
         The largest absolute differences by name; those in `RELATIVE` are left out.
@@ -62,7 +62,7 @@ def difference(outputs: dict, expected: dict, what: str) -> dict[str, float]:
             raise UserError(f"{what}: expected {name} of shape {right.shape}. Received: {outputs[name].shape}.")
         scale, limit = (right, RELATIVE[name]) if name in RELATIVE else (1, tolerance(right))
         off = float(np.abs((outputs[name] - right) / scale).max())
-        if not off <= limit:  # not-a-number too
+        if not off <= limit:  # also for NaN
             raise UserError(f"{what}: {name} off by {off:.2g}. Expected at most {limit:.2g}.")
         if name not in RELATIVE:
             found[name] = off
@@ -76,15 +76,15 @@ def check(folder: str, expected: str) -> dict:
 
     Args:
         folder: The SavedModel.
-        expected: `.npz` file with cases, see `in_fresh_process`, and where there are TFLite files `labels`, the right
+        expected: `.npz` file with cases, see `in_fresh_process`, and if there are TFLite files, `labels`, the correct
             answers to the first case.
 
     Returns:
-        `saved_model`: the largest differences by output, and `warmup_requests`; and `tflite` if there is any, see
-        `tflite.check`.
+        `saved_model`: the largest differences by output, and `warmup_requests`; and `tflite` if there are TFLite files,
+        see `tflite.check`.
 
     Raises:
-        UserError: It cannot be loaded, or something is off.
+        UserError: It cannot be loaded, or something differs.
     """
     import tensorflow as tf
 
@@ -119,21 +119,21 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
 
     Args:
         folder: The SavedModel.
-        cases: At most one of each signature.
-        labels: Where there are TFLite files: the right classes of the images of `serving_default`.
+        cases: At most one for each signature.
+        labels: If there are TFLite files: the correct classes of the images of `serving_default`.
 
     Returns:
-        What `check` returns.
+        The result of `check`.
 
     Raises:
-        UserError: The check failed; says why in one line.
+        UserError: The check failed; the message says why in one line.
     """
     expected: dict[str, Any] = {
         f"{case.signature}/inputs/{name}": values for case in cases for name, values in case.inputs.items()
     }
     expected |= {f"{case.signature}/outputs/{name}": values for case in cases for name, values in case.outputs.items()}
     expected |= {} if labels is None else {"labels": labels}
-    # The reference is a CPU's: a GPU rounds products to ten bits.
+    # The reference comes from a CPU: a GPU rounds products to ten bits.
     variables = {
         **environment.of_child(),
         "CUDA_VISIBLE_DEVICES": "-1",
@@ -167,7 +167,7 @@ def main() -> None:
     environment.settle()
     try:
         result = check(*sys.argv[1:])
-    except Exception as error:  # whatever a damaged file makes TensorFlow raise is a finding
+    except Exception as error:  # anything that a damaged file makes TensorFlow raise is a finding
         result = {"error": " ".join(f"{error}".split())[:300] or type(error).__name__}
     print(json.dumps(result))
 

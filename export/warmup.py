@@ -35,7 +35,7 @@ def write(folder: str | os.PathLike, model: str, requests: Iterable[tuple[str, d
     Args:
         folder: The SavedModel.
         model: The model's name.
-        requests: `(signature, arrays by the inputs' names)`; rows are repeated where a batch needs more.
+        requests: `(signature, arrays by the inputs' names)`; rows are repeated if a batch needs more.
     """
     path = pathlib.Path(folder) / PLACE
     path.parent.mkdir(exist_ok=True)
@@ -58,7 +58,7 @@ def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
-    except Exception as error:  # of TensorFlow, or protobuf's DecodeError
+    except Exception as error:  # from TensorFlow, or protobuf's DecodeError
         raise UserError(f"{path} cannot be read: {type(error).__name__}. Expected what darts-export writes.") from error
 
 

@@ -11,19 +11,19 @@ from darts_tf.export.client import Ask, Refused
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json
 
-SHOWN = 10  # unknown words in a message
+SHOWN = 10  # number of unknown words in a message
 
 
 def units_of(version_folder: pathlib.Path) -> int:
     """Returns the width of the state of an exported language model.
 
     Raises:
-        UserError: It is not one.
+        UserError: It is not a language model.
     """
     path = version_folder / "assets" / "model_card.json"
     try:
         units = parse_json(path.read_bytes())["units"]
-        return LanguageTrainConfig(num_units=units).num_units  # which checks it
+        return LanguageTrainConfig(num_units=units).num_units  # checks the value
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{version_folder} is not an exported language model: expected assets/model_card.json with its units, as "
@@ -46,14 +46,14 @@ def continued(
 
     Args:
         ask: From `client`.
-        vocabulary: Of the model.
+        vocabulary: Vocabulary of the model.
         units: Width of its state.
-        prompt: Words separated by spaces; those that the model does not know are read and reported as `<unk>`. A new
-            line is `<eos>`, as in the text that the model was trained on.
-        count: How many words.
+        prompt: Words separated by spaces; unknown words are read and reported as `<unk>`. A new line is `<eos>`, as in
+            the training text.
+        count: Number of words.
         top_k: Samples from this many most probable words; 0 for all.
         temperature: Divides the logits; 0 takes the most probable word.
-        seed: Of the sampling.
+        seed: Seed of the sampling.
         say: Called with the unknown words.
 
     Raises:
@@ -92,10 +92,10 @@ def continued(
 
 
 def spaced(prompt: str, words: Iterable[str]) -> Iterator[str]:
-    """Yields a prompt and the words that follow it as a text to print: spaces between words, a new line for `<eos>`."""
+    """Yields a prompt and the following words as printable text: spaces between words, a new line for `<eos>`."""
     blank = "" if not prompt or prompt.endswith("\n") else " "
     for number, word in enumerate(words):
-        if not number:  # now that the model has answered
+        if not number:  # only after the model has answered
             yield prompt
         yield "\n" if word == EOS else f"{blank}{word}"
         blank = "" if word == EOS else " "
@@ -107,6 +107,6 @@ def choose(logits: np.ndarray, top_k: int, temperature: float, random: np.random
         return int(np.argmax(logits))
     if 0 < top_k < len(logits):
         logits = np.where(logits >= np.partition(logits, -top_k)[-top_k], logits, -np.inf)
-    with np.errstate(over="ignore"):  # minus infinity, at the lowest temperatures, is a chance of zero
+    with np.errstate(over="ignore"):  # minus infinity, at the lowest temperatures, means probability zero
         chances = np.exp((logits - logits.max()) / temperature)
     return int(random.choice(len(logits), p=chances / chances.sum()))

@@ -1,1 +1,1 @@
-"""The Python interface: whole runs as functions, what they find as objects; public names are those of `darts_tf`."""
+"""The Python interface: whole runs as functions, their results as objects. `darts_tf` exports the public names."""

@@ -1,4 +1,4 @@
-"""Runs as pictures in a notebook: the cells that were found, and the mixing weights over the epochs."""
+"""Pictures of runs for notebooks: the cells found, and the mixing weights over the epochs."""
 
 import pathlib
 import re
@@ -12,8 +12,8 @@ from darts_tf.system.files import user_path, write_atomically
 from darts_tf.system.types import Path
 
 _CURVES = ("accuracy", "perplexity", "loss")
-# The page's style for this part of a notebook only: its rules nested, with the part in place of the page. Front ends
-# have ideas of their own about figures.
+# The page's style, limited to this part of a notebook by nesting its rules. Front ends have their own style for
+# figures.
 _OWN = "figure, figcaption { width: auto; max-width: none; margin: 0; text-align: start; font-style: normal; }"
 _SCOPED = ".darts_tf {" + _OWN + re.sub(r":root|(?<![\w-])body(?= )", "&", STYLE) + "}"
 
@@ -22,7 +22,7 @@ class Picture:
     """Some HTML that a notebook shows; `str` gives the text.
 
     Args:
-        title: Of a page of its own.
+        title: Title of the saved page.
         body: The HTML.
     """
 
@@ -30,21 +30,21 @@ class Picture:
         self._title, self._body = title, body
 
     def __str__(self) -> str:
-        """Returns it as HTML for a page that has others, too."""
+        """Returns the HTML, for a page that may hold other pictures."""
         return str(tag("div", tag("style", Html(_SCOPED)), self._body, class_="darts_tf"))
 
     def _repr_html_(self) -> str:
         return str(self)
 
     def save(self, path: Path) -> pathlib.Path:
-        """Writes it as a page that needs no other file. Raises OSError, or UserError where the path is none."""
+        """Writes a self-contained page. Raises OSError, or UserError if `path` is not a path."""
         head = tag("head", tag("meta", charset="utf-8"), tag("title", self._title))
         page = tag("html", head, tag("body", Html(str(self))), lang="en")
         return write_atomically(user_path(path, "path"), f"<!DOCTYPE html>\n{page}\n")
 
 
 def picture(run: Run) -> Picture:
-    """Returns what a run has found: its cells, or those of the last epoch, mixing weights, accuracy."""
+    """Returns the results of a run: its cells (or those of the last epoch so far), mixing weights and accuracy."""
     found = run.genotype or run.latest
     none = found is not None and found.none_allowed
     last = run.history[-1] if run.history else {}

@@ -1,4 +1,4 @@
-"""Tunings, protocols, exports and reports as functions; each is what its binary runs."""
+"""Tunings, protocols, exports and reports as functions; each is what its command runs."""
 
 import os
 import pathlib
@@ -25,16 +25,16 @@ def tune(
     Args:
         config: The settings, or the name of a preset such as `cifar10_tune_small`.
         workdir: Path of the work directory.
-        data: As for `train`.
-        prior: Where proposals come from: what a search has returned, or as `config.prior`, which it replaces.
-        out: Where progress goes; standard output unless given, None for nowhere.
+        data: See `train`.
+        prior: Source of the proposals: the result of a search, or any value of `config.prior`, which it replaces.
+        out: Stream for progress lines; standard output by default, None for no output.
         **settings: Settings to change.
 
     Returns:
-        What `summary.json` holds, see `tuner.tuning.tune`; None when it was interrupted.
+        The contents of `summary.json`, see `tuner.tuning.tune`; None when it was interrupted.
 
     Raises:
-        UserError: As said there.
+        UserError: See `tuner.tuning.tune`.
     """
     from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
 
@@ -50,15 +50,15 @@ def protocol(
 
     Args:
         config: The settings, or the name of a preset such as `digits_protocol`.
-        workdir: Path of its directory.
+        workdir: Path of the protocol's directory.
         out: As for `tune`.
         **settings: Settings to change.
 
     Returns:
-        What `protocol.json` or `comparison.json` holds; None when it was interrupted.
+        The contents of `protocol.json` or `comparison.json`; None when it was interrupted.
 
     Raises:
-        UserError: As said in `protocol.protocol.run` and `protocol.comparison.run`.
+        UserError: See `protocol.protocol.run` and `protocol.comparison.run`.
     """
     from darts_tf.protocol import comparison
     from darts_tf.protocol import protocol as paper
@@ -69,12 +69,12 @@ def protocol(
 
 
 def export(workdir: Path, export_dir: Path, data: Any = None, out: TextIO | None = PRINT, **asked: Any) -> pathlib.Path:
-    """Exports a trained network for TensorFlow Serving, and checks that it computes the same.
+    """Exports a trained network for TensorFlow Serving, and checks that the export computes the same.
 
     Args:
         workdir: Work directory of a training, or what `train` has returned.
         export_dir: Folder of models.
-        data: What the network was trained on, if that was handed over, see `train`; a part of it suffices.
+        data: The data that were passed to `train`, if any; a part of them suffices.
         out: As for `tune`.
         **asked: `name`, `version`, `keep`, `formats`, `weights`, `data_dir`, `operations_file`: see
             `export.exporting.export`.
@@ -83,7 +83,7 @@ def export(workdir: Path, export_dir: Path, data: Any = None, out: TextIO | None
         The published folder.
 
     Raises:
-        UserError: As said there.
+        UserError: See `export.exporting.export`.
     """
     from darts_tf.export import exporting
 
@@ -95,14 +95,14 @@ def report(workdirs: Path | Sequence[Path], path: Path = "report.html", nasbench
 
     Args:
         workdirs: Work directories, or results; one or several, which are compared.
-        path: Of the HTML file.
-        nasbench201: A data set whose true accuracies are drawn, see `report.page.write_report`; empty for none.
+        path: Path of the HTML file.
+        nasbench201: Data set whose true accuracies are plotted, see `report.page.write_report`; empty for none.
 
     Returns:
         The path.
 
     Raises:
-        UserError: As said there.
+        UserError: See `report.page.write_report`.
 
     Example:
         >>> import darts_tf

@@ -1,4 +1,4 @@
-"""What searches and trainings find, as objects that a notebook shows; made from the work directory alone."""
+"""Results of searches and trainings, as objects that a notebook shows; made from the work directory alone."""
 
 import functools
 import os
@@ -20,11 +20,11 @@ from darts_tf.tasks import trained
 
 
 class Result(os.PathLike):
-    """What a run has found so far; it may stand wherever the path of a work directory may.
+    """The results of a run so far; accepted wherever the path of a work directory is.
 
     Attributes:
-        path: Its work directory.
-        interrupted: Whether it was interrupted: the same call resumes it.
+        path: The work directory.
+        interrupted: Whether the run was interrupted; the same call resumes it.
     """
 
     def __init__(self, workdir: Path, interrupted: bool = False):
@@ -36,7 +36,7 @@ class Result(os.PathLike):
 
     @functools.cached_property
     def run(self) -> Run:
-        """The run as the report reads it; of stages the last one that has begun."""
+        """The run as the report reads it; for a run in stages, the last stage that has begun."""
         stages = sorted(self.path.glob("stage_*"), key=lambda each: (len(each.name), each.name))
         return runs.read(stages[-1] if stages else self.path, self.path.name)
 
@@ -47,14 +47,14 @@ class Result(os.PathLike):
 
     @functools.cached_property
     def history(self) -> dict[str, list]:
-        """What was measured after each epoch, lists by name, such as `train_loss`; None where an epoch lacks it."""
+        """Measurements after each epoch, as lists by name, such as `train_loss`; None if an epoch lacks one."""
         records = self.run.history
         names = dict.fromkeys(name for record in records for name in record if name != "genotype")
         return {name: [record.get(name) for record in records] for name in names}
 
     def frame(self) -> Any:
         """Returns `history` as a pandas `DataFrame`, a row for each epoch. Raises ImportError without pandas."""
-        import pandas  # not a dependency: who wants a frame has it
+        import pandas  # not a dependency: whoever wants a frame has it
 
         return pandas.DataFrame(self.history).set_index("epoch") if self.history else pandas.DataFrame()
 
@@ -66,18 +66,18 @@ class Result(os.PathLike):
         return str(picture(self.run))
 
     def __repr__(self) -> str:
-        """Says in a line what it is of."""
+        """Describes the result in one line."""
         state = ", interrupted" if self.interrupted else ""
         return f"<{type(self).__name__} of {self.path}: {len(self.run.history)} epochs{state}>"
 
 
 class SearchResult(Result):
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        genotype: The cells; None while it is interrupted, where `latest` has those of the last epoch.
-        alphas: The architecture variables after the last epoch by name, of each cell `(edges, operations)` float32.
-        mixing_weights: For each cell `(epochs, edges, operations)`: how strong each operation was.
+        genotype: The cells; None while the search is interrupted: `latest` then has those of the last epoch.
+        alphas: The architecture variables after the last epoch by name, for each cell `(edges, operations)` float32.
+        mixing_weights: For each cell, the strength of each operation, `(epochs, edges, operations)`.
 
     Example:
         >>> import darts_tf
@@ -94,7 +94,7 @@ class SearchResult(Result):
 
     @property
     def latest(self) -> Genotype | None:
-        """The cells of the last epoch; None before its end."""
+        """The cells of the last epoch; None before the end of the first."""
         return self.run.latest
 
     @functools.cached_property
@@ -105,15 +105,15 @@ class SearchResult(Result):
 
     @functools.cached_property
     def mixing_weights(self) -> dict[str, np.ndarray]:
-        """How strong each operation was, by cell."""
+        """The strength of each operation, by cell."""
         names = self.latest.names if self.latest else {}
         return {cell: self.run.weights[name].values for cell, name in names.items() if name in self.run.weights}
 
     def plot(self, path: Path | None = None) -> Picture:
-        """Returns the cells that were found, and the mixing weights over the epochs, as a notebook shows them.
+        """Returns the cells found and the mixing weights over the epochs, as a notebook shows them.
 
         Args:
-            path: Of an HTML file that is written, too.
+            path: Path of an HTML file to write as well.
         """
         found = picture(self.run)
         if path is not None:
@@ -122,13 +122,13 @@ class SearchResult(Result):
 
 
 class TrainResult(Result, Mapping[str, Any]):
-    """What a training has found; a mapping as `summary.json` has it, empty while the training is interrupted.
+    """The result of a training; as a mapping it holds `summary.json`, and is empty while the training is interrupted.
 
     Attributes:
-        network: The trained network with the recommended weights, a `keras.Model`: it maps normalised images
-            `(N, H, W, C)` to logits `(N, classes)`; that of a text see `trained.Trained`.
+        network: The trained network with the recommended weights, a `keras.Model`: it maps normalised images `(N, H, W,
+            C)` to logits `(N, classes)`. For language models see `trained.Trained`.
         genotype: Its cells.
-        test: What was measured on the test data, by name; empty where there are none.
+        test: Measurements on the test data, by name; empty if there are no test data.
 
     Example:
         >>> import darts_tf
@@ -165,6 +165,6 @@ class TrainResult(Result, Mapping[str, Any]):
 
     @property
     def test(self) -> dict[str, float]:
-        """What was measured on the test data."""
+        """Measurements on the test data."""
         found = {name.removeprefix("test_"): value for name, value in self.summary.items() if name.startswith("test_")}
         return {name: value for name, value in found.items() if value is not None}

@@ -19,7 +19,7 @@ from darts_tf.tasks import train as training
 
 SEARCHES, TRAININGS = (SearchConfig, LanguageSearchConfig), (TrainConfig, LanguageTrainConfig)
 PRINT: Any = object()
-"""Stands for the standard output of the moment: a notebook has its own in each cell."""
+"""Stands for the current standard output: in a notebook each cell has its own."""
 
 
 def search(
@@ -33,27 +33,27 @@ def search(
 ) -> SearchResult:
     """Searches cells; the same call resumes an interrupted search in the same work directory.
 
-    Ctrl-C, or the interrupt of a notebook, stops it after the running steps, and everything is saved.
+    Ctrl-C, or interrupting the notebook kernel, stops it after the current steps and saves everything.
 
     Args:
         config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text, or the name of a preset.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        data: What is searched on, instead of the data that `config` names. For images `(x, y)`, a `tf.data.Dataset`
-            or a Keras `PyDataset`; a pair of them, `(training, validation)`; or a dict with `train`, and optionally
+        data: Data to search on, instead of the data that `config` names. For images `(x, y)`, a `tf.data.Dataset` or a
+            Keras `PyDataset`; a pair of them, `(training, validation)`; or a dict with `train`, and optionally
             `validation` and `class_names`: see `data.arrays.memory.load_memory`. For a text a list of strings or of
-            token numbers, see `data.text.memory.load_memory`. A part for the alphas is held out of the training data
-            where no validation data are given.
-        callbacks: Of Keras; they see the ends of epochs, see `engine.callbacks.Callbacks`.
-        out: Where progress goes; standard output unless given, None for nowhere.
+            token numbers, see `data.text.memory.load_memory`. Without validation data, a part of the training data is
+            held out for the alphas.
+        callbacks: Keras callbacks; they are called at the end of each epoch, see `engine.callbacks.Callbacks`.
+        out: Stream for progress lines; standard output by default, None for no output.
         tensorboard: Overrides `config.tensorboard`.
         **settings: Settings to change, such as `epochs=10`.
 
     Returns:
-        The result, with `interrupted` saying whether it is complete.
+        The result; `interrupted` says whether it is complete.
 
     Raises:
-        UserError: Bad settings, data or work directory, a callback that failed, a full disk, or a loss that is not
-            finite; one line.
+        UserError: Bad settings, data or work directory, a failed callback, a full disk, or a loss that is not finite;
+            one line.
 
     Example:
         >>> import darts_tf, numpy as np
@@ -83,18 +83,18 @@ def train(
     Args:
         config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text, or the name of a preset.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        data: What is trained on, as for `search`; a dict may hold `test`, too.
-        genotype: The cells: what a search has returned, a genotype, or as `config.genotype`, which it replaces.
-        callbacks: As for `search`.
-        out: As for `search`.
+        data: Data to train on, as in `search`; a dict may also hold `test`.
+        genotype: The cells: the result of a search, a genotype, or any value of `config.genotype`, which it replaces.
+        callbacks: See `search`.
+        out: See `search`.
         tensorboard: Overrides `config.tensorboard`.
         **settings: Settings to change.
 
     Returns:
-        The result: the network, its history, and as a mapping what `summary.json` holds, see `tasks.train.train`.
+        The result: the network, its history, and as a mapping the contents of `summary.json`, see `tasks.train.train`.
 
     Raises:
-        UserError: As for `search`, or a genotype that cannot be used.
+        UserError: As in `search`, or a genotype that cannot be used.
 
     Example:
         >>> import darts_tf
@@ -112,20 +112,20 @@ def train(
 def evaluate(
     workdir: Path = "", data: Any = None, model: Path = "", out: TextIO | None = PRINT, **asked: Any
 ) -> dict[str, Any]:
-    """Evaluates a trained network, of a work directory or exported.
+    """Evaluates a trained network, from a work directory or exported.
 
     Args:
         workdir: Work directory of a training, or what `train` has returned.
-        data: Images with labels, or a text, as for `search`; they are the test data. None for those of the run.
+        data: Test data: images with labels, or a text, as in `search`. None for the run's own.
         model: Instead of `workdir`: a `.keras` file, or the folder of a SavedModel.
-        out: As for `search`.
+        out: See `search`.
         **asked: Fields of `tasks.evaluate.Asked`, such as `split="valid"`, `max_examples`, `batch_size`; and `weights`.
 
     Returns:
         `dataset`, `split`, `source`, `accuracy` and `loss`, or `perplexity`, and the throughput.
 
     Raises:
-        UserError: No such model or data, or the two do not fit together; one line.
+        UserError: There is no such model or data, or the two do not fit together; one line.
 
     Example:
         >>> import darts_tf
@@ -137,10 +137,10 @@ def evaluate(
 
 
 def load(workdir: Path) -> SearchResult | TrainResult:
-    """Reads what a search or a training has left in its work directory; the run may still go on.
+    """Reads the results of a search or a training from its work directory; the run may still be in progress.
 
     Raises:
-        UserError: It is no work directory of one, or a file is damaged; one line.
+        UserError: It is not the work directory of a search or training, or a file is damaged; one line.
 
     Example:
         >>> import darts_tf
@@ -165,10 +165,10 @@ def load(workdir: Path) -> SearchResult | TrainResult:
 
 
 def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, Any]) -> Any:
-    """Returns settings, given as a config or by the name of a preset, with some changed.
+    """Returns settings, given as a config or by the name of a preset, with changes applied.
 
     Raises:
-        UserError: They are of another kind of run, or a setting is wrong; one line.
+        UserError: The settings are for another kind of run, or one is wrong; one line.
     """
     config = presets.get(config, kinds).config if isinstance(config, str) else config
     if not isinstance(config, kinds):
@@ -191,7 +191,7 @@ def _text(genotype: Any) -> str:
 
 
 class _Nowhere:
-    """Takes what is printed and forgets it."""
+    """Discards what is printed."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -200,11 +200,11 @@ class _Nowhere:
 
 
 def stream_of(out: Any) -> Any:
-    """Returns the stream for `out`: `PRINT`, None for nowhere, or a stream."""
+    """Returns the stream for `out`, which is `PRINT`, None for no output, or a stream."""
     return sys.stdout if out is PRINT else out if out is not None else _Nowhere()
 
 
 def say_to(out: Any) -> Callable[[str], None]:
-    """Returns what prints a line to such a stream."""
+    """Returns a function that prints a line to such a stream."""
     stream = stream_of(out)
     return lambda line: streams.say(line, stream)

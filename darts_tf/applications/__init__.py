@@ -1,8 +1,7 @@
-"""The networks of the literature, each by one call, in the manner of `keras.applications`.
+"""The networks of the literature, one call each, in the manner of `keras.applications`.
 
-Each name is a published genotype of image cells, with the sizes of its paper unless others are given. Images below 96
-pixels get the network for CIFAR, larger ones that for ImageNet. No trained weights come with the package: `weights`
-takes a file.
+Each name is a published genotype of image cells, with the sizes of its paper by default. Images below 96 pixels get the
+network for CIFAR, larger ones that for ImageNet. The package contains no trained weights: `weights` takes a file.
 """
 
 from typing import Any
@@ -25,5 +24,5 @@ __all__ += ["PC_DARTS_image"]
 
 
 def __getattr__(name: str) -> Any:
-    """Says which networks there are."""
+    """Raises an error that lists the networks."""
     raise AttributeError(f"module 'darts_tf.applications' has no network {name!r}{choices(name, sorted(__all__))}.")

@@ -1,4 +1,4 @@
-"""The network of a genotype as a Keras model: what kind of network it is, and with which sizes."""
+"""Builds the network of a genotype as a Keras model, of the kind and the sizes that are asked for."""
 
 import os
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ NETWORKS: dict[str, Any] = {
     "nasbench201": FittedNasBench201Network,
 }
 CHOICES = {"conv": ("auto", "cifar", "imagenet"), "nasbench201": ("auto",)}
-"""Kind of the genotype -> what `network` may be."""
+"""Kind of the genotype -> values of `network`."""
 SIZES = {"cifar": (36, 20), "imagenet": (48, 14), "nasbench201": (16, 17)}
-"""Channels and cells of the papers."""
+"""Channels and cells in the papers."""
 PHOTOGRAPH = 96
-"""Pixels of the shorter side from which images are taken to be photographs."""
+"""Length of the shorter side, in pixels, from which images count as photographs."""
 
 
 def build(
@@ -41,38 +41,40 @@ def build(
     pooling: str | None = None,
     name: str | None = None,
 ) -> keras.Model:
-    """Builds the network of a genotype of image cells: a Keras model like any other, its weights at their start values.
+    """Builds the network of a genotype of image cells: a Keras model with freshly initialised weights.
 
-    It maps images `(N, height, width, channels)`, normalised as you like, to logits `(N, num_classes)`. Files of it,
-    `.keras` and `.weights.h5`, are read after no more than `import darts_tf`; a genotype of custom operations needs
-    these first. It computes in float32 whatever Keras' global policy is. `parameters` counts the weights as the papers
-    do (without auxiliary head and moving statistics), `macs()` the multiply-adds of an image, and `activations(images)`
+    It maps images `(N, height, width, channels)`, normalised as you like, to logits `(N, num_classes)`. Its `.keras`
+    and `.weights.h5` files load after `import darts_tf`; custom operations in the genotype must be added first. It
+    computes in float32 regardless of Keras' global policy. `parameters` counts the weights as the papers do (without
+    auxiliary head and moving statistics), `macs()` counts the multiply-adds of an image, and `activations(images)`
     returns the output of every stage by name.
 
     Args:
-        genotype: A published name such as `"DARTS_V2"`, the path of a genotype's file or of a search's work directory,
-            the text, or a genotype: what `darts_tf.genotype.load` takes.
+        genotype: A published name such as `"DARTS_V2"`, the path of a genotype file or of a search's work directory,
+            the genotype's text, or a genotype: anything that `darts_tf.genotype.load` takes.
         input_shape: `(height, width, channels)` of the images.
-        num_classes: At least 2.
-        channels: Of the first cells, even; each of the two reductions doubles them. None for those of the paper: 36,
+        num_classes: Number of classes, at least 2.
+        channels: Channels of the first cells, even; each of the two reductions doubles them. None for the paper's: 36,
             in the ImageNet network 48, in NAS-Bench-201 16.
-        cells: At least 3, two of them reduction cells. None for those of the paper: 20, in the ImageNet network 14, in
-            NAS-Bench-201 17 with its two residual blocks.
+        cells: Number of cells, at least 3, two of them reduction cells. None for the paper's: 20, in the ImageNet
+            network 14, in NAS-Bench-201 17 including its two residual blocks.
         network: `"cifar"`, whose stem keeps the size; `"imagenet"`, whose stem reduces it to an eighth; `"auto"` for
-            the second from 96 pixels on. Cells of NAS-Bench-201 have one network: `"auto"`.
-        auxiliary: Whether a second classifier at two thirds of the depth helps training, as in the paper: `fit` adds
-            its loss on the same labels; in a training loop of your own take `network(images, training=True).auxiliary`.
-            Inference does not change. A network that becomes a layer of another model has to be built without.
-        auxiliary_weight: Of its loss.
-        drop_path: Probability of drop path in training, constant unless `darts_tf.callbacks.DropPathSchedule` has it
-            rise, as in the paper, where it is 0.2.
+            the latter from 96 pixels on. Cells of NAS-Bench-201 have one network: `"auto"`.
+        auxiliary: Whether to add the paper's auxiliary head, a second classifier at two thirds of the depth: `fit` adds
+            its loss on the same labels; in your own training loop use `network(images, training=True).auxiliary`.
+            Inference does not change. Build a network that becomes a layer of another model without it.
+        auxiliary_weight: Weight of the auxiliary head's loss.
+        drop_path: Probability of drop path in training (0.2 in the paper). It is constant unless
+            `darts_tf.callbacks.DropPathSchedule` raises it over the epochs, as in the paper.
         classifier_activation: None for logits, `"softmax"` for probabilities.
         include_top: False for a network without a classifier, whose outputs are the features of the last cell.
-        pooling: Of these features: None for `(N, height, width, features)`, `"avg"` or `"max"` for `(N, features)`.
-        name: Of the model.
+        pooling: Pooling of these features: None for `(N, height, width, features)`, `"avg"` or `"max"` for
+            `(N, features)`.
+        name: Name of the model.
 
     Raises:
-        UserError: No genotype of image cells, a size that does not fit, or what NAS-Bench-201 does not have.
+        UserError: Not a genotype of image cells, a size that does not fit, or an option that NAS-Bench-201 does not
+            have.
         OSError: A file that exists cannot be read.
 
     Example:

@@ -1,4 +1,4 @@
-"""Makes the function of a published genotype."""
+"""Makes the builder functions of published genotypes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,23 +16,23 @@ _DOCSTRING = """Builds the network of {about}; weights are at their start values
     `darts_tf.build` for what such a network has, and for the arguments that are not listed here.
 
     Args:
-        input_shape: `(height, width, channels)` of the images. The network is that for CIFAR below 96 pixels, from
-            there on that for ImageNet.
+        input_shape: `(height, width, channels)` of the images. Below 96 pixels the network is that for CIFAR,
+            from 96 on that for ImageNet.
         classes: Number of classes, at least 2; the papers' networks for ImageNet have 1000.
-        weights: None; or a file: `.keras` (also those that `darts-train` writes), `.weights.h5`, or a state dict of the
-            original code in PyTorch, `.pt` or `.pth` (where torch is installed) or `.npz`.
-        channels: Of the first cells; the paper's if None.
+        weights: None, or a file: `.keras` (also those that `darts-train` writes), `.weights.h5`, or a state dict of the
+            original code in PyTorch, `.pt` or `.pth` (if torch is installed) or `.npz`.
+        channels: Channels of the first cells; the paper's if None.
         cells: Number of cells; the paper's if None.
         auxiliary: Whether to build the auxiliary head.
-        auxiliary_weight: Of its loss.
+        auxiliary_weight: Weight of its loss.
         drop_path: Probability of drop path.
         classifier_activation: `"softmax"`, or None for logits.
-        include_top: False for a network without a classifier; the file of weights may have one.
-        pooling: Of the features, where there is no classifier: None, `"avg"` or `"max"`.
-        name: Of the model.
+        include_top: False for a network without a classifier; the weight file may have one.
+        pooling: Pooling of the features without a classifier: None, `"avg"` or `"max"`.
+        name: Name of the model.
 
     Raises:
-        UserError: A size that does not fit; weights that cannot be read, or do not fit.
+        UserError: A size that does not fit, or weights that cannot be read or do not fit.
 
     Example:
         >>> import darts_tf
@@ -46,8 +46,8 @@ def named(genotype: str, about: str) -> Callable[..., keras.Model]:
     """Returns the function that builds the network of a published genotype.
 
     Args:
-        genotype: Its name.
-        about: What it is, and where it was published.
+        genotype: Name of the genotype.
+        about: Description, and where it was published.
     """
 
     def network(

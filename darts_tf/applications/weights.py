@@ -1,4 +1,4 @@
-"""Files of weights for a network that is built already: of Keras, of `darts-train`, or of the original in PyTorch."""
+"""Weight files for a network that is already built: from Keras, from `darts-train`, or from the original in PyTorch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,17 +18,17 @@ _OPTIONAL = ("auxiliary_head.", "classifier.")
 def load_weights(network: Any, path: Path, build: Callable[..., Any]) -> None:
     """Loads a file's weights into a network; nothing is written unless all of them fit.
 
-    A classifier or an auxiliary head that the network lacks is left out; an auxiliary head that the file lacks keeps
-    its start values.
+    A classifier or auxiliary head that the network lacks is skipped; an auxiliary head that the file lacks keeps its
+    initial values.
 
     Args:
-        network: Of `FittedNetwork` or `FittedImageNetNetwork`.
+        network: A `FittedNetwork` or `FittedImageNetNetwork`.
         path: A `.keras` file of any network with the same cells, such as `best.keras` of a training; a `.weights.h5`
             file of one that `darts_tf.build` made; or a state dict of the original, see `interop`.
         build: Builds such a network again: `(num_classes or None for no classifier, auxiliary, drop_path)`.
 
     Raises:
-        UserError: There is no such file, it is damaged or of another form, or its weights do not fit.
+        UserError: The file does not exist, is damaged or has another format, or its weights do not fit.
     """
     file = user_path(path, "weights")
     if not file.is_file():
@@ -48,7 +48,7 @@ def load_weights(network: Any, path: Path, build: Callable[..., Any]) -> None:
 
 
 def _like(file, build):
-    """Returns a network as the one that wrote a `.weights.h5` file was built, with its weights."""
+    """Returns a network built like the one that wrote a `.weights.h5` file, with its weights."""
     with h5py.File(file) as groups:
         own = sorted(groups["vars"]) if "vars" in groups else []  # the network's own variables: those of the classifier
         classes = groups["vars"][own[-1]].shape[-1] if own else None
@@ -73,7 +73,7 @@ def _read(file, load):
 
 
 def _as_in(network, arrays):
-    """Returns arrays under the original's names, without what the network lacks, with its head if they have none."""
+    """Returns arrays under the original's names, as the network has them; a missing head is the network's own."""
     wanted = slots(network)
     arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
     arrays = {short: arrays[name] for name, short in state_dicts.unwrapped(arrays, wanted).items()}

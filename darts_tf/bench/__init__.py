@@ -1,1 +1,1 @@
-"""What takes how long, and how much memory."""
+"""Benchmarks of time and memory."""

@@ -1,4 +1,4 @@
-"""What a search step, a training step and inference cost here, in one file because all are timed in the same way."""
+"""The cost of a search step, a training step and inference, in one file because all are timed in the same way."""
 
 import pathlib
 import statistics
@@ -24,7 +24,7 @@ from darts_tf.tasks import domains
 
 
 def silent(line: str) -> None:
-    """Says nothing."""
+    """Prints nothing."""
 
 
 def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: int) -> list[tuple]:
@@ -38,24 +38,23 @@ def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: 
 
 
 def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile: bool = False, length: int = 1) -> dict:
-    """Times a function of the graph: what it takes to build, to trace, to run first, and to run again.
+    """Times a graph function: building, tracing, the first run, and later runs.
 
     Args:
         build: `() -> (function, inputs)`: the function returns a dict of scalars or of small tensors.
         steps: Runs to time after the first one, at least 1.
-        say: Is told what is going on.
+        say: Called with progress lines.
         jit_compile: Whether XLA compiles the function.
-        length: Of a window of text, see `memory.estimate`.
+        length: Length of a text window, see `memory.estimate`.
 
     Returns:
         In seconds, `build_s` (network and optimisers), `trace_s` (the graph), `first_run_s`, `first_step_s` (their sum:
         everything but Python's imports), `step_s` (median after the first); `executed_ops` of one step with
-        `executed_ops_is`, how they were counted; `graph_nodes`, every traced function once; `peak_memory_MB` of the
-        process, and `estimated_memory_MB`, what `memory.estimate` makes of it before the first run;
-        `estimated_tensors_MB`, the part of it that is tensors;
-        `device_memory_MB`, the most that TensorFlow had in use there, and `kernels` of one step, None without
-        a GPU; `outputs` of the last run, and `skipped`: of the timed ones, how many a loss scale has undone (their
-        losses are zeros), None without one.
+        `executed_ops_is`, how they were counted; `graph_nodes`, counting every traced function once; `peak_memory_MB`
+        of the process, and `estimated_memory_MB`, predicted by `memory.estimate` before the first run;
+        `estimated_tensors_MB`, the tensors' part of it; `device_memory_MB`, the most that TensorFlow used on the GPU,
+        and `kernels` of one step, None without a GPU; `outputs` of the last run, and `skipped`: how many of the timed
+        runs a loss scale has undone (their losses are zero), None without one.
     """
     begin = time.perf_counter()
     function, inputs = build()
@@ -114,9 +113,10 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     """Times whole search steps, architecture and weights, on random images.
 
     Args:
-        config: Its network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` count.
+        config: The settings; network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` are
+            used.
         steps: Steps to time after the first one, at least 1.
-        say: Is told what is going on, line by line.
+        say: Called with progress lines.
 
     Returns:
         The settings, the losses and what `_timed` measures.
@@ -149,7 +149,8 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
     """Times whole steps of a search for a recurrent cell on a random text.
 
     Args:
-        config: Its network, order, batch size, window, vocabulary size, dropout, seed and `jit_compile` count.
+        config: The settings; network, order, batch size, window, vocabulary size, dropout, seed and `jit_compile` are
+            used.
         steps: See `search`.
         say: See `search`.
 
@@ -187,8 +188,8 @@ def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = sile
     """Times training steps of a derived network on random images.
 
     Args:
-        config: Its genotype, network, batch size, image size (0 means 32 pixels, 224 for the ImageNet network), seed
-            and `jit_compile` count.
+        config: The settings; genotype, network, batch size, image size (0 means 32 pixels, 224 for the ImageNet
+            network), seed and `jit_compile` are used.
         steps: See `search`.
         say: See `search`.
 
@@ -216,7 +217,7 @@ def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = sile
 
 
 def inference(config: TrainConfig, steps: int = 10, say: Callable[[str], None] = silent) -> dict:
-    """Times a derived network's inference from a SavedModel, batch norms folded, on random images; see `train`."""
+    """Times a derived network's inference from a SavedModel with folded batch norms on random images; see `train`."""
     net = _derived(config, say)
     say("folding and saving ...")
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +259,7 @@ def _size(variables: Sequence[tf.Variable]) -> int:
 
 
 def text(result: dict) -> str:
-    """Returns what `search` or `gradients` found as a table."""
+    """Returns the results of `search` or `gradients` as a table."""
     plain = [(key, value) for key, value in result.items() if key != "rows" and value is not None]
     width = max(len(key) for key, _ in plain)
     lines = [f"{key:<{width}}  {value}" for key, value in plain]
@@ -274,17 +275,17 @@ def text(result: dict) -> str:
 
 
 def _peak_memory() -> int:
-    """Returns the most memory the process ever had resident, in MiB."""
+    """Returns the peak resident memory of the process, in MiB."""
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset // 2**20
-    import resource  # Windows has none
+    import resource  # not available on Windows
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 def _device_memory() -> int | None:
-    """Returns the most memory that tensors took on the GPU, in MiB; None without one."""
+    """Returns the peak memory of tensors on the GPU, in MiB; None without a GPU."""
     if not tf.config.list_physical_devices("GPU"):
         return None
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] // 2**20
@@ -299,7 +300,7 @@ def _executed_ops(call: Callable) -> tuple[int | None, int | None]:
     """Counts the operations that TensorFlow's executor runs in one call, and the kernels that run on a GPU.
 
     Returns:
-        Both, None where the profiler gives no trace of them.
+        Both counts, None if the profiler records no trace of them.
     """
     try:
         from tensorflow.tsl.profiler.protobuf import xplane_pb2

@@ -1,4 +1,4 @@
-"""What a machine makes of everything that is worth timing on a GPU: each in a process of its own, as one table."""
+"""Everything worth timing on a GPU, each in a separate process, as one table."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def variants() -> Iterator[tuple[str, list[str]]]:
-    """Yields names and the arguments of `darts-benchmark` that they stand for."""
+    """Yields names and the corresponding arguments of `darts-benchmark`."""
     for compiled in COMPILED:
         flag, words = ["--jit_compile"] if compiled else [], ", XLA" if compiled else ""
         for precision in PRECISIONS:
@@ -36,13 +36,13 @@ def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seco
     """Times every variant.
 
     Args:
-        arguments: For each of `SUITES` further ones, such as `--steps=10`.
-        say: Is told what is going on.
-        seconds: After which a variant is given up.
+        arguments: Further arguments for each of `SUITES`, such as `--steps=10`.
+        say: Called with progress lines.
+        seconds: Time limit of a variant.
 
     Returns:
-        `device`, `tensorflow` and `rows`: for each variant its `name` and what `benchmark` measures, or `error`, one
-        line; one that fails, as for want of memory, does not keep the others from being timed.
+        `device`, `tensorflow` and `rows`: for each variant its `name` and the measurements of `benchmark`, or `error`,
+        one line; a variant that fails, for example for lack of memory, does not prevent the others from being timed.
     """
     rows: list[dict] = []
     for name, own in variants():
@@ -61,7 +61,7 @@ def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seco
 
 
 def table(result: dict) -> str:
-    """Returns what `run` found as a Markdown table, to be pasted into docs/development/benchmarks.md."""
+    """Returns the results of `run` as a Markdown table, to be pasted into docs/development/benchmarks.md."""
     lines = [f"{result['device']}, TensorFlow {result['tensorflow']}", ""]
     lines += ["| | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
     for row in result["rows"]:

@@ -1,4 +1,4 @@
-"""How far the three gradients of the alphas lie apart: first order, finite differences, exact."""
+"""Compares the three gradients of the alphas: first order, finite differences, exact."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -28,15 +28,16 @@ def compare(
     """Compares the alpha gradients of one batch: first order, finite differences, exact.
 
     Args:
-        config: Its network, data, batch size, learning rate (xi) and seed count. The weights are fresh.
-        dataset: `"random"` for noise; else the config's data set is read, without augmentation.
-        radii: Of the finite differences; the paper's 0.01 is added where it is missing.
+        config: The settings; network, data, batch size, learning rate (xi) and seed are used. The weights are
+            untrained.
+        dataset: `"random"` for noise; otherwise the config's data set is read, without augmentation.
+        radii: Radii of the finite differences; the paper's 0.01 is added if missing.
         float64: Whether to compute in float64, where a small radius is not lost in rounding.
-        say: Is told what is going on, line by line.
+        say: Called with progress lines.
 
     Returns:
-        The settings, and `rows`: for each gradient its `name`, `norm` and `loss`, and against the exact one and the
-        one of the paper's radius the cosine and the relative distance `|g - other| / |other|`.
+        The settings, and `rows`: for each gradient its `name`, `norm` and `loss`, and, against the exact gradient and
+        that of the paper's radius, the cosine and the relative distance `|g - other| / |other|`.
     """
     radii = sorted({*radii, PAPER_RADIUS}, reverse=True)
     with _floatx("float64" if float64 else "float32"):
@@ -107,7 +108,7 @@ def _batches(config, dataset):
 def _floatx(name):
     before, policy = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx(name)
-    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx says later
+    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx is later
     try:
         yield
     finally:

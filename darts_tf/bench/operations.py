@@ -1,4 +1,4 @@
-"""How long each candidate operation takes at each of its places in a network, on this device, as it will be served."""
+"""The latency of each candidate operation at each of its places in a network, on this device, in served form."""
 
 import math
 import statistics
@@ -20,13 +20,13 @@ from darts_tf.system.device import device
 from darts_tf.system.errors import UserError, some_of
 
 COPIES = 8
-"""Of an operation in one graph, one after the other, so that the call of the graph is a small part of its time."""
+"""Sequential copies of an operation in one graph, so that calling the graph is a small part of its time."""
 WARM_UP = 3
 """Calls of a graph that are not counted."""
 REFERENCES = 4
-"""Random networks among those that predictions are fitted to; none of them is one of those that are checked."""
+"""Random networks among those to which predictions are fitted; none of them is used in the check."""
 FASTEST = 0.2
-"""Share of a graph's times that counts: other programs only ever add to a time, above all to that of a network."""
+"""Fraction of a graph's times that is used: other programs only ever increase a time, above all that of a network."""
 
 
 def measure(
@@ -36,27 +36,28 @@ def measure(
     image_channels: int = 3,
     say: Callable[[str], None] = silent,
 ) -> dict[str, Any]:
-    """Measures the operations of a search's derived networks, batch norms folded, in evaluation mode.
+    """Measures the operations of a search's derived networks, with folded batch norms, in evaluation mode.
 
-    The time of an operation is that of a graph with some copies of it, less that of the same graph without: an identity
-    takes none. In a network operations take `scale` times that, and the rest takes `fixed_ms`: a line fitted to whole
-    networks, of the operation that takes least throughout, of the one that takes most, and of random ones. All graphs
-    are called in turn, round after round, so that a drift of the machine's speed falls on all alike; of a graph's times
-    the median of the fastest fifth counts.
+    The time of an operation is that of a graph with some copies of it, minus that of the same graph without them: an
+    identity takes no time. In a network, operations take `scale` times that, and the rest takes `fixed_ms`: a line
+    fitted to whole networks, made of the fastest operation throughout, of the slowest one, and of random ones. All
+    graphs are called in turn, round after round, so that a drift in the machine's speed affects all alike; the result
+    is the median of the fastest fifth of a graph's times.
 
     Args:
-        config: Its space, operations, channels, cells, nodes, batch size and image size (0 means 32 pixels) count.
+        config: The settings; space, operations, channels, cells, nodes, batch size and image size (0 means 32 pixels)
+            are used.
         rounds: Timed calls of each graph.
         check: Number of random derived networks whose latency is measured and predicted.
-        image_channels: Of the images.
-        say: Is told what is going on.
+        image_channels: Channels of the images.
+        say: Called with progress lines.
 
     Returns:
-        The table, see `spaces.latency`; under `check`, if asked for, `spearman`, `pearson`, `worst` (relative error)
+        The table, see `spaces.latency`; under `check`, if requested, `spearman`, `pearson`, `worst` (relative error)
         and `networks`, each with `genotype`, `predicted_ms` and `measured_ms`.
 
     Raises:
-        UserError: An unknown operation, a space that knows no places, or times that are nothing but noise.
+        UserError: An operation is unknown, the space defines no places, or the times are nothing but noise.
     """
     add_operations(config.operations_file)
     space, size = spaces.get(config.space), config.image_size or 32
@@ -80,7 +81,7 @@ def measure(
     table |= {"threads": tf.config.threading.get_intra_op_parallelism_threads(), "tensorflow": tf.__version__}
     table |= {"rounds": rounds, "scale": 1.0, "fixed_ms": 0.0}
 
-    # Which networks are the extremes has to be known before they are timed with everything else.
+    # The extreme networks must be known before they are timed with everything else.
     table["operations"] = _rows(_timed(graphs, min(rounds, WARM_UP), silent), names, places)
     rough = latency.costs(table, space, config, skeleton)
     uniform = sorted((costs.alike(space, config, name) for name in names), key=rough.of)
@@ -110,14 +111,14 @@ def measure(
 
 
 def _timed(graphs: Mapping[Any, Callable], rounds: int, say: Callable[[str], None]) -> dict[Any, float]:
-    """Returns each graph's time in seconds: the median of the fastest of its times, one for each round."""
+    """Returns each graph's time in seconds: the median of the fastest of its times, with one time per round."""
     for graph in graphs.values():
         for _ in range(WARM_UP):
             graph()
     times: dict[Any, list[float]] = {key: [] for key in graphs}
     for number in range(rounds):
         for key, graph in graphs.items():
-            graph()  # whatever was called before has filled the caches
+            graph()  # the previous call has filled the caches
             start = time.perf_counter()
             graph()
             times[key].append(time.perf_counter() - start)
@@ -128,7 +129,7 @@ def _timed(graphs: Mapping[Any, Callable], rounds: int, say: Callable[[str], Non
 
 
 def _rows(seconds, names, places):
-    """The rows of the table: what each operation takes alone, in milliseconds."""
+    """The rows of the table: the time of each operation alone, in milliseconds."""
     rows = []
     for place in places:
         for name in names:
@@ -138,13 +139,13 @@ def _rows(seconds, names, places):
 
 
 def _traced(function, x):
-    """Returns a call of a traced function of a tensor, which ends when its result is there."""
+    """Returns a call of a traced function of a tensor, which returns when its result is ready."""
     concrete = tf.function(function, autograph=False).get_concrete_function(x)
     return lambda: concrete(x).numpy()
 
 
 def _repeated(space, name, place, batch):
-    """A graph with copies of an operation, each of which waits for the one before; without it for no name."""
+    """A graph with copies of an operation, each of which waits for the previous one; without copies for no name."""
     made = [costs.operation(space, name, place) if name else lambda x: x for _ in range(COPIES)]
     for each in made if name else ():
         fold_in_place(each)
@@ -195,7 +196,7 @@ def _agreement(found: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
 
 
 def text(table: Mapping[str, Any]) -> str:
-    """Returns what `measure` found for people: facts, a row for each operation, a column for each place; in ms."""
+    """Returns the results of `measure` as text: facts, a row for each operation, a column for each place; in ms."""
     facts = {name: value for name, value in table.items() if name not in ("operations", "check")}
     lines = [f"{name:<14}  {value}" for name, value in facts.items()]
     rows = table["operations"]

@@ -1,4 +1,4 @@
-"""The algorithm: gradients through one training step (eq. 5-8), and what takes the steps of Algorithm 1."""
+"""The algorithm: gradients through one training step (eq. 5-8), and the steps of Algorithm 1."""
 
 from darts_tf.bilevel.gradients import (
     ALPHAS,

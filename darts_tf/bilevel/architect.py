@@ -1,4 +1,4 @@
-"""Moves the alphas along the first- or second-order gradient of the validation loss; knows no kind of cell."""
+"""Updates the alphas along the first- or second-order gradient of the validation loss, for any kind of cell."""
 
 import functools
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from darts_tf.system.types import Structure, Tensor, Tensors
 
 
 class VirtualStep:
-    """One step of the weights ahead: their optimiser's own rule with its present buffers. Writes nothing.
+    """One virtual weight step: the optimiser's own rule with its current buffers. Writes nothing.
 
     Args:
         functions: A `SupernetLoss`.
         optimizer: Its `update` is the rule.
         clip: Global norm at which the training gradient is clipped, as in the real step, and also the vector of the
-            implicit term; 0 is off. The original clips for recurrent cells and not for images.
+            implicit term; 0 is off. The original clips for recurrent cells but not for images.
         limited: Whether clipping scales xi, by which the implicit term is multiplied, by at most one. Deviation: the
             original's factor `clip / norm` is above one wherever nothing is clipped.
-        still: Indices of weights that are not moved. Deviation: every weight moves; the original's recurrent networks
-            hold back the matrix that embedding and decoder share, 0 here, because it is copied twice.
+        still: Indices of weights that are not updated. Deviation: every weight is updated; the original's recurrent
+            networks leave out the matrix that embedding and decoder share, index 0 here, because it is copied twice.
 
     Source: `_compute_unrolled_model` in `cnn/architect.py` and `rnn/architect.py`.
     """
@@ -59,19 +59,19 @@ class VirtualStep:
 
 
 class Architect:
-    """Moves the alphas: one step of Adam along the first- or second-order gradient.
+    """Updates the alphas: one step of Adam along the first- or second-order gradient.
 
     Args:
         functions: A `SupernetLoss`.
         weight_optimizer: Its `update` is the virtual step, with its real momentum buffers.
-        alpha_optimizer: Moves `functions.arch`.
+        alpha_optimizer: Updates `functions.arch`.
         order: `"first"` or `"second"`.
         hvp: `"finite_difference"` or `"exact"`, for the second order.
-        radius: Of the finite difference.
-        bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) move
-            the batch norms' statistics. Deviation: the original does so, here it is off by default, because statistics
+        radius: Radius of the finite difference.
+        bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) update
+            the batch norms' statistics. Deviation: the original does so; here it is off by default, because statistics
             of perturbed weights belong to no network. It changes no gradient.
-        virtual_step: How the weights move ahead, see `VirtualStep`; unclipped for None.
+        virtual_step: The virtual weight step, see `VirtualStep`; unclipped for None.
 
     Source: `cnn/architect.py`, `rnn/architect.py`.
     """
@@ -98,14 +98,14 @@ class Architect:
     def gradient(
         self, train_batch: Any, valid_batch: Any, rate: Tensor, weights: Tensors | None = None, noise: Structure = ()
     ) -> tuple[Told, Tensors, list[Told]]:
-        """Computes the gradient of the validation loss in the alphas; writes nothing.
+        """Computes the gradient of the validation loss with respect to the alphas; writes nothing.
 
         Args:
             train_batch: `(inputs, labels)`, or a function, see `BatchObjective`.
-            valid_batch: The same, of other examples.
+            valid_batch: The same, for other examples.
             rate: Learning rate of the weights, xi.
-            weights: The present weights, packed, if the caller has them already.
-            noise: Of the step, see `Method.noise`.
+            weights: The current weights, packed, if the caller has them already.
+            noise: Noise of the step, see `Method.noise`.
 
         Returns:
             `(told, gradients, passed)`: the `Told` of the validation pass (in the second order at w'), a gradient for
@@ -132,7 +132,7 @@ class Architect:
         noise: Structure = (),
         epoch: Any = 0,
     ) -> Any:
-        """Moves the alphas by one step, see `gradient`, with the gradient of the method's penalty.
+        """Updates the alphas by one step, see `gradient`, including the gradient of the method's penalty.
 
         Returns:
             The `Told` of the validation pass, with the loss at w' in the second order.
@@ -148,7 +148,7 @@ class Architect:
         return told
 
     def _penalised(self, gradients, epoch):
-        """Adds the gradient of the method's penalty, which does not depend on the weights: every order keeps it."""
+        """Adds the gradient of the method's penalty, the same in both orders since it is independent of the weights."""
         alphas = values(self.functions.arch.values())
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(alphas)

@@ -1,4 +1,4 @@
-"""The dominant eigenvalue of the validation loss's Hessian in the alphas, by a few products of it with vectors."""
+"""The dominant eigenvalue of the validation loss's Hessian in the alphas, from a few Hessian-vector products."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ def dominant_eigenvalue(
 ) -> float:
     """Computes the largest eigenvalue of a symmetric map by Lanczos' method.
 
-    The result is the largest in the space that the products span: never above the true one, and equal to it once there
-    are as many products as the map has distinct eigenvalues. Every direction is made orthogonal to all before, which
-    for a few is cheap and keeps rounding from making copies of eigenvalues.
+    The result is the largest eigenvalue in the space that the products span: never above the true one, and equal to it
+    once there are as many products as the map has distinct eigenvalues. Every direction is made orthogonal to all
+    previous ones, which is cheap for a few and prevents rounding from creating copies of eigenvalues.
 
     Args:
         product: Arrays in, arrays of the same shapes out.
-        start: Arrays of any shapes, the first direction; the gradient leads there fast.
-        products: How many; fewer are taken where the space is exhausted.
+        start: Arrays of any shapes, the first direction; the gradient converges fast.
+        products: Number of products; fewer are taken if the space is exhausted.
 
     Returns:
-        The largest eigenvalue, which RobustDARTS takes too, not the one of largest magnitude; nan where the start is
-        zero, or anything not finite.
+        The largest eigenvalue, as in RobustDARTS, not the one of largest magnitude; nan if the start is zero, or
+        anything is not finite.
 
     Reference: Golub and Van Loan, Matrix Computations, section 10.1.
     """
@@ -51,10 +51,10 @@ def dominant_eigenvalue(
         image = flat(product([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]))
         images = np.vstack([images, image])
         direction = image
-        for _ in range(2):  # one pass leaves a rest of rounding
+        for _ in range(2):  # one pass leaves a rounding error
             direction = direction - basis.T @ (basis @ direction)
         length = np.linalg.norm(direction)
-        if length <= 1e-6 * np.linalg.norm(image):  # below that it is float32's rounding
+        if length <= 1e-6 * np.linalg.norm(image):  # below that it is float32 rounding
             break
     if not np.isfinite(images).all():
         return math.nan
@@ -63,10 +63,10 @@ def dominant_eigenvalue(
 
 
 class AlphaCurvature:
-    """That eigenvalue on one batch, at the weights and alphas of now; writes nothing. The first call builds the graph.
+    """That eigenvalue on one batch, at the current weights and alphas; writes nothing. The first call builds the graph.
 
-    Products are exact. Finite differences of the gradient are of no use here: ReLU and max pooling make kinks in the
-    alphas, and what a difference sees of them depends on its radius; see docs/development/benchmarks.md.
+    Products are exact. Finite differences of the gradient are not useful here: ReLU and max pooling cause kinks in the
+    alphas, and their effect on a difference depends on its radius; see docs/development/benchmarks.md.
 
     Deviation: RobustDARTS takes the epoch's last batch, augmented, and adds the alphas' weight decay to the Hessian;
     here it is always the same batch, so that batches add no noise of their own.
@@ -80,7 +80,7 @@ class AlphaCurvature:
 
     def __init__(self, functions: SupernetLoss, batch: tuple):
         self.functions, self.batch = functions, batch
-        # Not by XLA, even where the steps are: its second derivative of max pooling is imprecise.
+        # Not compiled by XLA, even if the steps are: its second derivative of max pooling is imprecise.
         self._gradients = tf.function(functions.gradients((ALPHAS,), False), autograph=False)
         self._product = tf.function(functions.hessian_product(), autograph=False)
 

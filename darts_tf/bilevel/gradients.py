@@ -1,9 +1,9 @@
-"""Gradients of the validation loss in the architecture: first order, and second order in two ways. Pure functions.
+"""Architecture gradients of the validation loss: first order, and second order in two ways. Pure functions.
 
 The paper's problem (arXiv:1806.09055, eq. 3-4): alphas minimise `L_val(w*(alpha), alpha)` where `w*` minimises
 `L_train(w, alpha)`; `w*` is replaced by the weights one training step ahead. Nothing here reads or writes a variable:
-weights, alphas and gradients are lists of tensors, so there is no copy of the network, no drift from adding and
-subtracting, and the batch-norm statistics, optimiser slots and seeds are afterwards what they were before.
+weights, alphas and gradients are lists of tensors, so there is no copy of the network and no drift from adding and
+subtracting, and batch-norm statistics, optimiser slots and seeds remain unchanged.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +27,13 @@ def _named(gradients, kind):
 
 
 class Objective:
-    """A loss on one batch as a function of weights and alphas, with the derivatives that the algorithm asks for.
+    """A loss on one batch as a function of weights and alphas, with the derivatives that the algorithm needs.
 
     A training loop may subclass it to trace each derivative once and call it as a function.
 
     Args:
         loss: `(weights, alphas) -> scalar`, in nats, mean over its batch.
-        strict: Whether a variable that the loss does not depend on is an error; else its gradient is zero.
+        strict: Whether a variable that the loss does not depend on is an error; otherwise its gradient is zero.
 
     Example:
         >>> import darts_tf, tensorflow as tf
@@ -48,10 +48,10 @@ class Objective:
         self.unconnected = tf.UnconnectedGradients.NONE if strict else tf.UnconnectedGradients.ZERO
 
     def gradients(self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS)) -> tuple:
-        """Returns `(loss, *gradients)`: one list of tensors for each name in `wrt`, shaped like what it names.
+        """Returns `(loss, *gradients)`: one list of tensors for each name in `wrt`, with the named tensors' shapes.
 
         Raises:
-            ValueError: The loss does not depend on one of them; names its index.
+            ValueError: The loss does not depend on one of them; the message gives its index.
         """
         values = {WEIGHTS: list(weights), ALPHAS: list(alphas)}
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -61,7 +61,7 @@ class Objective:
         return loss, *[_named(g, name) for g, name in zip(gradients, wrt, strict=True)]
 
     def probe(self, weights: Tensors, alphas: Tensors) -> Tensors:
-        """Returns the alphas' gradient for a finite difference; a subclass may compute it with more digits."""
+        """Returns the alphas' gradient for a finite difference; a subclass may compute it more precisely."""
         return self.gradients(weights, alphas, (ALPHAS,))[1]
 
     def mixed_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
@@ -106,7 +106,7 @@ Hvp = Callable[[Objective, Tensors, Tensors, Tensors], Tensors]
 
 
 def exact_hvp(objective: Objective, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
-    """The implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas.
+    """Computes the implicit term exactly: `d2 L_train / (d alpha d w) . vector`, tensors shaped like the alphas.
 
     Example:
         >>> import darts_tf, tensorflow as tf
@@ -121,19 +121,19 @@ def exact_hvp(objective: Objective, weights: Tensors, alphas: Tensors, vector: T
 def finite_difference_hvp(
     objective: Objective, weights: Tensors, alphas: Tensors, vector: Tensors, radius: float = 0.01
 ) -> Tensors:
-    """The implicit term as the paper takes it: a central difference along `vector`, eq. 8.
+    """Computes the implicit term as in the paper: a central difference along `vector`, eq. 8.
 
         (dL_train(w + eps v, a)/da - dL_train(w - eps v, a)/da) / (2 eps),   eps = radius / ||v||
 
-    On networks with ReLU and max pooling this is another number than the exact derivative, not a rounding of it: the
-    shifted weights cross switching points. `exact_hvp` is the derivative.
+    On networks with ReLU and max pooling this differs from the exact derivative by more than rounding: the shifted
+    weights cross switching points. `exact_hvp` is the derivative.
 
     Args:
         objective: The training loss.
         weights: Tensors w.
         alphas: Tensors.
         vector: Tensors v shaped like the weights. If its norm is zero or not finite, the result is zero or NaN.
-        radius: Length of each probe's step, in the units of the weights; the original has 0.01.
+        radius: Length of each probe's step, in the units of the weights; the original uses 0.01.
 
     Returns:
         Tensors shaped like the alphas.
@@ -149,14 +149,14 @@ def finite_difference_hvp(
     # A zero vector has a zero product; without the guard it would be 0/0.
     epsilon = radius / tf.where(norm > 0, norm, tf.ones_like(norm))
     plus = objective.probe([w + epsilon * v for w, v in zip(weights, vector, strict=True)], alphas)
-    with tf.control_dependencies(plus):  # one probe after the other: side by side they need twice the memory
+    with tf.control_dependencies(plus):  # one probe after the other: in parallel they need twice the memory
         behind = [w - epsilon * v for w, v in zip(weights, vector, strict=True)]
     minus = objective.probe(behind, alphas)
     return [(p - m) / (2 * epsilon) for p, m in zip(plus, minus, strict=True)]
 
 
 def first_order_gradient(valid: Objective, weights: Tensors, alphas: Tensors) -> tuple[Any, Tensors]:
-    """Gradient of the validation loss at the present weights: the paper's `xi = 0`.
+    """Computes the gradient of the validation loss at the current weights: the paper's `xi = 0`.
 
     Returns:
         `(loss, gradients)`: a scalar, and one gradient per alpha.
@@ -179,13 +179,13 @@ def unrolled_gradient(
     virtual_step: Callable,
     hvp: Hvp = finite_difference_hvp,
 ) -> tuple[Any, Tensors]:
-    """Gradient of the validation loss after one virtual weight step.
+    """Computes the gradient of the validation loss after one virtual weight step.
 
-    Computes eq. 7 of the paper without forming the Hessian:
+    This is eq. 7 of the paper, without forming the Hessian:
 
         dL_val(w', a)/da  -  xi * d2L_train(w, a)/(da dw) . dL_val(w', a)/dw'
 
-    No variable is read or written: batch-norm statistics, optimiser slots and seeds are as before.
+    No variable is read or written: batch-norm statistics, optimiser slots and seeds remain unchanged.
 
     Args:
         train: The training loss, closed over one batch.
@@ -199,7 +199,7 @@ def unrolled_gradient(
         `(loss, gradients)`: validation loss at w', and one gradient per alpha, same shapes.
 
     Raises:
-        ValueError: A loss does not depend on some alpha or weight; names its index.
+        ValueError: A loss does not depend on some alpha or weight; the message gives its index.
 
     Reference: Liu et al., DARTS, arXiv:1806.09055, eq. 6-8.
 

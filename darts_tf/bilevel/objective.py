@@ -1,4 +1,4 @@
-"""A supernet's loss as a pure function of weights, alphas, noise and batch, with its derivatives traced once each."""
+"""A supernet's loss as a pure function of weights, alphas, noise and batch, with each derivative traced once."""
 
 import functools
 import math
@@ -18,7 +18,7 @@ from darts_tf.system.types import Structure, Tensor, Tensors, Variable
 
 
 def values(variables: Iterable[Variable]) -> list:
-    """Returns the variables' present values as tensors."""
+    """Returns the variables' current values as tensors."""
     return [tf.convert_to_tensor(v) for v in variables]
 
 
@@ -28,7 +28,7 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Ten
     Args:
         logits: `(N, classes)`.
         labels: `(N,)` integers.
-        smoothing: The target gives this share of its probability to all classes evenly.
+        smoothing: Fraction of the target's probability that is spread evenly over all classes.
 
     Source: `CrossEntropyLabelSmooth` in `cnn/train_imagenet.py`.
     """
@@ -45,10 +45,10 @@ def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Packing:
-    """Many tensors as one vector, so that `w' = w - xi * g` is one operation and not five hundred.
+    """Packs many tensors into one vector, so that `w' = w - xi * g` is one operation instead of five hundred.
 
     Args:
-        variables: What to pack, in this order; all of one type.
+        variables: Variables to pack, in this order; all of one dtype.
     """
 
     def __init__(self, variables: Iterable[Variable]):
@@ -56,7 +56,7 @@ class Packing:
         self.sizes = [math.prod(shape) for shape in self.shapes]
 
     def pack(self, tensors: Iterable[Tensor]) -> list:
-        """Returns a list of one vector, `(sum of sizes,)`; of none where there is nothing to pack."""
+        """Returns a list of one vector, `(sum of sizes,)`; an empty list if there is nothing to pack."""
         if not self.shapes:
             return []
         vectors = [t if len(t.shape) == 1 else graph.reshape(t, -1) for t in values(tensors)]
@@ -70,12 +70,12 @@ class Packing:
 
 
 class Told(NamedTuple):
-    """What a pass returns in addition to its derivatives.
+    """The results of a pass in addition to its derivatives.
 
     Attributes:
         loss: A scalar.
-        outputs: What `measure` makes of the pass, by default the logits.
-        statistics: What the moving statistics are moved by, packed; empty unless asked for.
+        outputs: The result of `measure` for the pass, by default the logits.
+        statistics: The statistics that update the moving ones, packed; empty unless requested.
     """
 
     loss: Any
@@ -84,11 +84,11 @@ class Told(NamedTuple):
 
 
 class SupernetLoss:
-    """The derivatives of a supernet's loss as functions of everything they depend on, each traced at most once.
+    """The derivatives of a supernet's loss as functions of all their inputs, each traced at most once.
 
-    The finite difference asks for the same gradient at two places, and the training loss's weight gradient is needed at
-    the start of the virtual step and of the real one. Traced as functions of (weights, alphas, noise, batch) they are
-    built and optimised once and called as often as needed; a graph that spells out every call takes minutes to build.
+    The finite difference needs the same gradient at two points, and the training loss's weight gradient is needed at
+    the start of both the virtual step and the real one. Traced as functions of (weights, alphas, noise, batch), they
+    are built and optimised once and called as often as needed; a graph with every call inlined takes minutes to build.
 
     Weights, and moving statistics, are lists of one vector (see `Packing`); alphas are a list of matrices, in the order
     of `arch`.
@@ -98,15 +98,16 @@ class SupernetLoss:
             `stateless(weights, mixing, inputs) -> (outputs, statistics)` and `moved_state(state, statistics) -> state`.
         loss: `(outputs, labels) -> scalar`.
         trace: Turns a function of tensors into a traced one; by default it stays eager.
-        joint: Whether weight gradients come with the alphas' even where they are not needed. The second order needs
-            both at w', and alone the alphas' cost next to nothing: one trace less, a third of the graph and its memory.
-        strict: Whether a weight that the loss does not depend on is an error; in a derived network it may be that no
-            node reads another.
-        accumulation: An `accumulation.Accumulation` where a batch is computed in parts.
+        joint: Whether weight gradients are computed with the alphas' even if not needed. The second order needs both at
+            w', and separate gradients of the alphas would save next to nothing: this avoids one trace, a third of the
+            graph and its memory.
+        strict: Whether a weight that the loss does not depend on is an error; a derived network may have nodes that no
+            other node reads.
+        accumulation: An `accumulation.Accumulation` if a batch is computed in parts.
         replication: The same for parts that several devices compute at once, see `distribution.Replication`.
         precision: A `precision.Precision`; float32 for None.
-        recompute: A mode of `recomputation`; None keeps what the backward pass needs. A weight that the loss does not
-            depend on goes unnoticed with one.
+        recompute: A mode of `recomputation`; None keeps what the backward pass needs. With recomputation, a weight that
+            the loss does not depend on goes unnoticed.
         measure: `(loss, outputs, labels) -> outputs`, a pass's `Told.outputs`; by default the network's outputs.
         method: A `methods.Method`; DARTS for None.
 
@@ -143,9 +144,9 @@ class SupernetLoss:
         self.mixing_gradients = functools.cache(self._mixing_gradients)
 
     def training_loss(self, weights: Tensors, alphas: Any, batch: tuple) -> Callable:
-        """Returns a function of relaxed mixing weights by cell: the loss in evaluation mode, and its gradients in them.
+        """Returns a function of relaxed mixing weights by cell: the loss in evaluation mode, and its gradients.
 
-        What `SmoothDARTS` climbs. Nothing is computed, or traced, unless it is called.
+        `SmoothDARTS` ascends this loss. Nothing is computed or traced unless it is called.
         """
 
         def function(mixing):
@@ -173,9 +174,10 @@ class SupernetLoss:
         return dict(zip(self.arch, alphas, strict=True))
 
     def _over_batch(self, function):
-        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and splits the batch where asked.
+        """Traces `(common, batch) -> (means, outputs)`, see `Accumulation.over`, and splits the batch if requested.
 
-        Parts first, and these among the replicas: so batch norm sees the same parts, however many replicas there are.
+        Into parts first, which are then split among the replicas: so batch norm sees the same parts for any number of
+        replicas.
         """
         function = self.trace(function) if self.replication is None else self.replication.over(function)
         return function if self.accumulation is None else self.accumulation.over(function)
@@ -190,7 +192,7 @@ class SupernetLoss:
     def _gradients(self, wrt, with_statistics, wide=False):
         """Returns a function `(weights, alphas, inputs, labels, noise=()) -> (Told, gradients)`.
 
-        With `wide` it computes in the variables' type, whatever the precision.
+        With `wide` it computes in the variables' dtype, whatever the precision.
         """
 
         def function(common, batch):
@@ -251,10 +253,10 @@ class BatchObjective(eqs.Objective):
 
     Args:
         functions: A `SupernetLoss`.
-        batch: `(inputs, labels)`, or a function that gives them for the number of the pass, 0, 1 ...: so the original
-            draws new dropout masks for every pass, which turns the finite difference into noise of the masks.
-        noise: Of the step, see `Method.noise`.
-        passed: A list that gets the `Told` of each pass, in their order, with its statistics.
+        batch: `(inputs, labels)`, or a function from the number of the pass, 0, 1 ..., to these: the original draws new
+            dropout masks for every pass, which turns the finite difference into noise from the masks.
+        noise: Noise of the step, see `Method.noise`.
+        passed: A list to which the `Told` of each pass is appended in order, with its statistics.
     """
 
     def __init__(self, functions: SupernetLoss, batch: Any, noise: Structure = (), passed: list | None = None):
@@ -268,8 +270,8 @@ class BatchObjective(eqs.Objective):
     def gradients(
         self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS), wide: bool = False
     ) -> tuple:
-        """See `Objective.gradients`, with a `Told` instead of the loss; with `wide` in the variables' type."""
-        # Whoever asks for weight gradients shares one trace, which returns the statistics too; see `SupernetLoss`.
+        """See `Objective.gradients`, with a `Told` instead of the loss; with `wide` in the variables' dtype."""
+        # All callers that need weight gradients share one trace, which also returns the statistics; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
         function = self.functions.gradients(traced, self.passed is not None or WEIGHTS in wrt, wide)
         told, gradients = function(weights, alphas, *self._batch(), self.noise)
@@ -278,10 +280,10 @@ class BatchObjective(eqs.Objective):
         return told, *[gradients[traced.index(name)] for name in wrt]
 
     def probe(self, weights: Tensors, alphas: Tensors) -> Tensors:
-        """See `Objective.probe`; not in the narrow type of other passes.
+        """See `Objective.probe`; not in the narrow dtype of other passes.
 
-        The probes' weights differ by less than the rounding of a bfloat16 kernel, and so would little but rounding be
-        left of the difference of their gradients.
+        The probes' weights differ by less than the rounding of a bfloat16 kernel, so the difference of their gradients
+        would be little more than rounding.
         """
         return self.gradients(weights, alphas, (ALPHAS,), wide=self.functions.precision.narrow is not None)[1]
 

@@ -1,7 +1,7 @@
-"""Update rules and schedules of the paper's optimisers as pure functions, and the optimisers that hold their state.
+"""Update rules and schedules of the paper's optimisers as pure functions, and optimisers that hold their state.
 
-Keras' own are other algorithms: its SGD folds the rate into the velocity and its `weight_decay` is decoupled. Here the
-L2 term is part of the gradient, as in PyTorch 0.3.1, which the original code was written for.
+Keras' own optimisers are different algorithms: its SGD folds the rate into the velocity, and its `weight_decay` is
+decoupled. Here the L2 term is part of the gradient, as in PyTorch 0.3.1, for which the original code was written.
 """
 
 import math
@@ -13,8 +13,8 @@ from darts_tf.system.types import Tensor, Tensors, Variable
 
 
 def _scalars(dtype, *numbers):
-    """Constants made once, not once for each variable: they would be half of the graph."""
-    # A cast of a Python number would go through float32.
+    """Creates constants once, not once for each variable, which would be half of the graph."""
+    # Casting a Python number would go through float32.
     return [tf.cast(n, dtype) if tf.is_tensor(n) else tf.constant(n, dtype) for n in numbers]
 
 
@@ -34,7 +34,7 @@ def sgd_update(
     Returns:
         `(weights, buffers)`: new tensors.
 
-    Source: torch.optim.SGD, as `cnn/train_search.py` of the original uses it.
+    Source: torch.optim.SGD, as used in `cnn/train_search.py` of the original.
     """
     rate, momentum, weight_decay = _scalars(weights[0].dtype, rate, momentum, weight_decay)
     decayed = [g + weight_decay * w for w, g in zip(weights, gradients, strict=True)]
@@ -102,29 +102,29 @@ def asgd_update(
 ) -> tuple[Tensors, Tensors, Tensor]:
     """Averaged SGD: `w -= rate * (g + weight_decay * w)`, and the mean of the weights since step `start`.
 
-    The rate that is used is that of the step before, as in the original: a changed one takes effect one step late.
+    The rate used is that of the previous step, as in the original: a change takes effect one step late.
 
     Args:
         weights: Tensors, any shape.
         gradients: One per weight, same shapes.
         averages: Means so far, same shapes; anything before the first step.
         step: Scalar tensor, 1 for the first step.
-        lagged_rate: The rate given one step before; anything before the first step.
-        rate: Learning rate; used now in the first step, in the next one otherwise.
+        lagged_rate: The rate given in the previous step; anything before the first step.
+        rate: Learning rate; the first step uses it immediately, later steps use it one step later.
         weight_decay: L2 coefficient.
-        start: Until this step, and the one after it, the mean is the weights themselves.
+        start: Up to and including the step after this one, the mean is the weights themselves.
 
     Returns:
         `(weights, averages, lagged_rate)`: new tensors.
 
-    Source: torch.optim.ASGD with `lambd=0` (then alpha has no effect), as `rnn/train.py` of the original uses it.
+    Source: torch.optim.ASGD with `lambd=0` (then alpha has no effect), as used in `rnn/train.py` of the original.
     """
     dtype = weights[0].dtype
     rate, weight_decay = _scalars(dtype, rate, weight_decay)
     used = tf.where(step > 1, lagged_rate, rate)
     weights = [w - used * (g + weight_decay * w) for w, g in zip(weights, gradients, strict=True)]
     count = tf.cast(tf.maximum(step - 1 - start, 1), dtype)
-    # At a count of one the mean is the weights themselves, whatever it held, even if that was not finite.
+    # At a count of one the mean is the weights themselves, whatever it held before, even if not finite.
     averages = [tf.where(count > 1, a + (w - a) / count, w) for w, a in zip(weights, averages, strict=True)]
     return weights, averages, rate
 
@@ -135,7 +135,7 @@ def global_norm(tensors: Sequence) -> tf.Tensor:
 
 
 def clip_by_global_norm(gradients: Sequence, limit: float) -> tuple[Tensors, Tensor]:
-    """Scales all gradients so that their joint norm is at most `limit`; `limit=0` leaves them alone.
+    """Scales all gradients so that their joint norm is at most `limit`; `limit=0` leaves them unchanged.
 
     Returns:
         `(gradients, norm)`: the norm is the one before clipping.
@@ -152,13 +152,13 @@ def clip_by_global_norm(gradients: Sequence, limit: float) -> tuple[Tensors, Ten
 def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float = 0.0) -> float:
     """Returns the learning rate in an epoch, `0 <= epoch < epochs`: the minimum itself is never reached.
 
-    Source: `CosineAnnealingLR` as the original steps it: epoch 49 of 50 from 0.025 to 0.001 has 1.023679e-3.
+    Source: `CosineAnnealingLR` as stepped by the original: epoch 49 of 50 from 0.025 to 0.001 has 1.023679e-3.
     """
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
 def assign(variables: Sequence[Variable], tensors: Tensors) -> None:
-    """Writes each tensor into the variable at the same place."""
+    """Writes each tensor into the variable at the same position."""
     for variable, tensor in zip(variables, tensors, strict=True):
         variable.assign(tensor)
 
@@ -245,10 +245,10 @@ class ASGD:
     Args:
         variables: What to move, in a fixed order.
         weight_decay: L2 coefficient.
-        start: Step after which the average begins to be one.
+        start: Step after which averaging begins.
 
     Attributes:
-        averages: The means of the weights: what a validation uses, and what is kept.
+        averages: The means of the weights, which validation uses and which are saved.
     """
 
     def __init__(self, variables: Iterable[Variable], weight_decay: float = 8e-7, start: int = 0):
@@ -260,7 +260,7 @@ class ASGD:
 
     @property
     def buffers(self) -> list:
-        """What a step writes next to the weights: the means, the number of steps, and the rate for the next one."""
+        """The variables a step writes in addition to the weights: means, number of steps, rate for the next step."""
         return [*self.averages, self.step, self.lagged_rate]
 
     @property

@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper on one screen, the step of training a derived network, and what both are made of."""
+"""Algorithm 1 of the paper on one screen, the training step of a derived network, and their common parts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,22 +18,22 @@ from darts_tf.system.types import Structure, Tensor, Tensors
 
 
 def traced(function: Callable) -> Callable:
-    """Traces a function once, as a function that the graph calls instead of a copy at every call."""
+    """Traces a function once, as a function that the graph calls instead of inlining a copy at every call."""
     return tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
 
 
 def loss_of(
     network: Any, config: Run, domain: Any, trace: Callable | None = traced, distribution: Any = None, **settings: Any
 ) -> SupernetLoss:
-    """Returns a network's loss with its derivatives, computed as a config says.
+    """Returns a network's loss with its derivatives, computed according to a config.
 
     Args:
         network: See `SupernetLoss`.
-        config: A `config.Run`: parts one after the other, what is kept for the backward pass and in which type.
-        domain: A `tasks.domain.Domain`: its loss, and where examples lie in its batches.
+        config: A `config.Run`: sequential parts, what is kept for the backward pass, and the dtype.
+        domain: A `tasks.domain.Domain`: its loss, and the axes of examples in its batches.
         trace: How the derivatives are traced; `None` leaves them eager, for debugging.
-        distribution: A `distribution.Distribution`: parts at once on several devices; None for one device.
-        **settings: Others of `SupernetLoss`.
+        distribution: A `distribution.Distribution`: parts in parallel on several devices; None for one device.
+        **settings: Further arguments of `SupernetLoss`.
     """
     axes = domain.batch_axes, domain.output_axes
     return SupernetLoss(
@@ -50,13 +50,13 @@ def loss_of(
 
 
 def _scale_of(functions: SupernetLoss) -> dict[str, list]:
-    """Returns the variables of a `SupernetLoss`' loss scale, by name; none where it has none."""
+    """Returns the variables of a `SupernetLoss`' loss scale, by name; none if it has no loss scale."""
     scale = functions.precision.loss_scale
     return {} if scale is None else {GROUP: scale.variables}
 
 
 class WeightStep:
-    """Moves weights and batch-norm statistics on one batch: gradient, clipping, the optimiser's rule.
+    """Updates weights and batch-norm statistics on one batch: gradient, clipping, the optimiser's rule.
 
     Args:
         functions: A `SupernetLoss`.
@@ -80,9 +80,9 @@ class WeightStep:
         Args:
             batch: `(inputs, labels)`.
             rate: Learning rate.
-            weights: The present ones, packed, if the caller has them already.
-            alphas: At which the step is taken, a list; the present ones for None.
-            noise: Of the step, see `Method.noise`.
+            weights: The current weights, packed, if the caller has them already.
+            alphas: The alphas at which the step is taken, a list; None for the current ones.
+            noise: Noise of the step, see `Method.noise`.
 
         Returns:
             `(told, norm)`: a `Told`, and the norm of the gradient before clipping.
@@ -101,7 +101,7 @@ class WeightStep:
 
 
 class SearchStep:
-    """Algorithm 1: moves alphas on validation data, then weights on training data.
+    """Algorithm 1: updates alphas on validation data, then weights on training data.
 
     Args:
         supernet: See `SupernetLoss`.
@@ -125,7 +125,7 @@ class SearchStep:
         domain.attach(supernet)
         own = {
             "joint": config.order == "second" and (method is None or method.moves_alphas),
-            # With few candidates it may be that no edge reads what a weight has a part in.
+            # With few candidates there may be weights whose output no edge reads.
             "strict": config.masks is None,
         }
         self.functions = functions = loss_of(supernet, config, domain, trace, distribution, method=method, **own)
@@ -170,15 +170,15 @@ class SearchStep:
         """Takes one step.
 
         Args:
-            train: What the domain's stream of training data gives.
-            valid: What that of validation data gives, of other examples.
-            number: Of the step, scalar int64: with the run's seed it decides what is random.
+            train: An element of the domain's stream of training data.
+            valid: An element of its stream of validation data, with other examples.
+            number: Number of the step, scalar int64: with the run's seed it determines all randomness.
             rate: Learning rate of the weights, also the xi of the second order.
-            epoch: From 0.
-            move_alphas: Whether alphas move, if the method moves them; not in warm-up epochs.
+            epoch: Epoch, from 0.
+            move_alphas: Whether to update the alphas, if the method does so; not in warm-up epochs.
 
         Returns:
-            Scalars: `valid_loss` (where alphas moved), and those of `Domain.report`.
+            Scalars: `valid_loss` (if alphas were updated), and those of `Domain.report`.
         """
         domain, functions, report = self.domain, self.functions, {}
         rate, seeds = domain.rate_of(rate, train), domain.seeds(number)
@@ -202,7 +202,7 @@ class SearchStep:
 
 
 class TrainStep:
-    """Trains a derived network by one step.
+    """One training step of a derived network.
 
     Args:
         network: See `SupernetLoss`; without alphas.
@@ -247,12 +247,12 @@ class TrainStep:
         """Takes one step.
 
         Args:
-            piece: What the domain's stream of training data gives.
-            number: Of the step, scalar int64.
+            piece: An element of the domain's stream of training data.
+            number: Number of the step, scalar int64.
             rate: Learning rate.
-            drop_path: Probability of drop path; of images only.
-            seed: Scalar int64: with the number of the step it decides what is dropped.
-            averaging: Whether it is one of averaged SGD.
+            drop_path: Probability of drop path; for images only.
+            seed: Scalar int64: with the number of the step it determines what is dropped.
+            averaging: Whether this is a step of averaged SGD.
 
         Returns:
             The scalars of `Domain.report`.

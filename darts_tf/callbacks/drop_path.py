@@ -1,22 +1,22 @@
-"""The schedule of drop path under `fit`."""
+"""The schedule of drop path for `fit`."""
 
 from darts_tf.system.keras_settings import keras
 from darts_tf.system.errors import UserError
 
 
 class DropPathSchedule(keras.callbacks.Callback):
-    """Raises the probability of drop path linearly over the epochs, from 0 to `drop_path` of the network.
+    """Raises the probability of drop path linearly over the epochs, from 0 to the network's `drop_path`.
 
-    In epoch e, counted from 0, it is `drop_path * e / epochs`, so that the full probability is never quite reached.
-    It is in the logs of each epoch as `drop_path`, and a function of the epoch only: a fit that resumes with
-    `initial_epoch` gets what it would have had. Once the training ends, the network has its constant rate again. The
-    network may be a layer of the model that is trained.
+    In epoch e, counted from 0, it is `drop_path * e / epochs`, so the full probability is never quite reached. It is
+    logged in each epoch as `drop_path`. It depends on the epoch only, so `fit` with `initial_epoch` continues the same
+    schedule. After training the network has its constant rate again. The network may be a layer of the model that is
+    trained.
 
     Args:
-        epochs: Over which it rises; those of `fit` for None.
+        epochs: Number of epochs over which it rises; None for those of `fit`.
 
     Raises:
-        UserError: `epochs` is below 1; at the begin of a training: the model has no drop path.
+        UserError: `epochs` is below 1; when training begins: the model has no drop path.
 
     Source: `cnn/train.py` of quark0/darts.
 
@@ -53,12 +53,12 @@ class DropPathSchedule(keras.callbacks.Callback):
             network.drop_path_rate.assign(self._rate(network, epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Tells the logs."""
+        """Adds the probability to the logs."""
         if logs is not None:
             logs["drop_path"] = self._rate(self._networks[0], epoch)
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Leaves the constant rate."""
+        """Restores the constant rate."""
         for network in self._networks:
             network.drop_path_rate.assign(network.drop_path)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # TensorFlow is not needed here
     from darts_tf.cluster.distribution import Distribution
 
 # These may differ between processes. Other settings that a resumed run may change must not: what is recomputed,
-# measured or done between two updates decides which collective operations there are, and a process with others would
-# wait for ever.
+# measured or done between two updates determines the collective operations, and a process with different ones would
+# wait forever.
 _OWN = named(("data_dir", "threads", "checkpoint_minutes", "keep_checkpoints", "tensorboard"), ImageRun)
 
 
@@ -29,12 +29,12 @@ def checksum(*arrays: np.ndarray) -> str:
 
 
 def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
-    """Returns what distinguishes images from others: their number, labels in order, mean colours.
+    """Returns facts that identify images: their number, labels in order, mean colours.
 
     Args:
         dataset: An `ImageDataset`.
-        train_indices: Those that are trained on.
-        held_out: The `Split` that validates, or trains the alphas.
+        train_indices: Indices of the training images.
+        held_out: The `Split` for validation, or for the alphas.
         indices: Indices into it.
     """
     return {
@@ -42,18 +42,18 @@ def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: n
         "held_out_examples": len(indices),
         "image_shape": list(dataset.image_shape),
         "classes": len(dataset.class_names),
-        "mean": [round(each, 3) for each in dataset.mean],  # decoders may differ in a last digit
+        "mean": [round(each, 3) for each in dataset.mean],  # decoders may differ in the last digit
         "labels": checksum(dataset.train.labels[train_indices], held_out.labels[indices]),
     }
 
 
 def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
-    """Returns what distinguishes a text from others: numbers of words, and the words in order.
+    """Returns facts that identify a text: numbers of words, and the words in order.
 
     Args:
         corpus: A `text.Corpus`.
-        train: Word indices that are trained on.
-        watched: Those that validate.
+        train: Word indices for training.
+        watched: Word indices for validation.
     """
     return {
         "training_words": int(train.size),
@@ -64,10 +64,10 @@ def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, An
 
 
 def described(config: Run, task: Any) -> dict[str, Any]:
-    """Returns what determines a run's numbers and operations: settings, steps, data.
+    """Returns everything that determines a run's numbers and operations: settings, steps, data.
 
     Args:
-        config: A `config.Run`. Of a file with operations the content counts; its path may differ between machines.
+        config: A `config.Run`. For a file with operations, the content matters; its path may differ between machines.
         task: See `loop.Task`.
     """
     found = {name: value for name, value in config.to_json().items() if name not in _OWN}
@@ -85,7 +85,7 @@ def check(peers: "Distribution", config: Run, task: Any) -> None:
         task: See `loop.Task`.
 
     Raises:
-        UserError: They differ, here or in another process: all end, and the one that differs says in what.
+        UserError: They differ, here or in another process: all processes end, and the differing one reports how.
     """
     mine = described(config, task)
     theirs = json.loads(peers.share(json.dumps(mine).encode()))

@@ -1,10 +1,10 @@
-"""Several devices, of one or several machines, that share a batch; the only file that names a `tf.distribute` class.
+"""Several devices, on one or several machines, that share a batch; the only file that uses `tf.distribute` classes.
 
-Every derivative is a pure function of weights, alphas and a batch, and a mean over examples. So each device, a
-replica, takes an equal part of the batch, and the mean over replicas is that of the whole batch: the weight gradient
-before the virtual step, the vector before the probes, the alphas' gradient. Batch norms meet within the pass. Clipping,
-virtual step, optimisers and moving statistics follow on one device, from means that are the same for all; there is one
-copy of every variable in a process, and none per replica that could drift.
+Every derivative is a pure function of weights, alphas and a batch, and a mean over examples. So each device, a replica,
+takes an equal part of the batch, and the mean over replicas is that of the whole batch: the weight gradient before the
+virtual step, the vector before the probes, the alphas' gradient. Batch norms are synchronised within the pass.
+Clipping, virtual step, optimisers and moving statistics follow on one device, from means that are the same for all; a
+process has one copy of every variable, so no replica can drift.
 """
 
 import functools
@@ -25,16 +25,16 @@ from darts_tf.system import runtime, streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import at_once
 
-GROUP = 1806_0905  # of our collectives, apart from those that a strategy makes itself
+GROUP = 1806_0905  # group of our collectives, separate from those that a strategy creates itself
 
 
 class Distribution:
-    """The devices of a run, and what its processes agree on.
+    """The devices of a run, and the agreement between its processes.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
-        worker: Which process this is, from 0; that one, the chief, keeps the run's files and decides.
-        workers: How many processes there are.
+        worker: Index of this process, from 0; process 0, the chief, writes the run's files and decides.
+        workers: Number of processes.
 
     Attributes:
         replicas: Number of devices that share a batch.
@@ -46,29 +46,29 @@ class Distribution:
         self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
     def replication(self, batch: Any, outputs: Any) -> "Replication":
-        """Returns what distributes a pass over the replicas; see `Replication`."""
+        """Returns an object that distributes a pass over the replicas; see `Replication`."""
         return Replication(self.strategy, batch, outputs)
 
     def agree(self, stop: bool, save: bool, steps: int) -> tuple[bool, bool, int]:
-        """Returns the same in all processes: whether any of them stops, and the chief's values of the other two."""
+        """Returns the same values in all processes: whether any of them stops, and the chief's other two values."""
         found = self._total([float(stop), *((float(save), float(steps)) if self.worker == 0 else (0.0, 0.0))])
         return bool(found[0]), bool(found[1]), int(found[2])
 
     def share(self, data: bytes) -> bytes:
-        """Returns the chief's bytes; those of the others are ignored."""
+        """Returns the chief's bytes; those of other processes are ignored."""
         mine = np.frombuffer(data, np.uint8) if self.worker == 0 else np.zeros(0, np.uint8)
-        # Two numbers for the length: float32 counts to 2^24 only.
+        # Two numbers for the length, since float32 only counts to 2^24.
         high, low = (int(part) for part in self._total(divmod(len(mine), 2**20)))
         whole = np.zeros(high * 2**20 + low, np.float32)
         whole[: len(mine)] = mine
         return self._total(whole).astype(np.uint8).tobytes()
 
     def lost(self, error: Exception, kept: str) -> UserError:
-        """Returns the error that reports that another process can no longer be reached.
+        """Returns the error that reports that another process is no longer reachable.
 
         Args:
-            error: What TensorFlow said.
-            kept: Where the run resumes from.
+            error: TensorFlow's error.
+            kept: The state from which the run resumes.
         """
         told = [line.strip() for line in str(error).splitlines() if "rror" in line and "Graph execution" not in line]
         return UserError(
@@ -90,7 +90,7 @@ class Distribution:
 
 
 def peers(distribution: Distribution | None) -> Distribution | None:
-    """Returns the distribution if it has other processes, with which this one has to agree; else None."""
+    """Returns the distribution if it has other processes, with which this one must agree; otherwise None."""
     return None if distribution is None or distribution.workers == 1 else distribution
 
 
@@ -104,7 +104,7 @@ def of(config: Run) -> Distribution | None:
     """Returns the devices of a `config.Run`; None for one device, TensorFlow's default.
 
     Raises:
-        UserError: There are fewer devices, the batch cannot be split over them, or this is no cluster.
+        UserError: There are fewer devices, the batch cannot be split over them, or this is not a cluster.
     """
     if config.strategy == "none":
         return None
@@ -118,7 +118,7 @@ def of(config: Run) -> Distribution | None:
     return found
 
 
-@functools.cache  # a process can join a cluster once only
+@functools.cache  # a process can join a cluster only once
 def _opened(kind, count):
     if kind == "multi_worker":
         worker, addresses = runtime.cluster()
@@ -147,12 +147,12 @@ class Replication:
     """Splits a batch over the replicas of a strategy; the counterpart of `accumulation.Accumulation`.
 
     The pass is traced once, whatever the number of replicas, and called on each device. Its collective operations have
-    fixed keys, so a call must not begin before the one before it has ended.
+    fixed keys, so a call must not begin before the previous one has ended.
 
     Args:
         strategy: A `tf.distribute.Strategy`.
         batch: Axes of the batch, see `accumulation.split`.
-        outputs: Axes of what a pass returns for each example; None for a mean over them.
+        outputs: Axes of a pass's per-example outputs; None for a mean over them.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy, batch: Any, outputs: Any):
@@ -162,7 +162,7 @@ class Replication:
         self._last: list[tf.Tensor] = []
 
     def over(self, function: Callable) -> Callable:
-        """Returns `function`, see `Accumulation.over`, of a whole batch; for use inside a `tf.function`."""
+        """Returns `function`, see `Accumulation.over`, for a whole batch; for use inside a `tf.function`."""
 
         # Not inlined: the loops and the collectives of all replicas must keep the same names.
         @tf.function(autograph=False, experimental_attributes={"_noinline": True})
@@ -185,7 +185,7 @@ class Replication:
                 arguments = [
                     leaf for leaf in tf.nest.flatten((tf.constant(rank), common, parts[rank])) if leaf is not None
                 ]
-                # Stateless, although it holds collectives: stateful calls would wait for one another for ever.
+                # Stateless, although it holds collectives: stateful calls would wait for one another forever.
                 return tf.raw_ops.PartitionedCall(
                     args=[a for a in arguments if a is not None] + concrete.captured_inputs,
                     Tout=[output.dtype for output in concrete.outputs],
@@ -195,7 +195,7 @@ class Replication:
             with tf.control_dependencies(self._of_this_graph(self._last)):
                 results = [self.strategy.experimental_local_results(each) for each in self.strategy.run(call)]
             self._last = list(itertools.chain(*results))
-            with tf.control_dependencies(self._last):  # else the others, whose results are not read, would not run
+            with tf.control_dependencies(self._last):  # otherwise the others, whose results are not read, would not run
                 found = iter([tf.identity(each[0]) for each in results])
             structure = concrete.structured_outputs
             leaves = [None if leaf is None else next(found) for leaf in tf.nest.flatten(structure)]
@@ -204,15 +204,15 @@ class Replication:
         return whole
 
     def _shared(self, rank, results, axes):
-        """Returns replicas' results as those of the whole batch, by one collective operation.
+        """Combines replicas' results into those of the whole batch, with one collective operation.
 
         Args:
-            rank: Which replica this is, a scalar tensor.
+            rank: Index of this replica, a scalar tensor.
             results: A structure of tensors.
-            axes: For each of its leaves the axis along which examples lie, None for a mean over examples.
+            axes: For each of its leaves the axis of examples, None for a mean over examples.
         """
         leaves = tf.nest.flatten(results)
-        mine = tf.one_hot(rank, self.count, float(self.count))  # a sum over replicas by way of their mean
+        mine = tf.one_hot(rank, self.count, float(self.count))  # a sum over replicas from their mean
         placed = [
             tf.tensordot(tf.cast(mine, leaf.dtype), leaf, 0) if axis is not None and leaf is not None else leaf
             for leaf, axis in zip(leaves, axes, strict=True)
@@ -227,14 +227,14 @@ class Replication:
         return tf.nest.pack_sequence_as(results, whole)
 
     def _means(self, tensors):
-        """Returns tensors' means over the replicas, by one collective operation."""
+        """Returns tensors' means over the replicas, with one collective operation."""
         sizes = [math.prod(t.shape) if t.shape.is_fully_defined() else tf.size(t) for t in tensors]
         vector = self._mean(tf.concat([tf.reshape(t, (-1,)) for t in tensors], 0))
         parts = zip(tf.split(vector, sizes), tensors, strict=True)
         return [tf.reshape(p, t.shape if t.shape.is_fully_defined() else tf.shape(t)) for p, t in parts]
 
     def _mean(self, vector):
-        # The gradient of a mean over replicas, summed over replicas as all gradients are, is a mean again.
+        # The gradient of a mean over replicas, summed over replicas like all gradients, is again a mean.
         @tf.custom_gradient
         def mean(vector):
             return self._collective(vector), self._mean
@@ -242,7 +242,7 @@ class Replication:
         return mean(vector)
 
     def _collective(self, vector):
-        """Adds the operation to the graph, after the one before it: all replicas run them in one order."""
+        """Adds the operation to the graph, after the previous one: all replicas run them in the same order."""
         with tf.control_dependencies(self._of_this_graph(self._last)):
             result = tf.raw_ops.CollectiveReduce(
                 input=vector,

@@ -1,7 +1,7 @@
-"""Where the processes of a cluster wait for one another before TensorFlow joins them.
+"""The meeting point at which the processes of a cluster wait for one another before TensorFlow joins them.
 
 TensorFlow's own wait holds Python's lock, takes over SIGTERM and lasts for an hour: only `kill -9` ends it. Here a
-process waits in Python, for a given time, and TensorFlow is started once all are there.
+process waits in Python, for a given time, and TensorFlow is started once all are present.
 """
 
 import contextlib
@@ -15,20 +15,21 @@ from darts_tf.system.errors import UserError, some_of
 
 PATIENCE = 600.0  # seconds
 GREETING, GO = b"darts_tf", b"go\n"
-_RETRY = 0.5  # seconds between two checks of who is there
+_RETRY = 0.5  # seconds between two checks of who is present
 
 
 def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seconds: float = PATIENCE) -> None:
     """Returns once all processes are waiting.
 
     Args:
-        worker: Which process this is; the others report to 0, the chief.
-        addresses: `host:port` of all.
-        say: Is given a line with those it waits for.
-        seconds: How long it waits.
+        worker: Index of this process; the others report to 0, the chief.
+        addresses: `host:port` of all processes.
+        say: Called with a line that lists those it waits for.
+        seconds: How long to wait.
 
     Raises:
-        UserError: An address is malformed, this process cannot listen at its own, or others have not come; names them.
+        UserError: An address is malformed, this process cannot listen on its own, or others are missing; the message
+            names them.
     """
     others = [address for i, address in enumerate(addresses) if i != worker]
     places = [_parsed(address) for address in addresses]
@@ -55,7 +56,7 @@ def _parsed(address):
 
 
 def _gather(port, count, until):
-    """Waits for all others; returns the numbers of those that are missing."""
+    """Waits for all others; returns the numbers of the missing ones."""
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(_server(port))
@@ -79,7 +80,7 @@ def _gather(port, count, until):
                     continue
                 number = _number(each, count)
                 unnamed.discard(each)
-                if each in here.values() or number is None:  # it has gone, or is another program
+                if each in here.values() or number is None:  # it has exited, or is another program
                     here = {i: other for i, other in here.items() if other is not each}
                     each.close()
                 else:
@@ -94,18 +95,18 @@ def _gather(port, count, until):
 
 
 def _server(port):
-    """Listens at every address of this machine, as TensorFlow's server does afterwards."""
+    """Listens on every address of this machine, as TensorFlow's server does afterwards."""
     if socket.has_dualstack_ipv6():
         try:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise
-    return socket.create_server(("", port))  # also where IPv6 is known but switched off, as in containers
+    return socket.create_server(("", port))  # works also if IPv6 is known but disabled, as in containers
 
 
 def _number(connection, count):
-    """Returns which process is at the other end; None if it is gone or not one of ours."""
+    """Returns the index of the process at the other end; None if it has exited or is not one of ours."""
     try:
         words = connection.recv(64).split()
         number = int(words[1]) if len(words) == 2 and words[0] == GREETING else 0
@@ -115,16 +116,17 @@ def _number(connection, count):
 
 
 def _report(worker, place, until):
-    """Reports this process to the chief; returns whether it answered in time that all are there."""
+    """Reports this process to the chief; returns whether it answered in time that all are present."""
     while (left := until - time.monotonic()) > 0:
         try:
             with socket.create_connection(place, timeout=min(left, 10.0)) as connection:
                 connection.sendall(GREETING + b" %d\n" % worker)
                 connection.settimeout(max(until - time.monotonic(), 0.01))
-                # Other bytes come from TensorFlow's own server: the chief has seen all, and this process was restarted.
+                # Other bytes come from TensorFlow's own server: the chief has seen all processes, and this one was
+                # restarted.
                 if connection.recv(64):
                     return True
-        except OSError:  # it is not there yet, or no more
+        except OSError:  # the chief is not there yet, or no longer
             pass
         time.sleep(_RETRY)
     return False

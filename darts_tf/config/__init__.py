@@ -1,4 +1,4 @@
-"""The experiments as data: one flat frozen dataclass each, one field for each flag."""
+"""The experiments as data: one flat, frozen dataclass each, with one field per flag."""
 
 from darts_tf.config.fields import Config, suggest
 from darts_tf.config.images import ImageRun, SearchConfig, TrainConfig

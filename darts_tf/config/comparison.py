@@ -1,4 +1,4 @@
-"""The settings of a comparison of search methods by the truth of NAS-Bench-201. No TensorFlow here."""
+"""The settings of a comparison of search methods by true accuracy in NAS-Bench-201. Needs no TensorFlow."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ METHODS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ComparisonConfig(Config):
-    """Searches in NAS-Bench-201 by several methods, each with several seeds; what each found is known to be worth."""
+    """Searches in NAS-Bench-201 by several methods, each with several seeds; each result's true accuracy is known."""
 
     kind, title = "comparison", "comparisons"
     binary = "darts-protocol"

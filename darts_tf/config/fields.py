@@ -1,7 +1,7 @@
-"""What a field of an experiment is: default, type, help, group and check, and the dataclass that reads them.
+"""The fields of an experiment: default, type, help, group and check, and the dataclass that reads them.
 
-The command line (`darts_tf.bin._flags`), the check at construction, `config.json` and the rule of what may change on
-resume are all derived from the fields. No TensorFlow here: `--help` is instant.
+The command line (`darts_tf.bin._flags`), the check at construction, `config.json` and the rules for what may change on
+resume are all derived from the fields. This needs no TensorFlow: `--help` is instant.
 """
 
 import dataclasses
@@ -34,8 +34,8 @@ class Check:
     Attributes:
         expected: The condition in words, to follow "must be".
         holds: `value -> bool`; the value already has the field's type.
-        choices: The allowed words, for a field that has only some.
-        closed: Whether these are all; False where a pattern allows others, too.
+        choices: The allowed words, for a field with a fixed set.
+        closed: Whether these are all; False if a pattern allows others, too.
     """
 
     expected: str
@@ -45,7 +45,7 @@ class Check:
 
 
 def at_least(bound: float) -> Check:
-    """The check for numbers not below a bound."""
+    """The check for numbers of at least a bound."""
     return Check(f"at least {bound}", lambda value: value >= bound)
 
 
@@ -80,11 +80,11 @@ def field(
     """A dataclass field with its documentation and its check.
 
     Args:
-        default: The value where none is given.
-        help: One line, as `--help` prints it; it names the choices, if there are some.
+        default: The default value.
+        help: One line, as `--help` prints it; it names the choices, if any.
         check: The condition on the value, in addition to its type.
-        resumable: True when a run may be resumed with another value: it does not change what is computed.
-        is_path: True for the path of a file or folder, or a text that may be one; it is stored as the user wrote it.
+        resumable: True if a run may be resumed with another value, since it does not change what is computed.
+        is_path: True for the path of a file or folder, or a text that may be a path; it is stored as the user wrote it.
         group: One of `GROUPS`.
     """
     metadata = {"help": help, "check": check, "resumable": resumable, "is_path": is_path, "group": group}
@@ -111,9 +111,9 @@ class Config:
     No value is converted, except that an int may stand for a float and an `os.PathLike` for a path.
 
     Attributes:
-        kind: What it is a config of, as `config.json` has it.
+        kind: The kind of experiment, as in `config.json`.
         title: The same in words, plural, for messages and `--help`.
-        binary: What runs it.
+        binary: The command that runs it.
 
     Raises:
         UserError: A field has the wrong type or a value outside its range; one line that begins with its name.
@@ -129,7 +129,7 @@ class Config:
             value = getattr(self, each.name)
             if each.metadata["is_path"] and isinstance(value, os.PathLike):
                 value = os.fsdecode(value)
-                object.__setattr__(self, each.name, value)  # frozen: this is still its construction
+                object.__setattr__(self, each.name, value)  # frozen, but still under construction
             _check(each, value)
         self._check_together()
 
@@ -150,10 +150,10 @@ class Config:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The config that `to_json` described. A field that is missing, as in an older file, gets its default.
+        """The config that `to_json` described. A missing field, as in an older file, gets its default.
 
         Raises:
-            UserError: Not a mapping, an unknown field (the message names the closest), or a wrong value.
+            UserError: It is not a mapping, a field is unknown (the message names the closest), or a value is wrong.
         """
         if not isinstance(data, Mapping):
             raise UserError(f"A config must be a JSON object. Received: {type(data).__name__} {_shorten(data)}")
@@ -175,7 +175,7 @@ class Config:
         return cls(**values)
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked again. Raises UserError as `from_json` does."""
+        """A copy with some fields changed, checked again. Raises UserError as in `from_json`."""
         return type(self).from_json({**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, **changes})
 
     def differences(self, other: Self, include_resumable: bool = True) -> list[str]:
@@ -199,11 +199,11 @@ class Config:
 
 
 def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
-    """Names of fields, checked where they are written down: a wrong one fails at import.
+    """Names of fields, checked at import, so that a wrong name fails early.
 
     Args:
         names: The names.
-        *configs: The configs that have them, each name in one at least.
+        *configs: The configs that have them, each name in at least one.
 
     Raises:
         AttributeError: No config has a field of that name.
@@ -216,7 +216,7 @@ def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
 
 
 def suggest(name: str, known: Any) -> str:
-    """`". Did you mean X?"` for the closest of the known names, or nothing when none is close."""
+    """`". Did you mean X?"` for the closest of the known names, or an empty string if none is close."""
     closest = difflib.get_close_matches(name, list(known), n=1)
     return f". Did you mean {closest[0]}?" if closest else ""
 
@@ -255,7 +255,7 @@ def _plain(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    """A name as it is; anything else, which may have line breaks in it, as Python writes it."""
+    """A name unchanged; anything else, which may contain line breaks, as its Python `repr`."""
     return value if isinstance(value, str) and value.isidentifier() else _shorten(value)
 
 

@@ -141,7 +141,7 @@ class TrainConfig(ImageRun):
     """One training of a derived network; the defaults are the CIFAR-10 evaluation of quark0/darts.
 
     Attributes:
-        metric: What networks are compared by, where `better` is `higher` or `lower`.
+        metric: The measure by which networks are compared; `better` is `higher` or `lower`.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and appendix A.2; `cnn/train.py` of the original at f276dd3.
 

@@ -59,7 +59,7 @@ class LanguageRun(Run):
         )
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed; with a `data_dir`, `dataset` becomes `folder` unless it is given, too."""
+        """A copy with some fields changed; with a `data_dir`, `dataset` becomes `folder` unless it is also given."""
         implied = {"dataset": "folder"} if changes.get("data_dir") else {}
         return super().replace(**(implied | changes))
 

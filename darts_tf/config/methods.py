@@ -1,4 +1,4 @@
-"""The settings of the search methods, those of each named after it; no effect without the method, so refused."""
+"""The settings of the search methods, each named after its method; refused without the method."""
 
 import dataclasses
 from typing import Any

@@ -1,6 +1,6 @@
-"""The presets: settings by name, in one file because they are a table to look things up in.
+"""The presets: settings by name, in one file because they form a lookup table.
 
-Each comes with its source, its command, its cost and the result to expect. No TensorFlow here.
+Each comes with its source, command, cost and expected result. Needs no TensorFlow.
 """
 
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
@@ -15,8 +15,8 @@ from darts_tf.system.errors import UserError
 
 _CIFAR10 = SearchConfig()
 
-# The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half
-# the image. The alphas' rate is ten times the paper's, since a run has 120 steps where the paper's has 19,550.
+# The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half the
+# image. The alphas' rate is ten times the paper's, since a run has 120 steps and the paper's has 19,550.
 _DIGITS = SearchConfig(
     dataset="digits",
     split="stratified",
@@ -43,8 +43,8 @@ _NASBENCH201 = SearchConfig(
 
 # Eight narrow cells instead of five wider ones at the same cost: cells that are good in a shallow network are not good
 # in a deep one. The validation images of each epoch's record are few; the alphas are trained on half of the 10,000.
-# Three candidates instead of eight: a random cell of these is better than most of all eight, and so few steps cannot
-# tell eight apart.
+# Three candidates instead of eight: a random cell of these is better than most cells of all eight, and so few steps
+# cannot tell eight apart.
 _CIFAR10_SMALL = _CIFAR10.replace(
     method="drnas",
     primitives=("skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
@@ -59,7 +59,8 @@ _CIFAR10_SMALL = _CIFAR10.replace(
 )
 
 # The network is narrow and shallow, the images are whole; the alphas' rate is ten times the published one, since a run
-# has a hundredth of the steps. Without `none`, which in so short a run wins edges by being zero before they can learn.
+# has a hundredth of the steps. Without `none`, which in so short a run wins edges because it is zero before the others
+# can learn.
 _NASBENCH201_SMALL = _NASBENCH201.replace(
     method="drnas",
     primitives=NASBENCH201_PRIMITIVES[1:],
@@ -89,7 +90,7 @@ _NASBENCH201_TRAIN = TrainConfig(
     grad_clip=0.0,
 )
 
-# As the paper's successors train on smaller and on other data: 16 channels, 8 cells.
+# As the paper's successors train on smaller and other data: 16 channels, 8 cells.
 _SMALL_TRAIN = _CIFAR10_TRAIN.replace(init_channels=16, num_cells=8)
 
 # 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
@@ -146,7 +147,7 @@ _TEXT_TRAIN = LanguageTrainConfig(
 )
 
 # Eight narrow cells rank cells better than five wide ones at equal cost, and 5,000 validation images are the fewest
-# that tell one per cent. What helps long trainings only is off: drop path, cutout, auxiliary head.
+# that resolve one percent. What only helps long trainings is off: drop path, cutout, auxiliary head.
 _CIFAR10_TUNE = TuneConfig(
     primitives=_CIFAR10_SMALL.primitives,
     algorithm="halving",
@@ -541,7 +542,7 @@ PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*_PRESETS, *MET
 
 
 def names(config_class: type[Config] | tuple[type[Config], ...]) -> list[str]:
-    """The names of the presets for one kind of run, or for several; a tuning is no training.
+    """The names of the presets for one kind of run, or for several; a tuning does not count as a training.
 
     Example:
         >>> import darts_tf
@@ -556,11 +557,12 @@ def get(name: str, config_class: type[Config] | tuple[type[Config], ...] = Confi
     """The preset of that name.
 
     Args:
-        name: As given to `--preset`.
-        config_class: The kind of run that it must be for, or several of the same binary.
+        name: Value of `--preset`.
+        config_class: The kind of run that it must be for, or several kinds of the same command.
 
     Raises:
-        UserError: There is none, in which case it names the closest and all of them; or it is for another kind of run.
+        UserError: There is no such preset (the message lists the closest and all others), or it is for another kind of
+            run.
 
     Example:
         >>> import darts_tf

@@ -1,12 +1,12 @@
-"""The settings of a protocol: which searches and trainings it has, and how many. No TensorFlow here."""
+"""The settings of a protocol: which searches and trainings it has, and how many. Needs no TensorFlow."""
 
 import dataclasses
 import functools
 
 from darts_tf.config.fields import Config, at_least, between, in_group
 
-# May change when a protocol is resumed, since each run refuses other settings than it was started with. The seed may
-# not: runs of another would be mixed with those of the first, and short trainings are numbered without their seeds.
+# May change when a protocol is resumed, since each run refuses settings other than those it was started with. The seed
+# may not: runs with different seeds would be mixed, and short trainings are numbered without their seeds.
 _protocol, _devices, _run = (
     functools.partial(in_group(group), resumable=True) for group in ("protocol", "memory and devices", "run")
 )
@@ -20,7 +20,7 @@ class ProtocolConfig(Config):
     """The whole experiment around a search; the defaults are the paper's on CIFAR-10.
 
     Searches with different seeds, a short training of each cell from scratch, selection on validation data, several
-    full trainings of the selected cell; and the same with random cells.
+    full trainings of the selected cell, and the same with random cells.
 
     Reference: Liu et al., arXiv:1806.09055, section 3.2 and Table 1.
     """

@@ -1,4 +1,4 @@
-"""The settings of every run, and of every search; see `fields` for what a field carries."""
+"""The settings of every run, and of every search; see `fields` for the properties of a field."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from darts_tf.config.methods import MethodSettings
 from darts_tf.genotypes import CONV_PRIMITIVES, KINDS
 from darts_tf.genotypes import candidates as candidates_of
 
-# Upper bounds of sizes are far beyond anything that is trained, and low enough that lists of that length do no harm.
+# Upper bounds of sizes are far beyond practical use, but low enough that lists of that length do no harm.
 _MAX_SEED = 2**31 - 1
 
 _weights, _architecture, _method = in_group("weights"), in_group("architecture"), in_group("method")
@@ -153,7 +153,7 @@ class Search(Run, MethodSettings):
         self._settle_candidates()
 
     def _settle_candidates(self):
-        """Has `candidates` hold what a file says, which may change or go, and `primitives` what some edge may have."""
+        """Replaces a file in `candidates` by its content, and limits `primitives` to those that some edge may have."""
         if (found := self._candidates()) is None:
             return
         if self.candidates not in candidates_of.NAMED:
@@ -162,7 +162,7 @@ class Search(Run, MethodSettings):
 
     def _candidates(self):
         space = getattr(self, "space", "")
-        # A space that does not exist is refused where it is looked up.
+        # An unknown space is refused on lookup.
         return candidates_of.read(self.candidates, KINDS[space], self.num_nodes) if space in KINDS else None
 
     @functools.cached_property

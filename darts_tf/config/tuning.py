@@ -1,4 +1,4 @@
-"""The settings of a tuning: those of the training that all trials share, and of its proposals. No TensorFlow here."""
+"""The settings of a tuning: those of the training that all trials share, and of its proposals. Needs no TensorFlow."""
 
 import dataclasses
 from typing import Any, ClassVar
@@ -10,7 +10,7 @@ from darts_tf.system.errors import UserError
 
 _method = in_group("method")
 ALGORITHMS = ("refine", "random", "halving", "hyperband", "asha")
-IN_FULL = ALGORITHMS[:2]  # every trial has all epochs at once
+IN_FULL = ALGORITHMS[:2]  # every trial runs all epochs at once
 
 
 def rung_epochs(epochs: int, factor: int, rungs: int) -> tuple[int, ...]:
@@ -19,7 +19,7 @@ def rung_epochs(epochs: int, factor: int, rungs: int) -> tuple[int, ...]:
 
 
 def check_rungs(algorithm: str, epochs: int, trials: int, factor: int, rungs: int) -> None:
-    """Raises a UserError where the first rung has no epoch, or the last one no trial."""
+    """Raises a UserError if the first rung has no epoch, or the last one no trial."""
     own, least = f"algorithm={algorithm}, reduction_factor={factor}", factor ** (rungs - 1)
     if least > epochs:
         most = max(each for each in range(1, rungs) if factor ** (each - 1) <= epochs)
@@ -39,8 +39,8 @@ class Tune(Config):
     """The settings of every tuning in addition to a training's: trials, and where their genotypes come from.
 
     Attributes:
-        trained: What each trial is a run of.
-        budget_epochs: 0 for no limit.
+        trained: The config class of each trial.
+        budget_epochs: Limit of epochs; 0 for no limit.
     """
 
     binary = "darts-tune"
@@ -88,7 +88,7 @@ class Tune(Config):
 
     def _check_together(self) -> None:
         super()._check_together()
-        training: Any = self  # it has a training's fields, too
+        training: Any = self  # it also has a training's fields
         self._refuse(
             training.genotype != "",
             f"genotype must be empty, since each trial has its own. Received: genotype={training.genotype}",
@@ -114,13 +114,13 @@ class Tune(Config):
 
     @property
     def rung_epochs(self) -> tuple[int, ...]:
-        """The epochs after which trials are compared, ascending; one number where all are trained in full."""
+        """The epochs after which trials are compared, ascending; a single number if all are trained in full."""
         training: Any = self
         return rung_epochs(training.epochs, self.reduction_factor, 1 if self.algorithm in IN_FULL else self.rungs)
 
     @property
     def objective(self) -> str:
-        """What trials are compared by, as their summaries name it: always of validation data."""
+        """The measure by which trials are compared, as summaries name it: always on validation data."""
         return f"valid_{self.trained.metric}"
 
     def training(self, genotype: str) -> TrainConfig | LanguageTrainConfig:
@@ -160,14 +160,14 @@ class LanguageTuneConfig(LanguageTrainConfig, Tune):
 
 
 def tuning_of(training: TrainConfig | LanguageTrainConfig, **own: Any) -> TuneConfig | LanguageTuneConfig:
-    """The tuning whose trials are trained by some settings.
+    """Returns the tuning whose trials are trained with these settings.
 
     Args:
         training: The settings; their genotype is ignored.
         **own: Fields of `Tune`.
 
     Raises:
-        UserError: As `Config`.
+        UserError: See `Config`.
     """
     kind = LanguageTuneConfig if isinstance(training, LanguageTrainConfig) else TuneConfig
     shared = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}

@@ -1,4 +1,4 @@
-"""What images and texts that Python code hands over have in common: the name of the data set, its parts, progress."""
+"""The common part of images and texts passed from Python code: the name of the data set, its parts, progress."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,12 +8,12 @@ from darts_tf.system.errors import UserError
 
 NAME = "memory"
 PARTS = {"train": "train", "validation": "valid", "test": "test"}
-"""Key of a dict that is handed over -> the part."""
-PROGRESS_SECONDS = 5.0  # between two lines about data that take long to read
+"""Key of a dict passed from Python -> the part."""
+PROGRESS_SECONDS = 5.0  # between two progress lines about data that take long to read
 
 
 def check(dataset: str, data: Any) -> None:
-    """Refuses the data set without what is handed over, and the other way round. Raises UserError."""
+    """Raises UserError for the data set `memory` without data, and for data with another data set."""
     if (dataset == NAME) != (data is not None):
         raise UserError(
             "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "

@@ -1,4 +1,4 @@
-"""An image that can no longer be read is named in one line, instead of TensorFlow's message."""
+"""Names an image that can no longer be read in one line, in place of TensorFlow's message."""
 
 import contextlib
 import re
@@ -23,14 +23,14 @@ def reading(*splits: Any) -> Iterator[None]:
     """Names the image that was damaged, removed or replaced since the start, if TensorFlow fails to read it.
 
     Args:
-        *splits: Every `Split` that may be read inside; None for one that there is not.
+        *splits: Every `Split` that may be read inside; None for a missing one.
 
     Raises:
-        UserError: An image of these can no longer be read. Any other error is raised as it is.
+        UserError: An image of these can no longer be read. Any other error is passed on unchanged.
     """
     try:
         yield
-    except _OTHERS:  # of memory, or of other processes
+    except _OTHERS:  # out of memory, or from other processes
         raise
     except tf.errors.OpError as error:
         for split in splits:
@@ -41,5 +41,5 @@ def reading(*splits: Any) -> Iterator[None]:
 
 
 def reason(error: Exception) -> str:
-    """Returns why an operation failed, without where: a pipeline says that at length."""
+    """Returns why an operation failed, without the location, which pipelines report at length."""
     return _WHERE.sub("", getattr(error, "message", str(error))).removeprefix("ValueError: ")

@@ -78,27 +78,28 @@ def load(
 
     Args:
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
-            handwritten digits (8x8, grey) that scikit-learn ships, which need no network; "npz", see
+            handwritten digits (8x8, grey) that come with scikit-learn and need no network; "npz", see
             `arrays.load_npz`; "folder", see `folder.load_folder`; "imagenet2012", see `imagenet.load_imagenet`;
             "memory", `data`; "tfds:NAME", see `records.images.load_tfds`.
         data_dir: For cifar10, imagenet2012 and tfds:NAME the folder of TensorFlow Datasets (empty: its default), used
-            without the network where it holds the data; for npz the archive; for folder the folder.
+            without the network if it holds the data; for npz the archive; for folder the folder.
         image_size: Side in pixels that images are resized and centre-cropped to; 0 keeps the size.
-        max_train_examples: Keeps at most that many training examples; 0 keeps all. They are drawn with the classes in
-            proportion, except where the order is known to be random: the first ones of cifar10 and imagenet2012.
-        channels: 1 or 3, or of npz as many as the images have; 0 keeps the channels, and means 3 for a folder.
-        seed: Seed of that sample, and of the one that mean and standard deviation are measured on.
+        max_train_examples: Keeps at most this many training examples; 0 keeps all. They are drawn with the classes in
+            proportion, unless the order is known to be random: cifar10 and imagenet2012 keep the first ones.
+        channels: 1 or 3, or for npz as many as the images have; 0 keeps the channels, and means 3 for a folder.
+        seed: Seed of that sample, and of the sample used to measure mean and standard deviation.
         center_fraction: Side of the centre square that images are cropped to before they are resized, over their
             shorter side, in (0, 1]; 0.875 with `image_size=224` is ImageNet's Resize(256) and CenterCrop(224). The
             random windows of a stream are cut from the whole image.
-        value_range: Of npz: which values are black and white, see `arrays.load_npz`.
-        split: "index" keeps the first of npz, digits and cifar10, "stratified" a sample; see `split.chosen_method`.
+        value_range: For npz: the values of black and white, see `arrays.load_npz`.
+        split: "index" keeps the first examples of npz, digits and cifar10, "stratified" a sample; see
+            `split.chosen_method`.
         data: The images themselves, see `memory.load_memory`; None for any other data set than "memory".
-        say: Of memory: is called with lines about the progress.
+        say: For memory: called with progress lines.
 
     Returns:
-        The data set. Its mean and standard deviation are the original's for CIFAR-10 as it is and for ImageNet in
-        colour, and else measured on the training images.
+        The data set. Its mean and standard deviation are the original's for unchanged CIFAR-10 and for ImageNet in
+        colour, and otherwise measured on the training images.
 
     Raises:
         UserError: A setting is out of its range, or the data are missing or unusable.
@@ -167,14 +168,14 @@ def load(
 
 
 def load_for(config: ImageRun, data: Any = None, say: Callable[[str], None] = silent) -> ImageDataset:
-    """Loads the images of a `config.ImageRun`; `data`, `say` and errors as for `load`."""
+    """Loads the images of a `config.ImageRun`; for `data`, `say` and errors see `load`."""
     return load(
         config.dataset,
         config.data_dir,
         config.image_size,
         config.max_train_examples,
         seed=config.seed,
-        center_fraction=getattr(config, "eval_crop", 1.0),  # a search has none
+        center_fraction=getattr(config, "eval_crop", 1.0),  # a search has no such setting
         value_range=config.value_range,
         split=config.split,
         data=data,
@@ -213,7 +214,7 @@ def _load_cifar10(data_dir: str, count: int) -> Parts:
             train = _read_cifar10(builder, "train", count)
             test = _read_cifar10(builder, "test", 0)
         names = tuple(builder.info.features["label"].names)
-    except Exception as error:  # TFDS lets through whatever the disk or the records raise
+    except Exception as error:  # TFDS passes on whatever the disk or the records raise
         raise UserError(
             f"CIFAR-10 cannot be read: expected the records that TensorFlow Datasets prepared in {builder.data_dir}. "
             f"Received: {one_line(error)}. Delete that folder to have it prepared again."

@@ -1,1 +1,1 @@
-"""What runs a task: the loop, its reports, its memory, its monitor; knows neither images nor texts."""
+"""Runs tasks: the loop, its reports, memory and monitor, for images and texts alike."""

@@ -1,4 +1,4 @@
-"""Keras callbacks at the ends of epochs: loggers and early stopping of the user's own."""
+"""Keras callbacks at the end of epochs: the user's own loggers and early stopping."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,20 +8,20 @@ from darts_tf.system.errors import UserError, one_line
 
 
 class Callbacks:
-    """Callbacks of one run, which see its epochs, not its batches.
+    """The callbacks of one run, which see its epochs, not its batches.
 
     They are called as in `fit`: `set_params`, `set_model`, `on_train_begin`, `on_epoch_begin` and `on_epoch_end` with
-    the epoch from 0 and the numbers of its record as logs, `on_train_end`. In logs, as in those of `fit`, `loss` and
-    `accuracy` are of the training data, `val_loss` and `val_accuracy` of the held-out ones. The epochs before a resumed
-    run are shown to them once more, so that early stopping decides as if there had been no interruption.
+    the epoch from 0 and the numbers of its record as logs, `on_train_end`. As in `fit`, the logs `loss` and `accuracy`
+    refer to the training data, `val_loss` and `val_accuracy` to the held-out data. A resumed run replays earlier epochs
+    to them, so that early stopping decides as if there had been no interruption.
 
     Args:
         callbacks: Instances of `keras.callbacks.Callback`.
         model: The network, or the supernet; a callback that sets its `stop_training` ends the run after the epoch.
-        epochs: Of the run.
+        epochs: Number of epochs of the run.
 
     Raises:
-        UserError: One is no callback, or fails.
+        UserError: One is not a callback, or fails.
     """
 
     def __init__(self, callbacks: Iterable[Any] = (), model: Any = None, epochs: int = 0):
@@ -44,23 +44,23 @@ class Callbacks:
 
     @property
     def stopped(self) -> bool:
-        """Whether one has ended the run."""
+        """Whether a callback has ended the run."""
         return bool(self._callbacks) and bool(self._model.stop_training)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Tells them of the end of an epoch; `record` is its line of `metrics.jsonl`."""
+        """Notifies them of the end of an epoch; `record` is its line of `metrics.jsonl`."""
         epoch = record["epoch"] - 1
         logs = {_keras_name(name): v for name, v in record.items() if name != "epoch" and type(v) in (int, float)}
         self._tell("on_epoch_begin", epoch, {})
         self._tell("on_epoch_end", epoch, logs)
 
     def replay(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """Tells them of the epochs before."""
+        """Notifies them of earlier epochs."""
         for record in history:
             self.epoch(record)
 
     def end(self) -> None:
-        """Tells them that the run has ended."""
+        """Notifies them of the end of the run."""
         self._tell("on_train_end", {})
 
     def _tell(self, what: str, *values: Any) -> None:
@@ -68,7 +68,7 @@ class Callbacks:
             try:
                 if callable(method := getattr(callback, what, None)):
                     method(*values)
-            except Exception as error:  # it may raise anything
+            except Exception as error:  # a callback may raise anything
                 raise UserError(
                     f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. "
                     "What was trained is kept: the same call resumes it."

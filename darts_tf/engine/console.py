@@ -1,4 +1,4 @@
-"""The console of a run: a progress bar on a terminal or in a notebook, elsewhere lines at a rate for log files.
+"""The console of a run: a progress bar on a terminal or in a notebook, otherwise lines at intervals for log files.
 
 A reader that exits (`darts-search | head`) never stops a run.
 """
@@ -18,23 +18,23 @@ from darts_tf.engine.notebook import NotebookBar, in_notebook
 from darts_tf.system import streams
 
 PLAIN_SECONDS = 10.0
-"""Where there is no terminal: seconds between two lines of progress."""
+"""Without a terminal: seconds between two progress lines."""
 
 
 class Console:
-    """Lines, a progress bar and a busy sign on a terminal; lines only elsewhere. Falls silent when its reader has gone.
+    """Prints lines, a progress bar and a spinner on a terminal, otherwise only lines; stops once its reader has exited.
 
     Args:
-        out: Anything with `write`; None where there is no reader.
+        out: Anything with `write`; None for no output.
 
     Attributes:
-        terminal: Whether it is a terminal, on which lines go above the bar.
+        terminal: Whether `out` is a terminal, on which lines appear above the bar.
         has_bar: Whether there is a bar, on a terminal or in a notebook.
     """
 
     def __init__(self, out: TextIO | None):
         self._out = out
-        # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar takes Unicode to draw.
+        # Not rich's own answer: FORCE_COLOR makes it take a file for a terminal. The bar needs Unicode.
         self._rich = rich.console.Console(file=out) if streams.is_terminal(out) else None
         self.terminal = bool(self._rich and not self._rich.is_dumb_terminal and self._rich.encoding.startswith("utf"))
         self._notebook = NotebookBar() if not self.terminal and in_notebook(out) else None
@@ -53,7 +53,7 @@ class Console:
                 streams.write(f"{text}\n", self._out)
 
     def bar(self, where: str, step: int, total: int, facts: str) -> None:
-        """Draws the progress bar, where there is one."""
+        """Draws the progress bar, if there is one."""
         with self._harmless():
             if self._notebook is not None:
                 self._notebook.update(where, step, total, facts)
@@ -74,7 +74,7 @@ class Console:
 
     @contextlib.contextmanager
     def busy(self, text: str, seconds: Callable[[], float]) -> Iterator[None]:
-        """A spinner with the elapsed seconds; without a terminal a line at the start and from time to time."""
+        """Shows a spinner with the elapsed seconds; without a terminal, a line at the start and from time to time."""
         self.stop()
         with contextlib.ExitStack() as stack:
             if self.terminal:
@@ -114,7 +114,7 @@ class Console:
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
-        """Lets no failure to write stop the run: after the first one nothing is printed."""
+        """Prevents a write failure from stopping the run: after the first one, nothing is printed."""
         try:
             yield
         except BlockingIOError:
@@ -131,5 +131,5 @@ def _column(text: str) -> rich.progress.TextColumn:
 
 
 def printer(out: TextIO | None) -> Callable[[str], None]:
-    """Returns a function that prints lines before a run has a reporter; `out` as for `Reporter`."""
+    """Returns a function that prints lines before a run has a reporter; for `out` see `Reporter`."""
     return Console(sys.stdout if out is None else out).line

@@ -1,4 +1,4 @@
-"""When a search should have ended: the rule of RobustDARTS on the dominant eigenvalue. No TensorFlow here."""
+"""When a search should have ended: RobustDARTS' rule on the dominant eigenvalue. Needs no TensorFlow."""
 
 import dataclasses
 import math
@@ -12,9 +12,9 @@ class Verdict:
     """A verdict of the rule.
 
     Attributes:
-        epoch: The one whose genotype is the result.
+        epoch: The epoch whose genotype is the result.
         seen: The epoch after which this was known.
-        ratio: How many times larger the averaged eigenvalue has become between the two.
+        ratio: Factor by which the averaged eigenvalue has grown between the two.
     """
 
     epoch: int
@@ -26,8 +26,8 @@ class Verdict:
 class EigenvalueRule:
     """Ends a search when the averaged eigenvalue is more than `factor` times what it was `delta` measurements before.
 
-    The average is over `window` measurements and stands for the middle one. The result is the genotype of the epoch
-    that the earlier average stands for: from there on the eigenvalue rose, and cells with it became worse.
+    The average is over `window` measurements and is assigned to the middle one. The result is the genotype of the epoch
+    to which the earlier average belongs: after it the eigenvalue rose, and cells became worse with it.
 
     Attributes:
         window: Odd number of measurements in an average; fewer at the start.
@@ -45,7 +45,7 @@ class EigenvalueRule:
     start: int = 10
 
     def earliest(self, every: int) -> int:
-        """Returns the first epoch with a possible verdict, where epochs `every`, `2 * every` ... are measured."""
+        """Returns the first epoch with a possible verdict, if epochs `every`, `2 * every` ... are measured."""
         return every * (math.ceil(self.start / every) + self.delta + self.window // 2)
 
     def verdict(self, measured: Iterable[tuple[int, float]]) -> Verdict | None:
@@ -54,7 +54,7 @@ class EigenvalueRule:
         A pure function, so that a resumed run needs only its records.
 
         Args:
-            measured: `(epoch, eigenvalue)` in the order of the epochs, at equal distances.
+            measured: `(epoch, eigenvalue)` in the order of the epochs, at equal intervals.
 
         Returns:
             The first verdict, or None while the search continues.
@@ -66,7 +66,7 @@ class EigenvalueRule:
         for now in range(middle + self.delta, len(values)):
             epoch = epochs[now - middle - self.delta]
             before = self._average(values, now - self.delta)
-            # A ratio of other signs says nothing; at a minimum in the alphas the largest eigenvalue is positive.
+            # With other signs the ratio is meaningless; at a minimum in the alphas the largest eigenvalue is positive.
             if epoch < self.start or before <= 0:
                 continue
             ratio = self._average(values, now) / before

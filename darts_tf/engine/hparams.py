@@ -1,4 +1,4 @@
-"""The runs of a tuning or a protocol in TensorBoard's HParams: a row each, with its settings and its result."""
+"""The runs of a tuning or a protocol in TensorBoard's HParams: one row each, with its settings and its result."""
 
 import collections
 import io
@@ -11,7 +11,7 @@ from darts_tf import genotypes
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, write_atomically
 
-_FILE = "events.out.tfevents.0.hparams"  # one a run, written as a whole
+_FILE = "events.out.tfevents.0.hparams"  # one per run, written as a whole
 _ALWAYS = ("epochs", "batch_size", "learning_rate", "init_channels", "num_cells", "num_units", "seed")
 _NEVER = {"kind", "genotype", "data_dir", "threads", "tensorboard"}
 _Value = bool | int | float | str
@@ -21,9 +21,9 @@ class Entry(NamedTuple):
     """A run.
 
     Attributes:
-        name: Its directory, below that of the whole, such as `trials/001`.
-        results: Numbers by name; None where one is unknown. None at all: the run has failed.
-        settings: Those that its `config.json` does not have, or has otherwise.
+        name: Its directory, relative to that of the tuning or protocol, such as `trials/001`.
+        results: Numbers by name, None for an unknown one; None in place of all if the run has failed.
+        settings: Settings that its `config.json` lacks, or has with other values.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Entry(NamedTuple):
 
 
 def write_hparams(directory: pathlib.Path, entries: Sequence[Entry]) -> None:
-    """Writes an event file for each run into `tensorboard/` of the whole; earlier ones are replaced.
+    """Writes an event file for each run into `tensorboard/` of the tuning or protocol; earlier ones are replaced.
 
-    The settings are the usual ones, those in which runs of one kind differ, and how often each operation is in the
+    The settings are the usual ones, those in which runs of one kind differ, and how often each operation occurs in the
     cells.
 
     Args:
-        directory: Of the tuning or protocol.
+        directory: Directory of the tuning or protocol.
         entries: The runs.
 
     Raises:
@@ -51,7 +51,7 @@ def write_hparams(directory: pathlib.Path, entries: Sequence[Entry]) -> None:
 
 
 def settings_of(directory: pathlib.Path, entries: Sequence[Entry]) -> list[dict[str, _Value]]:
-    """Returns what HParams shows of each run beside its results, see `write_hparams`."""
+    """Returns what HParams shows for each run in addition to its results, see `write_hparams`."""
     configs = [_config(directory / entry.name) | dict(entry.settings) for entry in entries]
     kinds = collections.defaultdict(list)
     for config in configs:
@@ -68,7 +68,7 @@ def settings_of(directory: pathlib.Path, entries: Sequence[Entry]) -> list[dict[
 
 
 def _config(path):
-    """The settings of a run that HParams can show; none where there are none."""
+    """The settings of a run that HParams can show, if any."""
     try:
         found = parse_json((path / "config.json").read_bytes())
     except (OSError, ValueError):
@@ -85,7 +85,7 @@ def _differing(configs: Iterable[dict]) -> set[str]:
 
 
 def _operations(path, config):
-    """How often each operation is in each cell of a run, by words; empty where its cells are not known."""
+    """How often each operation occurs in each cell of a run, by description; empty if its cells are unknown."""
     try:
         file = path / "genotype.json"
         found = genotypes.load(file if file.exists() else config["genotype"], kind=config.get("space", "conv"))
@@ -97,7 +97,7 @@ def _operations(path, config):
 
 def _events(entry: Entry, settings: dict[str, _Value]) -> bytes:
     """Returns the content of an event file: when the run began, its numbers, how it ended."""
-    # Of TensorBoard only what does not load TensorFlow, which a protocol does without.
+    # Only those parts of TensorBoard that do not load TensorFlow, since a protocol does not need it.
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2

@@ -1,7 +1,7 @@
-"""The most bytes of tensors that a traced function has alive at once: its graph is simulated.
+"""The peak memory of a traced function's tensors in bytes, by simulating its graph.
 
-Nodes run in the order in which they were made, which is close to the executor's; a tensor lives from the node that
-makes it to the last that reads it; functions that are called, and loops, are simulated in the same way.
+Nodes run in the order of creation, which is close to the executor's; a tensor lives from the node that creates it to
+the last node that reads it; called functions and loops are simulated in the same way.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Hashable
 
 import tensorflow as tf
 
-# The result lies in the first operand's memory.
+# The result shares the first operand's memory.
 _VIEWS = {"Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient"}
 _VIEWS |= {"TensorListFromTensor", "TensorListGetItem", "TensorListPopBack"}
 # The result overwrites an operand that has no other reader.
@@ -23,9 +23,9 @@ class _Buffer:
     """Memory of one tensor, or of several that are views of one another.
 
     Attributes:
-        size: Bytes.
-        readers: Nodes that have still to read it.
-        foreign: Whether it belongs to a caller: its bytes are counted there.
+        size: Size in bytes.
+        readers: Number of nodes that still have to read it.
+        foreign: Whether it belongs to a caller, where its bytes are counted.
     """
 
     def __init__(self, size: int = 0, foreign: bool = False):
@@ -33,10 +33,10 @@ class _Buffer:
 
 
 class Liveness:
-    """Goes through a graph.
+    """Simulates a graph.
 
     Args:
-        length: What an unknown size is taken to be, and the number of a loop's iterations: a window of text.
+        length: Assumed value of unknown sizes and of a loop's number of iterations: the length of a text window.
 
     Attributes:
         nodes: Nodes of all functions, each counted once.
@@ -47,7 +47,7 @@ class Liveness:
         self._seen: set[tf.Graph] = set()
 
     def peak(self, concrete: tf.types.experimental.ConcreteFunction) -> int:
-        """Returns the most bytes alive at once in a concrete function, without variables and what it was given."""
+        """Returns the most bytes alive at once in a concrete function, without variables and arguments."""
         graph = concrete.graph
         given = [(_Buffer(_size(tensor, self.length), foreign=True), self.length) for tensor in graph.inputs]
         return self._run(graph, given)[0]
@@ -69,7 +69,7 @@ class Liveness:
             for tensor, (buffer, size) in zip(op.outputs, results, strict=True):
                 if not buffer.readers and not buffer.foreign:
                     live += buffer.size
-                buffer.readers += readers.get(_key(tensor), 0) or 1  # an unread one dies below
+                buffer.readers += readers.get(_key(tensor), 0) or 1  # an unread one is released below
                 found[_key(tensor)] = buffer, size
             peak = max(peak, live)
             done = [buffer for buffer, _ in inputs]
@@ -106,7 +106,7 @@ class Liveness:
         return peak, [(_Buffer(buffer.size), size) for buffer, size in results]
 
     def _loop(self, graph, op, inputs):
-        """A loop holds its results, and in lists what every iteration adds to them; all iterations are alike."""
+        """Simulates a loop: it holds its results and, in lists, what every iteration adds; all iterations are alike."""
         body = graph._get_function(op.get_attr(_LOOPS[op.type]).name).graph
         given = [(_Buffer(b.size, foreign=True), size) for b, size in inputs]
         peak, results = self._run(body, given)
@@ -140,7 +140,7 @@ def _readers(graph):
 
 
 def _ordered(graph, needed):
-    """Returns nodes as they were made, but none before what it reads, as happens to loops that were made over."""
+    """Returns nodes in the order of creation, but none before its inputs, as happens with rebuilt loops."""
     order, done = [], set()
     for first in graph.get_operations():
         waiting = [first] if first in needed else []
@@ -166,7 +166,7 @@ def _unknown(tensor: tf.Tensor) -> bool:
 
 
 def _size(tensor: tf.Tensor, length: int) -> int:
-    """Returns a tensor's bytes, its unknown sizes taken to be `length`; none of lists and of handles of variables."""
+    """Returns a tensor's size in bytes, with unknown dimensions set to `length`; 0 for lists and variable handles."""
     if tensor.dtype in (tf.variant, tf.resource, tf.string) or tensor.shape.rank is None:
         return 0
     return tensor.dtype.size * math.prod(length if size is None else size for size in tensor.shape)

@@ -1,7 +1,7 @@
 """The epoch loop that every kind of training shares: steps in the graph, everything else in plain Python.
 
-A task says what one step does; the loop restores the newest checkpoint, runs N steps at a time, reports, checkpoints
-and stops cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted one bit for bit.
+A task defines one step; the loop restores the newest checkpoint, runs N steps at a time, reports, checkpoints and stops
+cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted one bit for bit.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
 NOTICE = "stopping: saving after the running steps; a second signal stops at once"
-LOOP_SECONDS = 1.0  # how long the graph runs between two updates of the metrics, if it may choose
+LOOP_SECONDS = 1.0  # how long the graph runs between two updates of the metrics, unless set
 
 
 class Task(Protocol):
-    """What the loop needs of a kind of training.
+    """What the loop needs from a kind of training.
 
     Attributes:
         epoch_steps: Steps of each epoch.
-        variables: Everything a step writes, as lists of variables by name; what a checkpoint holds.
+        variables: Everything that a step writes, as lists of variables by name: the content of a checkpoint.
         max_rollbacks: How often a non-finite number may send the run back to its last checkpoint.
-        rollbacks: How often that has happened; the loop sets it before `start`. The task has to act differently then.
+        rollbacks: How often that has happened; the loop sets it before `start`. The task must then behave differently.
         splits: Parts of the data whose reading may fail, see `data.reading`.
-        finished: Whether it ends before its last epoch; looked at between epochs, a function of what `resumed` and
+        finished: Whether it ends before its last epoch; checked between epochs, a function of what `resumed` and
             `end_epoch` have seen.
     """
 
@@ -57,12 +57,12 @@ class Task(Protocol):
         """Opens the data at a global step."""
 
     def resumed(self, history: list[dict]) -> None:
-        """Takes the records of the epochs before; an empty list in a new run."""
+        """Receives the records of earlier epochs; an empty list in a new run."""
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
-        """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, `loss` among them.
+        """Takes `count` steps of an epoch (from 0); returns `(count,)` numbers by name, including `loss`.
 
-        If steps may be undone, `loss_scale.SKIPPED` says which; the other numbers of these are zeros.
+        If steps may be undone, `loss_scale.SKIPPED` says which; their other numbers are zeros.
         """
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
@@ -82,11 +82,11 @@ class Loop:
     Args:
         task: What to run.
         workdir: An opened `WorkDir`.
-        config: Its `checkpoint_minutes`, `keep_checkpoints` and `steps_per_loop` are used.
+        config: The settings; `checkpoint_minutes`, `keep_checkpoints` and `steps_per_loop` are used.
         reporter: A `Reporter`.
         distribution: A `Distribution` of the steps; None for one device. All processes take the same steps and stop
-            after the same one; the chief keeps the checkpoints.
-        callbacks: The user's own.
+            after the same one; the chief writes the checkpoints.
+        callbacks: The user's callbacks.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Loop:
         self.history: list[dict[str, Any]] = []
         self.saved_at, self.per_loop = time.monotonic(), config.steps_per_loop or 1
         self.ends = np.cumsum(task.epoch_steps)  # global steps after which epochs end
-        self.stopped: list[int] = []  # the signal that has come
+        self.stopped: list[int] = []  # the signal that was received
 
     @property
     def total(self) -> int:
@@ -115,7 +115,7 @@ class Loop:
 
     @property
     def epoch(self) -> int:
-        """The present epoch, from 0; at its end already the next."""
+        """The current epoch, from 0; at its end already the next."""
         return int(np.searchsorted(self.ends, self.step, "right"))
 
     @property
@@ -167,7 +167,7 @@ class Loop:
 
     @contextlib.contextmanager
     def _together(self):
-        """Reports in one line that another process was lost while this one waited for it."""
+        """Reports in one line if another process was lost while this one waited for it."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -176,7 +176,7 @@ class Loop:
             raise self.peers.lost(error, self._kept()) from error
 
     def _roll_back(self, error):
-        """Returns to the last checkpoint; raises the error if that was done often enough."""
+        """Returns to the last checkpoint; raises the error if the limit is reached."""
         task = self.task
         if task.rollbacks >= task.max_rollbacks:
             if not task.max_rollbacks:
@@ -184,7 +184,7 @@ class Loop:
             raise UserError(f"{error} The run was rolled back {task.rollbacks} times before.") from error
         count = task.rollbacks + 1
         self._restore(self._newest())
-        task.rollbacks = count  # not known to the checkpoint: a run that is resumed from it arrives here again
+        task.rollbacks = count  # not in the checkpoint: a run that is resumed from it gets here again
         self.reporter.message(
             f"{str(error).split('. ')[0]}; roll-back {count} of at most {task.max_rollbacks}: continuing from step "
             f"{self.step}"

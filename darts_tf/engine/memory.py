@@ -1,4 +1,4 @@
-"""The memory that a run will take, reported before its first step, and what to do if it is too much."""
+"""The memory that a run will take, reported before its first step, and advice if it is too much."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -15,16 +15,17 @@ from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.free_memory import free_memory
 
 MB = 2**20
-NODE = 17_000  # bytes per node once the graph runs, measured: "memory" in docs/development/benchmarks.md
-COPIES = 6  # of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
-# The eigenvalue's measurement as multiples of a step: its tensors, and the nodes of its graph; by whether the step is
-# `--hvp=exact`. Tensors by the peak of a process (205 MB an image against 70: docs/development/benchmarks.md; an exact
-# step has twice the finite difference's), not counted along the graph, where a third is found; nodes counted.
+NODE = 17_000  # bytes per node of a running graph, measured: "memory" in docs/development/benchmarks.md
+COPIES = 6  # copies of the weights in a step's tensors: w, its gradient, w', v, a probe, the new w
+# The cost of measuring the eigenvalue as multiples of a step: its tensors, and the nodes of its graph; by whether the
+# step uses `--hvp=exact`. Tensors by the peak of a process (205 MB per image against 70:
+# docs/development/benchmarks.md; an exact step has twice the finite difference's), not by simulating the graph, which
+# finds a third; nodes counted.
 EIGENVALUE = {False: (3.0, 2.0), True: (1.5, 0.65)}
 
 
 class Estimate(NamedTuple):
-    """Bytes.
+    """An estimate of memory in bytes.
 
     Attributes:
         tensors: Most that a step's tensors take at once.
@@ -45,7 +46,7 @@ def estimate(
     Args:
         concrete: A concrete function.
         variables: Lists by name, see `loop.Task`.
-        length: Of a window of text: what unknown sizes are taken to be.
+        length: Length of a text window, assumed for unknown sizes.
     """
     liveness = Liveness(length)
     tensors = liveness.peak(concrete)
@@ -64,7 +65,7 @@ def tell(
     length: int = 1,
     distribution: Distribution | None = None,
 ) -> None:
-    """Prints in a line what a run will take, and in another, if that is too much, what would help.
+    """Prints one line with the memory that a run will take and, if that is too much, another with what would help.
 
     Args:
         say: Called with the lines.
@@ -100,7 +101,7 @@ def told(config: Run) -> Iterator[None]:
         config: A `config.Run`.
 
     Raises:
-        UserError: What is inside ran out of memory.
+        UserError: The code inside ran out of memory.
     """
     try:
         yield
@@ -116,9 +117,9 @@ def told(config: Run) -> Iterator[None]:
 
 
 def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
-    """Returns what a search will take once it measures the eigenvalue; the same where it does not.
+    """Returns what a search will take once it measures the eigenvalue; unchanged if it does not.
 
-    Not counted but measured on a search on images, see `EIGENVALUE`.
+    Measured on a search on images rather than counted, see `EIGENVALUE`.
     """
     if not (isinstance(config, Search) and config.eigenvalue):
         return found
@@ -128,15 +129,15 @@ def with_eigenvalue(found: Estimate, config: Run) -> Estimate:
 
 
 def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: int = 1, most: int = 0) -> str:
-    """Returns the warning: which settings would make a run fit, as far as that is known without trying.
+    """Returns the warning: which settings would make a run fit, as far as can be predicted.
 
     Args:
         found: The estimate of a step.
-        needed: Bytes that the run will still take for it.
+        needed: Bytes that the run still needs for it.
         free: Bytes that are free.
         config: A `config.Run`: its batch size, `accumulate`, `recompute` and `precision`.
         replicas: Devices that share a batch; each of them gets equal parts.
-        most: Bytes that the run will still take with the eigenvalue's measurement, if more.
+        most: Bytes that the run still needs when measuring the eigenvalue, if more.
     """
     eigenvalue, most = most > needed, max(most, needed)
     less, also = _parts(found, most, with_eigenvalue(found, config).tensors, free, config, replicas), ""
@@ -158,7 +159,7 @@ def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: i
 
 
 def _parts(found, needed, tensors, free, config, replicas):
-    """Returns flags with which the examples' tensors would fit; only batches that split evenly."""
+    """Returns flags with which the examples' tensors would fit; only for batches that split evenly."""
     fixed = min(COPIES * found.variables, tensors)
     size, parts = config.batch_size, config.accumulate
 
@@ -173,7 +174,7 @@ def _parts(found, needed, tensors, free, config, replicas):
 
 
 def device_limit() -> int | None:
-    """Returns the bytes that TensorFlow may take on the first GPU; None where it does not say."""
+    """Returns the bytes that TensorFlow may use on the first GPU; None if it does not report them."""
     from tensorflow.python.client import device_lib  # not part of TensorFlow's public interface
 
     return next((d.memory_limit for d in device_lib.list_local_devices() if d.device_type == "GPU"), None)

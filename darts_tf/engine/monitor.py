@@ -1,6 +1,6 @@
-"""Distinguishes a healthy search from one that collapses, by alphas and records. No TensorFlow here.
+"""Distinguishes a healthy search from a collapsing one, by alphas and records. Needs no TensorFlow.
 
-A search that collapses fills its cells with skip connections: the supernet trains faster through them, and the derived
+A collapsing search fills its cells with skip connections: the supernet trains faster through them, and the derived
 network then has too few weights.
 """
 
@@ -20,7 +20,7 @@ HEALTHY_SKIPS = 1 / 4
 EVERY = 2
 """Epochs from one eigenvalue to the next, as in RobustDARTS."""
 PATIENCE = 3
-"""Epochs in a row before too many skips are reported: a genotype that changes back is not a collapse."""
+"""Consecutive epochs before too many skips are reported: a genotype that changes back is not a collapse."""
 
 
 def entropies(weights: np.ndarray) -> np.ndarray:
@@ -30,10 +30,10 @@ def entropies(weights: np.ndarray) -> np.ndarray:
 
 
 def gaps(weights: np.ndarray, primitives: Sequence[str], none: bool = False) -> np.ndarray:
-    """Returns by how much each edge's best operation outweighs its second, `(num_edges,)`.
+    """Returns the margin of each edge's best operation over its second best, `(num_edges,)`.
 
-    As in the derivation, `none` is left out unless edges may choose it. With one operation to choose it has no second,
-    and the gap is its weight.
+    As in the derivation, `none` is left out unless edges may choose it. With only one operation to choose, the gap is
+    its weight.
     """
     weights = np.asarray(weights, np.float64)[:, [none or name != "none" for name in primitives]]
     best = np.sort(np.pad(weights, ((0, 0), (1, 0))), -1)
@@ -41,18 +41,18 @@ def gaps(weights: np.ndarray, primitives: Sequence[str], none: bool = False) -> 
 
 
 def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: Sequence[str]) -> dict[str, float]:
-    """Returns the numbers of one epoch, by the names that records have.
+    """Returns the numbers of one epoch, by their names in records.
 
     Args:
-        genotype: The one that the alphas select.
-        strengths: How strong each operation of each edge is, by the genotype's names of its cells, each `(num_edges,
-            num_primitives)`; in DARTS the mixing weights. See `Method.strength`.
+        genotype: The genotype derived from the alphas.
+        strengths: The strength of each operation of each edge, by the genotype's names for its cells, each
+            `(num_edges, num_primitives)`; in DARTS the mixing weights. See `Method.strength`.
         primitives: Names of their columns.
 
     Returns:
-        For each cell: `skip_CELL` and `pool_CELL`, edges of the genotype that skip and that pool; `entropy_CELL` in
-        nats and `gap_CELL`, means over the edges of the supernet. A cell whose primitives have no pool has no
-        `pool_CELL`.
+        For each cell: `skip_CELL` and `pool_CELL`, the numbers of the genotype's edges that skip and pool;
+        `entropy_CELL` in nats and `gap_CELL`, means over the edges of the supernet. A cell whose primitives include no
+        pooling has no `pool_CELL`.
     """
     numbers: dict[str, float] = {}
     for cell, weights in strengths.items():
@@ -66,14 +66,14 @@ def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: 
 
 
 def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
-    """Returns the rule's verdict on a search's records; as in RobustDARTS without its last epoch.
+    """Returns the rule's verdict on a search's records; as in RobustDARTS, without the last epoch.
 
     Args:
         records: In the order of the epochs; those without a finite `eigenvalue` are ignored.
-        epochs: How many the search has, or would have.
+        epochs: Number of epochs that the search has, or would have.
     """
 
-    def known(value):  # what is not finite becomes None when records are saved
+    def known(value):  # numbers that are not finite become None when records are saved
         return isinstance(value, int | float) and math.isfinite(value)
 
     return EigenvalueRule().verdict(
@@ -84,12 +84,12 @@ def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
 
 
 class Monitor:
-    """Adds the health to the records of a search, warns once of each problem, and decides when to stop.
+    """Adds health figures to the records of a search, warns once about each problem, and decides when to stop.
 
-    Its state is a function of the records, so a resumed search behaves as an uninterrupted one.
+    Its state is a function of the records, so a resumed search behaves like an uninterrupted one.
 
     Args:
-        config: Its `epochs`, `warmup_epochs`, `early_stop` and `eigenvalue` are used.
+        config: The settings; `epochs`, `warmup_epochs`, `early_stop` and `eigenvalue` are used.
         eigenvalue: `() -> float`, the current dominant eigenvalue.
         say: Called with lines for the user.
     """
@@ -105,7 +105,7 @@ class Monitor:
             )
 
     def resumed(self, history: Sequence[Mapping]) -> None:
-        """Takes the records of the epochs before."""
+        """Receives the records of earlier epochs."""
         self.records = list(history)
 
     def end_epoch(
@@ -146,13 +146,13 @@ class Monitor:
         )
 
     def _skipping(self) -> str:
-        records = self.records[self.config.warmup_epochs :]  # before that the alphas are as they were drawn
+        records = self.records[self.config.warmup_epochs :]  # before that the alphas have their initial values
         if not records:
             return ""
         genotype = genotypes.from_json(records[0]["genotype"])
         cell = next(iter(genotype.cells))  # the first; reduction cells do not collapse
         edges = len(getattr(genotype, cell))
-        skips = [record.get(f"skip_{cell}", 0) for record in records]  # a run of an older version has none
+        skips = [record.get(f"skip_{cell}", 0) for record in records]  # runs of older versions have none
         limit = HEALTHY_SKIPS * edges
         for last in range(PATIENCE - 1, len(skips)):
             if min(skips[last + 1 - PATIENCE : last + 1]) > limit:

@@ -1,4 +1,4 @@
-"""A progress bar in a notebook, which updates in place: a display of IPython's, which every front end shows."""
+"""A progress bar in a notebook, which updates in place: an IPython display, which every front end shows."""
 
 import html
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def in_notebook(out: Any) -> bool:
-    """Whether a stream is the standard output of a notebook's cell."""
+    """Whether a stream is the standard output of a notebook cell."""
     ipython = sys.modules.get("IPython")  # a notebook has imported it
     if ipython is None or out is not sys.stdout:
         return False
@@ -16,13 +16,13 @@ def in_notebook(out: Any) -> bool:
 
 
 class NotebookBar:
-    """One bar; it is shown where the cell stands when it first moves."""
+    """One bar, displayed at the cell's current position on its first update."""
 
     def __init__(self):
         self._handle: Any = None
 
     def update(self, where: str, step: int, total: int, facts: str) -> None:
-        """Moves it; the arguments as for `Console.bar`."""
+        """Moves the bar; for the arguments see `Console.bar`."""
         from IPython.display import display
 
         text = f"{where}  {facts}"

@@ -1,4 +1,4 @@
-"""The loops of steps in the graph that a task runs, one for each kind of step, built when first used."""
+"""The in-graph loops of steps that a task runs, one for each kind of step, built on first use."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class Phases:
         config: A `config.Run`.
         reporter: A `Reporter`.
         variables: Everything that a step writes, by name.
-        length: Of the longest window of a text, see `memory.estimate`; 1 for images.
+        length: Length of the longest text window, see `memory.estimate`; 1 for images.
         distribution: See `step.loss_of`.
     """
 
@@ -42,12 +42,12 @@ class Phases:
         """Takes `count` steps.
 
         Args:
-            phase: Names the kind of step, whose loop is built once.
+            phase: Name of the kind of step, whose loop is built once.
             step: See `steps_in_graph`.
-            names: Which numbers to return, next to those of a loss scale.
-            iterators: Over what the step takes.
-            count: How many.
-            now: What else the step takes, a structure of tensors.
+            names: Which numbers to return, in addition to those of a loss scale.
+            iterators: Iterators over the step's inputs.
+            count: Number of steps.
+            now: Further arguments of the step, a structure of tensors.
         """
         if phase not in self._loops:
             names = [*names, *reported(self.config.precision)]
@@ -78,8 +78,8 @@ def steps_in_graph(
         jit_compile: Whether XLA compiles a step.
 
     Returns:
-        `(iterators, count, rate) -> {name: (count,)}`; count and rate (or what else holds for an epoch, as a structure
-        of tensors) are tensors, so nothing is traced again.
+        `(iterators, count, rate) -> {name: (count,)}`; count and rate (or other values that hold for an epoch, as a
+        structure of tensors) are tensors, so nothing is retraced.
     """
     if jit_compile:
         step = tf.function(step, autograph=False, jit_compile=True)

@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Iterator
 
 PREFIX = "warning: "
-_VARIABLE = re.compile(r"\S*/\S*|\d[\d.,]*")  # paths and numbers: with other ones it is the same warning
+_VARIABLE = re.compile(r"\S*/\S*|\d[\d.,]*")  # paths and numbers: warnings that differ only in these are the same
 _shared: contextvars.ContextVar[set[str] | None] = contextvars.ContextVar("said", default=None)
 
 
 def once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Returns a function that prints lines without the warnings it has printed before.
+    """Returns a function that prints lines, except for warnings that it has printed before.
 
     Args:
-        say: Called with each line; a warning is one that begins with `PREFIX`.
+        say: Called with each line; warnings are lines that begin with `PREFIX`.
     """
     shared = _shared.get()
     said: set[str] = set() if shared is None else shared
@@ -32,7 +32,7 @@ def once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 @contextlib.contextmanager
 def as_one_run() -> Iterator[None]:
-    """Treats all calls of `once` inside as one run: a tuning's trials do not repeat each other's warnings."""
+    """Treats all calls of `once` inside as one run, so that a tuning's trials do not repeat each other's warnings."""
     token = _shared.set(set())
     try:
         yield

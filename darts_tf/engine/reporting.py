@@ -1,4 +1,4 @@
-"""What a run reports: progress on the console, `metrics.jsonl`, TensorBoard."""
+"""The reports of a run: progress on the console, `metrics.jsonl`, TensorBoard."""
 
 import collections
 import contextlib
@@ -31,18 +31,18 @@ _SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|e
 
 
 class Reporter(contextlib.AbstractContextManager):
-    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are counted from 1 in everything that is shown.
+    """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are shown counted from 1.
 
-    Call `resume` before the first epoch, with nothing for a new run, and `close` at the end (or use `with`).
+    Call `resume` before the first epoch, with no records for a new run, and `close` at the end (or use `with`).
 
     Args:
-        workdir: Where `metrics.jsonl` and `tensorboard/` go.
+        workdir: Directory of `metrics.jsonl` and `tensorboard/`.
         total_steps: Steps of the whole run, for the bar and the time left.
         tensorboard: False writes no event files.
         out: The console; a terminal or not.
         clock: Seconds, ascending; tests pass their own.
-        held_out: What `valid_accuracy` and `valid_loss` are measured on. People take the supernet's accuracy for the
-            result of the search; the derived network's is another number.
+        held_out: The data on which `valid_accuracy` and `valid_loss` are measured. Users may take the supernet's
+            accuracy for the result of the search; the derived network's accuracy is a different number.
     """
 
     def __init__(
@@ -77,16 +77,16 @@ class Reporter(contextlib.AbstractContextManager):
         self._events.close()
 
     def message(self, text: str) -> None:
-        """One line for the user; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
+        """Prints one line; a warning, which begins with "warning: ", is printed once per run, see `repeats`."""
         self._message(text)
 
     @contextlib.contextmanager
     def working(self, text: str, done: str | None = None) -> Iterator[None]:
-        """Shows that something long is running, with its seconds, then a line with how long it took.
+        """Shows that something long is running, with the elapsed seconds, then a line with the time it took.
 
         Args:
-            text: Such as "building the graph".
-            done: Such as "graph built", which gives "graph built in 12.3 s"; `text` if not given.
+            text: Description, such as "building the graph".
+            done: Such as "graph built", which prints "graph built in 12.3 s"; `text` if not given.
         """
         start = self._clock()
         with self._console.busy(text, lambda: self._clock() - start):
@@ -102,15 +102,15 @@ class Reporter(contextlib.AbstractContextManager):
         metrics: Mapping[str, float],
         step: int | None = None,
     ) -> None:
-        """Shows where the run is; cheap enough for each loop of steps.
+        """Shows the run's progress; cheap enough for each loop of steps.
 
         Args:
-            epoch: From 1.
-            epochs: Of the whole run.
+            epoch: Epoch, from 1.
+            epochs: Number of epochs of the run.
             step_in_epoch: Steps done in this epoch.
-            steps_per_epoch: Steps of this whole epoch.
+            steps_per_epoch: Total steps of this epoch.
             metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
-            step: Steps done in total; not given if all epochs are equally long.
+            step: Steps done in total; may be omitted if all epochs are equally long.
         """
         now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch if step is None else step
         self._recent.append((now, step))
@@ -122,7 +122,7 @@ class Reporter(contextlib.AbstractContextManager):
         if rate := _rate(self._recent[0], (now, step)):
             facts.append(f"{rate:.3g} steps/s")
         facts += [f"{words[name]} {_format(name, value)}" for name, value in metrics.items() if name in words]
-        # The time left counts validation and drawing too, the rate does not.
+        # The time left includes validation and drawing, the rate does not.
         if overall := _rate(self._start, (now, step)):
             facts.append(f"{_duration((self._total_steps - step) / overall)} left")
         where = f"epoch {epoch}/{epochs}"
@@ -133,16 +133,16 @@ class Reporter(contextlib.AbstractContextManager):
             self._console.line("  ".join([where, f"step {step_in_epoch}/{steps_per_epoch}", *facts]))
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """Writes an epoch's record: a line of `metrics.jsonl` that has reached the disk, scalars, a printed line.
+        """Writes an epoch's record: a line of `metrics.jsonl`, flushed to disk, scalars, a printed line.
 
         Args:
-            record: `epoch` (from 1) and whatever else is worth keeping. Every number becomes a scalar; what is not
-                finite becomes null in the JSON.
+            record: `epoch` (from 1) and anything else worth keeping. Every number becomes a scalar; numbers that are
+                not finite become null in the JSON.
 
         Raises:
             UserError: `metrics.jsonl` cannot be written.
         """
-        # Before the record: a resumed run writes both again where there is no record.
+        # Before the record: a resumed run writes both again if there is no record.
         self._events.scalars(*self._curves(record))
         metrics_file.append(self._workdir.metrics, record)
         facts = [
@@ -164,14 +164,14 @@ class Reporter(contextlib.AbstractContextManager):
     ) -> None:
         """Writes a cell's mixing weights as `alphas/NAME/epoch_NNN.json`, and to TensorBoard as a heat map.
 
-        The file has each edge's entropy and gap, too, see `monitor`; records have their means.
+        The file also has each edge's entropy and gap, see `monitor`; records have their means.
 
         Args:
-            epoch: From 1.
-            name: Such as "normal".
+            epoch: Epoch, from 1.
+            name: Name of the cell, such as "normal".
             mixing_weights: `(num_edges, num_primitives)`, each from 0 to 1.
-            row_labels: One for each edge.
-            column_labels: One for each primitive, its name.
+            row_labels: One label per edge.
+            column_labels: The names of the primitives.
 
         Raises:
             ValueError: The labels do not fit the weights.
@@ -194,16 +194,16 @@ class Reporter(contextlib.AbstractContextManager):
             content = {"edges": list(rows), "primitives": list(columns), "mixing_weights": weights.tolist()}
             each_edge = {"entropy": entropies(weights).tolist(), "gap": gaps(weights, columns).tolist()}
             write_json(path, content | each_edge)
-        except OSError as error:  # no search needs them
+        except OSError as error:  # not needed by any search
             self._keeps_weights = False
             self.message(f"warning: continuing without {self._workdir.alphas}: {error.strerror or error}")
 
     def drawing(self, epoch: int, name: str, png_path: str | os.PathLike | None) -> None:
-        """Shows a drawing of a cell in TensorBoard; does nothing when there is none.
+        """Shows a drawing of a cell in TensorBoard; does nothing if there is none.
 
         Args:
-            epoch: From 1.
-            name: Such as "normal".
+            epoch: Epoch, from 1.
+            name: Name of the cell, such as "normal".
             png_path: A PNG file, or None if nothing could draw it.
         """
         if png_path is not None:
@@ -216,15 +216,15 @@ class Reporter(contextlib.AbstractContextManager):
             self._events.graph(graph)
 
     def resume(self, records: Sequence[Mapping[str, Any]]) -> int:
-        """Forgets what an interrupted run wrote after the checkpoint that it resumes from, and what was damaged since.
+        """Discards what an interrupted run wrote after the checkpoint it resumes from, and what was damaged since.
 
-        TensorBoard's curves are written anew, from the records that are left.
+        TensorBoard's curves are rewritten from the remaining records.
 
         Args:
-            records: Of the epochs completed in that checkpoint; none for a new run.
+            records: Records of the epochs completed in that checkpoint; none for a new run.
 
         Returns:
-            How many of them, from the first one on, `metrics.jsonl` still has; the others are for `epoch` to write.
+            How many of them, starting from the first, `metrics.jsonl` still has; the others must be written by `epoch`.
 
         Raises:
             UserError: A file cannot be read or written.
@@ -244,13 +244,13 @@ class Reporter(contextlib.AbstractContextManager):
 
 
 def _rate(earlier: tuple[float, int], later: tuple[float, int]) -> float:
-    """Steps a second between two `(time, step)`; 0 where it is unknown."""
+    """Steps per second between two `(time, step)`; 0 if unknown."""
     seconds, steps = later[0] - earlier[0], later[1] - earlier[1]
     return steps / seconds if seconds > 0 and steps > 0 else 0.0
 
 
 def _duration(seconds: float) -> str:
-    """Time as text, in the two largest units."""
+    """A duration as text, in the two largest units."""
     seconds = max(0, round(seconds))
     if seconds < 60:
         return f"{seconds} s"
@@ -269,6 +269,6 @@ def _format(name: str, value: Any) -> str:
 
 
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of a record but for its epoch's."""
+    """The numbers of a record except for the epoch's."""
     types: Any = int | float | np.integer | np.floating
     return {n: v for n, v in record.items() if n != "epoch" and isinstance(v, types) and not isinstance(v, bool)}

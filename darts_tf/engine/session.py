@@ -32,15 +32,15 @@ def session(
     tensorboard: bool | None = None,
     distribution: Distribution | None = None,
 ) -> Iterator[tuple[Any, WorkDir, Reporter]]:
-    """Opens a run's work directory for as long as the run lasts.
+    """Opens a run's work directory for the duration of the run.
 
     Args:
-        config: Of the run.
+        config: The settings of the run.
         workdir: Path of the work directory, see `workdir.WorkDir`.
         what: Name of what is built, for the first line.
         build: `(directory, reporter) -> task`.
-        domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own there.
-        out: Where progress goes, standard output unless given.
+        domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own data there.
+        out: Stream for progress lines, by default standard output.
         tensorboard: Overrides `config.tensorboard`.
         distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
             have temporary ones and report nothing.
@@ -49,8 +49,8 @@ def session(
         `(task, directory, reporter)`.
 
     Raises:
-        UserError: The settings are not those of a network, or the directory cannot be used; then nothing has been
-            changed. Or memory has run out, or an image can no longer be read, also in what the caller does inside.
+        UserError: The settings describe no valid network, or the directory cannot be used; then nothing has been
+            changed. Or memory has run out, or an image can no longer be read, including in the caller's code inside.
     """
     events = config.tensorboard if tensorboard is None else tensorboard
     out = sys.stdout if out is None else out
@@ -68,7 +68,7 @@ def session(
         )
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
-        # Only now that the settings are known to be valid: a directory keeps those it was created with.
+        # Only after the settings are known to be valid, since a directory keeps those with which it was created.
         for change in directory.open_for(config, check=lambda: domain.check(directory.path)):
             reporter.message(f"changed since the last start: {change}")
         domain.save(directory.path)
@@ -86,7 +86,7 @@ def run(
     distribution: Distribution | None = None,
     callbacks: Callbacks | None = None,
 ) -> Loop | None:
-    """Runs a task's epochs; returns the loop, or None if a signal stopped it, and says how to resume."""
+    """Runs a task's epochs; returns the loop, or None if a signal stopped it, after printing how to resume."""
     if callbacks and config.strategy == "multi_worker":
         raise UserError(
             "callbacks must be empty with strategy=multi_worker, whose processes would decide each for itself. "

@@ -15,10 +15,10 @@ def snapshot(variables: Mapping[str, list]) -> dict[str, np.ndarray]:
 
 
 def restore(variables: Mapping[str, list], arrays: Mapping[str, np.ndarray]) -> None:
-    """Puts a checkpoint's arrays into variables; nothing is written unless all fit.
+    """Writes a checkpoint's arrays into variables; nothing is written unless all fit.
 
     Raises:
-        UserError: The arrays are not those of these variables.
+        UserError: The arrays do not match these variables.
     """
     named = {f"{name}/{i:05d}": v for name, group in variables.items() for i, v in enumerate(group)}
     for name in sorted(named.keys() ^ arrays.keys()):

@@ -1,4 +1,4 @@
-"""TensorBoard's event files of a run: curves, which are written anew when it resumes, and pictures, which stay."""
+"""A run's TensorBoard event files: curves, which are rewritten when it resumes, and pictures, which stay."""
 
 import contextlib
 import os
@@ -8,35 +8,35 @@ from typing import Any
 
 import numpy as np
 
-_CURVES, _PICTURES = ".v2", ".pictures.v2"  # how the names of the files end; TensorFlow's own ending is the first
+_CURVES, _PICTURES = ".v2", ".pictures.v2"  # suffixes of the file names; TensorFlow's own is the first
 _CELL_PIXELS = 24  # side of one mixing weight in the heat map
 
 
 class Events:
-    """Writes event files. They must not end a run: if one cannot be written, a warning says so once and writing stops.
+    """Writes event files. They must not end a run: if one cannot be written, one warning says so and writing stops.
 
-    Pictures have files of their own, which are not written anew: of an epoch that a kill has interrupted between its
-    pictures and its checkpoint, and that therefore ran again, they are there twice.
+    Pictures have separate files, which are not rewritten: if a kill interrupts an epoch between its pictures and its
+    checkpoint, the epoch runs again and its pictures appear twice.
 
     Args:
-        directory: Where they go; made with the first one.
+        directory: Directory of the files; created with the first one.
         enabled: False writes nothing.
-        message: Is given the warning, as a line.
+        message: Called with the warning, as a line.
     """
 
     def __init__(self, directory: pathlib.Path, enabled: bool, message: Callable[[str], None]):
         self._directory, self._enabled, self._message = directory, enabled, message
-        self._writers: dict[str, Any] = {}  # by the end of the file's name, opened by the first summary
+        self._writers: dict[str, Any] = {}  # by file suffix, opened by the first summary
 
     def close(self) -> None:
-        """Ends the files; later events open others."""
+        """Closes the files; later events open new ones."""
         while self._writers:
             self._writers.popitem()[1].close()
 
     def rewrite(self, curves: Iterable[tuple[int, Mapping[str, float]]]) -> None:
         """Writes the curves of a run into a fresh file and removes all earlier ones.
 
-        A kill in between leaves both, until the run is started again. The times of day are those of the rewriting.
+        A kill in between leaves both until the run is started again. Timestamps are those of the rewriting.
 
         Args:
             curves: Epochs, from 1, each with its numbers by name.
@@ -57,13 +57,13 @@ class Events:
         """Writes a point of each curve.
 
         Args:
-            epoch: From 1.
-            numbers: By the curve's name.
+            epoch: Epoch, from 1.
+            numbers: Numbers by the curve's name.
         """
 
         def write(summary: Any) -> None:
             for name, value in numbers.items():
-                with np.errstate(over="ignore"):  # TensorBoard's numbers are float32, and larger ones an error
+                with np.errstate(over="ignore"):  # TensorBoard's numbers are float32, and larger ones cause an error
                     summary.scalar(name, np.float32(value))
 
         self._write(epoch, _CURVES, write)
@@ -71,7 +71,7 @@ class Events:
     def weights(
         self, epoch: int, name: str, weights: np.ndarray, row_labels: Sequence[str], column_labels: Sequence[str]
     ) -> None:
-        """Shows mixing weights as a heat map and a histogram; arguments as for `Reporter.alphas`."""
+        """Shows mixing weights as a heat map and a histogram; for the arguments see `Reporter.alphas`."""
         legend = (
             f"Rows from the top: {', '.join(row_labels)}. Columns from the left: {', '.join(column_labels)}. "
             "White is 0, dark blue is 1; the depth of the colour is the square root of the weight."
@@ -84,7 +84,7 @@ class Events:
         self._write(epoch, _PICTURES, write)
 
     def drawing(self, epoch: int, name: str, png_path: str | os.PathLike) -> None:
-        """Shows a drawing of a cell; arguments as for `Reporter.drawing`."""
+        """Shows a drawing of a cell; for the arguments see `Reporter.drawing`."""
         if not self._enabled:
             return
         import tensorflow as tf
@@ -100,7 +100,7 @@ class Events:
         """Calls `write(tf.summary)` with the file open and the epoch as the step."""
         if not self._enabled:
             return
-        import tensorflow as tf  # here, since console and metrics.jsonl do without
+        import tensorflow as tf  # here, since console and metrics.jsonl do not need it
 
         errors = tf.errors
         try:
@@ -112,8 +112,8 @@ class Events:
                     write(tf.summary)
                     writer.flush()
                 except errors.OpError:
-                    # Leaving the context flushes once more unless the writer is closed; where that fails, it would stay
-                    # TensorFlow's default one for all summaries of this process.
+                    # Leaving the context flushes again unless the writer is closed; if that fails, it would remain
+                    # TensorFlow's default writer for all summaries of this process.
                     with contextlib.suppress(errors.OpError):
                         writer.close()
                     raise
@@ -125,9 +125,9 @@ class Events:
 
 
 def heat_map(weights: np.ndarray) -> np.ndarray:
-    """A picture of numbers from 0 (white) to 1 (dark blue), the square root deciding the depth.
+    """A picture of numbers from 0 (white) to 1 (dark blue), with the square root as colour depth.
 
-    The scale is fixed, so that epochs can be compared; the root keeps 1/8 apart from 0.
+    The scale is fixed, so that epochs can be compared; the root makes 1/8 distinguishable from 0.
 
     Args:
         weights: `(rows, columns)`.

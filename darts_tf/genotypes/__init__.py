@@ -1,7 +1,8 @@
-"""Genotypes: the one place to import them from. Types, forms to write them in, published ones, derivation from alphas.
+"""Genotypes: types, written forms, published cells, derivation from alphas. Import them from here.
 
 `cells` has the types, `text` the written forms, `published` the published cells, `topology` the edges of a cell and
-`selection` the rule that turns alphas into cells; here they are found, read and saved. No TensorFlow in any of them.
+`selection` the rule that turns alphas into cells; this module finds, reads and saves them. None of them needs
+TensorFlow.
 """
 
 import dataclasses
@@ -56,7 +57,7 @@ _PUBLISHED = {"conv": published.CONV, "recurrent": published.RECURRENT}  # kind 
 def from_json(fields: dict[str, Any]) -> Genotype:
     """A genotype of the kind that its field names indicate; see `ConvGenotype.from_json`.
 
-    Forms of other projects are understood, too, see `genotype_foreign`.
+    Forms of other projects are also accepted, see `genotype_foreign`.
 
     Example:
         >>> import darts_tf
@@ -77,7 +78,7 @@ def parse(text: str) -> Genotype:
             `genotype_foreign`.
 
     Raises:
-        UserError: The text is not a genotype; says why in one line.
+        UserError: The text is not a genotype; the message says why in one line.
 
     Example:
         >>> import darts_tf
@@ -91,7 +92,7 @@ def parse(text: str) -> Genotype:
 
 
 def names(kind: str | None = None) -> list[str]:
-    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`; of all for None.
+    """Names of the published genotypes of one kind, `"conv"` or `"recurrent"`, or of all for None.
 
     Example:
         >>> import darts_tf
@@ -102,17 +103,17 @@ def names(kind: str | None = None) -> list[str]:
 
 
 def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotype:
-    """Finds a genotype by name, in a file, in a search's work directory, or in the given text itself.
+    """Finds a genotype by name, in a file, in a search's work directory, or in the given text.
 
     Args:
         spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
             directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
-            genotype, which is passed on.
-        kind: A key of `KINDS` to accept only that kind. None accepts any, and for a name that image cells and
-            recurrent cells share takes the image cell.
+            genotype, which is returned as is.
+        kind: A key of `KINDS` to accept only that kind. None accepts any; for a name shared by an image cell and a
+            recurrent cell it takes the image cell.
 
     Raises:
-        UserError: Nothing of that name, a file that holds no genotype, or one of the other kind.
+        UserError: Nothing has that name, the file holds no genotype, or it is of another kind.
         OSError: A file that exists cannot be read.
 
     Example:
@@ -130,7 +131,7 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
     elif not isinstance(spec, str):
         raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
     else:
-        order = [*kinds, *KINDS]  # one of another kind is refused below, by a message that says so
+        order = [*kinds, *KINDS]  # a genotype of another kind is refused below, with a message that says so
         tables = [_PUBLISHED.get(key, {}) for key in order]
         cells = next((table[spec] for table in tables if spec in table), None)
         found = _load_text(spec, kind) if cells is None else parse(cells)
@@ -154,7 +155,7 @@ def save(genotype: Genotype, path: str | os.PathLike) -> pathlib.Path:
 
 
 def _of_fields(fields):
-    """Reads fields as a genotype of the kind that has the most of their names; an image cell where none has any."""
+    """Reads fields as a genotype of the kind that shares most of their names, or as an image cell if none does."""
 
     def shared(kind):
         return len(set(fields) & {field.name for field in dataclasses.fields(kind)})

@@ -1,7 +1,7 @@
-"""The published accuracies of all cells of NAS-Bench-201. No TensorFlow here.
+"""The published accuracies of all cells of NAS-Bench-201. Needs no TensorFlow.
 
 Every cell was trained by the benchmark's authors for 12 and for 200 epochs. The table, `tables/nasbench201.npz`, holds
-these accuracies as whole numbers, from which they are exact; parameters and multiply-adds follow from the cell.
+these accuracies exactly, as whole numbers; parameters and multiply-adds follow from the cell.
 
 Source: Dong and Yang, NAS-Bench-201, arXiv:2001.00326; D-X-Y/NAS-Bench-201, see `tables/nasbench201.txt` for its
 licence.
@@ -20,21 +20,21 @@ from darts_tf.genotypes.text import show
 from darts_tf.system.errors import UserError
 
 DATASETS = ("cifar10", "cifar100", "imagenet16_120")
-# Of the network for CIFAR-10 with 16 channels and 17 cells: without its cells, and per edge of a kind.
+# For the CIFAR-10 network with 16 channels and 17 cells: without its cells, and per edge of a kind.
 _PARAMETERS = 73_306, {"nor_conv_1x1": 28_000, "nor_conv_3x3": 243_040}
 _MULTIPLY_ADDS = 7_783_050, {"nor_conv_1x1": 3_932_160, "nor_conv_3x3": 35_389_440}
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What the benchmark says of a cell; accuracies are in percent, by `DATASETS`.
+    """The benchmark's record of a cell; accuracies are in percent, by `DATASETS`.
 
     Attributes:
-        index: Its number.
-        string: Its string.
-        parameters: Weights of the network that was trained on CIFAR-10, batch norms included.
+        index: The cell's number.
+        string: The cell's string.
+        parameters: Weights of the network that was trained on CIFAR-10, including batch norms.
         flops: Multiply-adds of that network for one image, which the benchmark calls FLOPs.
-        test: Test accuracy after 200 epochs, mean over the seeds that exist.
+        test: Test accuracy after 200 epochs, mean over the available seeds.
         valid_12: Validation accuracy after 12 epochs.
         test_12: Test accuracy after 12 epochs.
     """
@@ -49,13 +49,13 @@ class Record:
 
 
 def query(cell: str | int | NasBench201Genotype) -> Record:
-    """Returns what the benchmark says of a cell.
+    """Returns the benchmark's record of a cell.
 
     Args:
         cell: The benchmark's string or number, or a genotype.
 
     Raises:
-        UserError: That is no cell of the benchmark; one line.
+        UserError: It is not a cell of the benchmark; one line.
     """
     if isinstance(cell, str):
         cell = NasBench201Genotype(cell)
@@ -71,14 +71,14 @@ def query(cell: str | int | NasBench201Genotype) -> Record:
 
 
 def accuracies(dataset: str = "cifar10", measure: str = "test") -> np.ndarray:
-    """Returns the accuracies of all cells in percent, `(15625,)`, by their number.
+    """Returns the accuracies of all cells in percent, `(15625,)`, in the order of their numbers.
 
     Args:
         dataset: One of `DATASETS`.
         measure: An attribute of `Record` that holds accuracies.
 
     Raises:
-        UserError: Another data set.
+        UserError: The data set is unknown.
     """
     if dataset not in DATASETS:
         raise UserError(f"expected one of the data sets {', '.join(DATASETS)}. Received: {show(dataset)}")

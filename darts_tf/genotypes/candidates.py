@@ -1,4 +1,4 @@
-"""Search spaces whose edges have candidate operations of their own: named ones, and those of a JSON text or file.
+"""Search spaces whose edges have their own candidate operations: named ones, and those of a JSON text or file.
 
 Reference: Zela et al., Understanding and Robustifying DARTS, arXiv:1909.09656; `src/spaces.py` of automl/RobustDARTS.
 """
@@ -14,7 +14,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, user_path
 
 ALL = "all"
-MAX_BYTES = 1_000_000  # of a file
+MAX_BYTES = 1_000_000  # limit of a file
 
 _SKIP, _MAX, _AVG = "skip_connect", "max_pool_3x3", "avg_pool_3x3"
 _SEP, _DIL3, _DIL5 = "sep_conv_3x3", "dil_conv_3x3", "dil_conv_5x5"
@@ -34,16 +34,16 @@ NAMED = ("s1", *EVERYWHERE)
 
 
 def read(text: str, genotype: Any, num_nodes: int) -> dict[str, list[list[str]]] | None:
-    """Reads what operations each edge may have.
+    """Reads which operations each edge may have.
 
     Args:
-        text: `all`; one of `NAMED`, which are of image cells; JSON, `{cell: [[names] for each edge]}`, the edges in the
-            order of `Topology.edges`; or the path of a file with that.
-        genotype: The class of the genotypes, which says what cells there are.
+        text: `all`; one of `NAMED`, for image cells; JSON, `{cell: [[names] for each edge]}`, the edges in the order of
+            `Topology.edges`; or the path of a file that holds this JSON.
+        genotype: The class of the genotypes, which defines the cells.
         num_nodes: Nodes of each cell.
 
     Returns:
-        The names by cell and edge, each edge's in the order given; None for `all`.
+        The names by cell and edge, in the order given; None for `all`.
 
     Raises:
         UserError: It is none of these, or does not fit the cells; one line.
@@ -121,7 +121,7 @@ def _checked(cell, edges, count, none):
 def columns(found: Mapping[str, Sequence[Sequence[str]]], primitives: Iterable[str]) -> tuple[str, ...]:
     """Returns the primitives that some edge may have: first those that `primitives` lacks, then in its order.
 
-    There are two at least, as of every search, the second one of no edge if need be.
+    There are at least two, as in every search; the second may belong to no edge.
     """
     used = dict.fromkeys(name for edges in found.values() for names in edges for name in names)
     primitives = tuple(primitives)

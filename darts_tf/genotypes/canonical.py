@@ -1,4 +1,4 @@
-"""Whether two genotypes are the same network up to the numbering of their nodes."""
+"""Compares genotypes up to the numbering of their nodes."""
 
 from darts_tf.genotypes import Genotype
 
@@ -6,8 +6,8 @@ from darts_tf.genotypes import Genotype
 def canonical(genotype: Genotype) -> tuple:
     """A form that isomorphic genotypes share and others do not.
 
-    Nodes may be renumbered and the edges of a node may come in any order: that permutes channels of a cell's output and
-    nothing else. The cell's inputs are not interchangeable, nor are nodes that the output reads with those it does not.
+    Nodes may be renumbered and the edges of a node may come in any order: this only permutes the channels of a cell's
+    output. The cell's inputs are not interchangeable, nor are nodes that the output reads with nodes that it does not.
     An edge of `none` counts as no edge.
 
     Returns:
@@ -26,7 +26,7 @@ def canonical(genotype: Genotype) -> tuple:
 def _smallest(nodes, first, concat):
     """Places the nodes one after the other, always one with the smallest code; if several have it, tries each.
 
-    Of nodes with the same code that nothing reads, only one is tried; otherwise eight equal nodes would be tried in
+    Among nodes with the same code that nothing reads, only one is tried; otherwise eight equal nodes would be tried in
     40,320 orders.
     """
     read = {source for edges in nodes for _, source in edges}

@@ -37,11 +37,11 @@ class Genotype:
         cells: Field of a cell's pairs -> field of the nodes that make its output.
         names: Field of a cell's pairs -> name of the cell in drawings and reports.
         primitives: Names of the usual operations, in the order of the columns of alpha.
-        usual_nodes: How many nodes a cell usually has.
+        usual_nodes: Usual number of nodes of a cell.
         inputs: Labels of the inputs of a cell.
         first_label: The label of the first node, a number; the others follow.
-        outside: Labels of what a drawing has before the inputs, all of which lead to input 0; where there is nothing,
-            the inputs are what the cell reads.
+        outside: Labels of what a drawing shows before the inputs, all leading to input 0; if empty, the inputs
+            themselves are what the cell reads.
         output: Label of the output.
         edges_per_node: How many edges each node keeps.
         none_allowed: Whether an edge may keep `none`.
@@ -74,7 +74,7 @@ class Genotype:
 
     @classmethod
     def sources(cls, node: int) -> Iterable[int]:
-        """Returns the states that a node may read, ascending, all counted like inputs: by default all before it."""
+        """Returns the states that a node may read, ascending, numbered like inputs: by default all before it."""
         return range(node)
 
     @classmethod
@@ -84,7 +84,7 @@ class Genotype:
 
     @classmethod
     def output_nodes(cls, num_nodes: int, concat: int = 0) -> tuple[int, ...]:
-        """Returns the nodes that make the output of a cell, counted like inputs: the last `concat`, or all for 0."""
+        """Returns the nodes that make the output of a cell, numbered like inputs: the last `concat`, or all for 0."""
         return tuple(cls.topology(num_nodes).nodes[-(concat or num_nodes) :])
 
     @classmethod
@@ -92,7 +92,7 @@ class Genotype:
         """Returns the edges of a cell with a number of nodes.
 
         Raises:
-            UserError: The number is not one that a cell can have.
+            UserError: A cell cannot have this number of nodes.
         """
         most = MAX_PAIRS // cls.edges_per_node
         if not is_integer(num_nodes) or not 1 <= num_nodes <= most:
@@ -114,22 +114,22 @@ class Genotype:
 
     @property
     def num_nodes(self) -> int:
-        """Number of nodes that compute something (in the first cell, should they differ)."""
+        """Number of computing nodes (of the first cell, if they differ)."""
         return self.topology_of(next(iter(self.cells))).num_nodes
 
     @property
     def operations(self) -> list[str]:
-        """The operations' names, each once, sorted."""
+        """The distinct names of the operations, sorted."""
         return sorted({operation for pairs in self.cells for operation, _ in getattr(self, pairs)})
 
     def check_operations(self, known: Iterable[str]) -> None:
         """Checks that every operation can be built.
 
         Args:
-            known: The names that can.
+            known: The names that can be built.
 
         Raises:
-            UserError: Names the first operation that cannot, the known ones and the closest of them.
+            UserError: An operation is unknown; the message names it, the known ones and the closest of them.
         """
         known = list(known)
         for pairs in self.cells:
@@ -153,7 +153,7 @@ class Genotype:
             fields: `{"normal": [["sep_conv_3x3", 1], ...], "normal_concat": [2, 3, 4, 5], ...}`.
 
         Raises:
-            UserError: A field is missing, unknown or wrong; says which.
+            UserError: A field is missing, unknown or wrong; the message names it.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(fields, dict):
@@ -189,8 +189,8 @@ class ConvGenotype(Genotype):
 
     Attributes:
         normal: Pairs `(operation, input)` of the normal cell, two per node, in the order of the nodes; a list of two
-            pairs for each node will do, too.
-        normal_concat: The nodes whose outputs are concatenated to the cell's output, counted like inputs.
+            pairs for each node is also accepted.
+        normal_concat: The nodes whose outputs are concatenated to the cell's output, numbered like inputs.
         reduce: The same as `normal`, for the reduction cell.
         reduce_concat: The same as `normal_concat`, for the reduction cell.
 
@@ -226,7 +226,7 @@ class RecurrentGenotype(Genotype):
 
     Attributes:
         recurrent: Pairs `(activation, input)`, one per node, in the order of the nodes.
-        concat: The nodes whose outputs are averaged to the cell's output, counted like inputs.
+        concat: The nodes whose outputs are averaged to the cell's output, numbered like inputs.
 
     Raises:
         UserError: A field is wrong; says which, where and how to fix it.

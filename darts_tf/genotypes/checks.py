@@ -1,6 +1,6 @@
-"""What the fields of a genotype must be; `cells` checks them at construction.
+"""The checks of a genotype's fields; `cells` applies them at construction.
 
-Where the functions take a genotype, it is a class, a subclass of `cells.Genotype`.
+The argument `genotype` is a class here, a subclass of `cells.Genotype`.
 """
 
 import difflib
@@ -15,8 +15,8 @@ from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
 
-MAX_PAIRS = 100  # with the longest names still within MAX_CHARS, so that what is saved can be read
-_OPERATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")  # good in a layer's name, a file and a drawing
+MAX_PAIRS = 100  # within MAX_CHARS even with the longest names, so that what is saved can be read
+_OPERATION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,63}")  # valid in a layer's name, a file name and a drawing
 
 
 def choices(word: str, known: Collection[str]) -> str:
@@ -38,12 +38,12 @@ def check_operation(where: str, operation: object) -> str:
 
 
 def is_integer(value: object) -> bool:
-    """Whether `value` is an integer, NumPy's included and `bool` not."""
+    """Whether `value` is an integer, including NumPy's but not `bool`."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def num_nodes(pairs: int, genotype: Any) -> int:
-    """Returns the nodes that keep a number of pairs; the next smaller number where it is between two."""
+    """Returns the number of nodes that keep this many pairs, rounded down."""
     first = node = len(genotype.inputs)
     while (pairs := pairs - genotype.kept(node)) >= 0:
         node += 1
@@ -51,7 +51,7 @@ def num_nodes(pairs: int, genotype: Any) -> int:
 
 
 def _flat(field, pairs, genotype):
-    """The pairs of all nodes in one list, should they come in one list for each node."""
+    """The pairs of all nodes in one list, also if given as one list for each node."""
 
     def is_node(value):
         return isinstance(value, list | tuple) and len(value) > 0 and isinstance(value[0], list | tuple)
@@ -102,7 +102,7 @@ def check_concat(field: str, concat: Any, nodes: range) -> tuple[int, ...]:
     checked = []
     for node in itertools.islice(
         concat, len(nodes) + 1
-    ):  # one more than can be right; the rest of a huge range is moot
+    ):  # one more than can be valid; the rest of a huge range does not matter
         if not is_integer(node) or node not in nodes or node in checked:
             raise UserError(f"{expected}. Received: {show(node)} in {show(concat)}")
         checked.append(operator.index(node))

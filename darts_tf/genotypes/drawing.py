@@ -20,19 +20,19 @@ FORMATS = ("svg", "png", "pdf")
 _FONT = "Helvetica"
 _GREEN, _BLUE, _YELLOW = "#cfe8c6", "#c9dff2", "#f6e3ae"
 _SECONDS = 30  # a cell takes milliseconds
-_MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}  # of a picture, in its first 1,000 bytes
+_MAGIC = {"svg": b"<svg", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF"}  # found in a picture's first 1,000 bytes
 _PACKAGE = "graphviz-pure"
-_hanging: set[str] = set()  # programs that have timed out in this process: a run does not wait for each picture
+_hanging: set[str] = set()  # programs that have timed out in this process, so that a run does not wait for each picture
 
 
 def to_digraph(genotype: Genotype, cell: str) -> graphviz.Digraph:
     """The drawing of one cell in the language of Graphviz.
 
-    Deviation: the original leads every node to the output; here only those that the genotype concatenates (or, in a
-    recurrent cell, averages) do, which differs for NASNet, AmoebaNet and ENAS.
+    Deviation: the original connects every node to the output; here only those are connected that the genotype
+    concatenates (or, in a recurrent cell, averages), which differs for NASNet, AmoebaNet and ENAS.
 
     Args:
-        genotype: Whose cell is drawn.
+        genotype: The genotype whose cell is drawn.
         cell: One of the genotype's `cells`, such as `"normal"`.
 
     Raises:
@@ -92,15 +92,15 @@ def draw(
 ) -> list[pathlib.Path]:
     """Writes `normal.*` and `reduction.*`, or `recurrent.*`: the Graphviz source as `.gv` and its pictures.
 
-    Pictures are made by Graphviz' own `dot` where it is installed and works, else by the Python package
-    `graphviz-pure`, a port of it with its own fonts, which is one of our dependencies; it makes no PDF. What
-    neither can draw is named in one warning, its source is written nevertheless, and an older picture of that name,
-    which may show another cell, is removed.
+    Pictures are made by Graphviz' own `dot` if it is installed and works, otherwise by the Python package
+    `graphviz-pure`, a port with its own fonts that is one of our dependencies; it makes no PDF. One warning names what
+    neither can draw; the source is still written, and an older picture of the same name, which may show another cell,
+    is removed.
 
     Args:
         genotype: What to draw.
-        directory: Where the files go; created if missing.
-        formats: Out of `FORMATS`; may be empty.
+        directory: Directory of the files; created if missing.
+        formats: Some of `FORMATS`; may be empty.
 
     Returns:
         The paths of the files written.
@@ -146,21 +146,21 @@ def draw(
 
 
 def _one_line(reasons):
-    """The reasons of failures, once per program; cells and formats mostly fail for the same one."""
+    """The reasons for failures, once per program; cells and formats mostly fail for the same reason."""
     found = {reason.split(" ", 1)[0]: reason for reason in reversed(reasons)}
     return ", ".join(list(found.values())[::-1]) or f"neither `dot` nor `{_PACKAGE}` was found"
 
 
 def _programs() -> list[str]:
     """Returns the programs that can draw, the best first: `dot`, and the program of the Python package."""
-    beside = str(pathlib.Path(sys.executable).parent)  # a virtual environment that was not activated
+    beside = str(pathlib.Path(sys.executable).parent)  # in case the virtual environment was not activated
     found = [shutil.which("dot"), _of_package(), shutil.which(_PACKAGE), shutil.which(_PACKAGE, path=beside)]
     return list(dict.fromkeys(program for program in found if program))
 
 
 @functools.cache
 def _of_package() -> str | None:
-    """Returns the program that came with the Python package, wherever that was installed to."""
+    """Returns the program of the Python package, wherever it is installed."""
     try:
         files = importlib.metadata.files(_PACKAGE) or []
     except importlib.metadata.PackageNotFoundError:
@@ -173,9 +173,9 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
     """Returns a picture of a Graphviz source in one of `FORMATS`, or None if nothing can draw it.
 
     Args:
-        source: In the language of Graphviz.
-        name: Of the format.
-        reasons: A line about each failure is added.
+        source: Source in the language of Graphviz.
+        name: Name of the format.
+        reasons: List to which a line about each failure is appended.
 
     Example:
         >>> import darts_tf
@@ -195,7 +195,7 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
                 input=source.encode(),
                 capture_output=True,
                 timeout=_SECONDS,
-                start_new_session=True,  # Ctrl-C stops a run after its step, and not the drawing
+                start_new_session=True,  # Ctrl-C stops a run after its step, not the drawing
             )
         except subprocess.TimeoutExpired:
             _hanging.add(program)

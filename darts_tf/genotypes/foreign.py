@@ -1,6 +1,6 @@
 """Converts genotypes in the forms of other projects to our fields.
 
-Understood: the nested lists and scores of pt.darts and of AutoDL-Projects, and what NNI exports of its DARTS spaces.
+Supported: the nested lists and scores of pt.darts and of AutoDL-Projects, and NNI's exports of its DARTS spaces.
 """
 
 import re
@@ -13,7 +13,7 @@ _CONV = ("normal", "normal_concat", "reduce", "reduce_concat")
 _POSITIONS = {2: ("recurrent", "concat"), 4: _CONV, 6: (*_CONV, "connectN", "connects")}  # of a namedtuple in JSON
 _WRAPPERS = ("genotype", "arch", "architecture", "arch_str", "best_arch", "cell")
 _LABEL = re.compile(r"(normal|reduce)/(op|input)_(\d{1,4})_(\d{1,4})")  # NNI since 2.7
-_EDGE = re.compile(r"(normal|reduce)_n(\d{1,4})_(?:p(\d{1,4})|switch)")  # NNI before
+_EDGE = re.compile(r"(normal|reduce)_n(\d{1,4})_(?:p(\d{1,4})|switch)")  # earlier NNI
 _NNI_OPERATIONS = {
     "maxpool": "max_pool_3x3",
     "avgpool": "avg_pool_3x3",
@@ -31,13 +31,13 @@ def plain(fields: Any) -> Any:
     """Returns the fields of a genotype in any known form.
 
     Args:
-        fields: What JSON or `genotype_text.read` gives.
+        fields: The result of reading JSON, or of `genotype_text.read`.
 
     Returns:
         Our fields, unchecked; an unknown form unchanged.
 
     Raises:
-        UserError: The form is known, but contains something that ours cannot express; says what.
+        UserError: The form is known, but contains something that ours cannot express; the message says what.
     """
     if isinstance(fields, list) and len(fields) in _POSITIONS and isinstance(fields[0], list):
         fields = dict(zip(_POSITIONS[len(fields)], fields, strict=True))
@@ -61,7 +61,7 @@ def plain(fields: Any) -> Any:
 
 
 def _plain_value(value):
-    """Pairs without a score behind them, and ranges that were written as text."""
+    """Converts a value: pairs lose their score, and ranges written as text become ranges."""
     if isinstance(value, str) and (bounds := re.fullmatch(r"range\((\d{1,3}), ?(\d{1,3})\)", value)):
         return list(range(*map(int, bounds.groups())))
     if not isinstance(value, list | tuple):
@@ -97,7 +97,7 @@ def _of_labels(fields):
 
 
 def _concat(cell, pairs):
-    """The nodes that are concatenated, which NNI's export does not hold: all in its DARTS space, in others not."""
+    """The concatenated nodes, which NNI's export does not contain: all in its DARTS space, but not in others."""
     nodes = range(2, 2 + len(pairs) // 2)
     darts = len(nodes) == _DARTS_NODES and all(op in _DARTS_OPERATIONS for op, _ in pairs if isinstance(op, str))
     if not darts and any(source in nodes for _, source in pairs if isinstance(source, int)):
@@ -155,7 +155,7 @@ def _edge(fields, name, source):
 
 
 def _counted(cell, nodes):
-    """The numbers of a cell's nodes, which count from 2."""
+    """The numbers of a cell's nodes, counted from 2."""
     if sorted(nodes) != list(range(2, 2 + len(nodes))) or not nodes:
         raise UserError(
             f"{cell}: NNI's export counts the nodes of a cell from 2, without a gap. "

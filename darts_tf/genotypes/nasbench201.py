@@ -1,7 +1,7 @@
 """The cells of NAS-Bench-201: how they are written, and their number in the benchmark.
 
-A cell has one input, 0, and three nodes that add up what all earlier states send them; the last one is its output.
-Each of its six edges has one of five operations, `none` among them: 15,625 cells.
+A cell has one input, 0, and three nodes that sum their edges from all earlier states; the last node is its output. Each
+of its six edges has one of five operations, including `none`: 15,625 cells.
 """
 
 import dataclasses
@@ -31,12 +31,12 @@ class NasBench201Genotype(Genotype):
     """A cell of NAS-Bench-201; it keeps all edges.
 
     Attributes:
-        nasbench201: Pairs `(operation, input)`, node after node, the inputs ascending; the benchmark's string will do,
-            too, and inputs in any order.
+        nasbench201: Pairs `(operation, input)`, node after node, the inputs ascending; the benchmark's string and
+            inputs in any order are also accepted.
         nasbench201_concat: The node that is the output: the last one.
 
     Raises:
-        UserError: It is no cell of the benchmark; one line that says why.
+        UserError: It is not a cell of the benchmark; one line that says why.
 
     Example:
         >>> import darts_tf
@@ -44,7 +44,7 @@ class NasBench201Genotype(Genotype):
         ['none', 'skip_connect']
     """
 
-    nasbench201: Any  # a tuple once it is made
+    nasbench201: Any  # a tuple after construction
     nasbench201_concat: tuple = (NUM_NODES,)
 
     kind = "nasbench201"
@@ -78,7 +78,7 @@ class NasBench201Genotype(Genotype):
 
     @classmethod
     def output_nodes(cls, num_nodes: int, concat: int = 0) -> tuple[int, ...]:
-        """Returns the last node. Raises UserError for a `concat` of more."""
+        """Returns the last node. Raises UserError if `concat` asks for more."""
         if concat > 1:
             raise UserError(
                 f"concat must be 0 or 1: the output of a NAS-Bench-201 cell is one node. Received: {concat}"
@@ -108,10 +108,10 @@ class NasBench201Genotype(Genotype):
 
     @classmethod
     def of_index(cls, index: int) -> Self:
-        """Returns the cell of a number.
+        """Returns the cell with a number.
 
         Raises:
-            UserError: There is none.
+            UserError: There is no such cell.
         """
         if not is_integer(index) or not 0 <= index < NUM_CELLS:
             raise UserError(
@@ -128,7 +128,7 @@ class NasBench201Genotype(Genotype):
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Reads what `to_json` writes; pairs instead of the string will do, too. Raises UserError."""
+        """Reads what `to_json` writes; pairs are accepted in place of the string. Raises UserError."""
         usual = {"nasbench201_concat": (NUM_NODES,)}
         return super().from_json(usual | fields if isinstance(fields, dict) else fields)
 

@@ -85,5 +85,5 @@ RECURRENT = {
 }
 
 CONV["DARTS"] = CONV["DARTS_V2"]  # the original's own short name
-CONV["PC_DARTS"] = CONV["PC_DARTS_cifar"]  # what its authors' code takes unless told otherwise
+CONV["PC_DARTS"] = CONV["PC_DARTS_cifar"]  # the default of its authors' code
 RECURRENT["DARTS"] = RECURRENT["DARTS_V2"]

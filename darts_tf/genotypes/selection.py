@@ -1,4 +1,4 @@
-"""From the trained alphas of a search to its genotype."""
+"""Derives a search's genotype from its trained alphas."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ Cells = TypeVar("Cells", bound=Genotype)
 
 
 def softmax(alphas: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray:
-    """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a type.
+    """Returns the softmax of logits over their last axis: the mixing weights of eq. 2 as arrays, in a given dtype.
 
     Weights that underflow become zero.
     """
@@ -35,12 +35,12 @@ def softmax(alphas: np.ndarray, dtype: npt.DTypeLike = np.float64) -> np.ndarray
 
 
 def strengths(alphas: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the softmax of each array, in its own type: how strong DARTS takes each operation of each edge to be."""
+    """Returns the softmax of each array, in its own dtype: the strength of each operation of each edge in DARTS."""
     return {name: softmax(logits, logits.dtype) for name, logits in alphas.items()}
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Returns the logarithm of the softmax over the last axis, also where that would underflow."""
+    """Returns the logarithm of the softmax over the last axis, without underflow."""
     logits = logits - logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
@@ -50,14 +50,14 @@ def select(
 ) -> list[tuple[str, int]]:
     """The pairs of a cell: every node keeps its strongest edges, strongest first, each with its strongest operation.
 
-    An edge is as strong as its strongest operation except `none`, which is selected only where `topology.none` allows
-    it. Ties go to the lower index, of edges and of operations.
+    An edge is as strong as its strongest operation except `none`, which is selected only if `topology.none` allows it.
+    Ties go to the lower index, for edges and operations alike.
 
     Args:
-        strength: `(num_edges, num_primitives)`, such as the softmax of the alphas; `none` included.
+        strength: `(num_edges, num_primitives)`, including `none`, such as the softmax of the alphas.
         topology: The edges, in the order of the rows.
         primitives: Names of the columns.
-        cell: The genotype's name of the kind of cell; some methods choose otherwise for some.
+        cell: The genotype's name for the kind of cell; some methods choose differently for some kinds.
 
     Returns:
         `(operation, source)` for each edge that is kept, node after node.
@@ -84,22 +84,22 @@ def derive(
     strength: Callable[..., dict[str, np.ndarray]] = strengths,
     select: Callable[..., list[tuple[str, int]]] = select,
 ) -> Cells:
-    """The genotype that a search has found.
+    """Derives the genotype of a search.
 
     Args:
-        genotype: Its class, which says what cells there are.
-        alphas: Logits by cell, each `(num_edges, num_primitives)`, arrays or what becomes some; and what else
-            `strength` takes.
+        genotype: Its class, which defines the cells.
+        alphas: Logits by cell, each `(num_edges, num_primitives)`, arrays or array-like; and whatever else `strength`
+            takes.
         primitives: Names of the columns; the class's own for None.
         num_nodes: Nodes of each cell; the class's own for None.
         concat: Nodes that make the output of every cell; the class's own for None.
-        dtype: In which strengths are computed, `"float32"` or `"float64"`. It matters where weights underflow to equal
-            zeros; the original's is float32. None: float64 for alphas of that type, else float32.
+        dtype: Dtype in which strengths are computed, `"float32"` or `"float64"`. It matters if weights underflow to
+            equal zeros; the original uses float32. None: float64 for float64 alphas, otherwise float32.
         strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
         select: `(strength, topology, primitives, cell) -> pairs`, see `select`.
 
     Raises:
-        UserError: Alphas of a wrong shape or not finite, or no operation to choose.
+        UserError: Alphas have a wrong shape or are not finite, or there is no operation to choose.
 
     Example:
         >>> import darts_tf, numpy

@@ -1,7 +1,7 @@
 """Reads the written forms of a genotype, JSON and the text form of papers and logs, into plain fields.
 
-Nothing is evaluated: the text form is walked as a syntax tree in which only names of fields, lists, tuples, numbers,
-strings and `range` are understood. The input is untrusted, so its size and its nesting are bounded.
+Nothing is evaluated: the text form is parsed to a syntax tree in which only field names, lists, tuples, numbers,
+strings and `range` are accepted. The input is untrusted, so its size and nesting are bounded.
 """
 
 import ast
@@ -25,10 +25,10 @@ _FORM = "expected Genotype(normal=[('sep_conv_3x3', 1), ...], normal_concat=rang
 
 
 def show(value: object) -> str:
-    """`value` as it is quoted in an error message: one line, shortened."""
+    """Returns `value` as an error message quotes it: one line, shortened."""
     try:
         return " ".join(_SHORT.repr(value).split())
-    except ValueError:  # Python does not print integers beyond 4300 digits
+    except ValueError:  # Python does not print integers of more than 4300 digits
         return f"a huge {type(value).__name__}"
 
 
@@ -36,13 +36,13 @@ def read(text: str) -> Any:
     """Reads JSON (`{"normal": [["sep_conv_3x3", 1], ...], ...}`) or the text form (`Genotype(normal=[...], ...)`).
 
     Args:
-        text: A string. The text form may stand in a line of a log or in a Python file, as `NAME = Genotype(...)` or
-            with other statements around it, as long as there is one genotype; its fields may come without
-            `Genotype(...)`, and a dictionary as Python prints it. So may the string of a NAS-Bench-201 cell, such as
+        text: A string. The text form may be part of a log line or of a Python file, as `NAME = Genotype(...)` or among
+            other statements, as long as there is one genotype; its fields may come without `Genotype(...)`, or as a
+            dictionary as Python prints it. The same holds for the string of a NAS-Bench-201 cell, such as
             `|none~0|+|none~0|none~1|+|none~0|none~1|none~2|`.
 
     Returns:
-        The fields: a dictionary of lists, strings, numbers and ranges, or a list. What they mean is not checked here.
+        The fields: a dictionary of lists, strings, numbers and ranges, or a list. Their meaning is not checked here.
 
     Raises:
         UserError: The text has neither form, is too long or nested too deeply, names a field twice, or holds several
@@ -80,7 +80,7 @@ def _read_json(text):
     except UserError:
         raise
     except ValueError as error:
-        if re.search(_CALL, text):  # a log's line that begins with its time in brackets
+        if re.search(_CALL, text):  # a log line that begins with its time in brackets
             return _read_call(text)
         try:
             (statement,) = _parsed(text).body
@@ -107,7 +107,7 @@ def _constant(name):
 
 
 def _read_bare(text):
-    """The fields of `normal=[...], ...` without a name before them, on one line or as statements; None if it is not."""
+    """The fields of `normal=[...], ...` without a name before them, on one line or as statements; None if absent."""
     try:
         return _fields(_parsed(f"Genotype{text}" if text[0] == "(" else f"Genotype({text})").body[0].value, text)
     except (UserError, IndexError, AttributeError):
@@ -130,7 +130,7 @@ def _read_call(text):
         found, assigned = _genotypes(tree), [node for node in tree.body if isinstance(node, ast.Assign)]
         names = [ast.unparse(node.targets[0]) for node in assigned if _genotypes(node.value)]
     except UserError:
-        # Lines of a log are no Python; what looks like a genotype in them may be.
+        # Log lines are not Python; what looks like a genotype in them may be.
         parts = [_call_at(text, match.start()) for match in re.finditer(_CALL, text)]
         if not parts:
             raise
@@ -142,18 +142,18 @@ def _read_call(text):
 
 
 def _parsed(text, whole=None):
-    """The syntax tree of a text, which is a part of the whole one that messages show."""
+    """The syntax tree of a text, which is a part of the whole text that messages show."""
     received = show(text if whole is None else whole)
     depth = deepest = 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
         deepest = max(deepest, depth)
-    signs = re.search(r"(?:[-+~]\s*){100}", text)  # an operation's name may have some, but is shorter
+    signs = re.search(r"(?:[-+~]\s*){100}", text)  # an operation's name may contain signs, but is shorter
     if deepest > MAX_NESTING or signs:  # deep trees can exhaust the parser's stack
         raise UserError(f"the genotype's text is nested too deeply; {_FORM}. Received: {received}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # what Python only warns about is no genotype either
+            warnings.simplefilter("error")  # what Python only warns about is not a genotype either
             return ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError, Warning) as error:
         reason = f"{error.msg}, line {error.lineno}" if isinstance(error, SyntaxError) else "it cannot be parsed"
@@ -180,7 +180,7 @@ def _genotypes(tree):
 
 
 def _call_at(text, start):
-    """The part of a text from a call's name to its last bracket; to the end where there is none."""
+    """The part of a text from a call's name to its closing bracket, or to the end if there is none."""
     depth = 0
     for index in range(text.index("(", start), len(text)):
         depth += (text[index] == "(") - (text[index] == ")")
@@ -190,7 +190,7 @@ def _call_at(text, start):
 
 
 def _name(function):
-    """The last part of the name of what is called: `int64` of `np.int64`."""
+    """The last part of a called name: `int64` of `np.int64`."""
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 

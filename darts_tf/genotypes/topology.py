@@ -1,4 +1,4 @@
-"""The states that the nodes of a cell may read: the one place that knows edges, rows of alphas and their labels."""
+"""The states that the nodes of a cell may read: the only module that knows edges, rows of alphas and their labels."""
 
 import dataclasses
 import functools
@@ -12,13 +12,13 @@ class Topology:
     """The edges of a cell in the search, and how many of them each node keeps.
 
     States are counted as in genotypes: first the inputs of the cell, then its nodes. Edges are the rows of the alphas,
-    in the order of the original: by the node that they enter, then by the state that they leave.
+    in the order of the original: by the node they enter, then by the state they leave.
 
     Attributes:
         num_inputs: Inputs of the cell.
         sources: For each node the states that it may read, ascending.
         kept: For each node how many of these edges a genotype keeps.
-        labels: A name for each state, as drawings have them.
+        labels: A name for each state, as in drawings.
         none: Whether an edge may keep `none`.
     """
 
@@ -30,7 +30,7 @@ class Topology:
 
     @property
     def num_nodes(self) -> int:
-        """Nodes that compute something."""
+        """Number of computing nodes."""
         return len(self.sources)
 
     @property
@@ -45,12 +45,12 @@ class Topology:
 
     @property
     def num_edges(self) -> int:
-        """Edges of the cell, which are the rows of its alphas."""
+        """Number of edges of the cell, which are the rows of its alphas."""
         return len(self.edges)
 
     @property
     def num_pairs(self) -> int:
-        """Edges that a genotype keeps, all nodes together."""
+        """Number of edges that a genotype keeps, over all nodes."""
         return sum(self.kept)
 
     def rows(self, node: int) -> range:
@@ -72,7 +72,7 @@ class Topology:
         return np.eye(self.num_edges)[[row for row, _ in self.leaving(source)]]
 
     def by_node(self, pairs: Sequence) -> list[tuple[int, list]]:
-        """Returns for each node its number as a state and its share of a list that has `num_pairs` entries."""
+        """Returns for each node its number as a state and its part of a list with `num_pairs` entries."""
         ends = np.cumsum(self.kept)
         return [
             (node, list(pairs[end - kept : end])) for node, kept, end in zip(self.nodes, self.kept, ends, strict=True)

@@ -1,4 +1,4 @@
-"""Weights of the original PyTorch networks in ours, and ours under the original's names."""
+"""Loads weights of the original PyTorch networks into ours, and returns ours under the original's names."""
 
 from darts_tf.interop.conv import load, load_arrays, slots, to_arrays
 

@@ -1,7 +1,7 @@
-"""Weights of the original PyTorch networks in ours, and ours under the original's names.
+"""Loads weights of the original PyTorch networks into ours, and returns ours under the original's names.
 
-The original keeps one array for each edge and operation; here the kernels of all edges that leave a node lie side by
-side. A `Slot` says which part of which variable an array of the original is, and how its axes are turned.
+The original keeps one array for each edge and operation; here the kernels of all edges that leave a node are
+concatenated. A `Slot` says which part of which variable an array of the original is, and how its axes are permuted.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from darts_tf.spaces.nasbench201.operations import NorConv
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.types import Path, Variable
 
-# Attribute of the operation -> its name in the original; norms are those without an axis order.
+# Attribute of the operation -> its name in the original; norms have no axis order.
 _KERNELS = {
     ops.SepConv: {
         "depthwise_1": "op.1.weight",
@@ -51,9 +51,9 @@ class Slot:
         name: Its name in the original's state dict.
         variable: The variable that holds it.
         turn: The axes of our array in the original's order: `ours = theirs.transpose(turn)`.
-        axis: Axis along which the edges lie side by side.
-        part: Which edge.
-        parts: How many edges.
+        axis: Axis along which the edges are concatenated.
+        part: Index of the edge.
+        parts: Number of edges.
     """
 
     name: str
@@ -76,11 +76,11 @@ class Slot:
         return tuple(ours[self.turn.index(axis)] for axis in range(len(ours)))
 
     def read(self, array: Any) -> np.ndarray:
-        """Returns the original's array out of ours."""
+        """Extracts the original's array from ours."""
         return np.asarray(array)[self._index].transpose(np.argsort(self.turn))
 
     def write(self, array: np.ndarray, theirs: Any) -> None:
-        """Puts the original's array into ours, in place."""
+        """Writes the original's array into ours, in place."""
         array[self._index] = np.asarray(theirs).transpose(self.turn)
 
 
@@ -106,7 +106,7 @@ def _norm_slots(norm, prefix, part=0, parts=1):
 
 
 def _mixed_slots(mixed, prefixes):
-    """The original counts the operations of each edge; `having` says which edges have one, of edges that differ."""
+    """The original numbers the operations of each edge; `having` says which edges have an operation, if they differ."""
     counts = [0] * len(prefixes)
     for operation, own in zip(mixed.operations, mixed.having, strict=True):
         if operation is not None:
@@ -154,7 +154,7 @@ def _derived_slots(network):
 
 
 def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]:
-    """Returns where each array of the original lies, by its name in the original's state dict.
+    """Returns the location of each array of the original, by its name in the original's state dict.
 
     Args:
         layer: A `ConvSupernet`, `SearchCell`, `MixedOp`, `Operation` (with one edge), `CifarNetwork`,
@@ -192,7 +192,8 @@ def to_arrays(layer: keras.layers.Layer, values: Iterable[tuple[Variable, Any]] 
 
     Args:
         layer: See `slots`.
-        values: `[(variable, array)]`, such as gradients; what it lacks is left out. The variables' own values if None.
+        values: `[(variable, array)]`, such as gradients; missing variables are left out. None for the variables' own
+            values.
 
     Returns:
         Arrays in the original's layout.
@@ -214,17 +215,17 @@ def to_arrays(layer: keras.layers.Layer, values: Iterable[tuple[Variable, Any]] 
 
 
 def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
-    """Puts arrays named and shaped as in the original into a layer; nothing is written unless all of them fit.
+    """Loads arrays with the original's names and shapes into a layer; nothing is written unless all of them fit.
 
     Args:
         layer: See `slots`.
-        arrays: Name -> array, or a checkpoint that holds them; wrappers' prefixes are taken off the names, see
+        arrays: Name -> array, or a checkpoint that holds them; wrappers' prefixes are removed from the names, see
             `state_dicts`. `num_batches_tracked`, a counter of later PyTorch, is ignored. A supernet also takes
             `alphas_normal` and `alphas_reduce`, a recurrent one `alphas`, which the original leaves out of its state
             dict.
 
     Raises:
-        UserError: Arrays are missing, surplus or of another shape; names a few of each.
+        UserError: Arrays are missing, surplus or have another shape; the message names a few of each.
 
     Example:
         >>> import darts_tf

@@ -1,4 +1,4 @@
-"""Where the arrays of the original's recurrent networks lie in ours; `interop` reads and writes them."""
+"""The locations of the arrays of the original's recurrent networks in ours; `interop` reads and writes them."""
 
 import dataclasses
 from typing import Any
@@ -31,19 +31,19 @@ class Slot:
         return tuple(self.variable.shape)
 
     def read(self, array: Any) -> np.ndarray:
-        """Returns the original's array out of ours."""
+        """Extracts the original's array from ours."""
         return np.asarray(array)
 
     def write(self, array: np.ndarray, theirs: Any) -> None:
-        """Puts the original's array into ours, in place."""
+        """Writes the original's array into ours, in place."""
         array[...] = theirs
 
 
 @dataclasses.dataclass(frozen=True)
 class StatisticSlot(Slot):
-    """A moving statistic, of which the original has one and we may have one for each node.
+    """A moving statistic, of which the original has one and we may have one per node.
 
-    Then each gets the original's, which changes nothing in its inference, and the original gets the nodes' mean.
+    Then each node gets the original's, which leaves inference unchanged, and the original gets the nodes' mean.
 
     Attributes:
         row: 0 for the mean, 1 for the variance.
@@ -66,7 +66,7 @@ class StatisticSlot(Slot):
 
 
 def slots(network: RecurrentNetwork | RecurrentSupernet) -> list[Slot]:
-    """Returns where each array of the original lies, in its order.
+    """Returns the location of each array of the original, in its order.
 
     Args:
         network: A `RecurrentSupernet` or a `RecurrentNetwork`.
@@ -86,7 +86,7 @@ def untied(arrays: dict) -> dict:
     """Returns the arrays without the decoder's matrix, which a state dict names a second time.
 
     Raises:
-        UserError: It is not the embedding's.
+        UserError: It differs from the embedding's.
     """
     embedding, decoder = (arrays.get(name) for name in _TIED)
     if decoder is None:

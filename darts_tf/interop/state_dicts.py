@@ -1,4 +1,4 @@
-"""State dicts of PyTorch networks: reading them, and taking off what wrappers and training scripts put around them."""
+"""State dicts of PyTorch networks: reading them, and removing what wrappers and training scripts add."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,15 +11,15 @@ from darts_tf.system.files import user_path
 from darts_tf.system.types import Path
 
 NESTED = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
-"""Where the checkpoints of training scripts keep the state dict, next to the epoch and the optimizer."""
-_WRAPPERS = ("module", "_orig_mod")  # what DataParallel and torch.compile put into the names; the original has neither
+"""Keys under which checkpoints of training scripts store the state dict, next to the epoch and the optimizer."""
+_WRAPPERS = ("module", "_orig_mod")  # added to names by DataParallel and torch.compile; the original has neither
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Reads a PyTorch-style state dict: an `.npz` of named arrays, or a `.pt` where torch is installed.
+    """Reads a PyTorch-style state dict: an `.npz` of named arrays, or a `.pt` if torch is installed.
 
     Args:
-        path: The file. A checkpoint that holds the state dict under one of the keys `NESTED` will do.
+        path: The file. A checkpoint that holds the state dict under one of the keys `NESTED` is also accepted.
 
     Raises:
         UserError: The file is missing, damaged, holds pickled objects, or needs torch.
@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return unnested(torch.load(path, map_location="cpu", weights_only=True))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # torch raises whatever its unpickler meets
+    except Exception as error:  # torch raises whatever its unpickler encounters
         raise UserError(
             f"Cannot read the weights in {path}: {one_line(error)}. Expected a state dict of tensors."
         ) from error
@@ -52,7 +52,7 @@ def unnested(state: Any) -> dict[str, np.ndarray]:
         state: A mapping from names to arrays or tensors, or to such a mapping.
 
     Raises:
-        UserError: It is no mapping, or holds mappings under other keys only, or what is no array.
+        UserError: It is not a mapping, holds mappings under other keys only, or holds values that are not arrays.
     """
     while isinstance(state, Mapping) and (
         inner := next((k for k in NESTED if isinstance(state.get(k), Mapping)), None)
@@ -70,7 +70,7 @@ def unnested(state: Any) -> dict[str, np.ndarray]:
 
 def _array(name, value):
     try:
-        if hasattr(value, "detach"):  # a tensor of PyTorch, perhaps on a GPU or of a type that NumPy does not have
+        if hasattr(value, "detach"):  # a PyTorch tensor, perhaps on a GPU or of a dtype that NumPy lacks
             value = value.detach().cpu()
             value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
         return np.asarray(value)
@@ -79,19 +79,19 @@ def _array(name, value):
 
 
 def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] = ()) -> dict[str, str]:
-    """Returns the names without what wrappers put before them.
+    """Returns the names without the prefixes of wrappers.
 
-    `module.` (DataParallel) and `_orig_mod.` (torch.compile) are taken off wherever they stand. A prefix that all names
-    share, such as `model.` of a network that is part of another module, is taken off where no name fits with it and
-    some do without.
+    `module.` (DataParallel) and `_orig_mod.` (torch.compile) are removed wherever they occur. A prefix that all names
+    share, such as `model.` of a network that is part of another module, is removed if no name matches with it and some
+    match without it.
 
     Args:
-        names: As a state dict has them.
+        names: Names as in a state dict.
         wanted: Names of the network's arrays.
-        apart: Names that may stand next to the others without their prefix.
+        apart: Names that may occur next to the others without their prefix.
 
     Returns:
-        The given names, each with what is left of it.
+        The given names, each with its remaining part.
 
     Raises:
         UserError: Two names become one.
@@ -103,7 +103,7 @@ def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] 
         prefixed = [name for name in found if found[name] not in apart]
         first = {found[name].partition(".")[0] for name in prefixed}
         if len(first) != 1 or not all("." in found[name] for name in prefixed):
-            found = short  # nothing fits: a message shows the names as they are
+            found = short  # nothing matches: a message shows the names as they are
             break
         found |= {name: found[name].partition(".")[2] for name in prefixed}
     origins: dict[str, str] = {}

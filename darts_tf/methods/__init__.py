@@ -1,4 +1,4 @@
-"""The search methods, a file each: what a paper changes in DARTS. A method of your own is added to `METHODS`."""
+"""The search methods, one file each: what a paper changes in DARTS. Add your own method to `METHODS`."""
 
 from collections.abc import Callable
 from typing import Any

@@ -13,8 +13,8 @@ from darts_tf.methods.method import Alphas, Method, Mixing
 class BetaDarts(Method):
     """Adds `beta_darts_weight * epoch / epochs * mean over edges of logsumexp(alpha)` for each kind of cell.
 
-    Deviation: the original trains in the first order only; the penalty does not depend on the weights, so the second
-    order keeps it as it is.
+    Deviation: the original trains in the first order only; the penalty does not depend on the weights, so it is the
+    same in the second order.
     """
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:

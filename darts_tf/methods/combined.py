@@ -1,4 +1,4 @@
-"""Several methods in one search: one relaxation, and what the others change in turn."""
+"""Several methods in one search: one defines the relaxation, the others modify it in turn."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from darts_tf.spaces.candidates import masked
 from darts_tf.system.errors import UserError, some_of
 
 OF_ALL_CANDIDATES = ("random_nas", "darts_pt")
-"""The methods that draw or decide without the alphas, by which others leave out what an edge may not have."""
+"""The methods that sample or decide without the alphas, through which other methods exclude operations of an edge."""
 
 
 class Combined(Method):
-    """The methods of a search as one, see `Method` for each place.
+    """The methods of a search combined into one, see `Method` for each hook.
 
-    Where edges have candidate operations of their own, alphas of the others are low for all of them.
+    If edges have their own candidate operations, the alphas of all other operations are set low.
 
     Args:
         config: A `config.Search`.
-        parts: The methods by name, in the order in which they take their turns.
+        parts: The methods by name, in the order in which they are applied.
 
     Attributes:
-        chooser: The one of them that chooses the cells after the last epoch; None where their strength does.
+        chooser: The method that chooses the cells after the last epoch; None if the operations' strength does.
 
     Raises:
-        UserError: Two of them relax the choice of operations, or contradict each other otherwise.
+        UserError: Two methods relax the choice of operations, or contradict each other in another way.
     """
 
     def __init__(self, config: Any, parts: Mapping[str, Method]):
@@ -152,7 +152,7 @@ class Combined(Method):
 
 
 def among_candidates(usual: Callable[..., list], masks: Mapping[str, np.ndarray]) -> Callable[..., list]:
-    """Returns `usual` where edges have candidates of their own: another is below them all, should they underflow."""
+    """Returns `usual` for edges with their own candidates: others rank below all of these, even if they underflow."""
 
     def select(strength: np.ndarray, topology: Any, primitives: Sequence[str], cell: str = "") -> list[Any]:
         return usual(np.where(masks[cell], strength, -1), topology, primitives, cell)

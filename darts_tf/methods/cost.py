@@ -1,4 +1,4 @@
-"""Expected cost: a penalty on the multiply-adds, the weights or the measured latency of the network to be derived.
+"""Expected cost: a penalty on the multiply-adds, the weights or the measured latency of the derived network.
 
 Reference: Cai, Zhu and Han, ProxylessNAS, arXiv:1812.00332, section 3.3; `search/nas_manager.py` of
 mit-han-lab/proxylessnas, its loss `add#linear`.
@@ -21,21 +21,21 @@ from darts_tf.system.errors import UserError, some_of
 class Cost(Method):
     """Adds `cost_weight * (E - target) / target`, where E is the expected cost of the derived network, see `Costs`.
 
-    The derived network is that of `cost_channels` and `cost_cells`, or of the search's own channels and cells where
-    these are 0, for images of the search's size and with the stem for small images.
+    The derived network has `cost_channels` and `cost_cells`, or the search's own channels and cells if these are 0,
+    takes images of the search's size and has the stem for small images.
 
-    Without a target (0) the reference is E at equal mixing weights, and the penalty lowers the cost throughout, as the
-    original does; the weight is the price of cost in nats.
+    Without a target (0) the reference is E at equal mixing weights, and the penalty always lowers the cost, as in the
+    original; the weight is the price of cost in nats.
 
     Deviation: with a target the penalty acts only while the cell that the mixing weights choose costs more than that.
-    The original's goes on below its reference, and gives away accuracy for a cost that nobody has asked for. E itself
-    is no measure of that: mixing weights stay near equal, and E with them, whatever is chosen.
+    The original's continues below its reference, and trades accuracy for a saving that is not required. E itself does
+    not measure this: the mixing weights stay nearly equal whatever is chosen, and so does E.
 
     Deviation: where a node keeps some of its edges, E counts as many operations as it keeps, see `Costs.expected`; the
     original's networks keep every edge.
 
-    So the derived cell comes to lie at the target or below, or a little above where its choices still change; records
-    of epochs have E and the cost of what is derived.
+    So the derived cell ends up at or below the target, or slightly above it while its choices still change. Epoch
+    records contain E and the cost of the derived cell.
     """
 
     def check(self, relaxation: Method) -> None:
@@ -47,10 +47,10 @@ class Cost(Method):
             )
 
     def variables(self, supernet: Any) -> dict[str, Any]:
-        """Makes none; here the sizes of the images are known, of which all costs are functions.
+        """Makes no variables; computes the costs, since the image sizes are known here.
 
         Raises:
-            UserError: No network costs as little as the target, or as much; or the table is of another network.
+            UserError: The target is outside the range of the networks' costs, or the table belongs to another network.
         """
         c = self.config
         space, sizes = spaces.get(c.space), (supernet.image_shape, supernet.num_classes)
@@ -81,7 +81,7 @@ class Cost(Method):
 
     @property
     def unit(self) -> str:
-        """What costs are counted in, in words."""
+        """The unit of the costs, in words."""
         return costs.UNITS[self.config.cost_kind].replace("_", " ")
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
@@ -92,14 +92,14 @@ class Cost(Method):
         return tf.where(self.costs.chosen(mixing) > self.reference, excess, tf.zeros_like(excess))
 
     def facts(self, mixing: Mixing, genotype: Genotype) -> Mapping[str, float]:
-        """Returns E, the cost of the present genotype, and the target if there is one."""
+        """Returns E, the cost of the current genotype, and the target if there is one."""
         unit, target = costs.UNITS[self.config.cost_kind], self.config.cost_target
         found = {f"expected_{unit}": float(self.costs.expected(mixing)), f"derived_{unit}": self.costs.of(genotype)}
         return found | ({f"target_{unit}": target} if target else {})
 
 
 def _costs(space, served, sizes):
-    """The costs of a search whose channels and cells are those to be served."""
+    """The costs of a search whose channels and cells are those of the network to be served."""
     if served.cost_kind != "latency":
         return costs.counted(space, served, sizes, served.cost_kind)
     table = latency.read(served.cost_table)

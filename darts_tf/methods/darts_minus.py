@@ -1,4 +1,4 @@
-"""DARTS-: an auxiliary skip connection on every edge, outside of the softmax, takes over what skips help training with.
+"""DARTS-: an auxiliary skip connection on every edge, outside of the softmax, gives training the benefit of skips.
 
 Reference: Chu et al., DARTS-, arXiv:2009.01027; `src/search/model_search.py` of Meituan-AutoML/DARTS-.
 """
@@ -18,8 +18,8 @@ SKIP = "skip_connect"
 class DartsMinus(Method):
     """Adds `beta * skip(x)` to every mixed edge; beta falls linearly, `darts_minus_skip * (1 - epoch / epochs)`.
 
-    The auxiliary operation is one more candidate of the mixed operation, with weights of its own at stride 2, and its
-    mixing weights are one more column.
+    The auxiliary operation is an additional candidate of the mixed operation, with its own weights at stride 2; its
+    mixing weights are an additional column.
     """
 
     def check(self, relaxation: Method) -> None:
@@ -34,7 +34,7 @@ class DartsMinus(Method):
         return self.config.darts_minus_skip * (1 - epoch / self.config.epochs)
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
-        """Appends the column of the auxiliary skip: beta, or without noise 0."""
+        """Appends the column of the auxiliary skip: beta, or 0 without noise."""
         beta = 0.0 if noise is None else noise
         return {
             cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(beta, rows.dtype))], -1)

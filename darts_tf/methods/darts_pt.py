@@ -1,4 +1,4 @@
-"""DARTS-PT: an operation counts for what its removal costs the trained supernet, whatever its alpha.
+"""DARTS-PT: an operation is rated by what its removal costs the trained supernet, whatever its alpha.
 
 Reference: Wang et al., arXiv:2108.04392; `sota/cnn/projection.py` and `nasbench201/projection.py` of ruocwang/darts-pt.
 """
@@ -17,27 +17,27 @@ from darts_tf.system.errors import UserError
 
 
 class DartsPT(Method):
-    """Chooses the cells by perturbation; the search before it is that of whatever it is combined with.
+    """Chooses the cells by perturbation; the search before that is the one of the method it is combined with.
 
-    Edge after edge, in random order, in each kind of cell in turn: the weight of one operation is set to zero, those of
-    the others stay, and the operation is kept whose removal hurts most, with a weight of one. Then each node keeps the
-    edges whose removal hurts most. What hurts is the loss, or the error; of equal ones the first operation is kept, and
-    the last edge is removed.
+    Edges are decided one after another in random order, for each kind of cell in turn: each operation's weight is set
+    to zero in turn while the others stay, and the operation whose removal hurts most is kept, with a weight of one.
+    Then each node keeps the edges whose removal hurts most. The measure is the loss, or the error; among ties the first
+    operation is kept and the last edge is removed.
 
-    Between two decisions weights are trained for `darts_pt_tuning_epochs`, with the alphas of what is undecided, in the
-    order of the search; the rate of the weights falls from `darts_pt_learning_rate` by a cosine, its momentum starts
-    anew. With 0 epochs it is the cheap form, which takes evaluations only.
+    Between two decisions the weights and the alphas of what is undecided are trained for `darts_pt_tuning_epochs`, in
+    the order of the search (first or second); the learning rate of the weights falls from `darts_pt_learning_rate`
+    along a cosine, and the momentum is reset. With 0 epochs it is the cheap form, which takes evaluations only.
 
     Deviation: validation images are not augmented, and no running statistics move. `none` is not tried where a cell may
-    not keep it. With `pc_darts` an operation takes its share of the channels that pass by with it.
+    not keep it. With `pc_darts` a removed operation takes its share of the channels that bypass it with it.
     """
 
     def __init__(self, config: Any = None):
         super().__init__(config)
-        self._decided: dict[str, tuple[tf.Variable, tf.Variable]] = {}  # which edges, and their rows, by cell
+        self._decided: dict[str, tuple[tf.Variable, tf.Variable]] = {}  # by cell: edges decided, and their rows
 
     def check(self, relaxation: Method) -> None:
-        """Refuses training between decisions for a text, and in several replicas."""
+        """Refuses training between decisions for text and with several replicas."""
         c = self.config
         if c.darts_pt_tuning_epochs and (not isinstance(c, SearchConfig) or c.strategy != "none"):
             raise UserError(
@@ -46,7 +46,7 @@ class DartsPT(Method):
             )
 
     def variables(self, supernet: Any) -> dict[str, Any]:
-        """Makes what `settle` reads, where there is training between decisions; no architecture variables."""
+        """Makes the variables that `settle` reads if there is training between decisions; no architecture variables."""
         if self.config.darts_pt_tuning_epochs:
             self._decided = {
                 cell: (
@@ -58,13 +58,13 @@ class DartsPT(Method):
         return {}
 
     def settle(self, relaxed: Mixing) -> Mixing:
-        """Returns relaxed weights with the rows of the edges that have been decided."""
+        """Returns relaxed weights with the rows of decided edges replaced."""
         if not self._decided:
             return relaxed
         return {cell: tf.where(*map(tf.convert_to_tensor, self._decided[cell]), rows) for cell, rows in relaxed.items()}
 
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
-        """Returns the rows of what is kept, decided in random order."""
+        """Returns the rows of the operations kept, decided in random order."""
         topology, rng = self.topology, np.random.default_rng(self.config.seed)
         edges = {cell: rng.permutation(topology.num_edges).tolist() for cell in relaxed}
         nodes = {cell: rng.permutation(crowded(topology)).tolist() for cell in relaxed}
@@ -82,8 +82,8 @@ class DartsPT(Method):
         Args:
             relaxed: See `choose`.
             judge: See `choose`.
-            edges: All edges of each kind of cell, by their rows.
-            nodes: All `crowded` nodes of each kind of cell.
+            edges: All edges of each kind of cell, as row numbers, in the order of decision.
+            nodes: All `crowded` nodes of each kind of cell, in the order of decision.
         """
         rows = {cell: np.array(each) for cell, each in relaxed.items()}
         decided = {cell: np.zeros(len(each), bool) for cell, each in rows.items()}
@@ -101,18 +101,18 @@ class DartsPT(Method):
         return rows
 
     def _rates(self, number, of):
-        """Returns the learning rates of one training among several."""
+        """Returns the learning rates of one of several trainings."""
         c = self.config
         start, epochs = c.darts_pt_learning_rate, c.darts_pt_tuning_epochs
         end = min(c.learning_rate_min, start)
         return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
 
     def decide(self, decided: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> None:
-        """Lets `settle` know what has been decided.
+        """Records for `settle` what has been decided.
 
         Args:
             decided: Which edges, `(num_edges,)` booleans by cell.
-            rows: All rows by cell; of these edges they count.
+            rows: All rows by cell; only those of decided edges matter.
         """
         for cell, (which, fixed) in self._decided.items():
             which.assign(decided[cell][:, None])
@@ -129,7 +129,7 @@ class DartsPT(Method):
         return found
 
     def _keep_edges(self, rows, cell, node, judge):
-        """Returns a cell's rows without those edges of a node that it does not keep."""
+        """Returns a cell's rows without the edges that a node does not keep."""
         topology = self.topology
         own, kept = list(topology.rows(node)), topology.kept[node - topology.num_inputs]
         harm = {

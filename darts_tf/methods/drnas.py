@@ -1,4 +1,4 @@
-"""DrNAS: the mixing weights of an edge are a draw from a Dirichlet distribution, whose concentration is learnt.
+"""DrNAS: the mixing weights of an edge are a draw from a Dirichlet distribution with learned concentration.
 
 Reference: Chen et al., DrNAS, arXiv:2006.10355; `DARTS-space/model_search.py` of xiangning-chen/DrNAS.
 """
@@ -13,19 +13,20 @@ from darts_tf.system.errors import UserError
 
 
 def concentration(logits: Any) -> Any:
-    """Returns the Dirichlet's parameters, `elu(alpha) + 1`, above 0."""
+    """Returns the Dirichlet parameters, `elu(alpha) + 1`, which are above 0."""
     return tf.nn.elu(logits) + 1
 
 
 class DrNAS(Method):
-    """Mixes by a draw from `Dirichlet(elu(alpha) + 1)`, one for all cells of a kind.
+    """Mixes by a draw from `Dirichlet(elu(alpha) + 1)`, shared by all cells of a kind.
 
-    A draw is a row of gamma draws, divided by their sum; its gradient in the concentration is the implicit one of
-    those draws (Figurnov et al., arXiv:1805.08498). Operations are ranked by `softmax(alpha)`, as in the original.
+    A draw is a row of gamma draws, divided by their sum; its gradient with respect to the concentration is the implicit
+    gradient of those draws (Figurnov et al., arXiv:1805.08498). Operations are ranked by `softmax(alpha)`, as in the
+    original.
 
     Deviation: PyTorch differentiates a Dirichlet draw along another path; single gradients differ, their mean is the
-    same. The step of the weights sees the draw of the alphas' step, made before these moved. The progressive part,
-    widening and pruning, is not here; for partial channels combine it with `pc_darts`.
+    same. The weight step uses the draw of the alpha step, made before the alphas were updated. The progressive part,
+    widening and pruning, is not implemented; for partial channels combine it with `pc_darts`.
     """
 
     def check(self, relaxation: Method) -> None:
@@ -49,7 +50,7 @@ class DrNAS(Method):
         return {name: each / tf.reduce_sum(each, -1, keepdims=True) for name, each in rows.items()}
 
     def concentrations(self, alphas: Alphas) -> dict[str, Any]:
-        """Returns the Dirichlet's parameters by name, 1 where an edge may not have an operation."""
+        """Returns the Dirichlet parameters by name, 1 where an edge may not have an operation."""
         return {name: concentration(logits) for name, logits in masked(alphas, self.masks, 0.0).items()}
 
     @staticmethod
@@ -58,7 +59,7 @@ class DrNAS(Method):
         return gamma + slope * (shape - tf.stop_gradient(shape))
 
     def penalty(self, alphas: Alphas, mixing: Mixing, epoch: Any) -> Any:
-        """Returns `drnas_kl` times the divergence from Dirichlet(1), summed over all edges; None where that is 0."""
+        """Returns `drnas_kl` times the divergence from Dirichlet(1), summed over all edges; None if that is 0."""
         if not self.config.drnas_kl:
             return None
         shapes = self.concentrations({cell: alphas[cell] for cell in mixing})
@@ -70,7 +71,7 @@ def divergence(shape: Any, allowed: Any = None) -> Any:
 
     Args:
         shape: Concentrations `(E, P)`, 1 for entries that are not counted.
-        allowed: `(E, P)`, which entries are; all of them for None.
+        allowed: `(E, P)`, which entries are counted; None for all.
     """
     total = tf.reduce_sum(shape if allowed is None else tf.where(allowed, shape, 0), -1, keepdims=True)
     excess = tf.reduce_sum((shape - 1) * (tf.math.digamma(shape) - tf.math.digamma(total)), -1)

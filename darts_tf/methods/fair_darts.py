@@ -1,4 +1,4 @@
-"""FairDARTS: every operation of an edge has a sigmoid of its own, and a loss drives these to zero or one.
+"""FairDARTS: every operation of an edge has its own sigmoid, and a loss drives these to zero or one.
 
 Reference: Chu et al., FairDARTS, arXiv:1911.12126; `fairdarts/` of xiaomi-automl/FairDARTS.
 """
@@ -15,8 +15,8 @@ from darts_tf.methods.method import Alphas, Method, Mixing
 class FairDarts(Method):
     """Mixes by `sigmoid(alpha)`, and adds the zero-one loss, eq. 4 of the paper.
 
-    Deviation: of the original's rules of selection it has the ordinary one, two edges for every node by their largest
-    sigmoid; without the threshold, which may leave a node without inputs.
+    Deviation: of the original's selection rules only the ordinary one is implemented, two edges for every node by their
+    largest sigmoid; not the threshold, which may leave a node without inputs.
     """
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
@@ -29,7 +29,7 @@ class FairDarts(Method):
         return -self.config.fair_darts_weight * tf.reduce_mean(tf.square(every - 0.5))
 
     def _candidates(self, cell, rows):
-        """Returns the entries of operations that an edge may have, in one row."""
+        """Returns the entries of the allowed operations in one row."""
         return tf.boolean_mask(rows, self.masks[cell]) if cell in self.masks else tf.reshape(rows, [-1])
 
     def ranked(self, alphas: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

@@ -15,9 +15,9 @@ from darts_tf.methods.schedules import linear
 class Snas(Method):
     """Mixes by `softmax((log softmax(alpha) + G) / tau)`, one draw of G for all cells of a kind; tau falls linearly.
 
-    Deviation: the original moves alphas and weights on the same training batch; here alphas are moved on validation
-    data, as in Algorithm 1. It is moved on once before the first epoch, so that its first temperature is not
-    `snas_tau`; here it is.
+    Deviation: the original updates alphas and weights on the same training batch; here alphas are updated on validation
+    data, as in Algorithm 1. The original lowers its temperature once before the first epoch, so its first temperature
+    is not `snas_tau`; here it is.
     """
 
     def temperature(self, epoch: Any) -> Any:
@@ -46,14 +46,14 @@ class Snas(Method):
 
 
 class Gdas(Snas):
-    """Mixes by the one-hot choice of the largest entry, whose gradient is that of the soft sample."""
+    """Mixes by the one-hot choice of the largest entry, with the gradient of the soft sample."""
 
     def temperature(self, epoch: Any) -> Any:
         """Returns tau in an epoch."""
         return linear(self.config.gdas_tau, self.config.gdas_tau_min, epoch, self.config.epochs)
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
-        """Returns rows with a single one; without noise the softmax of the alphas."""
+        """Returns one-hot rows; without noise the softmax of the alphas."""
         soft = self.soft(alphas, noise)
         return soft if noise is None else {name: hardened(each) for name, each in soft.items()}
 

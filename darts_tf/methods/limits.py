@@ -1,4 +1,4 @@
-"""A limit of skip connections, or of all operations without weights, in the normal cell: what collapse is full of.
+"""Limits on skip connections, or all operations without weights, in the normal cell: collapsed cells are full of these.
 
 Reference: Chen et al., P-DARTS, arXiv:1904.12760, section 3.3; `train_search.py` of chenxin061/pdarts.
 """
@@ -18,7 +18,7 @@ UNLIMITED_CELL = "reduce"  # as in the original, which limits the normal cell
 
 
 class Limits(Method):
-    """As long as the cell has too many, its weakest one is taken out of its edge, and the cell is chosen again."""
+    """While the cell has too many, the weakest one is removed from its edge, and the cell is chosen again."""
 
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """Returns `usual` with the limits of the config."""
@@ -34,12 +34,12 @@ def limited(usual: Callable[..., list], names: frozenset, limit: int, setting: s
 
     Args:
         usual: Chooses without a limit.
-        names: Of the operations that count.
+        names: Names of the operations that count.
         limit: How many of these a cell may have.
-        setting: What to call the limit where it cannot be met.
+        setting: Name of the limit in the error message.
 
     Raises:
-        UserError: An edge has nothing else to choose.
+        UserError: An edge has no other operation to choose.
     """
 
     def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str], cell: str = "") -> list[Any]:

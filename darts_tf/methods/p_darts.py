@@ -18,17 +18,17 @@ from darts_tf.spaces.conv.mixed import having
 from darts_tf.system.errors import UserError, some_of
 
 NAME, SKIP = "p_darts", "skip_connect"
-_STRANGERS = ("pc_darts", "darts_minus", "random_nas", "darts_pt")  # with mixed operations, or choices, of their own
-_FALL = 0.2  # of the logarithm of the rate, in an epoch
+_STRANGERS = ("pc_darts", "darts_minus", "random_nas", "darts_pt")  # with their own mixed operations or choices
+_FALL = 0.2  # decrease of the logarithm of the rate in an epoch
 
 
 class PDarts(Method):
     """One stage: dropout after the skip connections of stride 1, at a rate that falls with the epoch.
 
-    While the alphas are frozen it falls linearly, by `1 - (epoch + 1) / epochs`; then it is at its start again and
-    falls exponentially, by `exp(-0.2)` in an epoch. A stage whose rate starts at 0 is one of DARTS.
+    While the alphas are frozen it falls linearly, as `1 - (epoch + 1) / epochs`; then it returns to its initial value
+    and falls exponentially, by a factor of `exp(-0.2)` per epoch. A stage whose rate starts at 0 is a DARTS stage.
 
-    Deviation: the original clips the gradient of the alphas at a norm of 5, too. A number is dropped in all passes of a
+    Deviation: the original also clips the gradient of the alphas at a norm of 5. A value is dropped in all passes of a
     step on a batch, or in none.
     """
 
@@ -38,7 +38,7 @@ class PDarts(Method):
         return self.config.p_darts_rates[max(self.config.p_darts_stage, 1) - 1]
 
     def check(self, relaxation: Method) -> None:
-        """Refuses other spaces, methods that do not fit, several machines, and numbers of candidates that rise."""
+        """Refuses other spaces, incompatible methods, several machines, and increasing numbers of candidates."""
         method, space = self.config.method, getattr(self.config, "space", "")
         if space != "conv":
             raise UserError(f"method=p_darts searches for cells of the space conv. Received: space={space}.")
@@ -55,7 +55,7 @@ class PDarts(Method):
             )
 
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
-        """Returns the rate, a scalar; nothing where it is always 0."""
+        """Returns the rate, a scalar; nothing if it is always 0."""
         return self.rate(epoch) if self.start else ()
 
     def rate(self, epoch: Any) -> Any:
@@ -65,7 +65,7 @@ class PDarts(Method):
         return self.start * falls
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
-        """Appends a column with the rate, without noise 0, which the mixed operation takes off again."""
+        """Appends a column with the rate (0 without noise), which the mixed operation removes again."""
         if not self.start:
             return mixing
         rate = 0.0 if noise is None else noise
@@ -75,7 +75,7 @@ class PDarts(Method):
         }
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns what makes a mixed operation with dropout; `usual` where the rate is always 0."""
+        """Returns a factory for mixed operations with dropout; `usual` if the rate is always 0."""
         if not self.start:
             return usual
         return lambda *sizes: DroppedSkips(usual, *sizes)
@@ -95,7 +95,7 @@ class DroppedSkips(keras.layers.Layer):
         allowed: See `MixedOp`.
 
     Attributes:
-        number: Of this operation among those of its network that draw, see `ConvModel.number_draws`.
+        number: Number of this operation among the random ones of its network, see `ConvModel.number_draws`.
     """
 
     draws, number = True, 0
@@ -146,21 +146,21 @@ class DroppedSkips(keras.layers.Layer):
         return terms
 
     def factors(self, shape: tuple, rate: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """Returns what dropout multiplies with: 0 by a probability, a scalar, else `1 / (1 - rate)`."""
+        """Returns the dropout factors: 0 with probability `rate`, a scalar, otherwise `1 / (1 - rate)`."""
         seed = tf.random.experimental.stateless_fold_in(now().seed, self.number)
         kept = tf.random.stateless_uniform(shape, seed, dtype=rate.dtype) >= rate
         return tf.cast(tf.cast(kept, rate.dtype) / (1 - rate), dtype)
 
 
 def pruned(strength: Mapping[str, np.ndarray], alive: Mapping[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
-    """Returns the candidates that are left of each edge: at most so many, the strongest; ties go to the later ones.
+    """Returns the remaining candidates of each edge: the `keep` strongest; ties go to the later ones.
 
-    `none` is treated like the others. In the last stage, where the original drops it first, no cell keeps it anyway.
+    `none` is treated like the others. The original drops it first in the last stage, but no cell keeps it anyway.
 
     Args:
         strength: By cell `(num_edges, num_primitives)`.
-        alive: In the same shapes, which candidates there are now.
-        keep: How many each edge keeps, where it has more.
+        alive: In the same shapes, which candidates exist now.
+        keep: How many candidates each edge keeps, if it has more.
 
     Source: `get_min_k` in `train_search.py`.
     """

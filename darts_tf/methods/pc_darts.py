@@ -1,4 +1,4 @@
-"""PC-DARTS: one channel in k goes through the operations, the rest past them; edges have learnt weights.
+"""PC-DARTS: one channel in k goes through the operations, the rest bypass them; edges have learned weights.
 
 Reference: Xu et al., PC-DARTS, arXiv:1907.05737; `model_search.py` of yuhuixu1993/PC-DARTS.
 """
@@ -15,15 +15,15 @@ from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes import graph
 from darts_tf.system.errors import UserError
 
-PREFIX = "edges_"  # of the names of the edges' weights
+PREFIX = "edges_"  # prefix of the names of edge weights
 
 
 class PartialMixedOp(keras.layers.Layer):
     """A mixed operation of which only the first C / k channels are operated on, called like `MixedOp`.
 
-    The others pass unchanged, or at stride 2 through max pooling of 2x2. The channels of a node's sum are shuffled, so
-    that the next operations see others; a permutation and a sum may change places, so that this is done once for a
-    node and not for each edge.
+    The others pass unchanged, or at stride 2 through 2x2 max pooling. The channels of a node's sum are shuffled, so
+    that the next operations see other channels; permutation and sum commute, so this is done once per node, not per
+    edge.
 
     Args:
         usual: Makes the mixed operation of C / k channels.
@@ -56,10 +56,10 @@ class PartialMixedOp(keras.layers.Layer):
         self.built = True
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
-        """Returns for each edge what `combine` sums: tensors of C / k channels, and a pair of one of the others.
+        """Returns for each edge the terms that `combine` sums: tensors of C / k channels, and a pair with the others.
 
-        A row of weights that sums to one lets the others pass as they are. An edge's weight is in its row, so that
-        they are multiplied by it, too.
+        A row of weights that sums to one passes the other channels unchanged. A row includes its edge's weight, so
+        these are multiplied by it, too.
         """
         operated = self.inner.terms(x[..., : self.part], weights, training)
         rest = x[..., self.part :]
@@ -79,7 +79,7 @@ class PartialMixedOp(keras.layers.Layer):
 
     @property
     def having(self) -> tuple:
-        """Which edges have each of them."""
+        """The edges that have each operation."""
         return self.inner.having
 
     def combine(self, terms: Sequence) -> tf.Tensor:
@@ -90,7 +90,7 @@ class PartialMixedOp(keras.layers.Layer):
 
 
 def shuffle(x: tf.Tensor, groups: int) -> tf.Tensor:
-    """Returns `(N, H, W, C)` with the channels of `groups` groups dealt out in turn: first of each, second of each."""
+    """Returns `(N, H, W, C)` with the channels of `groups` groups interleaved: first of each, second of each."""
     split = graph.reshape(x, -1, *x.shape[1:3], groups, x.shape[-1] // groups)
     return graph.reshape(tf.transpose(split, [0, 1, 2, 4, 3]), -1, *x.shape[1:])
 
@@ -98,8 +98,8 @@ def shuffle(x: tf.Tensor, groups: int) -> tf.Tensor:
 class PCDarts(Method):
     """Partial channels, and weights of edges: a softmax over the edges that enter a node, times their mixing weights.
 
-    Edges and operations are chosen by the product of both. Recurrent cells have no channels to leave out, for them it
-    is weights of edges only.
+    Edges and operations are chosen by the product of both. Recurrent cells have no channels to leave out; for them it
+    adds edge weights only.
     """
 
     def variables(self, supernet: Any) -> dict[str, Any]:
@@ -120,12 +120,12 @@ class PCDarts(Method):
         return {cell: rows * self.edge_weights(alphas[PREFIX + cell])[:, None] for cell, rows in mixing.items()}
 
     def edge_weights(self, logits: Any) -> Any:
-        """Returns the softmax of edges' logits `(E,)` among those that enter the same node."""
+        """Returns the softmax of edge logits `(E,)` over the edges that enter the same node."""
         nodes = [self.topology.rows(node) for node in self.topology.nodes]
         return tf.concat([tf.nn.softmax(logits[rows.start : rows.stop]) for rows in nodes], 0)
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
-        """Returns what makes a mixed operation of partial channels; of all channels, `usual`, for k = 1."""
+        """Returns a factory for mixed operations with partial channels; `usual` for k = 1."""
         share = self.config.pc_darts_k
         if share == 1:
             return usual

@@ -1,4 +1,4 @@
-"""RandomNAS with weight sharing: weights are trained on random cells, and the best of many random cells is the result.
+"""RandomNAS with weight sharing: weights are trained on random cells; the result is the best of many random cells.
 
 Reference: Li and Talwalkar, arXiv:1902.07638; `searchers/random_weight_share.py` of liamcli/randomNAS_release.
 """
@@ -17,13 +17,14 @@ FINALISTS = 10  # cells that are judged on all of the validation data
 
 
 class RandomNas(Method):
-    """Takes one uniformly random cell in each step; alphas stay as they were drawn, and nothing is chosen by them.
+    """Uses one uniformly random cell in each step; the alphas keep their initial values and are not used.
 
-    At the end `random_nas_cells` random cells are judged on `random_nas_batches` batches each, the best ten of them on
-    all validation data: by their error, ties by the loss; cells of a text by the loss.
+    At the end `random_nas_cells` random cells are evaluated on `random_nas_batches` batches each, and the best ten of
+    them on all validation data: by their error, ties by the loss; recurrent cells by the loss.
 
-    Deviation: `none` is not drawn where a cell may not keep it. The original judges with running statistics, which suit
-    no single cell, and each cell on other batches; here it is by the statistics of the batch, on the same batches.
+    Deviation: `none` is not drawn where a cell may not keep it. The original evaluates with running statistics, which
+    suit no single cell, and each cell on different batches; here each batch's own statistics are used, on the same
+    batches for all cells.
     """
 
     moves_alphas = False
@@ -59,8 +60,8 @@ class RandomNas(Method):
         return cells[min(zip(map(self._rank, final), best, strict=True), key=lambda each: each[0])[1]]
 
     def candidate(self, number: int) -> dict[str, np.ndarray]:
-        """Returns the rows of one of the cells that are judged, from 0."""
-        seed = tf.constant([self.config.seed, -1 - number], tf.int64)  # steps have numbers from 0
+        """Returns the rows of the cell with this number, from 0, among those evaluated."""
+        seed = tf.constant([self.config.seed, -1 - number], tf.int64)  # steps are numbered from 0
         return {cell: rows.numpy() for cell, rows in self.random_cells(seed, tf.float32).items()}
 
     def _rank(self, judged):
@@ -69,21 +70,21 @@ class RandomNas(Method):
 
 
 def _columns(topology, primitives):
-    """The operations that an edge may keep, by number."""
+    """The column numbers of the operations that an edge may keep."""
     return [number for number, name in enumerate(primitives) if topology.none or name != "none"]
 
 
 def random_rows(topology: Topology, primitives: tuple[str, ...], seed: Any, dtype: Any) -> Any:
-    """Draws a cell: every node keeps some of its edges, each with one operation, all alike probable.
+    """Draws a cell: every node keeps some of its edges, each with one operation, all equally likely.
 
     Args:
-        topology: Of the cell.
+        topology: Edges of the cell.
         primitives: Names of the columns.
         seed: `(2,)` integers.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Returns:
-        `(num_edges, num_primitives)`: a single one in the row of an edge that is kept, zeros in others.
+        `(num_edges, num_primitives)`: a single one in the row of each edge that is kept, zeros in the other rows.
     """
     fold, columns = tf.random.experimental.stateless_fold_in, _columns(topology, primitives)
     scores = tf.random.stateless_uniform([topology.num_edges], fold(seed, 0))

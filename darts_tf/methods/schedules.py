@@ -8,10 +8,10 @@ def linear(start: float, end: float, epoch: Any, epochs: int) -> Any:
     """Returns a value that moves linearly from `start` in epoch 0 to `end` in the last epoch, `epochs - 1`.
 
     Args:
-        start: In the first epoch.
-        end: In the last.
-        epoch: From 0, a number or a scalar tensor.
-        epochs: Of the search, warm-up included.
+        start: Value in the first epoch.
+        end: Value in the last.
+        epoch: Epoch, from 0, a number or a scalar tensor.
+        epochs: Number of epochs of the search, including warm-up.
     """
     return start + (end - start) * epoch / max(1, epochs - 1)
 

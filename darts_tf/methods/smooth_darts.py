@@ -15,19 +15,19 @@ from darts_tf.system.errors import UserError
 
 
 class SmoothDarts(Method):
-    """Perturbs `softmax(alpha)` in the step of the weights only, by at most epsilon; the alphas' step is that of DARTS.
+    """Perturbs `softmax(alpha)` in the weight step only, by at most epsilon; the alpha step is that of DARTS.
 
-    At random: uniform noise in [-epsilon, epsilon]. Adversarial: from there `smooth_darts_steps` steps of
-    `2 epsilon / steps` along the sign of the gradient of the training loss, projected; kept if the loss rose. Then
-    weights are clipped to [0, 1], and rows divided by their sum.
+    Random: uniform noise in [-epsilon, epsilon]. Adversarial: from there, `smooth_darts_steps` projected steps of `2
+    epsilon / steps` along the sign of the training loss's gradient, kept if the loss rose. Then weights are clipped to
+    [0, 1], and rows are divided by their sum.
 
     Epsilon moves linearly from `smooth_darts_epsilon_min` to `smooth_darts_epsilon`.
 
-    Deviation: the original is of first order whatever its flag says; here the alphas' step is of either order.
+    Deviation: the original is always first order, whatever its flag says; here the alpha step may be of either order.
     """
 
     def check(self, relaxation: Method) -> None:
-        """Refuses other relaxations than the softmax."""
+        """Refuses relaxations other than the softmax."""
         if overrides(relaxation, "relax"):
             raise UserError(
                 "smooth_darts perturbs a softmax of the alphas and cannot be combined with another relaxation. "
@@ -40,7 +40,7 @@ class SmoothDarts(Method):
         for number, (name, logits) in enumerate(alphas.items()):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
             drawn[name] = tf.random.stateless_uniform(logits.shape, seeds, -1, 1, logits.dtype)
-        return masked(drawn, self.masks, 0.0), self.epsilon(epoch)  # what an edge may not have stays at weight 0
+        return masked(drawn, self.masks, 0.0), self.epsilon(epoch)  # what an edge may not have keeps weight 0
 
     def epsilon(self, epoch: Any) -> Any:
         """Returns the size of the perturbation in an epoch."""
@@ -48,7 +48,7 @@ class SmoothDarts(Method):
         return start + (end - start) * epoch / self.config.epochs
 
     def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[..., Any]) -> Alphas:
-        """Returns logarithms of perturbed mixing weights, which a softmax turns into those again."""
+        """Returns the logarithms of perturbed mixing weights; a softmax recovers the weights."""
         uniform, epsilon = noise
         mixing = {cell: tf.nn.softmax(alphas[cell]) for cell in uniform}
         found = perturbed(mixing, uniform, epsilon)
@@ -65,21 +65,21 @@ class SmoothDarts(Method):
 
 
 def perturbed(mixing: Mixing, uniform: Mapping[str, Any], epsilon: Any) -> dict[str, Any]:
-    """Returns mixing weights with noise, valid again.
+    """Returns mixing weights with noise added, made valid again.
 
     Args:
         mixing: `(E, P)` by cell, rows that sum to one.
         uniform: Noise in [-1, 1], in the same shapes.
-        epsilon: What it is multiplied by.
+        epsilon: Factor of the noise.
     """
     return {cell: valid(rows + epsilon * uniform[cell], rows) for cell, rows in mixing.items()}
 
 
 def ascended(mixing: Mixing, start: dict[str, Any], epsilon: Any, steps: int, loss: Callable) -> dict[str, Any]:
-    """Returns the mixing weights that some steps of signed ascent lead to, or the start where the loss has not risen.
+    """Returns the mixing weights after some steps of signed ascent, or the start if the loss has not risen.
 
     Args:
-        mixing: `(E, P)` by cell: no entry moves by more than epsilon from these, before rows are made valid.
+        mixing: `(E, P)` by cell: before rows are made valid, no entry moves by more than epsilon from these.
         start: Where the ascent begins.
         epsilon: See `mixing`.
         steps: Number of steps, each of `2 epsilon / steps`.
@@ -98,7 +98,7 @@ def ascended(mixing: Mixing, start: dict[str, Any], epsilon: Any, steps: int, lo
 
 
 def valid(rows: Any, before: Any) -> Any:
-    """Returns rows clipped to [0, 1] that sum to one; where all is lost, one-hot at the largest weight before."""
+    """Returns rows clipped to [0, 1] that sum to one; a row of zeros becomes one-hot at its largest weight before."""
     rows = tf.clip_by_value(rows, 0.0, 1.0)
     total = tf.reduce_sum(rows, -1, keepdims=True)
     largest = tf.one_hot(tf.argmax(before, -1), rows.shape[-1], dtype=rows.dtype)

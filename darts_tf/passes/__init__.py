@@ -1,1 +1,1 @@
-"""How one forward and backward pass is computed: type, parts, replicas, recomputation."""
+"""How one forward and backward pass is computed: dtype, parts, replicas, recomputation."""

@@ -1,4 +1,4 @@
-"""A batch computed in parts, one after the other: the gradients of the whole in the memory of a part."""
+"""Gradient accumulation: a batch in sequential parts, for the gradients of the whole in the memory of a part."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +14,8 @@ def split(batch: Structure, axes: Any, count: int) -> list[Structure]:
 
     Args:
         batch: A structure of tensors.
-        axes: The same with the axis along which examples lie in each tensor, None for what all examples share.
-        count: How many parts; divides each of these axes.
+        axes: The same structure with the axis of examples in each tensor, None for what all examples share.
+        count: Number of parts; divides the size of each of these axes.
 
     Returns:
         The parts.
@@ -32,22 +32,22 @@ def split(batch: Structure, axes: Any, count: int) -> list[Structure]:
 
 
 class Accumulation:
-    """Splits a batch, and puts together what its parts give.
+    """Splits a batch, and combines the results of its parts.
 
-    Means over examples are means over parts of equal size: loss and gradients are those of the whole batch, but for
-    batch norm, which normalises each part by its own statistics; what its moving statistics are moved by is their mean.
+    Means over examples are means over parts of equal size: loss and gradients are those of the whole batch, except for
+    batch norm, which normalises each part by its own statistics; their mean updates the moving statistics.
 
     Args:
-        count: Parts.
+        count: Number of parts.
         batch: A structure like `(inputs, labels)` of axes, see `split`.
-        outputs: The same for what a pass tells of its examples; None for a mean over them.
+        outputs: The same for the per-example outputs of a pass; None for a mean over them.
     """
 
     def __init__(self, count: int, batch: Any, outputs: Any):
         self.count, self.batch, self.outputs = count, batch, outputs
 
     def over(self, function: Callable) -> Callable:
-        """Returns `function` of a whole batch, computed in parts; none begins before the one before it has ended.
+        """Returns `function` for a whole batch, computed in parts; no part begins before the previous one has ended.
 
         Args:
             function: `(common, batch) -> (means, outputs)`: `common` is what all examples share, `means` are means over

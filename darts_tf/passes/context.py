@@ -1,7 +1,7 @@
-"""What travels with a forward pass while it is built: its type, what it recomputes, its replicas, its statistics.
+"""The context of a forward pass while it is built: its dtype, recomputation, replicas and statistics.
 
-Layers read it by `now`; whoever builds a pass says it once, by `within`. Outside of that a pass is the plain one:
-float32, nothing recomputed, alone, and batch norms write their moving statistics.
+Layers read it with `now`; the builder of a pass sets it once, with `within`. Otherwise a pass is plain: float32,
+without recomputation, on one replica, and batch norms write their moving statistics.
 """
 
 import contextlib
@@ -15,16 +15,16 @@ from darts_tf.system.types import Tensor
 
 @dataclasses.dataclass(frozen=True)
 class Pass:
-    """How the pass that is being built is computed.
+    """The settings of the pass that is being built.
 
     Attributes:
-        narrow: Type of activations and products, a `tf.DType`; None leaves them as they are. See `precision`.
+        narrow: Dtype of activations and products, a `tf.DType`; None leaves them unchanged. See `precision`.
         recompute: How parts are recomputed in the backward pass, see `recomputation`; None keeps what that needs.
-        replicas: How many replicas compute the batch together.
-        mean: Turns a list of tensors into that of their means over the replicas; differentiable, as often as the pass.
-        statistics: Where batch norms in training put their batch's statistics, by the `id` of the variable of the
-            moving one; None has them move the variables.
-        seed: `(2,)` integers of the step and of this part of its batch, for what layers draw; None outside of steps.
+        replicas: Number of replicas that compute the batch together.
+        mean: Maps a list of tensors to their means over the replicas; as often differentiable as the pass.
+        statistics: Where batch norms in training store their batch's statistics, by the `id` of the moving statistic's
+            variable; None makes them update the variables.
+        seed: `(2,)` integers of the step and of this part of its batch, for the layers' draws; None outside of steps.
     """
 
     narrow: Any = None
@@ -35,7 +35,7 @@ class Pass:
     seed: Any = None
 
     def mean_of(self, tensor: Tensor) -> Tensor:
-        """Returns a tensor's mean over the replicas, which all of them get."""
+        """Returns a tensor's mean over the replicas, on all of them."""
         return self.mean([tensor])[0]
 
 
@@ -44,13 +44,13 @@ _now = contextvars.ContextVar("the pass that is being built", default=_PLAIN)
 
 
 def now() -> Pass:
-    """Returns how the present pass is computed."""
+    """Returns the settings of the current pass."""
     return _now.get()
 
 
 @contextlib.contextmanager
 def within(**changes: Any) -> Iterator[Pass]:
-    """Inside it, this thread builds a pass that differs from the present one in what is given; see `Pass`."""
+    """A context in which this thread builds a pass with the given changes to the current one; see `Pass`."""
     token = _now.set(dataclasses.replace(_now.get(), **changes))
     try:
         yield _now.get()

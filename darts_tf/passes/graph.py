@@ -1,4 +1,4 @@
-"""Constants made once for each graph, else they would be half of a supernet's nodes; graphs that are let go."""
+"""Constants created once per graph, which would otherwise be half of a supernet's nodes; release of graphs."""
 
 import contextlib
 import functools
@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorflow.python.framework import ops as tf_ops
 
 unconverted = tf.autograph.experimental.do_not_convert
-"""For functions of `tf.data`: what AutoGraph writes of them into the system's temporary folder outlives a kill."""
+"""For functions of `tf.data`: AutoGraph's files for them in the system's temporary folder outlive a kill."""
 
 _made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, str]] = weakref.WeakKeyDictionary()  # names of tensors
 
@@ -25,16 +25,16 @@ def _once(key, make):
         return graph.get_tensor_by_name(made[key])
     with tf.control_dependencies(None):
         tensor = make()
-    made[key] = tensor.name  # the tensor itself would keep its graph
+    made[key] = tensor.name  # the tensor itself would keep its graph alive
     return tensor
 
 
 @contextlib.contextmanager
 def gradients_let_go() -> Iterator[None]:
-    """Forgets, at its end, the functions of gradients that `tf.custom_gradient` has registered meanwhile.
+    """A context that unregisters, on exit, the gradient functions that `tf.custom_gradient` has registered in it.
 
-    TensorFlow registers one for each call in a graph, under a name of its own, and never takes it out; each keeps all
-    of its graph. A process would hold the graphs of every search that it has run.
+    TensorFlow registers one for each call in a graph, under a unique name, and never removes it; each keeps its whole
+    graph alive. Without this, a process would hold the graphs of every search that it has run.
     """
     registry = getattr(getattr(tf_ops, "gradient_registry", None), "_registry", {})  # not part of the public interface
     before = set(registry)
@@ -68,14 +68,14 @@ def reshape(x: tf.Tensor, *shape: int) -> tf.Tensor:
 def total(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
     """Returns the sum, in the order of the tensors.
 
-    `tf.add_n`, like the tape where a tensor has three or more readers, begins with whichever tensor's memory is free by
-    then: the last bits differ from run to run.
+    `tf.add_n`, like the tape when a tensor has three or more readers, begins with whichever tensor's memory is free at
+    that time, so the last bits differ from run to run.
     """
     return functools.reduce(operator.add, tensors)
 
 
 def reader(x: tf.Tensor) -> Callable[[], tf.Tensor]:
-    """Returns a function that gives a tensor once more; the readers' gradients are added two at a time, see `total`."""
+    """Returns a function that returns a tensor again; the readers' gradients are added two at a time, see `total`."""
 
     def read():
         nonlocal x

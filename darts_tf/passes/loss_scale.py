@@ -1,4 +1,4 @@
-"""Dynamic scaling of the loss for float16, and steps that are undone where it was too much."""
+"""Dynamic loss scaling for float16, and undoing steps that overflowed."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 START, SMALLEST = 2.0**15, 1.0
-GOOD_STEPS = 2000  # after which the scale is tried twice as large
-SKIPPED = "skipped"  # of a step's report: 0, or 1 where it was undone, or `HOPELESS`
-HOPELESS = 2  # it was undone, and no smaller scale could help
+GOOD_STEPS = 2000  # after which the scale is doubled
+SKIPPED = "skipped"  # in a step's report: 0, or 1 if it was undone, or `HOPELESS`
+HOPELESS = 2  # undone, and no smaller scale can help
 GROUP = "loss_scale"  # of a step's variables
 
 
 class LossScale:
-    """What the loss is multiplied with: halved after a step that overflowed, doubled after 2000 that did not.
+    """The factor of the loss: halved after a step that overflowed, doubled after 2000 that did not.
 
-    Powers of two change no digit. The smallest is one: what overflows then is not the scale's doing.
+    Powers of two change no digit. The smallest scale is one: an overflow at that scale is not caused by it.
 
     Attributes:
         variables: What a checkpoint has to hold.
@@ -27,11 +27,11 @@ class LossScale:
         self.variables = [self.scale, self.good]
 
     def read(self) -> tf.Tensor:
-        """Returns the present scale, a float32 scalar."""
+        """Returns the current scale, a float32 scalar."""
         return tf.convert_to_tensor(self.scale)
 
     def update(self, finite: tf.Tensor) -> None:
-        """Moves the scale after a step; `finite`: whether all of its numbers were."""
+        """Updates the scale after a step; `finite`: whether all of its numbers were finite."""
         scale, good = self.read(), self.good + 1
         grown = good >= GOOD_STEPS
         self.scale.assign(tf.where(finite, tf.where(grown, 2 * scale, scale), tf.maximum(scale / 2, SMALLEST)))
@@ -39,11 +39,11 @@ class LossScale:
 
 
 def undone_on_overflow(call: Callable[..., dict]) -> Callable[..., dict]:
-    """Decorates a step's `__call__`: where anything is not finite, all that the step wrote is as it was before.
+    """Decorates a step's `__call__`: if anything is not finite, everything that the step wrote is restored.
 
-    Whatever overflows on the way ends up in the loss or in a variable. The step has `variables` and `functions`, an
-    `architect.SupernetLoss`, and reports a dict of tensors, which are zeros then; `SKIPPED` is added to it. Without a
-    loss scale nothing is different.
+    Any overflow ends up in the loss or in a variable. The step has `variables` and `functions`, an
+    `architect.SupernetLoss`, and reports a dict of tensors, which are zero if the step was undone; `SKIPPED` is added
+    to it. Without a loss scale this changes nothing.
     """
 
     @functools.wraps(call)
@@ -67,11 +67,11 @@ def undone_on_overflow(call: Callable[..., dict]) -> Callable[..., dict]:
 
 
 def all_finite(tensors: Iterable[tf.Tensor]) -> tf.Tensor:
-    """Returns whether every number in tensors of any type is finite, a scalar."""
+    """Returns whether every number in tensors of any dtype is finite, a scalar."""
     floats = [t for t in tensors if t.dtype.is_floating]
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(t)) for t in floats])
 
 
 def reported(precision: str) -> list[str]:
-    """Returns what a step in a precision reports beside the usual: `SKIPPED`, or nothing."""
+    """Returns what a step in a precision reports in addition to the usual: `SKIPPED`, or nothing."""
     return [SKIPPED] if precision == "float16" else []

@@ -1,8 +1,8 @@
-"""Passes in a narrow floating-point type: activations and products in it, everything that adds up in float32.
+"""Mixed precision: activations and products in a narrow floating-point dtype, everything that accumulates in float32.
 
-A layer computes in the type of what it is given and casts its kernels to it; variables, the softmax of the alphas,
-batch-norm statistics and the loss stay as they are. So a network only has to narrow what enters it, by `narrowed`, and
-its logits are wide again at its end.
+A layer computes in the dtype of its input and casts its kernels to it; variables, the softmax of the alphas, batch-norm
+statistics and the loss are unchanged. So a network only has to narrow its input, with `narrowed`, and its logits are
+wide again at the end.
 """
 
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from darts_tf.system.types import Structure, Variable
 
 
 def narrowed(x: tf.Tensor) -> tf.Tensor:
-    """Returns a tensor in the type of the present pass; as it is outside one, and in float32."""
+    """Returns a tensor in the dtype of the current pass; unchanged outside of a pass, and in float32."""
     return x if now().narrow is None else tf.cast(x, now().narrow)
 
 
 class Precision:
-    """The type that the passes of one step compute in.
+    """The dtype in which the passes of one step compute.
 
-    Gradients leave a pass in the variables' type: those of a kernel pass through the cast that narrowed it.
+    Gradients leave a pass in the variables' dtype: those of a kernel pass through the cast that narrowed it.
 
     Args:
-        name: `"float32"` leaves every type as it is; `"bfloat16"` or `"float16"`.
+        name: `"float32"`, which leaves every dtype unchanged; `"bfloat16"` or `"float16"`.
 
     Attributes:
-        narrow: The type of activations, or None.
-        loss_scale: A `LossScale` in float16, whose small gradients would be zero without; else None.
+        narrow: The dtype of activations, or None.
+        loss_scale: A `LossScale` in float16, whose small gradients would otherwise be zero; None for other dtypes.
 
     Source: Micikevicius et al., Mixed Precision Training, arXiv:1710.03740.
     """
@@ -40,7 +40,7 @@ class Precision:
         self.loss_scale = LossScale() if name == "float16" else None
 
     def check(self, variables: Iterable[Variable]) -> None:
-        """Raises UserError where variables are not float32 and the passes are to be narrow."""
+        """Raises UserError if variables are not float32 and the passes are to be narrow."""
         odd = next((v.dtype for v in variables if v.dtype != "float32"), None)
         if self.narrow is not None and odd is not None:
             raise UserError(
@@ -50,18 +50,18 @@ class Precision:
 
     @property
     def factor(self) -> tf.Tensor | None:
-        """What a pass multiplies its loss with, None in other types than float16.
+        """The factor by which a pass multiplies its loss; None in dtypes other than float16.
 
-        Given from outside at every call, it leaves the passes pure.
+        Passed in at every call, so that the passes stay pure.
         """
         return self.loss_scale and self.loss_scale.read()
 
 
 def scale(loss: tf.Tensor, factor: tf.Tensor | None) -> tf.Tensor:
-    """Returns a loss times its scale, or as it is for None."""
+    """Returns a loss times its scale, or unchanged for None."""
     return loss if factor is None else loss * factor
 
 
 def unscale(tensors: Structure, factor: tf.Tensor | None) -> Structure:
-    """Returns what a scaled loss has led to, a structure of tensors, without the scale."""
+    """Returns the results of a scaled loss, a structure of tensors, without the scale."""
     return tensors if factor is None else tf.nest.map_structure(lambda tensor: tensor / factor, tensors)

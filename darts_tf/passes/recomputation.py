@@ -1,4 +1,4 @@
-"""Parts of a network that the backward pass computes again, instead of keeping what lies between their ends."""
+"""Gradient checkpointing: the backward pass recomputes parts of a network instead of keeping their tensors."""
 
 from collections.abc import Callable
 
@@ -6,18 +6,18 @@ import tensorflow as tf
 
 from darts_tf.passes.context import now
 
-GRAPH, XLA = "graph", "xla"  # the latter where XLA compiles the pass
+GRAPH, XLA = "graph", "xla"  # the latter if XLA compiles the pass
 
 
 def recomputed(function: Callable) -> Callable:
-    """Returns a function whose backward pass keeps its arguments and calls it again, where the pass is to recompute.
+    """Returns a function whose backward pass keeps only its arguments and calls it again, if the pass recomputes.
 
-    The backward pass is recomputed in the same way when it is differentiated itself, and so on: exact Hessian-vector
-    products are as sparing. Gradients are those of the function, to the last operation.
+    The backward pass is recomputed in the same way when it is itself differentiated, and so on: exact Hessian-vector
+    products save memory, too. Gradients are those of the function, to the last operation.
 
     Args:
-        function: `(*tensors) -> tensors`, all floating. Everything that it depends on and that somebody may want a
-            gradient in must be an argument. The same for the same arguments, since it runs more than once.
+        function: `(*tensors) -> tensors`, all floating point. Everything that it depends on and that may need a
+            gradient must be an argument. It must be deterministic in its arguments, since it runs more than once.
 
     Source: Chen et al., Training Deep Nets with Sublinear Memory Cost, arXiv:1604.06174. `tf.recompute_grad` has no
     second derivative.
@@ -46,10 +46,10 @@ def _recomputed(function, mode):
 
 
 def _after(others, tensors, mode):
-    """Returns tensors, but not before others are known: else the second computation would be merged with the first."""
+    """Returns tensors after others are known; otherwise the second computation would be merged with the first."""
     if mode == GRAPH:
         with tf.control_dependencies(others):
             return [tf.identity(tensor) for tensor in tensors]
-    # XLA knows no control dependencies, but does not leave out what is zero only for finite numbers.
+    # XLA has no control dependencies, but keeps computations that are zero for finite numbers only.
     zeros = [0 * tf.reshape(other, (-1,))[0] for other in others]
     return [tensor + tf.stop_gradient(sum(tf.cast(zero, tensor.dtype) for zero in zeros)) for tensor in tensors]

@@ -1,6 +1,6 @@
-"""Search methods side by side in NAS-Bench-201, where the worth of every cell is known, and random search beside them.
+"""A comparison of search methods and random search in NAS-Bench-201, where the true accuracy of every cell is known.
 
-What was found is looked up after a search, never in it.
+Accuracies are looked up after a search, never during it.
 """
 
 import pathlib
@@ -32,24 +32,25 @@ from darts_tf.system.types import Path
 _RESERVED = {"seed": "seed", "threads": "threads"}
 _TRAINING, _EXAMPLES, _EPOCHS = "nasbench201_train", 25_000, 12  # of the benchmark's short trainings on CIFAR-10
 _TIMED = 3  # cells whose trainings are timed
-_COUNTS = (1, 2, 3, 5, 10, 20, 50)  # of random cells
+_COUNTS = (1, 2, 3, 5, 10, 20, 50)  # numbers of random cells
 
 
 def run(config: ComparisonConfig, workdir: Path, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
     """Runs a comparison, or resumes an interrupted one in the same directory.
 
-    Each search is a process with a work directory of its own, `searches/METHOD/seed_N`.
+    Each search is a process with its own work directory, `searches/METHOD/seed_N`.
 
     Args:
         config: The comparison's settings.
-        workdir: Path of its directory.
-        say: Is called with each line of progress.
+        workdir: Path of the comparison's directory.
+        say: Called with each progress line.
 
     Returns:
-        What `comparison.json` holds; None when it was interrupted: the same call resumes it.
+        The contents of `comparison.json`; None if it was interrupted: the same call resumes it.
 
     Raises:
-        UserError: Bad settings, a directory of another comparison, runs with other settings, or a failed run; one line.
+        UserError: Bad settings, the directory of another comparison, runs with other settings, or a failed run; one
+            line.
     """
     runs = plan(config)
     with WorkDir(workdir) as directory:
@@ -66,7 +67,7 @@ def run(config: ComparisonConfig, workdir: Path, say: Callable[[str], None] = st
 
 
 def every(runs: dict[str, list[Run]]) -> list[Run]:
-    """Returns all runs, seed after seed, so that a comparison that is stopped early has something of each method."""
+    """Returns all runs, seed after seed, so that a comparison that is stopped early has results for each method."""
     return [each for seed in zip(*runs.values(), strict=True) for each in seed]
 
 
@@ -74,7 +75,7 @@ def plan(config: ComparisonConfig) -> dict[str, list[Run]]:
     """Returns the searches by each method.
 
     Raises:
-        UserError: The preset is of another space, or a method or a setting that no search takes; one line.
+        UserError: The preset is for another space, or no search takes a method or setting; one line.
     """
     base = presets.get(config.search_preset).config
     if not isinstance(base, SearchConfig) or base.space != NasBench201Genotype.kind:
@@ -99,11 +100,11 @@ def plan(config: ComparisonConfig) -> dict[str, list[Run]]:
 
 def _of_method(base: SearchConfig, method: str) -> SearchConfig:
     names, *settings = method.split(":")
-    settings = [part for each in settings for part in each.split(",")]  # as `changed` takes the value of a list
+    settings = [part for each in settings for part in each.split(",")]  # the form in which `changed` takes list values
     first, *others = names.split("+")
     try:
         config = changed(base, "methods", [f"method={first}", *others, *settings], _RESERVED)
-        methods.make(config)  # an error now, not after hours of others
+        methods.make(config)  # fails now, not after hours of other runs
     except UserError as error:
         raise UserError(f"{error} It is of the method {method}") from error
     return config
@@ -116,9 +117,9 @@ def _folder(method):
 def collect(
     config: ComparisonConfig, runs: dict[str, list[Run]], path: pathlib.Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Returns what `comparison.json` holds: the true accuracy of what each search found, and what random search finds.
+    """Returns the contents of `comparison.json`: the true accuracy of each search's cell, and of random search.
 
-    Shares, not percent. `curve` is the mean over the seeds after each epoch.
+    Accuracies are fractions, not percent. `curve` is the mean over the seeds after each epoch.
     """
     known = benchmark.accuracies(config.benchmark) / 100
     rows = []
@@ -147,7 +148,7 @@ def collect(
 
 
 def entries(result: dict[str, Any]) -> list[Entry]:
-    """Returns the searches of `comparison.json` as TensorBoard shows them: by the true accuracy of what they found."""
+    """Returns the searches of `comparison.json` as TensorBoard shows them: by the true accuracy of their cells."""
     return [
         Entry(workdir, {f"test_accuracy_{result['benchmark']}": accuracy}, {"method": row["method"]})
         for row in result["table"]
@@ -167,17 +168,17 @@ def _curve(path, known):
 
 
 def random_search(count: int, dataset: str = "cifar10") -> dict[str, float]:
-    """Returns what the best of random cells is worth on average, exactly.
+    """Returns the exact expected accuracy of the best of some random cells.
 
-    Cells are drawn with replacement from all, trained for 12 epochs, and the one of the best validation accuracy is
-    taken: that of rank r among N has the probability (r^K - (r-1)^K) / N^K.
+    Cells are drawn from all cells with replacement and trained for 12 epochs, and the one with the best validation
+    accuracy is taken: the cell of rank r among N has the probability (r^K - (r-1)^K) / N^K.
 
     Args:
-        count: K, how many cells are drawn.
+        count: K, the number of cells drawn.
         dataset: One of `benchmark.DATASETS`.
 
     Returns:
-        `test_mean` and `test_std` of its test accuracy after 200 epochs, shares.
+        `test_mean` and `test_std` of its test accuracy after 200 epochs, as fractions.
     """
     order = np.argsort(benchmark.accuracies(dataset, "valid_12"), kind="stable")
     tests = benchmark.accuracies(dataset)[order] / 100
@@ -187,9 +188,9 @@ def random_search(count: int, dataset: str = "cifar10") -> dict[str, float]:
 
 
 def training_seconds(config: ComparisonConfig, say: Callable[[str], None]) -> float:
-    """Returns what one of the benchmark's trainings of 12 epochs would take here, in seconds.
+    """Returns how long one of the benchmark's trainings of 12 epochs would take here, in seconds.
 
-    It is estimated from a few steps of trainings of random cells, with the threads that this process has.
+    It is estimated from a few steps of trainings of random cells, with this process's threads.
     """
     base: Any = presets.get(_TRAINING).config
     rng, seconds = np.random.default_rng(config.seed), []
@@ -202,7 +203,7 @@ def training_seconds(config: ComparisonConfig, say: Callable[[str], None]) -> fl
 
 
 def table(result: dict[str, Any]) -> str:
-    """What `comparison.json` holds as lines of text."""
+    """The contents of `comparison.json` as lines of text."""
     lines = [["method", "mean", "deviation", "worst", "seeds", "time of a search", "random search of equal cost"]]
     chance = {each["cells"]: each["test_mean"] for each in result["random"]}
     for row in sorted(result["table"], key=lambda row: -row["test_mean"]):

@@ -12,17 +12,17 @@ _BOOLS = {"true": True, "false": False}
 
 
 def changed(config: Settings, field: str, items: Iterable[str], reserved: Mapping[str, str]) -> Settings:
-    """Settings with some of them changed.
+    """Returns settings with some of them changed.
 
     Args:
         config: The settings.
-        field: Where the changes come from; messages begin with it.
-        items: Each `name=value`; an item without `=` continues the list before it, as in
-            `("primitives=none", "skip_connect")`, which is what a command line makes of a list with commas.
-        reserved: Names that cannot be changed here, each with what sets it.
+        field: Source of the changes; messages begin with it.
+        items: Each `name=value`; an item without `=` continues the previous list, as in
+            `("primitives=none", "skip_connect")`, which is how a command line splits a list with commas.
+        reserved: Names that cannot be changed here, each with the setting that determines it.
 
     Raises:
-        UserError: No such name, or a value that the settings refuse; one line.
+        UserError: There is no such name, or the settings refuse a value; one line.
     """
     texts = {}
     for item in items:
@@ -43,7 +43,7 @@ def changed(config: Settings, field: str, items: Iterable[str], reserved: Mappin
 
 
 def _value(kind, parts):
-    """The value of a text; the text itself if it has none, so that the config refuses it."""
+    """The value of a text; the text itself if it cannot be parsed, so that the config refuses it."""
     text = ",".join(parts)
     if kind is tuple:
         return tuple(parts)

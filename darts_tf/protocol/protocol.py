@@ -27,18 +27,18 @@ from darts_tf.tuner.space import space_of
 def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = streams.out) -> dict[str, Any] | None:
     """Runs a protocol, or resumes an interrupted one in the same directory.
 
-    Each search and each training is a process with a work directory of its own, `searches/seed_N`, `retrain/search_N`,
-    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`; a run that has ended is not run again,
-    one that was interrupted is resumed. Cells are selected by the validation data of their short trainings; test data
-    are read of the two selected cells' full trainings only.
+    Each search and each training is a process with its own work directory: `searches/seed_N`, `retrain/search_N`,
+    `retrain/random_N`, `evaluate/search/seed_N` and `evaluate/random/seed_N`. A completed run is not run again, an
+    interrupted one is resumed. Cells are selected by the validation data of their short trainings; test results are
+    read only for the two selected cells' full trainings.
 
     Args:
         config: The protocol's settings.
-        workdir: Path of its directory.
-        say: Is called with each line of progress.
+        workdir: Path of the protocol's directory.
+        say: Called with each progress line.
 
     Returns:
-        What `protocol.json` holds; None when it was interrupted: the same call resumes it.
+        The contents of `protocol.json`; None if it was interrupted: the same call resumes it.
 
     Raises:
         UserError: Bad settings, a directory of another protocol, runs with other settings, or a failed run; one line.
@@ -58,7 +58,7 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
 
 
 class _Stopped(Exception):
-    """A signal has come; everything is saved."""
+    """A signal was received; everything is saved."""
 
 
 class _Protocol:
@@ -67,7 +67,7 @@ class _Protocol:
     Args:
         plan: The runs.
         path: The protocol's opened directory.
-        say: Is called with each line of progress.
+        say: Called with each progress line.
     """
 
     def __init__(self, plan: Plan, path: pathlib.Path, say: Callable[[str], None]):
@@ -75,7 +75,7 @@ class _Protocol:
         self.workers = Workers(path, plan.config.processes, say)
 
     def run(self):
-        """Returns what `protocol.json` holds."""
+        """Returns the contents of `protocol.json`."""
         plan = self.plan
         self._all(plan.searches, "searches")
         found = [genotypes.load(self.path / search.name) for search in plan.searches]
@@ -105,7 +105,7 @@ class _Protocol:
             raise _Stopped
 
     def _short(self, method, cells):
-        """Trains each cell for a short time; reads its validation data result, never that on test data."""
+        """Trains each cell for a short time; reads its result on validation data, never that on test data."""
         runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
         self._all(runs, f"short trainings of {results.TITLES[method]} cells")
         trained = []
@@ -116,7 +116,7 @@ class _Protocol:
         return trained
 
     def _num_random(self, searches):
-        """As many short trainings of random cells as take the time of the searches and their short trainings."""
+        """The number of short trainings of random cells that take as long as the searches and their short trainings."""
         short = [each["retrain_seconds"] for each in searches]
         spent, one = sum(each["seconds"] for each in searches) + sum(short), statistics.fmean(short)
         equal = max(1, round(spent / one))
@@ -143,13 +143,13 @@ class _Protocol:
 
 
 def random_cells(like: Genotype, primitives: Sequence[str] | None, count: int, seed: int) -> list[Genotype]:
-    """Draws different cells uniformly from the space of a cell; the first ones do not depend on the count.
+    """Draws distinct cells uniformly from the space of a cell; the first ones do not depend on the count.
 
     Args:
         like: A cell of the space.
         primitives: The space's operations; None for the usual ones.
         count: How many; fewer if the space has no more.
-        seed: Determines all that is random here.
+        seed: Determines all randomness here.
     """
     prior, random = load_prior(None, space_of(like, primitives)), np.random.default_rng(seed)
     cells: list[Genotype] = []

@@ -35,7 +35,7 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
 
 
 class Validated(NamedTuple):
-    """What selects: a metric such as `accuracy`, which way is better, its value on validation data, and seconds."""
+    """The basis of selection: a metric such as `accuracy`, its direction, its value on validation data, and seconds."""
 
     metric: str
     better: str
@@ -44,7 +44,7 @@ class Validated(NamedTuple):
 
 
 def validation(path: pathlib.Path) -> Validated:
-    """The result of a training on validation data; that on test data is not read.
+    """The validation result of a training; the test result is not read.
 
     Raises:
         UserError: The training held out no validation data, there are no test data for the end, or its summary
@@ -55,7 +55,7 @@ def validation(path: pathlib.Path) -> Validated:
     value = summary[f"valid_{metric}"]
     if value is None or not math.isfinite(value):
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
-    if summary.get(f"test_{metric}", 0.0) is None:  # an error now, not after the full trainings; the value is not read
+    if summary.get(f"test_{metric}", 0.0) is None:  # fails now, not after the full trainings; the value is not read
         raise UserError(
             f"{path} was not tested, since its data have no test part, by which the selected cells are evaluated. "
             "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
@@ -69,7 +69,7 @@ def search_seconds(path: pathlib.Path) -> float:
 
 
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
-    """The result of a full training; only here the test is read."""
+    """The result of a full training; the only place where test results are read."""
     summary = read_summary(directory / run.name)
     values = {which: summary[f"{which}_{metric}"] for which in ("valid", "test")}
     return {"seed": run.config.seed, "workdir": run.name, **values}
@@ -83,7 +83,7 @@ def collect(
     selected: dict[str, int],
     evaluations: dict[str, list[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """What `protocol.json` holds of both methods' cells, which of them were selected, and their full trainings."""
+    """The contents of `protocol.json`: both methods' cells, which of them were selected, and their full trainings."""
     return {
         "metric": metric,
         "better": better,
@@ -127,7 +127,7 @@ def spread(tests: Sequence[float]) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """What `protocol.json` holds as lines of text."""
+    """The contents of `protocol.json` as lines of text."""
     metric = result["metric"]
     head = ["method", "cells", f"validation {metric}", f"test {metric}", "evaluations", "search time", "selection time"]
     lines = [head]
@@ -151,7 +151,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def columns(lines: list[list[str]]) -> str:
-    """Returns lines of cells as text in columns, the first one flush left."""
+    """Returns lines of table cells as text in columns, the first one left-aligned."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = [[text.rjust(width) for text, width in zip(line, widths, strict=True)] for line in lines]
     return "\n".join("  ".join([line[0].ljust(widths[0]), *cells[1:]]) for line, cells in zip(lines, rows, strict=True))

@@ -14,7 +14,7 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.runtime import module_command
 
-# Settings that no override may change -> where they come from.
+# Settings that no override may change -> their source.
 RESERVED = {"seed": "seed", "threads": "threads", "genotype": "the searches"}
 named(RESERVED, TrainConfig)
 
@@ -25,7 +25,7 @@ class Run:
 
     Attributes:
         name: Its work directory, relative to the protocol's.
-        preset: The preset that its settings start from.
+        preset: The preset on which its settings are based.
         config: Its settings.
         result: The file in its work directory that exists once it has ended.
     """
@@ -45,14 +45,14 @@ class Run:
         return module_command(module) + settings
 
     def begun(self, directory: pathlib.Path, any_cell: bool = False) -> bool:
-        """Whether there is a run in its directory.
+        """Returns whether its directory contains a run.
 
         Args:
             directory: The protocol's.
-            any_cell: Compare all settings but the genotype, which is not known yet.
+            any_cell: Whether to compare all settings except the genotype, which is not known yet.
 
         Raises:
-            UserError: That run has other settings, as after a change of a preset.
+            UserError: That run has other settings, for example because a preset has changed.
         """
         path = directory / self.name
         earlier = WorkDir(path).read_config(type(self.config))
@@ -67,7 +67,7 @@ class Run:
         return True
 
     def done(self, directory: pathlib.Path) -> bool:
-        """Whether it has ended; raises as `begun` does."""
+        """Returns whether it has ended; raises the errors of `begun`."""
         return self.begun(directory) and (directory / self.name / self.result).exists()
 
 
@@ -78,21 +78,21 @@ def _flag(name, value):
 
 
 class Plan:
-    """The runs that a protocol's settings stand for.
+    """The runs defined by a protocol's settings.
 
     Args:
         config: The protocol's settings.
 
     Raises:
-        UserError: A preset that is missing or of another binary, searches for one kind of cell and trainings of the
-            other, a change that no run can have, or short trainings that hold out no images; one line.
+        UserError: A preset is missing or belongs to another command, searches and trainings are for different kinds of
+            cell, a change fits no run, or short trainings hold out no images; one line.
     """
 
     def __init__(self, config: ProtocolConfig):
         self.config = config
         search = self._preset("search_preset", "darts-search")
         train = self._preset("train_preset", "darts-train")
-        if search.space != train.space:  # an error now, not after all searches
+        if search.space != train.space:  # fails now, not after all searches
             trainings = [each for each in presets.PRESETS.values() if each.config.binary == train.binary]
             fitting = (each for each in trainings if getattr(each.config, "space", None) == search.space)
             example = next((f", such as {each.name}" for each in fitting), "")
@@ -139,11 +139,11 @@ class Plan:
         return Run(f"searches/seed_{seed}", self.config.search_preset, config, "genotype.json")
 
     def retrain(self, name: str, genotype: Genotype | None) -> Run:
-        """The short training of a cell, None for one to come; `name` is that of its directory in `retrain/`."""
+        """The short training of a cell, None for a future one; `name` is that of its directory in `retrain/`."""
         return self._training(f"retrain/{name}", self._retrain, self.config.retrain_seed, genotype)
 
     def evaluations(self, method: str, genotype: Genotype | None) -> list[Run]:
-        """The full trainings of the cell that a method's selection has chosen, None for one to come."""
+        """The full trainings of the cell selected for a method, None for a future one."""
         return [
             self._training(f"evaluate/{method}/seed_{seed}", self._evaluation, seed, genotype)
             for seed in range(self.config.seed, self.config.seed + self.config.eval_seeds)
@@ -154,12 +154,13 @@ class Plan:
         return Run(name, self.config.train_preset, settings.replace(seed=seed, **cell), "summary.json")
 
     def check(self, directory: pathlib.Path) -> None:
-        """Compares all runs that were started with their plans, so that none is refused only after hours of others.
+        """Compares all started runs with their plans, so that none is refused only after hours of other runs.
 
-        What depends on later runs is not known yet: which cells are selected, and the cells of unfinished searches.
+        Anything that depends on later runs is not known yet: which cells are selected, and the cells of unfinished
+        searches.
 
         Raises:
-            UserError: A run has other settings; it is named.
+            UserError: A run has other settings; the message names it.
         """
         for index, search in enumerate(self.searches):
             cell = genotypes.load(directory / search.name) if search.done(directory) else None

@@ -24,19 +24,19 @@ def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
     with open(log, "ab") as file:
         file.write(f"$ {shlex.join(command)}\n".encode())
         file.flush()
-        # In a session of its own, so that Ctrl-C in a terminal reaches it once, through us.
+        # In its own session, so that Ctrl-C in a terminal reaches it once, through us.
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
 
 
 class Workers:
-    """Runs binaries as processes.
+    """Runs commands as processes.
 
     Args:
         directory: The protocol's directory; run `a/b` has its work directory there, and its output in `logs/a/b.log`.
         processes: How many at a time.
-        say: Is called with each line of progress.
+        say: Called with each progress line.
     """
 
     def __init__(self, directory: pathlib.Path, processes: int, say: Callable[[str], None]):
@@ -50,11 +50,11 @@ class Workers:
         """Runs those that are not done yet, and waits for them.
 
         Returns:
-            Whether all are done; False where a signal has stopped them: they have saved, and are resumed the next time.
+            Whether all are done; False if a signal has stopped them: they have saved, and are resumed the next time.
 
         Raises:
-            UserError: One has failed; those that were running have ended, no others were begun.
-            KeyboardInterrupt: A second signal came; the processes are killed.
+            UserError: One has failed; those that were running have ended, and no others were started.
+            KeyboardInterrupt: A second signal was received; the processes are killed.
         """
         waiting = [run for run in runs if not run.done(self.directory)]
         self._ended, self._count = 0, len(waiting)
@@ -66,7 +66,7 @@ class Workers:
                 for future in [pool.submit(self._one, run) for run in waiting]:
                     future.result()
             except BaseException:
-                self._stop.set()  # else the pool would start the remaining runs before it raises the error
+                self._stop.set()  # otherwise the pool would start the remaining runs before raising the error
                 raise
         if self._failures:
             raise UserError(f"{self._failures[0]} Once that is fixed, the same command resumes the protocol")
@@ -76,7 +76,7 @@ class Workers:
         return self.directory / "logs" / f"{run.name}.log"
 
     def _one(self, run):
-        """Runs one; also where a process that an earlier start has left is still at it."""
+        """Runs one, even if a process left over from an earlier start is still running it."""
         said = False
         while not self._stop.is_set() and not self._failures:
             if (user := WorkDir(self.directory / run.name).user()) is not None:
@@ -100,7 +100,7 @@ class Workers:
             self._failures.append(f"{run.name} cannot be started: {error}.")
             return
         self._running.add(process)
-        if self._stop.is_set():  # the signal came before the process was in the set
+        if self._stop.is_set():  # the signal arrived before the process was in the set
             process.terminate()
         status = self._wait(run, process)
         self._running.discard(process)
@@ -108,11 +108,11 @@ class Workers:
             self._end(run, f" in {time.monotonic() - begin:.0f} s")
         elif self._stop.is_set():
             self.say(f"{run.name}: stopped")
-        elif WorkDir(self.directory / run.name).user() is None:  # else that process was first
+        elif WorkDir(self.directory / run.name).user() is None:  # otherwise that process was first
             self._fail(run, status)
 
     def _wait(self, run, process):
-        """Waits for its end, and passes on now and then what it said last."""
+        """Waits for its end, and now and then passes on its last line."""
         said = None
         while True:
             try:
@@ -142,7 +142,7 @@ class Workers:
             self.say(f"{run.name}: failed")
 
     def _terminate(self, number):
-        """Passes the first signal on as one SIGTERM, on which a run saves and stops."""
+        """Passes the first signal on as one SIGTERM, which makes a run save and stop."""
         self._stop.set()
         for process in list(self._running):
             process.terminate()

@@ -1,4 +1,4 @@
-"""A page about runs: one self-contained HTML file from their work directories. No TensorFlow here."""
+"""A page about runs: one self-contained HTML file from their work directories. Needs no TensorFlow."""
 
 from darts_tf.report.page import write_report
 from darts_tf.system import callable_module

@@ -1,4 +1,4 @@
-"""Curves as SVG and heat maps as PNG, small and inside the page; colours are the page's."""
+"""Curves as SVG and heat maps as PNG, small and embedded in the page, with the page's colours."""
 
 import base64
 import math
@@ -13,15 +13,15 @@ from darts_tf.report.runs import Weights
 from darts_tf.report.tables import show
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
-CHARACTER = 7  # at most, of a digit at the labels' size; the page's font is the reader's
-COLOURS = 8  # as the style has
+CHARACTER = 7  # maximum width of a digit at label size; the page uses the reader's font
+COLOURS = 8  # as in the style
 
 Curve = tuple[str, Sequence[tuple[float, float]]]
 """A name, and points `(epoch, value)`."""
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
-    """Returns at most `count` + 1 round numbers between two; whole ones only on demand."""
+    """Returns at most `count` + 1 round numbers between two numbers, optionally only whole ones."""
     if not high > low:
         return [low]
     raw = (high - low) / count
@@ -33,18 +33,18 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
 
 
 def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[tuple[float, str]] = ()) -> Html:
-    """Returns a figure of curves over epochs, with a legend that has each one's last value.
+    """Returns a figure of curves over epochs, with a legend that shows each curve's last value.
 
     Args:
-        title: What is drawn.
+        title: Title of the figure.
         curves: At least one, each with at least one point.
-        kind: The name by which values are written, see `tables.show`.
-        marks: `(epoch, what)`: vertical lines.
+        kind: The name that determines how values are formatted, see `tables.show`.
+        marks: Vertical lines, `(epoch, label)`.
     """
     xs = [x for _, points in curves for x, _ in points]
     ys = [y for _, points in curves for _, y in points]
     x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
-    if y1 - y0 <= 1e-9 * max(abs(y0), abs(y1)):  # a constant lies in the middle
+    if y1 - y0 <= 1e-9 * max(abs(y0), abs(y1)):  # a constant curve is drawn in the middle
         y0, y1 = (y0 - abs(y0) / 2, y1 + abs(y1) / 2) if y0 else (-1.0, 1.0)
     if x0 == x1:
         x0, x1 = x0 - 1, x1 + 1
@@ -84,13 +84,13 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
 
 
 def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
-    """Returns a figure with a heat map for each edge: an operation a row, an epoch a column.
+    """Returns a figure with a heat map for each edge: one row per operation, one column per epoch.
 
-    The colours go from the smallest to the largest weight of the cell, since most searches change little.
+    The colours range from the smallest to the largest weight of the cell, since most searches change little.
 
     Args:
         title: The cell's name.
-        weights: Of the cell.
+        weights: Mixing weights of the cell.
         none: Whether an edge may select `none`.
     """
     low, high = float(weights.values.min()), float(weights.values.max())
@@ -124,7 +124,7 @@ def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
 
 
 def _png(shares: np.ndarray) -> bytes:
-    """A PNG of one blue whose opacity is the share, `(rows, columns)` in [0, 1]: good on light pages and dark ones."""
+    """A PNG of one blue with the values as opacity, `(rows, columns)` in [0, 1]: suits light and dark pages."""
     rows, columns = shares.shape
     pixels = np.empty((rows, columns, 4), np.uint8)
     pixels[..., :3] = (37, 99, 235)

@@ -1,4 +1,4 @@
-"""The tables that introduce runs that consist of others."""
+"""The tables that introduce runs that consist of other runs."""
 
 from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.fields import named
@@ -20,9 +20,9 @@ _TUNING += _HALVING + named(("temperature", "refine"), Tune)
 
 
 def tuning(found: Run) -> list[Html | None]:
-    """Returns the table of a tuning's trials, their values over their costs, and the best genotype."""
+    """Returns the table of a tuning's trials, a chart of value over cost, and the best genotype."""
     trials = found.summary.get("trials") or []
-    metric = str(found.summary.get("metric", "accuracy"))  # older ones do not have it
+    metric = str(found.summary.get("metric", "accuracy"))  # older runs do not have it
     better = str(found.summary.get("better", "higher"))
     best = found.summary.get("best") or {}
     fronts = pareto.fronts(trials, metric, better)
@@ -104,7 +104,7 @@ def protocol(found: Run) -> list[Html | None]:
 
 
 def comparison(found: Run) -> list[Html | None]:
-    """Returns the table of the methods, best first, the curves of what they found, and random search beside them."""
+    """Returns the table of the methods, best first, with random search, and the curves of their results."""
     data = found.summary
     rows = sorted(data.get("table") or [], key=lambda row: -row.get("test_mean", 0))
     random = data.get("random") or []
@@ -151,7 +151,7 @@ def comparison(found: Run) -> list[Html | None]:
 
 
 def compared(found: Run) -> list[dict[str, str]]:
-    """Returns its rows in a table of several runs, by their headings: a tuning's best trial, a protocol's methods."""
+    """Returns a run's rows in a table of several runs, by heading: a tuning's best trial, a protocol's methods."""
     metric, name = str(found.summary.get("metric", "accuracy")), {"run": found.name, "kind": found.kind}
     chosen = f"validation {metric} of the selected cell"
     if found.kind == PROTOCOL and (rows := found.summary.get("table")):
@@ -177,19 +177,19 @@ def compared(found: Run) -> list[dict[str, str]]:
 
 
 def _total(values):
-    """The sum of the known ones; None if there are none."""
+    """The sum of the known values; None if there are none."""
     known = [each for each in values if is_number(each)]
     return sum(known) if known else None
 
 
 def _spread(row, metric):
-    """Mean and standard deviation of a method's tests; a single one has no deviation."""
+    """Mean and standard deviation of a method's tests; a single test has no deviation."""
     mean, deviation = (show(metric, row.get(key)) for key in ("test_mean", "test_std"))
     return mean if row.get("test_std") is None else f"{mean} ± {deviation}"
 
 
 def _candidates(entries, metric, chosen):
-    """A table of cells and of the short trainings that select; a random cell has only that training."""
+    """A table of cells and their short trainings, which select; a random cell has only that training."""
     searched = any(entry.get("retrain") for entry in entries)
     headings = ["short training", f"validation {metric} of the short training", "time of short training"]
     rows = [

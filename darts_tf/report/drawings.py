@@ -1,4 +1,4 @@
-"""Cells inside a page: as drawings, and as lists in words."""
+"""Cells inside a page: as drawings, and as lists of edges."""
 
 import functools
 import itertools
@@ -29,7 +29,7 @@ def cell_figure(genotype: Genotype, cell: str, caption: str) -> Html:
 @functools.cache
 def _drawn(source: str) -> Html | None:
     """The picture of a Graphviz source in a form for the page, or None."""
-    # From the top down with labels in two lines: the narrowest, which a phone can show.
+    # Top to bottom with two-line labels: the narrowest form, which a phone can show.
     source = source.replace("rankdir=LR", "rankdir=TB").replace("ranksep=0.6", "ranksep=0.35")
     source = re.sub(r'label=" (\w+?)_(\d+x\d+\w*) "', r'label=" \1 \\n \2 "', source)
     source = source.replace("bgcolor=white", "bgcolor=transparent").replace("nodesep=0.3", "nodesep=0.1")
@@ -45,7 +45,7 @@ def _drawn(source: str) -> Html | None:
 
 
 Stretch = tuple[str, tuple[int, int], Genotype]
-"""A cell's name, the first and the last epoch in which it was the same, and a genotype that has it."""
+"""A cell's name, the first and last epoch of a period without changes, and a genotype that contains it."""
 
 
 def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[Stretch]:
@@ -83,7 +83,7 @@ def cells(genotype: Genotype) -> Html:
 
 
 def every_cell(genotypes: Sequence[tuple[int, Genotype]]) -> Html | None:
-    """Returns folded drawings of all cells of a search."""
+    """Returns collapsible drawings of all cells of a search."""
     columns: dict[str, list[Html]] = {}
     for stretch in timeline(genotypes):
         cell, (first, last), genotype = stretch

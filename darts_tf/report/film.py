@@ -1,4 +1,4 @@
-"""The cells of a search over its epochs, by a slider; without a script the last ones are shown, and all are folded."""
+"""A slider through a search's cells over its epochs; without scripts, the last cells, with all others collapsed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,8 +7,8 @@ from darts_tf.genotypes import Genotype
 from darts_tf.report import drawings
 from darts_tf.report.markup import Html, tag
 
-# It copies the drawings that are folded below, so that none is in the page twice. What a run has written is in
-# attributes only.
+# It copies the collapsed drawings below, so that none is in the page twice. What a run has written is only in
+# attributes.
 SCRIPT = Html("""
 for (const film of document.querySelectorAll(".film")) {
   const bar = film.querySelector(".bar"), stage = film.querySelector(".stage");
@@ -38,11 +38,11 @@ for (const film of document.querySelectorAll(".film")) {
 
 
 def film(genotypes: Sequence[tuple[int, Genotype]], about: Mapping[int, str]) -> Html | None:
-    """Returns a slider over the epochs with the cells of each, and all cells folded; None without any.
+    """Returns a slider over the epochs with the cells of each, and all cells collapsed; None without any.
 
     Args:
         genotypes: `(epoch, genotype)`, ascending.
-        about: What else is said of an epoch.
+        about: Further text about an epoch.
     """
     folded = drawings.every_cell(genotypes)
     if len(genotypes) < 2:
@@ -55,7 +55,7 @@ def film(genotypes: Sequence[tuple[int, Genotype]], about: Mapping[int, str]) ->
         tag("input", type="range", min="0", max=last, value=last, aria_label="epoch", data_epochs=json.dumps(words)),
         tag("output", words[-1][1]),
         class_="bar",
-        hidden=True,  # until there is a script that moves it
+        hidden=True,  # until a script shows it
     )
     final = {stretch[0]: stretch for stretch in drawings.timeline(genotypes)}
     figures = [drawings.stretch_figure(stretch) for stretch in final.values()]

@@ -1,4 +1,4 @@
-"""HTML as values: whatever is not marked as such is text and gets escaped."""
+"""HTML as values: anything that is not marked as HTML is text and gets escaped."""
 
 import html
 
@@ -6,17 +6,17 @@ VOID = {"meta", "img", "br"}
 
 
 class Html(str):
-    """A string that is HTML already."""
+    """A string that is already HTML."""
 
 
 def tag(name: str, /, *children: object, **attributes: object) -> Html:
     """Returns an element.
 
     Args:
-        name: Of the element.
+        name: Name of the element.
         *children: `Html`, or anything else as text; None is left out.
-        **attributes: By name; `_` stands for `-`, a last `_` for nothing (`class_`); True for an attribute without a
-            value; None and False are left out.
+        **attributes: Attributes by name; `_` stands for `-`, a final `_` for nothing (`class_`); True is an attribute
+            without a value; None and False are left out.
     """
     written = ""
     for key, value in attributes.items():
@@ -29,5 +29,5 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
 
 
 def join(*children: object) -> Html:
-    """Returns one piece of HTML after the other; text is escaped, None left out."""
+    """Concatenates pieces of HTML; text is escaped, None left out."""
     return Html("".join(c if isinstance(c, Html) else html.escape(str(c)) for c in children if c is not None))

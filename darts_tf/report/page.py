@@ -1,4 +1,4 @@
-"""The page: what several runs have in common, then each of them."""
+"""The page: a comparison of several runs, then each of them."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,19 +16,19 @@ from darts_tf.system.version import __version__
 def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") -> pathlib.Path:
     """Writes one self-contained page about runs of any kind, finished or not; it needs no network and no script.
 
-    A script, `film.SCRIPT`, moves through the cells of a search; without it the last ones are shown.
+    A script, `film.SCRIPT`, steps through the cells of a search; without it the last ones are shown.
 
     Args:
         workdirs: Work directories of searches, trainings, tunings and protocols; several are compared.
-        path: Of the HTML file.
-        nasbench201: A data set of `genotypes.benchmark` whose true accuracies are drawn; empty for none.
+        path: Path of the HTML file.
+        nasbench201: A data set of `genotypes.benchmark` whose true accuracies are plotted; empty for none.
 
     Returns:
         The path.
 
     Raises:
-        UserError: No directory, one that no run has written, a damaged file, `path` is a directory, or no run has a
-            true accuracy; one line.
+        UserError: A directory is missing or not a work directory, a file is damaged, `path` is a directory, or no run
+            has a true accuracy; one line.
         OSError: The file cannot be written.
     """
     folders, file = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")

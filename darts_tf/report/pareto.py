@@ -1,4 +1,4 @@
-"""What a value costs: trials over their cost as SVG, the Pareto front marked."""
+"""Value over cost: the trials as an SVG chart with the Pareto front marked."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from darts_tf.report.tables import is_number, show
 from darts_tf.runs import scores
 
 COSTS = {"parameters": "weights", "macs": "multiply-adds"}
-"""Key of a trial -> what it is."""
+"""Key of a trial -> its label."""
 _UNITS = (1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1.0, "")
 
 
@@ -25,7 +25,7 @@ def fronts(trials: Sequence[dict], metric: str, better: str) -> dict[str, list[i
 
 
 def figures(trials: Sequence[dict], metric: str, better: str) -> Html | None:
-    """Returns a figure for each cost: every trial a point, coloured by its epochs; None where nothing is known."""
+    """Returns a figure for each cost: every trial a point, coloured by its epochs; None if no cost is known."""
     parts = []
     for cost, front in fronts(trials, metric, better).items():
         known = [index for index, trial in enumerate(trials) if _is_known(trial, cost, metric)]
@@ -82,7 +82,7 @@ def _figure(trials, front, cost, metric):
 
 
 def _range(values):
-    """The range of an axis, a little wider than its values, so that no point lies on the edge."""
+    """The range of an axis, slightly wider than its values, so that no point is on the edge."""
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or abs(low) / 2 or 1.0
     return low - margin, high + margin

@@ -15,7 +15,7 @@ from darts_tf.runs.metrics import read_metrics
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, user_path
 
-# What is read of JSON files, in words and as a check.
+# The expected contents of JSON files, in words and as a check.
 _OBJECT = "an object", lambda value: isinstance(value, dict)
 _OBJECTS = "a list of objects", lambda value: isinstance(value, list) and all(isinstance(x, dict) for x in value)
 _COUNT = "a whole number", lambda value: type(value) is int and 0 <= value < 2**31
@@ -37,7 +37,7 @@ class Weights:
     """The mixing weights of one cell over the epochs.
 
     Attributes:
-        epochs: Which, ascending.
+        epochs: Their epochs, ascending.
         edges: Names of the edges.
         primitives: Names of the operations.
         values: `(epochs, edges, primitives)`.
@@ -56,14 +56,14 @@ class Run:
     Attributes:
         name: Its name on the page.
         path: The directory.
-        kind: That of its `config.json`, or `protocol`; empty if nothing could be read.
+        kind: The kind in its `config.json`, or `protocol`; empty if nothing could be read.
         config: The settings.
         history: One record for each epoch.
         genotypes: `(epoch, genotype)`, ascending.
         genotype: The result, or None.
-        weights: By the names of the cells.
-        summary: What a finished training or tuning, or a protocol, found.
-        parts: The runs that it consists of.
+        weights: Mixing weights by the names of the cells.
+        summary: The results of a finished training or tuning, or of a protocol.
+        parts: The runs of which it consists.
         problem: Why it is empty, for a part that cannot be read.
     """
 
@@ -81,7 +81,7 @@ class Run:
 
     @property
     def latest(self) -> Any:
-        """The genotype of the last epoch; None before its end."""
+        """The genotype of the last epoch; None before the end of the first."""
         return self.genotypes[-1][1] if self.genotypes else None
 
     @property
@@ -109,18 +109,18 @@ def read(path: pathlib.Path, name: str) -> Run:
             "darts-protocol"
         )
     _check(path / "config.json", config, {"epochs": _COUNT})
-    run = Run(name, path, str(config.get("kind", "search")), config)  # older ones do not have it; those were searches
+    run = Run(name, path, str(config.get("kind", "search")), config)  # older files lack it; those were searches
     run.history = _history(path / "metrics.jsonl")
     run.summary = _json(path / "summary.json") or {}
     _check(path / "summary.json", run.summary, {"trials": _OBJECTS, "best": _OBJECT})
     if (path / "genotype.json").is_file():
         run.genotype = genotypes.load(path / "genotype.json")
-    epochs = {record.get("epoch") for record in run.history}  # a resumed run may have files of later ones
+    epochs = {record.get("epoch") for record in run.history}  # a resumed run may have files of later epochs
     run.genotypes = [(n, genotypes.load(file)) for n, file in _by_epoch(path / "genotypes") if n in epochs]
     for folder in sorted(path.glob("alphas/*")):
         if found := [(n, _json(file)) for n, file in _by_epoch(folder) if n in epochs]:
             run.weights[folder.name] = _weights(found, folder)
-    if run.kind == PROTOCOL:  # of which there is no table yet
+    if run.kind == PROTOCOL:  # whose table does not exist yet
         below = [each for stage in STAGES for each in sorted(path.glob(stage), key=lambda each: (len(each.name), each))]
         run.parts = [part(each, each.relative_to(path).as_posix()) for each in below if each.is_dir()]
     if run.kind == COMPARISON:
@@ -144,7 +144,7 @@ def part(path: pathlib.Path, name: str) -> Run:
 
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of some paths that are different."""
+    """The shortest distinct endings of some paths."""
     parts = [user_path(path, "workdir").resolve().parts for path in paths]
     found = []
     for own in parts:
@@ -167,7 +167,7 @@ def _protocol(path, name):
 
 
 def _history(path):
-    """The records of the epochs, whose numbers a chart can show."""
+    """The records of the epochs, with numbers that a chart can show."""
     history = read_metrics(path)
     for record in history:
         _check(path, record, {"epoch": _COUNT} | {k: _FINITE for k, v in record.items() if isinstance(v, int | float)})
@@ -175,7 +175,7 @@ def _history(path):
 
 
 def _check(path, found, shapes):
-    """Refuses what the page could not show: a JSON file that is not what a run writes."""
+    """Refuses a JSON file that is not in the form a run writes, which the page could not show."""
     for key, (words, holds) in shapes.items():
         if found.get(key) is not None and not holds(found[key]):
             raise UserError(
@@ -184,7 +184,7 @@ def _check(path, found, shapes):
 
 
 def _json(path):
-    """The object in a file, or None where there is no file."""
+    """The object in a file, or None if there is no file."""
     try:
         found = parse_json(path.read_bytes())
         if not isinstance(found, dict):

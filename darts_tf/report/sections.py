@@ -33,7 +33,7 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
     parts += special(found) if special else _single(found, nasbench201)
     if found.parts:
         parts.append(tag("h3", "Every run"))
-        if found.kind != runs.COMPARISON:  # whose runs are too many for curves side by side
+        if found.kind != runs.COMPARISON:  # which has too many runs for a joint chart of curves
             parts.append(comparison(found.parts, nasbench201))
         parts += [
             tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False, nasbench201))
@@ -43,13 +43,13 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
 
 
 def _special(found):
-    """The part about a run that consists of others; None for the other kinds."""
+    """The part about a run that consists of other runs; None for other kinds."""
     kinds = {runs.PROTOCOL: composed.protocol, runs.COMPARISON: composed.comparison}
     return {**kinds, **dict.fromkeys(runs.TUNINGS, composed.tuning)}.get(found.kind)
 
 
 def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
-    """Returns one table of several runs, and the curves that runs of one kind have in common."""
+    """Returns one table of several runs, and joint charts of the curves of runs of one kind."""
     found = [each for each in found if not each.problem]
     rows = [row for each in found for row in (composed.compared(each) if _special(each) else [_compared(each)])]
     known = {heading for row in rows for heading, value in row.items() if value != "–"}
@@ -78,7 +78,7 @@ def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
 
 
 def _compared(found):
-    """The row of a search or a training in a table of several runs, by its headings."""
+    """The row of a search or training in a table of several runs, by heading."""
     keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(_COMPARED)]
     return (
         {"run": found.name, "kind": found.kind, "epochs": show("", len(found.history))}
@@ -142,7 +142,7 @@ def _single(found, nasbench201):
 
 
 def _by_epoch(found):
-    """What each epoch has reached, in words."""
+    """The results of each epoch, in words."""
     keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(("accuracy", "perplexity"))]
     reached = {r["epoch"]: [(k, r[k]) for k in keys if is_number(r.get(k))] for r in found.history if "epoch" in r}
     return {epoch: ", ".join(f"{words(key)} {show(key, value)}" for key, value in reached[epoch]) for epoch in reached}
@@ -163,7 +163,7 @@ def groups(keys: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _short(key, title):
-    """What distinguishes a curve from the others of its chart."""
+    """The label that distinguishes a curve from the others in its chart."""
     return key.removesuffix(f"_{title}").removeprefix(f"{title}_")
 
 

@@ -1,4 +1,4 @@
-"""How the page looks: one column on a phone, light or dark like the reader's system."""
+"""The style of the page: one column on a phone, light or dark like the reader's system."""
 
 STYLE = """
 :root { --page: #fff; --text: #1b1f24; --soft: #5c6670; --line: #d8dde3; --card: #f6f8fa;

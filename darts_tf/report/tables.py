@@ -18,12 +18,12 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def show(name: str, value: object, step: float | None = None) -> str:
-    """Returns a value in words; its name says what it is.
+    """Formats a value; its name determines how.
 
     Args:
-        name: `*accuracy` is a share, `*seconds` a time, everything else a plain number.
-        value: None and non-finite values are a dash.
-        step: On the axis of a chart: to the next value, which has to look different.
+        name: `*accuracy` is a fraction, `*seconds` a time, everything else a plain number.
+        value: None and non-finite values are shown as a dash.
+        step: On a chart's axis: distance to the next value, which must look different.
     """
     if not is_number(value):
         return "–" if value is None else str(value)
@@ -45,7 +45,7 @@ def _tick(value, step, percent):
         value, step = 100 * value, 100 * step
     places = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 2
     text = f"{value:.{places}f}"
-    if places > 5 or abs(value) >= 1e5:  # small or large, as is its neighbour unless they differ in a late digit
+    if places > 5 or abs(value) >= 1e5:  # small or large, like its neighbour unless they differ in a late digit
         digits = math.floor(math.log10(abs(value) / step) + 1e-9) + 2 if value and step > 0 else 3
         text = f"{value:.{max(3, digits)}g}"
     return text + (" %" if percent else "")
@@ -66,7 +66,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[in
 
     Args:
         headings: One for each column.
-        rows: Of text or `Html`.
+        rows: Rows of text or `Html`.
         marked: Indices of rows to show in bold.
     """
     head = tag("thead", tag("tr", *[tag("th", each) for each in headings]))

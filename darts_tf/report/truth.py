@@ -1,4 +1,4 @@
-"""The true accuracy of what searches in NAS-Bench-201 have found, over their epochs."""
+"""The true accuracy of the cells found by searches in NAS-Bench-201, over their epochs."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,20 @@ from darts_tf.system.errors import UserError
 
 
 def points(found: Run, dataset: str) -> list[tuple[float, float]]:
-    """Returns `(epoch, share)`, the table's test accuracy of each epoch's genotype; of other spaces nothing."""
+    """Returns `(epoch, accuracy)`, the table's test accuracy of each epoch's genotype; empty for other spaces."""
     known = benchmark.accuracies(dataset) / 100
     return [(epoch, known[each.index]) for epoch, each in found.genotypes if isinstance(each, NasBench201Genotype)]
 
 
 def chart(found: Sequence[Run], dataset: str) -> Html | None:
-    """Returns a chart of the true test accuracy over the epochs, next to the mean of all cells and the best.
+    """Returns a chart of the true test accuracy over the epochs, with the mean of all cells and the best cell.
 
     Args:
         found: Searches; those in other spaces are left out.
         dataset: One of `benchmark.DATASETS`; empty for no chart.
 
     Returns:
-        The figure; None without any point.
+        The figure; None without points.
     """
     curves = [(each.name, curve) for each in found if (curve := points(each, dataset))] if dataset else []
     if not curves:
@@ -38,7 +38,7 @@ def chart(found: Sequence[Run], dataset: str) -> Html | None:
 
 
 def check(found: Sequence[Run], dataset: str) -> None:
-    """Raises UserError where a data set is given but no run is a search in NAS-Bench-201, or the set is not known."""
+    """Raises UserError if a data set is given but unknown, or no run is a search in NAS-Bench-201."""
     every = list(found)
     while any(each.parts for each in found):
         found = [part for each in found for part in each.parts]

@@ -1,7 +1,7 @@
-"""Checkpoints: one file each, complete or absent, with every damaged byte noticed.
+"""Checkpoints: one file each, complete or absent, with detection of every damaged byte.
 
 A checkpoint is a `.npz` that `numpy.load` reads (no pickle), with the metadata as `metadata.json` inside. The archive's
-comment is the SHA-256 of all bytes before it: the CRCs of a zip do not cover its headers.
+comment is the SHA-256 of all bytes before it, since the CRCs of a zip do not cover its headers.
 """
 
 import errno
@@ -25,7 +25,7 @@ from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, write_atomically
 
 _METADATA = "metadata.json"
-# What reading an archive's members raises where its bytes are not what was written (RuntimeError: it is encrypted).
+# Raised when reading an archive's members whose bytes are not what was written (RuntimeError: it is encrypted).
 _UNREADABLE = (ValueError, KeyError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _FORMAT = 1
 _DIGEST_SIZE = 64  # hexadecimal digits
@@ -33,12 +33,12 @@ _NAME = re.compile(r"step_(\d{8,})\.npz")
 
 
 class Checkpoint(NamedTuple):
-    """What `restore` returns.
+    """The result of `restore`.
 
     Attributes:
         step: The step after which it was saved.
-        arrays: By name, as they were given to `save`.
-        metadata: As it was given to `save`.
+        arrays: Arrays by name, as passed to `save`.
+        metadata: Metadata, as passed to `save`.
     """
 
     step: int
@@ -50,10 +50,10 @@ class Checkpoints:
     """The checkpoints in one directory, which belongs to one process (see the lock of `WorkDir`).
 
     Args:
-        directory: Created if missing. What a killed process left half written in it is removed.
+        directory: Created if missing. Incomplete files of killed processes are removed from it.
         keep: How many of the newest are kept, at least 1.
-        warn: Is given a line about damaged checkpoints; prints to stderr if not given.
-        read_only: For a process that only looks: creates and removes nothing.
+        warn: Called with a line about damaged checkpoints; prints to stderr if not given.
+        read_only: For a process that only reads: creates and removes nothing.
 
     Raises:
         UserError: The directory cannot be created.
@@ -81,7 +81,7 @@ class Checkpoints:
             remove_temporaries(self.directory)
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints in the directory, damaged ones too, ascending."""
+        """Steps of the checkpoints in the directory, including damaged ones, ascending."""
         try:
             names = os.listdir(self.directory)
         except FileNotFoundError:
@@ -93,20 +93,21 @@ class Checkpoints:
         return self.directory / f"step_{step:08d}.npz"
 
     def save(self, step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> pathlib.Path:
-        """Writes a checkpoint; on return it has reached the disk. Then removes those beyond the newest `keep`.
+        """Writes a checkpoint, flushed to disk on return. Then removes those beyond the newest `keep`.
 
-        Checkpoints of later steps are removed as well: `restore` could not read them, or the run would be further.
+        Checkpoints of later steps are removed as well: `restore` could not read them, or the run would be further
+        ahead.
 
         Args:
             step: Steps done, at least 0.
-            arrays: By name: numbers, bools or strings of any shape.
-            metadata: What JSON can hold; tuples come back as lists.
+            arrays: Arrays by name: numbers, bools or strings of any shape.
+            metadata: Anything that JSON can hold; tuples come back as lists.
 
         Returns:
             The path of the file.
 
         Raises:
-            UserError: The disk is full or cannot be written; the earlier checkpoints are as before.
+            UserError: The disk is full or cannot be written; earlier checkpoints are unchanged.
             ValueError: A name or an array cannot be stored.
         """
         path = self.path(step)
@@ -114,7 +115,7 @@ class Checkpoints:
         earlier = [other for other in self.steps() if other != step]
         try:
             write_atomically(path, data)
-            sync_directory(self.directory)  # the new name is on the disk before an old one goes
+            sync_directory(self.directory)  # the new name is on disk before an old one is removed
         except OSError as error:
             raise UserError(self._cannot_write(path, len(data), error, earlier)) from error
         self._remove([other for other in earlier if other > step] + self._superseded(step))
@@ -145,11 +146,11 @@ class Checkpoints:
     def restore(self) -> Checkpoint | None:
         """The newest checkpoint that can be read, or None if there are no checkpoints.
 
-        A damaged one is skipped for the one before it, and `warn` is called.
+        A damaged checkpoint is skipped in favour of the previous one, and `warn` is called.
 
         Raises:
-            UserError: There are checkpoints but all are damaged, or one may not be read or is of a newer version:
-                starting from scratch must be the user's decision.
+            UserError: There are checkpoints but all are damaged, or one is not readable or of a newer version: starting
+                from scratch must be the user's decision.
         """
         damaged = []
         steps = self.steps()
@@ -170,7 +171,7 @@ class Checkpoints:
                         f"{path.name} instead"
                     )
                 if not self._read_only:
-                    self._remove(self._superseded(step))  # a kill after the last save has left them
+                    self._remove(self._superseded(step))  # left over from a kill after the last save
                 return checkpoint
         if damaged:
             raise UserError(
@@ -191,11 +192,11 @@ def from_bytes(data: bytes) -> Checkpoint:
 
 
 class _Damaged(Exception):
-    """A checkpoint is not what was written; the message says how that was detected."""
+    """A checkpoint differs from what was written; the message says how that was detected."""
 
 
 def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """The bytes of a checkpoint. In memory, since a supernet's is some tens of megabytes."""
+    """The bytes of a checkpoint, in memory, since a supernet's takes only tens of megabytes."""
     if not 0 <= step:
         raise ValueError(f"step must be at least 0. Received: step={step}")
     buffer = io.BytesIO()
@@ -243,7 +244,7 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
 
 
 def _check_header(path: pathlib.Path, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """A checksum says that the bytes are as written, not by whom."""
+    """Checks a header, since a checksum proves that the bytes are as written, but not by whom."""
     try:
         npz.check_header(str(path), name, archive, size)
     except UserError as error:

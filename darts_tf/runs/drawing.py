@@ -9,11 +9,11 @@ from darts_tf.system.types import Path
 
 
 def draw(genotype: Genotype, directory: Path, message: Callable[[str], None]) -> None:
-    """Draws a genotype; what cannot be drawn is reported in one line and stops nothing.
+    """Draws a genotype; failures are reported in one line and stop nothing.
 
     Args:
         genotype: What to draw.
-        directory: Where the drawings go.
+        directory: Directory of the drawings.
         message: Called with a warning, as a line; see `repeats` for how often it is shown.
     """
     with warnings.catch_warnings(record=True) as caught:

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one JSON object for each epoch, the truth from which everything that shows a run is made."""
+"""`metrics.jsonl`: one JSON object for each epoch, the source of truth for everything that shows a run."""
 
 import json
 import math
@@ -14,11 +14,11 @@ from darts_tf.system.files import parse_json, sync_file, write_atomically
 
 
 def append(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
-    """Adds an epoch's record; on return it has reached the disk.
+    """Appends an epoch's record, flushed to disk on return.
 
     Args:
-        path: Of the file, which is made if need be.
-        record: What JSON can hold, and arrays; numbers that are not finite become null.
+        path: Path of the file, which is created if necessary.
+        record: Values that JSON can hold, and arrays; numbers that are not finite become null.
 
     Raises:
         UserError: It cannot be written.
@@ -33,10 +33,10 @@ def append(path: str | os.PathLike, record: Mapping[str, Any]) -> None:
 
 
 def keep(path: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> int:
-    """Cuts the file off where it no longer has these records: later ones, and whatever was damaged.
+    """Truncates the file where it no longer has these records: removes later ones, and whatever was damaged.
 
     Returns:
-        How many of the records it has, from the first one on; none where there is no file.
+        How many of the records it has, starting from the first; 0 if there is no file.
 
     Raises:
         UserError: It cannot be read or written.
@@ -55,9 +55,9 @@ def keep(path: pathlib.Path, records: Sequence[Mapping[str, Any]]) -> int:
 
 
 def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`, oldest first; none where there is no file.
+    """The records of a `metrics.jsonl`, oldest first; none if there is no file.
 
-    A last line that a killed process left half written is ignored.
+    An incomplete last line, left by a killed process, is ignored.
 
     Raises:
         UserError: An earlier line is damaged, or the file cannot be read.
@@ -74,7 +74,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
             record = parse_json(line)
         except ValueError:
             record = None
-        if isinstance(record, dict) and number < len(lines):  # the last of the parts has no newline: half written
+        if isinstance(record, dict) and number < len(lines):  # the last part has no newline: half written
             records.append(record)
         elif number < len(lines) - 1:
             raise UserError(

@@ -1,4 +1,4 @@
-"""SavedModels that `darts-export` wrote, loaded in one place; anything else is reported in one line."""
+"""Loads SavedModels written by `darts-export`; anything else is reported in one line."""
 
 import pathlib
 from collections.abc import Iterable
@@ -16,13 +16,14 @@ def load_saved_model(folder: Path) -> Any:
     """Loads a SavedModel.
 
     Args:
-        folder: With `saved_model.pb`.
+        folder: A folder with `saved_model.pb`.
 
     Returns:
-        What `tf.saved_model.load` returns; keep it as long as its signatures are used, which do not hold its variables.
+        The result of `tf.saved_model.load`; keep it as long as its signatures are used, since they do not hold its
+        variables.
 
     Raises:
-        UserError: There is none, or it is damaged.
+        UserError: The SavedModel is missing or damaged.
     """
     path = pathlib.Path(folder)
     if not path.is_dir():
@@ -36,7 +37,7 @@ def load_saved_model(folder: Path) -> Any:
         return tf.saved_model.load(str(path))
     except (MemoryError, tf.errors.ResourceExhaustedError):
         raise
-    except Exception as error:  # TensorFlow lets through whatever its protocol buffers, files and graphs raise
+    except Exception as error:  # TensorFlow passes on whatever its protocol buffers, files and graphs raise
         raise UserError(
             f"{path} cannot be loaded. {EXPECTED}, complete; export it again. Received: {_cause(error)}."
         ) from error
@@ -45,12 +46,12 @@ def load_saved_model(folder: Path) -> Any:
 def signature_of(
     loaded: Any, folder: Path, name: str, inputs: Iterable[str], outputs: Iterable[str] = ()
 ) -> tf.types.experimental.ConcreteFunction:
-    """Returns a signature of a loaded SavedModel, after its inputs and outputs have been checked.
+    """Returns a signature of a loaded SavedModel, after checking its inputs and outputs.
 
     Args:
         loaded: From `load_saved_model`.
-        folder: Names it in the message.
-        name: Of the signature.
+        folder: Folder, for the message.
+        name: Name of the signature.
         inputs: Names of all its inputs.
         outputs: Names of outputs that it must have.
 

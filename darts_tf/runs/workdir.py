@@ -1,7 +1,7 @@
 """The work directory of a run: its layout, its lock, and its `config.json`.
 
-The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `alphas/`,
-`plots/`, `tensorboard/`. No TensorFlow here.
+The layout is part of the interface: `config.json`, `metrics.jsonl`, `checkpoints/`, `genotypes/`, `alphas/`, `plots/`,
+`tensorboard/`. Needs no TensorFlow.
 """
 
 import contextlib
@@ -20,9 +20,9 @@ from darts_tf.system.files import parse_json, sync_directory, user_path, write_a
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
-    """Removes what killed processes left half written, in the directory and below.
+    """Removes incomplete files of killed processes, in the directory and below.
 
-    Only for the process that holds the directory's lock. Directories below that have their own lock are left alone.
+    Only for the process that holds the directory's lock. Subdirectories with their own lock are left alone.
     """
     for folder, below, files in os.walk(os.fspath(directory)):
         for name in fnmatch.filter(files, ".*.tmp"):
@@ -58,14 +58,14 @@ class WorkDir(contextlib.AbstractContextManager):
     """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
 
     Args:
-        path: The directory; missing parents are created too.
+        path: The directory; missing parents are also created.
 
     Attributes:
-        path: As a `pathlib.Path`.
-        resumed: After `open_for`: True when the directory held this run already.
+        path: The directory as a `pathlib.Path`.
+        resumed: After `open_for`: whether the directory already held this run.
         config: `config.json`: the settings.
         metrics: `metrics.jsonl`: one JSON object for each epoch.
-        checkpoints: `checkpoints/`: what a resumed run starts from.
+        checkpoints: `checkpoints/`: the states from which a run resumes.
         genotypes: `genotypes/`: `epoch_NNN.json`, the cells that the alphas select after each epoch.
         alphas: `alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch.
         plots: `plots/`: drawings of those cells.
@@ -86,19 +86,19 @@ class WorkDir(contextlib.AbstractContextManager):
         folders: Sequence[str] = ("checkpoints", "genotypes", "plots"),
         check: Callable[[], object] = lambda: None,
     ) -> list[str]:
-        """Creates the directory, or opens an existing run that has the same settings, and locks it.
+        """Creates the directory, or opens an existing run with the same settings, and locks it.
 
         Args:
             config: The run's settings; written to `config.json`.
-            folders: Which of these three are created in it.
-            check: Called once the settings are known to agree, before anything is written; raises any other refusal.
+            folders: Which of these three to create in it.
+            check: Called once the settings are known to agree, before anything is written; may raise further refusals.
 
         Returns:
-            The fields that differ from the earlier start and may do so, each as `"field: earlier -> now"`.
+            The fields that differ from the earlier start, where allowed, each as `"field: earlier -> now"`.
 
         Raises:
             UserError: The path is not a directory, is not writable, holds other files or another run, its `config.json`
-                cannot be read, or another process is using it. Nothing has been changed then.
+                cannot be read, or another process is using it. In that case nothing has been changed.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -124,7 +124,7 @@ class WorkDir(contextlib.AbstractContextManager):
     def _refuse_foreign_files(self) -> None:
         if self.config.exists():
             return
-        ours = {locks.FILE, "checkpoints", "genotypes", "plots"}  # what a start leaves that was killed early
+        ours = {locks.FILE, "checkpoints", "genotypes", "plots"}  # left by a start that was killed early
         foreign = sorted(
             entry.name
             for entry in self.path.iterdir()
@@ -140,7 +140,7 @@ class WorkDir(contextlib.AbstractContextManager):
 
     def _take_lock(self) -> None:
         lock = os.open(self.path / locks.FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        if locks.lock(lock) is False:  # without locks it is better to run than to refuse
+        if locks.lock(lock) is False:  # without locks, running is better than refusing
             owner = _holder(lock)
             os.close(lock)
             raise UserError(
@@ -148,7 +148,7 @@ class WorkDir(contextlib.AbstractContextManager):
                 "Wait for it, stop it, or choose another --workdir"
             )
         os.ftruncate(lock, 0)
-        os.write(lock, f" {os.getpid()}\n".encode())  # the blank is the byte that Windows lets no other process read
+        os.write(lock, f" {os.getpid()}\n".encode())  # the space is the byte that Windows hides from other processes
         self._lock = lock
 
     def user(self) -> str | None:
@@ -177,10 +177,10 @@ class WorkDir(contextlib.AbstractContextManager):
         return earlier.differences(config)
 
     def read_config(self, config_class: type[Config]) -> Config | None:
-        """The settings of the run in this directory, or None where there is no `config.json`.
+        """The settings of the run in this directory, or None if there is no `config.json`.
 
         Raises:
-            UserError: The file is damaged, or of another version of this package.
+            UserError: The file is damaged, or from another version of this package.
         """
         try:
             data = self.config.read_bytes()
@@ -198,7 +198,7 @@ class WorkDir(contextlib.AbstractContextManager):
             ) from error
 
     def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:
-        # Files from before there were two kinds do not say theirs; those were searches.
+        # Files from before there were two kinds do not name theirs; those were searches.
         kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
         if kind != config_class.kind:
             kind = kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]
@@ -208,11 +208,11 @@ class WorkDir(contextlib.AbstractContextManager):
             )
 
     def close(self) -> None:
-        """Releases the lock, as the end of the process does, too."""
+        """Releases the lock; the end of the process does the same."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def __exit__(self, *exception: object) -> None:
-        """Gives the lock back; it is `open_for` that takes it."""
+        """Releases the lock, which `open_for` takes."""
         self.close()

@@ -1,4 +1,4 @@
-"""The search spaces, a folder each: operations, supernet, derived networks. One of your own is added by `add`."""
+"""The search spaces, one folder each: operations, supernet, derived networks. Add your own with `add`."""
 
 from darts_tf import genotypes
 from darts_tf.spaces.conv.space import Conv
@@ -8,17 +8,17 @@ from darts_tf.spaces.space import Space
 from darts_tf.system.errors import UserError
 
 SPACES: dict[str, Space] = {each.genotype.kind: each for each in (Conv(), Recurrent(), NasBench201())}
-"""The kind of its genotypes -> the space."""
+"""Kind of genotype -> search space."""
 
 
 def add(space: Space) -> None:
-    """Adds a search space, which settings then name by the kind of its genotypes."""
+    """Adds a search space, which settings then refer to by the kind of its genotypes."""
     SPACES[space.genotype.kind] = space
     genotypes.KINDS[space.genotype.kind] = space.genotype
 
 
 def get(name: str) -> Space:
-    """Returns the search space of a name. Raises UserError where there is none."""
+    """Returns the search space with a name. Raises UserError if there is none."""
     if name not in SPACES:
         raise UserError(
             f"space must be one of {', '.join(SPACES)}, or one that was given to `darts_tf.spaces.add`. "

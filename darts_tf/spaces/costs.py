@@ -1,4 +1,4 @@
-"""What derived networks cost: each candidate operation at each of its places, and what is there whatever the cell."""
+"""The cost of derived networks: each candidate operation at each of its places, and the part that every cell shares."""
 
 import contextlib
 import dataclasses
@@ -19,19 +19,19 @@ from darts_tf.spaces.space import Place, Space
 from darts_tf.system.errors import UserError
 
 UNITS = {"macs": "million_macs", "parameters": "million_parameters", "latency": "latency_ms"}
-"""What costs are counted in, by kind of cost, as records name it."""
+"""The unit of each kind of cost, as records name it."""
 MILLION = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """The costs of all derived networks of a search, linear in the operations that their cells hold.
+    """The costs of all derived networks of a search, linear in the operations of their cells.
 
     Attributes:
         topology: The edges of a cell.
         primitives: Names of the candidate operations.
-        operations: By kind of cell `(num_edges, num_primitives)`: each operation on each edge, in all cells of the kind
-            together. `none` costs nothing.
+        operations: By kind of cell `(num_edges, num_primitives)`: each operation on each edge, summed over all cells of
+            the kind. `none` costs nothing.
         fixed: The rest of the network: stem, preprocessing of the cells' inputs, classifier.
     """
 
@@ -42,12 +42,12 @@ class Costs:
 
     @functools.cached_property
     def _choices(self):
-        """Columns of the operations that an edge may keep."""
+        """The columns of the operations that an edge may keep."""
         return [i for i, name in enumerate(self.primitives) if self.topology.none or name != "none"]
 
     @functools.cached_property
     def _groups(self):
-        """Rows that share what a node keeps, `(G, E)` ones and zeros, and how many operations that are, `(G,)`."""
+        """Groups of rows among which a node keeps some, `(G, E)` ones and zeros, and how many it keeps, `(G,)`."""
         eye, groups, kept = np.eye(self.topology.num_edges), [], []
         for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
             own = eye[self.topology.rows(node)]
@@ -58,9 +58,9 @@ class Costs:
     def expected(self, mixing: Mapping[str, Any]) -> Any:
         """Returns the expected cost, a scalar tensor.
 
-        A node that keeps all of its edges costs, on each, the mean over the operations by their mixing weights. One
-        that keeps k of more costs k times the mean over all operations of all its edges, `none` left out, since no
-        derived edge has it. So one-hot weights cost exactly what their network does, and edge weights count.
+        A node that keeps all of its edges costs, on each, the mean over the operations weighted by the mixing weights.
+        One that keeps only k edges costs k times the mean over all operations of all its edges, without `none`, since
+        no derived edge has it. So one-hot weights cost exactly what their network does, and edge weights count.
 
         Args:
             mixing: By cell `(num_edges, num_primitives)`, at least 0; columns that a method has added do not count.
@@ -76,10 +76,10 @@ class Costs:
         return total + self.fixed
 
     def chosen(self, mixing: Mapping[str, Any]) -> Any:
-        """Returns the cost of what `genotypes.selection.select` keeps of mixing weights, a scalar tensor.
+        """Returns the cost of the cells that `genotypes.selection.select` chooses by mixing weights, a scalar tensor.
 
         Args:
-            mixing: See `expected`. The cost is constant where no choice changes, so that it has no gradient.
+            mixing: See `expected`. The cost is piecewise constant, so it has no gradient.
         """
         total: Any = 0.0
         for cell, costs in self.operations.items():
@@ -93,7 +93,7 @@ class Costs:
         return total + self.fixed
 
     def of(self, genotype: Genotype) -> float:
-        """Returns the cost of the network of a genotype."""
+        """Returns the cost of a genotype's network."""
         total = self.fixed
         for cell, costs in self.operations.items():
             for index, (name, source) in enumerate(getattr(genotype, cell)):
@@ -103,7 +103,7 @@ class Costs:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The costs of the cheapest and of the dearest network."""
+        """The costs of the cheapest and the most expensive network."""
         least = most = self.fixed
         for costs in self.operations.values():
             for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
@@ -115,7 +115,7 @@ class Costs:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Inside it, networks are made whose start values do not matter; what is drawn later is as if they were not."""
+    """A context for networks whose initial values do not matter: random draws after it are the same as without them."""
     states = random.getstate(), np.random.get_state()
     try:
         yield
@@ -125,7 +125,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Sequence) -> Any:
-    """Returns a derived network of a search, of the search's channels and cells, as it is served.
+    """Returns a derived network with a search's channels and cells, as it is served.
 
     Args:
         space: The search space.
@@ -134,7 +134,7 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
         sizes: Image shape and number of classes.
 
     Raises:
-        UserError: Channels or cells of which no network can be made, or a space that knows no places.
+        UserError: Invalid channels or cells, or a space that defines no places.
     """
     if type(space).places is Space.places:
         raise UserError(
@@ -148,7 +148,7 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
 
 
 def alike(space: Space, config: SearchConfig, name: str) -> Genotype:
-    """Returns a genotype of a search whose every operation is the same, on edges that are not all alike."""
+    """Returns a genotype of a search in which all operations are the same, on edges that are not all alike."""
     kind, rng = space.genotype, np.random.default_rng(0)
     edges = {cell: rng.random((kind.topology(config.num_nodes).num_edges, 1)) for cell in kind.cells}
     outputs = kind.output_nodes(config.num_nodes, config.concat)
@@ -170,9 +170,9 @@ def priced(
     Args:
         space: The search space.
         config: The settings of the search.
-        net: A derived network of it, whatever its genotype.
-        price: `(operation, place) -> cost`, asked once for each pair; not for `none`.
-        total: What `net` costs, the operations of its cells included; None for costs without a fixed part.
+        net: A derived network of the search, with any genotype.
+        price: `(operation, place) -> cost`, called once for each pair; not for `none`.
+        total: The cost of `net`, including the operations of its cells; None for costs without a fixed part.
     """
     topology, price = space.genotype.topology(config.num_nodes), functools.cache(price)
     table = {cell: np.zeros((topology.num_edges, len(config.primitives))) for cell in space.genotype.cells}

@@ -1,4 +1,4 @@
-"""Networks that draw what they drop themselves, since `fit` passes inputs only."""
+"""Networks that draw their own dropout, since `fit` passes inputs only."""
 
 from typing import Any, ClassVar
 
@@ -8,19 +8,20 @@ from darts_tf.system.errors import UserError
 
 
 class Dropping:
-    """To be put before a network's class: a seed for what is dropped, at a rate that is a setting.
+    """A mixin, listed before a network's class: a seed for what is dropped, at a rate that is a setting.
 
     Args:
-        *args: Of the network.
+        *args: Arguments of the network.
         drop_seed: Seed of the draws; None for one that `keras.utils.set_random_seed` determines.
-        **kwargs: Of the network; and by the name `rate` the probability, in [0, 1), 0 unless given.
+        **kwargs: Keyword arguments of the network, and under the name in `rate` the probability, in [0, 1), by default
+            0.
 
     Attributes:
         rate: Name of the setting.
-        drop_seeds: Gives a new seed for each pass; None where nothing is drawn.
+        drop_seeds: Gives a new seed for each pass; None if nothing is drawn.
 
     Raises:
-        UserError: The probability is not one.
+        UserError: The probability is invalid.
     """
 
     rate: ClassVar[str]

@@ -1,4 +1,4 @@
-"""Measured latencies as costs: the table that `darts-benchmark operations --format=json` prints, and what it is of."""
+"""Measured latencies as costs: the table that `darts-benchmark operations --format=json` prints, and its checks."""
 
 import json
 import math
@@ -13,14 +13,14 @@ from darts_tf.system.files import parse_json, user_path
 from darts_tf.system.types import Path
 
 NETWORK = ("space", "init_channels", "num_cells", "num_nodes")
-"""The settings that say which network a table is of, in addition to its images and operations."""
+"""The settings that identify a table's network, in addition to its images and operations."""
 
 
 def read(path: Path) -> dict[str, Any]:
     """Returns a table.
 
     Raises:
-        UserError: There is no such file, or it is no table.
+        UserError: There is no such file, or it is not a table.
     """
     file = user_path(path, "cost_table")
     try:
@@ -49,16 +49,16 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def check(table: Mapping[str, Any], config: SearchConfig, image_shape: Sequence[int], device: str) -> None:
-    """Checks of which network and device a table is.
+    """Checks that a table describes the right network and device.
 
     Args:
         table: What `read` returns.
-        config: The settings of the search, of the channels and cells that are to be served.
+        config: The settings of the search, with the channels and cells of the network to be served.
         image_shape: `(height, width, channels)`.
         device: The name that the table's device should have.
 
     Raises:
-        UserError: They are others.
+        UserError: The table describes another network or device.
     """
     expected = {name: getattr(config, name) for name in NETWORK} | {"image_shape": list(image_shape)}
     for name, value in expected.items():
@@ -78,14 +78,14 @@ def costs(table: Mapping[str, Any], space: Space, config: SearchConfig, network:
     """Returns the latencies of a search's derived networks in milliseconds.
 
     Args:
-        table: What `read` returns. Operations in a network take `scale` times what they take alone, and the rest
+        table: What `read` returns. Operations in a network take `scale` times as long as alone, and the rest takes
             `fixed_ms`.
         space: The search space.
         config: The settings of the search.
-        network: A derived network of it, whatever its genotype.
+        network: A derived network of the search, with any genotype.
 
     Raises:
-        UserError: An operation of the search is missing in the table.
+        UserError: An operation of the search is missing from the table.
     """
     known = {(row["operation"], *(row[name] for name in Place._fields)): row["ms"] for row in table["operations"]}
 

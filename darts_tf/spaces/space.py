@@ -1,4 +1,4 @@
-"""What a search space is: the protocol."""
+"""The protocol of a search space."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -13,8 +13,8 @@ class Place(NamedTuple):
     Attributes:
         channels: Channels, in and out.
         stride: 1 or 2.
-        height: Of the input, in pixels.
-        width: The same.
+        height: Height of the input, in pixels.
+        width: Width of the input, in pixels.
     """
 
     channels: int
@@ -33,11 +33,11 @@ class Space(Protocol):
 
     A network has `weight_variables`, `state_variables`, `alphas` (variables by the genotype's names of its cells; none
     in a derived network), `stateless(weights, mixing, inputs)` and `moved_state(state, statistics)`, see
-    `bilevel.objective.SupernetLoss`; a derived one also its `genotype` and `parameters`, of images `image_shape`,
-    `num_classes`, `macs()` and `drop_factors(batch_size, probability, seed)`.
+    `bilevel.objective.SupernetLoss`; a derived network also has `genotype` and `parameters`, and for images
+    `image_shape`, `num_classes`, `macs()` and `drop_factors(batch_size, probability, seed)`.
 
     Attributes:
-        genotype: The class of its genotypes: what cells there are, their edges, how they are written and drawn.
+        genotype: The class of its genotypes, which defines the cells, their edges, and how they are written and drawn.
         operations: Names that its primitives may have.
     """
 
@@ -45,27 +45,27 @@ class Space(Protocol):
     operations: Collection[str]
 
     def supernet(self, config: Any, method: Any, *sizes: Any) -> Any:
-        """Builds the supernet of a search; its start values are a function of `config.seed`.
+        """Builds the supernet of a search; its initial values are a function of `config.seed`.
 
         Args:
             config: The settings of the search.
             method: A `methods.Method`.
-            *sizes: What the data say: image shape and number of classes, or size of the vocabulary.
+            *sizes: Sizes given by the data: image shape and number of classes, or size of the vocabulary.
         """
 
     def network(self, config: Any, *sizes: Any) -> Any:
-        """Builds the derived network of `config.genotype`; its start values are a function of `config.seed`."""
+        """Builds the derived network of `config.genotype`; its initial values are a function of `config.seed`."""
 
     def places(self, network: Any) -> Iterable[tuple[str, Sequence[Place]]]:
-        """Returns for each cell of a derived network its kind, and where the operations of each of its edges stand.
+        """Returns for each cell of a derived network its kind, and the place of the operations on each edge.
 
-        Edges are those of the search, of which a derived cell keeps some. Needed by the method `cost` only; a space
-        whose operations have no such places, or all cost the same, has no cells here.
+        Edges are those of the search, of which a derived cell keeps some. Only the method `cost` needs this; a space
+        whose operations have no such places, or all cost the same, returns no cells.
         """
         return ()
 
     def check(self, primitives: Iterable[str]) -> None:
-        """Raises UserError where an operation is not known."""
+        """Raises UserError if an operation is unknown."""
         for name in primitives:
             if name not in self.operations:
                 known = ", ".join(self.operations)

@@ -1,1 +1,1 @@
-"""What everything stands on: errors, files, signals, streams, and the settings of TensorFlow and Keras."""
+"""The foundation: errors, files, signals, streams, and the settings of TensorFlow and Keras."""

@@ -1,6 +1,6 @@
-"""Packages that are functions, too: `darts_tf.report(...)` beside `darts_tf.report.write_report`.
+"""Packages that are also functions: `darts_tf.report(...)` in addition to `darts_tf.report.write_report`.
 
-Python binds a package's name in its parent when any module of it is imported, so a function could not keep that name.
+Python binds a package's name in its parent when any of its modules is imported, so a function could not keep that name.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from typing import Any
 
 class _Callable(types.ModuleType):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function of this name of the Python interface."""
+        """Calls the Python interface's function of this name."""
         api = importlib.import_module("darts_tf.api.products")
         return getattr(api, self.__name__.rpartition(".")[2])(*args, **kwargs)
 

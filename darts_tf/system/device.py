@@ -1,4 +1,4 @@
-"""What this machine computes on, by name: costs measured on one device say nothing about another."""
+"""The name of the device on which this machine computes: costs measured on one device do not apply to another."""
 
 import platform
 
@@ -6,7 +6,7 @@ from darts_tf.system.keras_settings import tf
 
 
 def device() -> str:
-    """Returns the name of the GPU that is used, or that of the processor."""
+    """Returns the name of the GPU in use, or that of the processor."""
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

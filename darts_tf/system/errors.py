@@ -1,13 +1,13 @@
-"""The one exception that means "the user can fix this", and how messages are kept to one short line."""
+"""The exception that means "the user can fix this", and helpers that keep messages to one short line."""
 
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input, described in one line: what is wrong, what was expected, what came, how to fix it.
+    """Bad input, described in one line: what is wrong, what was expected, what was received, how to fix it.
 
-    The binaries print the message without a traceback and exit with status 1. Anything else that is raised is a defect
-    of this package and keeps its traceback.
+    The commands print the message without a traceback and exit with status 1. Any other exception is a defect of this
+    package and keeps its traceback.
 
     Example:
         >>> import darts_tf
@@ -20,7 +20,7 @@ class UserError(ValueError):
 
 
 def one_line(error: BaseException) -> str:
-    """Returns the type and the first line of an error, at most 150 characters of that.
+    """Returns the type and the first line of an error, at most 150 characters of the latter.
 
     Args:
         error: Any exception.
@@ -40,8 +40,8 @@ def some_of(names: Iterable, shown: int = 3, separator: str = ", ") -> str:
 
     Args:
         names: Any number of names, or other texts; the middle of long ones is left out.
-        shown: How many are named at most.
-        separator: What is put between two of them.
+        shown: Maximum number of names shown.
+        separator: Separator between names.
     """
     words = [" ".join(str(name).split()) for name in names]
     first = separator.join(word if len(word) <= 100 else f"{word[:48]} ... {word[-47:]}" for word in words[:shown])

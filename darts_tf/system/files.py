@@ -1,4 +1,4 @@
-"""Paths as users write them; files that are complete or absent, even after a kill; and JSON from any source."""
+"""Paths as written by users; files that are complete or absent, even after a kill; and JSON from any source."""
 
 import contextlib
 import errno
@@ -13,24 +13,24 @@ from typing import Any
 from darts_tf.system.errors import UserError, short
 from darts_tf.system.types import Path
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as pathlib leaves it
-# What file systems raise that cannot sync a descriptor: CIFS, FUSE and others; for a folder, also EISDIR.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # with one slash, as left by pathlib
+# Raised by file systems that cannot sync a descriptor: CIFS, FUSE and others; for a folder, also EISDIR.
 _NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _NO_FOLDER_SYNC = _NO_SYNC | {errno.EBADF, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOSYS}
-MAX_DEPTH = 100  # of JSON: Python's own limit depends on the caller, and printing a value needs more than reading it
+MAX_DEPTH = 100  # for JSON: Python's own limit depends on the caller, and printing a value needs more than reading it
 
 
 def user_path(path: Path, what: str) -> pathlib.Path:
-    """Returns a path that a user has written, with `~` and `~name` expanded.
+    """Returns a user's path with `~` and `~name` expanded.
 
-    Use it wherever a path comes from outside, as often as you like: its result passes unchanged.
+    Use it for every path from outside; applied again, it leaves its result unchanged.
 
     Args:
-        path: Of a local file or folder, which need not exist.
-        what: The argument, which starts the message.
+        path: Path of a local file or folder, which need not exist.
+        what: Name of the argument, which starts the message.
 
     Raises:
-        UserError: It is empty, not a path, a URL, or in the home folder of a user that does not exist; one line.
+        UserError: It is empty, not a path, a URL, or in the home folder of a nonexistent user; one line.
     """
     try:
         text = os.fsdecode(path)
@@ -42,18 +42,18 @@ def user_path(path: Path, what: str) -> pathlib.Path:
         raise UserError(f"{what} must be the path of a directory or a file. Received: {short(repr(text))}.")
     check_local(text, what)
     expanded = os.path.expanduser(text)
-    if expanded.startswith("~"):  # no such user; a shell leaves it so, too
+    if expanded.startswith("~"):  # no such user; a shell leaves it unchanged, too
         raise UserError(
             f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
             f"a name that begins so. Received: {short(repr(text))}."
         )
     found = pathlib.Path(expanded)
-    # "./~x" loses its "./": without an absolute path it would be taken for a home folder the next time.
+    # "./~x" loses its "./": unless absolute, the path would be taken for a home folder the next time.
     return found.absolute() if _URL.match(str(found)) or str(found).startswith("~") else found
 
 
 def check_local(path: Path, what: str) -> None:
-    """Raises UserError for a URL, by its scheme: with `pathlib` it would become a local folder."""
+    """Raises UserError for a URL, recognised by its scheme: `pathlib` would turn it into a local folder."""
     text = os.fsdecode(path)
     if _URL.match(text):
         scheme = text.split(":")[0]
@@ -64,14 +64,14 @@ def check_local(path: Path, what: str) -> None:
 
 
 def sync_file(descriptor: int) -> None:
-    """Makes a file's content reach the disk, where the file system supports it."""
+    """Flushes a file's content to disk, if the file system supports it."""
     _sync(descriptor, _NO_SYNC)
 
 
 def sync_directory(directory: Path) -> None:
-    """Makes the names in a directory reach the disk; without it a renamed file can vanish when the power fails.
+    """Flushes the names in a directory to disk; otherwise a renamed file can vanish in a power failure.
 
-    Where the file system does not support this for directories, its own order of writing has to suffice.
+    If the file system does not support this for directories, its own write order has to suffice.
     """
     try:
         descriptor = os.open(directory, os.O_RDONLY)
@@ -97,7 +97,7 @@ def write_atomically(path: Path, data: bytes | str) -> pathlib.Path:
     """Writes a file under a temporary name next to its place and moves it there; creates missing folders.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         data: `bytes`, or `str` to be stored as UTF-8.
 
     Returns:
@@ -113,12 +113,12 @@ def write_atomically(path: Path, data: bytes | str) -> pathlib.Path:
         with open(temporary, "wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
-            sync_file(file.fileno())  # else a power cut can leave the new name on an empty file
+            sync_file(file.fileno())  # otherwise a power cut can leave the new name on an empty file
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None:  # no error of the system's
+        if error.errno is None:  # not a system error
             raise
-        # By the name that was given: users do not know the temporary one, and a full disk does not name any.
+        # With the given name: users do not know the temporary one, and a full-disk error names none.
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -153,9 +153,9 @@ def _inner(part):
 
 @contextlib.contextmanager
 def temporaries_in(folder: Path) -> Iterator[None]:
-    """Inside it, temporary files go to a folder that is swept after a kill.
+    """A context in which temporary files go to a folder that is cleaned up after a kill.
 
-    Keras and TensorFlow take the system's, which is not swept.
+    Keras and TensorFlow use the system's, which is not cleaned up.
     """
     before, tempfile.tempdir = tempfile.tempdir, os.fspath(folder)
     try:

@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""The memory that this process may still use."""
 
 import contextlib
 import os
@@ -9,10 +9,10 @@ import psutil
 
 
 def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
-    """Returns the bytes that this process may still take: of the machine's, and of its container's limit.
+    """Returns the bytes that this process may still use, within the machine's memory and its container's limit.
 
     Args:
-        groups: Where Linux describes control groups, which psutil does not know.
+        groups: Where Linux describes control groups, which psutil does not support.
     """
     found = [psutil.virtual_memory().available]
     for names, cached in (
@@ -22,7 +22,7 @@ def free_memory(groups: str | os.PathLike = "/sys/fs/cgroup") -> int:
         limit, used, facts = (pathlib.Path(groups, name) for name in names)
         with contextlib.suppress(OSError, ValueError):  # no such group, or no limit: "max"
             most, taken = int(limit.read_bytes()), int(used.read_bytes())
-            # The pages of files are given up when memory runs short.
+            # File pages are released when memory runs short.
             pages = re.search(rf"^{cached} (\d+)".encode(), facts.read_bytes(), re.M) if facts.exists() else None
             found.append(most - max(0, taken - int(pages[1] if pages else 0)))
     return max(0, min(found))

@@ -1,4 +1,4 @@
-"""Networks as ordinary Keras models: built when they are constructed, exported without having been called."""
+"""Networks as ordinary Keras models: built on construction, exportable without having been called."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from darts_tf.system.types import Path
 
 
 class KnownInput(keras.Model):
-    """A Keras model whose arguments say what its input is.
+    """A Keras model whose constructor arguments determine its input.
 
-    A subclass calls `build` with the input's shape at the end of its constructor; state that a subclass of that adds is
-    created in `build`, too, since Keras accepts none afterwards.
+    A subclass calls `build` with the input's shape at the end of its constructor; state added by a subclass of that is
+    also created in `build`, since Keras accepts none afterwards.
     """
 
     @property
     def known_input(self) -> keras.InputSpec:
-        """The shape and the type of the input, the batch first."""
+        """The shape and dtype of the input, batch axis first."""
         raise NotImplementedError
 
     def export(
@@ -27,14 +27,14 @@ class KnownInput(keras.Model):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Exports the network for inference as `keras.Model.export` does; it need not have been called before.
+        """Exports the network for inference like `keras.Model.export`; it need not have been called before.
 
         Args:
-            filepath: Of the export.
+            filepath: Path of the export.
             format: See `keras.Model.export`.
-            verbose: The same.
-            input_signature: The same; if not given, that of the input that the network was built for.
-            **kwargs: The same.
+            verbose: See `keras.Model.export`.
+            input_signature: See `keras.Model.export`; by default that of the input for which the network was built.
+            **kwargs: See `keras.Model.export`.
         """
         if input_signature is None:
             input_signature = [self.known_input]

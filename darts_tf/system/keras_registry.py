@@ -1,8 +1,8 @@
-"""Registers the networks with Keras, so that `load_model` finds them after just `import darts_tf`.
+"""Registers the networks with Keras, so that `load_model` finds them after `import darts_tf` alone.
 
-A `.keras` file names a class, and Keras looks it up among those that were registered, which happens where the class is
+A `.keras` file names a class, and Keras looks it up among the registered ones. Registration happens where the class is
 defined; importing that here would import TensorFlow. So Keras gets a stand-in for each network, which imports the class
-when a file asks for it: now if Keras is imported already, otherwise as soon as it is.
+when a file needs it: immediately if Keras is already imported, otherwise as soon as it is.
 """
 
 import importlib
@@ -38,7 +38,7 @@ def register() -> None:
 def _register(keras):
     known = keras.saving.get_custom_objects()
     for name, module in NETWORKS.items():
-        known.setdefault(f"{PACKAGE}>{name}", _stand_in(name, module))  # the class takes its place once it is defined
+        known.setdefault(f"{PACKAGE}>{name}", _stand_in(name, module))  # replaced by the class once it is defined
 
 
 def _stand_in(name, module):

@@ -1,7 +1,7 @@
-"""Keras' settings in this process: refused where they cannot be changed, otherwise overridden for a time.
+"""Keras' settings in this process: refused if they cannot be changed, otherwise temporarily overridden.
 
 `from darts_tf.system.keras_settings import keras, tf` imports Keras and TensorFlow, and refuses another backend in one
-line. TensorFlow imports Keras, and fails where that fails, so this comes before any `import tensorflow`.
+line. TensorFlow imports Keras and fails if that fails, so this comes before any `import tensorflow`.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _TYPES = ("float32", "float64")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports Keras or TensorFlow when it is first asked for."""
+    """Imports Keras or TensorFlow on first use."""
     if name not in ("keras", "tf"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     check_backend()
@@ -30,7 +30,7 @@ def check_backend() -> None:
     """Imports Keras, and checks that it computes with TensorFlow.
 
     Raises:
-        UserError: It has another backend, or cannot be imported as it is configured.
+        UserError: It has another backend, or cannot be imported with its configuration.
     """
     failure: Exception | None = None
     try:
@@ -57,7 +57,7 @@ def check_backend() -> None:
 
 
 def check_mode() -> None:
-    """Checks that TensorFlow computes as TensorFlow 2.
+    """Checks that TensorFlow runs in TensorFlow 2 mode.
 
     Raises:
         UserError: It has been switched back to TensorFlow 1.
@@ -73,7 +73,7 @@ def check_mode() -> None:
 
 @contextlib.contextmanager
 def standing(dtype: Any = None) -> Iterator[None]:
-    """Inside it, new layers have one type and channels last, whatever Keras is set to; its settings are restored after.
+    """A context in which new layers have one dtype and channels last; Keras' settings are restored afterwards.
 
     Args:
         dtype: Anything that `keras.dtype_policies.get` takes.
@@ -94,13 +94,13 @@ def standing(dtype: Any = None) -> Iterator[None]:
 
 
 def of_one_type(init: Init) -> Init:
-    """Decorates the constructor of a network: its layers compute in the type of its variables.
+    """Decorates the constructor of a network: its layers compute in the dtype of its variables.
 
-    That is the argument `dtype`, or else Keras' floatx. A global policy such as mixed_float16 has no effect on it:
-    passes in lower precision are those of `precision.Precision`, which keeps statistics and loss in float32.
+    This is the argument `dtype`, by default Keras' floatx. A global policy such as mixed_float16 has no effect on it:
+    for passes in lower precision see `precision.Precision`, which keeps statistics and loss in float32.
 
     Raises:
-        UserError: The type is neither float32 nor float64; by the network's constructor.
+        UserError: The dtype is neither float32 nor float64; raised by the network's constructor.
     """
 
     @functools.wraps(init)
@@ -119,5 +119,5 @@ def of_one_type(init: Init) -> Init:
             init(self, *args, **kwargs)
 
     constructor: Any = wrapped
-    constructor.__signature__ = inspect.signature(init)  # Keras looks at it
+    constructor.__signature__ = inspect.signature(init)  # inspected by Keras
     return constructor

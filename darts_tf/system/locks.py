@@ -1,22 +1,22 @@
-"""Locks of files and folders, which end with the process that holds them, however it ends."""
+"""Locks on files and folders, which end with the process that holds them, however it ends."""
 
 import os
 
 import filelock
 
 FILE = ".lock"
-"""The name of a file that stands for its folder where it is locked."""
+"""The name of a file that represents its folder for locking."""
 
 
 def lock(descriptor: int, wait: bool = False) -> bool | None:
     """Locks an open file until it is closed.
 
     Args:
-        descriptor: Of the file; on Windows its first byte can no longer be read by others.
+        descriptor: Descriptor of the file; on Windows its first byte can no longer be read by others.
         wait: Whether to wait until it is free.
 
     Returns:
-        True when it is locked, False when another process has locked it, None when the file system has no locks.
+        True if it is now locked, False if another process has locked it, None if the file system has no locks.
     """
     try:
         return filelock.lock_descriptor(descriptor, blocking=wait)
@@ -25,7 +25,7 @@ def lock(descriptor: int, wait: bool = False) -> bool | None:
 
 
 def lock_folder(folder: str | os.PathLike, wait: bool = False) -> int | None:
-    """Locks a folder until the returned descriptor is closed; None when that fails: no locks, or another has it.
+    """Locks a folder until the returned descriptor is closed; None on failure: no locks, or another process has it.
 
     Args:
         folder: On Windows, where no folder can be opened, a file in it is locked in its place.

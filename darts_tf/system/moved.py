@@ -1,4 +1,4 @@
-"""Modules under the names that they had in version 0.1, for code that was written against it."""
+"""Modules under their names from version 0.1, for code written against it."""
 
 import importlib
 import importlib.abc
@@ -15,7 +15,7 @@ MOVED = {
 
 
 class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `darts_tf.OLD`, and what is in it, as the very module that `darts_tf.NEW` is."""
+    """Finds `darts_tf.OLD`, and its contents, as the same module object as `darts_tf.NEW`."""
 
     def find_spec(self, fullname, path=None, target=None):
         root, _, rest = fullname.partition(".")
@@ -31,10 +31,10 @@ class _Alias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return module
 
     def exec_module(self, module):
-        module.__spec__ = module.__spec__.loader_state  # the import has put ours in its place
+        module.__spec__ = module.__spec__.loader_state  # the import has replaced it by ours
 
 
 def register() -> None:
     """Makes the old names importable."""
     if not any(isinstance(finder, _Alias) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Alias())  # before what would find the same file as another module
+        sys.meta_path.insert(0, _Alias())  # before finders that would load the same file as another module

@@ -1,4 +1,4 @@
-"""NumPy archives, read from any source: nothing is unpickled, and no header is trusted; and written whole or not."""
+"""NumPy archives, read safely from any source (nothing is unpickled, no header is trusted) and written atomically."""
 
 import contextlib
 import io
@@ -17,11 +17,11 @@ from darts_tf.system.errors import UserError, one_line, some_of
 from darts_tf.system.files import user_path, write_atomically
 
 DEFLATE_RATIO = 1032  # the highest ratio that zlib can reach
-_ERRORS = (  # of damaged archives
+_ERRORS = (  # raised by damaged archives
     *(OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, KeyError, OverflowError, TypeError),
 )
-_FOREIGN = (  # first bytes of files of other kinds, what they are, and what reads them
+_FOREIGN = (  # first bytes of other kinds of file, their kind, and what reads them
     (b"\x93NUMPY", "a single array", "numpy.load"),
     (b"MATLAB 5.0", "a MATLAB file", "scipy.io.loadmat"),
     (b"MATLAB 7.3", "a MATLAB file of version 7.3", "h5py.File"),
@@ -42,7 +42,7 @@ def members(path: str | os.PathLike) -> tuple[list[str], list[str]]:
         path: An `.npz` file.
 
     Raises:
-        UserError: There is no such file, or it is of another kind; says which, and how to convert it.
+        UserError: There is no such file, or it is of another kind; the message says which, and how to convert it.
     """
     path = os.fspath(path)
     if os.path.isdir(path):
@@ -73,7 +73,7 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
 
     Args:
         path: An `.npz` file.
-        names: Which arrays, if they exist; all for None.
+        names: Which arrays to read, if they exist; None for all.
 
     Raises:
         UserError: There is no such file, it is damaged, holds Python objects, or claims more than it can hold.
@@ -94,7 +94,7 @@ def read(path: str | os.PathLike, names: Iterable[str] | None = None) -> dict[st
 
 
 def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays by name, atomically. Raises OSError where that cannot be done."""
+    """Writes arrays by name, atomically. Raises OSError if that fails."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
@@ -103,13 +103,13 @@ def write(path: str | os.PathLike, arrays: Mapping[str, Any]) -> None:
 
 
 def add(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    """Adds an array to an archive as `numpy.savez` does, but for the date: equal arrays are equal files."""
+    """Adds an array to an archive like `numpy.savez`, but without the date: equal arrays give equal files."""
     with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as file:
         npy.write_array(file, array, allow_pickle=False)
 
 
 def is_array(path: str | os.PathLike) -> bool:
-    """Whether a file is a single array, as numpy.save writes it."""
+    """Whether a file is a single array, as written by numpy.save."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return file.read(len(npy.MAGIC_PREFIX)) == npy.MAGIC_PREFIX
     return False
@@ -150,7 +150,7 @@ def _unreadable(path: str, error: Exception) -> str:
 
 
 def _header(path: str, name: str, archive: zipfile.ZipFile) -> tuple[tuple, np.dtype, int]:
-    """Returns an array's shape and type as its header claims them, and the length of the header in bytes."""
+    """Returns an array's shape and dtype as claimed by its header, and the length of the header in bytes."""
     with archive.open(f"{name}.npy") as file:
         try:
             version = npy.read_magic(file)
@@ -168,7 +168,7 @@ def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> N
 
     Args:
         path: The file, for messages.
-        name: The array's, without `.npy`.
+        name: The array's name, without `.npy`.
         archive: The file, open.
         size: Its size, bytes.
 
@@ -183,7 +183,7 @@ def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> N
             f"of one shape, or strings. Received: dtype {dtype}. Convert it: numpy.array(values.tolist())."
         )
     if not all(type(n) is int and n >= 0 for n in shape) or (shape and not dtype.itemsize):
-        # Elements without bytes could occur any number of times.
+        # Elements of zero bytes could occur any number of times.
         raise UserError(
             f"Array {name!r} of {path} is damaged: expected whole numbers as its shape, and elements with a size. "
             f"Received: shape {shape}, dtype {dtype}."

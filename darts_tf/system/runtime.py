@@ -1,4 +1,4 @@
-"""TensorFlow as the binaries run it: threads, the graph optimiser where it helps, and a quiet start.
+"""TensorFlow as run by the commands: threads, the graph optimiser where it helps, and a quiet start.
 
 Nothing heavy is imported before `configure` is called, and it must be called before anything imports TensorFlow.
 """
@@ -17,7 +17,7 @@ from darts_tf.system.files import parse_json
 
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, also by C++; shows it if the body fails."""
+    """Suppresses output to file descriptor 2, including that of C++; shows it if the body fails."""
     try:
         kept = os.dup(2)
     except OSError:  # closed: nothing can appear there
@@ -28,7 +28,7 @@ def quiet_stderr() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except Exception:  # not Ctrl-C, which is no failure of the body
+        except Exception:  # not Ctrl-C, which is not a failure of the body
             streams.flush(sys.stderr)
             os.dup2(kept, 2)
             with contextlib.suppress(OSError):
@@ -42,9 +42,9 @@ def quiet_stderr() -> Iterator[None]:
 
 
 def _nowhere() -> BinaryIO:
-    """A file in memory to write to, where the system has such files; as a last resort one that discards everything."""
+    """A writable in-memory file, if the system has such files; as a last resort one that discards everything."""
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError, OSError):  # it is an old one, or has no memory left
+        with contextlib.suppress(AttributeError, OSError):  # an old system, or no memory left
             return open(os.memfd_create("stderr"), "w+b")
     try:
         return tempfile.TemporaryFile()
@@ -53,7 +53,7 @@ def _nowhere() -> BinaryIO:
 
 
 def cluster() -> tuple[int, list[str]]:
-    """Reads TF_CONFIG; returns `(index of this process, addresses of all)`. The first one is the chief.
+    """Reads TF_CONFIG; returns `(index of this process, addresses of all processes)`. The first is the chief.
 
     Raises:
         UserError: It is missing or invalid.
@@ -80,16 +80,16 @@ def cluster() -> tuple[int, list[str]]:
 def module_command(module: str) -> list[str]:
     """Returns the start of a command line that runs a module of this package in its own process.
 
-    Without `-P` the current folder would come first on the path, and a checkout has a `darts_tf` without what is
-    installed as `darts_tf.bin` and `darts_tf.export`.
+    Without `-P` the current folder would come first on the path, and a checkout's `darts_tf` lacks the packages that
+    are installed as `darts_tf.bin` and `darts_tf.export`.
     """
     return [sys.executable, "-P", "-m", module]
 
 
 def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
-    """Imports TensorFlow and Keras and sets them up for this process; does it once, before anything runs.
+    """Imports TensorFlow and Keras and sets them up for this process, once, before anything runs.
 
-    Neither is influenced by environment variables or a keras.json, unless it is imported already.
+    Neither is influenced by environment variables or a keras.json, unless already imported.
 
     Args:
         threads: CPU threads that an operation may use; 0 for all cores.
@@ -108,15 +108,15 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
             import tensorflow as tf
         from absl import logging
 
-        logging.set_verbosity(logging.ERROR)  # models that are loaded warn of gradients that are not asked for
+        logging.set_verbosity(logging.ERROR)  # loaded models warn about gradients that are not needed
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
-        # On a CPU the graph optimiser doubles the time of the first run, and the steps are no faster for it; XLA has
-        # its own. On a GPU TensorFlow's default stays: there it also chooses the convolutions' layout.
+        # On a CPU the graph optimiser doubles the time of the first run without making steps faster; XLA has its own.
+        # On a GPU TensorFlow's default is kept: there it also chooses the convolutions' layout.
         useless = jit_compile or not tf.config.list_physical_devices("GPU")
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": useless})
         if replicas > 1 and not tf.config.list_physical_devices("GPU"):
             pieces = [tf.config.LogicalDeviceConfiguration()] * replicas
             tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], pieces)
-        if strategy != "multi_worker":  # whoever joins a cluster must do so before
-            tf.config.list_logical_devices()  # the devices are opened here, with more notices
+        if strategy != "multi_worker":  # a process must join a cluster before this
+            tf.config.list_logical_devices()  # opens the devices here, with more notices

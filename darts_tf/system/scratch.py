@@ -1,4 +1,4 @@
-"""A folder that exists as long as a process uses it; those that killed processes have left are removed by the next."""
+"""A folder that exists while a process uses it; those left by killed processes are removed by the next process."""
 
 import contextlib
 import os
@@ -16,23 +16,23 @@ PREFIX = "darts_tf_worker_"
 def scratch(
     parent: str | os.PathLike | None = None, prefix: str = PREFIX, family: str = PREFIX
 ) -> Iterator[pathlib.Path]:
-    """Makes an empty folder and removes it afterwards, and first those that killed processes of this user have left.
+    """Creates an empty folder and removes it afterwards; first removes those left by this user's killed processes.
 
     The folder is locked, so that a process that starts at the same moment does not take it for a leftover.
 
     Args:
-        parent: Where to make it; the system's temporary folder unless given.
-        prefix: What its name begins with.
-        family: What the names of leftovers begin with.
+        parent: Parent folder; by default the system's temporary folder.
+        prefix: Prefix of its name.
+        family: Prefix of the names of leftovers.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     parent = pathlib.Path(tempfile.gettempdir() if parent is None else parent)
     folder, lock = _locked(parent, prefix)
     try:
         for left in parent.glob(f"{family}*"):
-            with contextlib.suppress(OSError):  # it is gone, or of another user
+            with contextlib.suppress(OSError):  # gone, or owned by another user
                 if left.stat().st_uid == folder.stat().st_uid and (free := lock_folder(left)) is not None:
                     _remove(left, free)
         yield folder
@@ -43,10 +43,10 @@ def scratch(
 def _locked(parent, prefix):
     while True:
         folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-        with contextlib.suppress(FileNotFoundError):  # another process was faster, and took it for a leftover
+        with contextlib.suppress(FileNotFoundError):  # another process was faster and took it for a leftover
             lock = lock_folder(
                 folder, wait=True
-            )  # None on a file system without locks: nothing is removed there either
+            )  # None on a file system without locks, where nothing is removed either
             if folder.exists():
                 return folder, lock
             if lock is not None:
@@ -57,4 +57,4 @@ def _remove(folder, lock):
     shutil.rmtree(folder, ignore_errors=True)
     if lock is not None:
         os.close(lock)
-        shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that is open
+        shutil.rmtree(folder, ignore_errors=True)  # Windows does not remove open files

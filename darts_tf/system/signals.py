@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first stops in an orderly way, the second at once."""
+"""Ctrl-C and SIGTERM: the first stops gracefully, the second immediately."""
 
 import contextlib
 import os
@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Listens while inside, if this is the main thread.
+    """Handles signals while inside, if this is the main thread.
 
     Args:
         notice: The line that the first signal prints on standard error.
-        first: Is called with the first signal's number.
-        again: Is called at the second one, before KeyboardInterrupt is raised.
+        first: Called with the first signal's number.
+        again: Called on the second one, before KeyboardInterrupt is raised.
 
     Raises:
-        KeyboardInterrupt: A second signal came.
+        KeyboardInterrupt: A second signal was received.
     """
     came: list[int] = []
 
@@ -26,8 +26,8 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
             again()
             raise KeyboardInterrupt
         came.append(number)
-        with contextlib.suppress(OSError):  # it is closed
-            # Written past Python's buffers, whose lock the interrupted code may hold.
+        with contextlib.suppress(OSError):  # closed
+            # Bypasses Python's buffers, whose lock the interrupted code may hold.
             os.write(2, f"{notice}\n".encode())
         first(number)
 
@@ -39,7 +39,7 @@ def stopping(notice: str, first: Callable[[int], None], again: Callable[[], None
 def at_once() -> Iterator[None]:
     """Lets Ctrl-C and SIGTERM end the process while inside, if this is the main thread.
 
-    For C++ code that holds Python's lock, during which no handler of Python runs. Afterwards handlers are as before,
+    For C++ code that holds Python's lock, during which no Python handler runs. Afterwards the handlers are restored,
     even if that code has replaced them.
     """
     with _handled_by(signal.SIG_DFL):

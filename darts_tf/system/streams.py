@@ -1,7 +1,7 @@
-"""Lines for whoever reads: on a terminal, in a notebook, in a log; or for no reader, because the stream is closed.
+"""Printing of lines to a terminal, a notebook or a log, or to no reader if the stream is closed.
 
 A standard stream can be None, closed, a full disk, a pipe without a reader, ASCII only, or an object that has only
-`write`. A message must never end the work that it is about.
+`write`. A message must never stop the work that it reports.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ def write(text: str, stream: Any) -> None:
     """Writes and flushes, with `?` for characters that the stream's encoding lacks.
 
     Args:
-        text: Including line ends.
-        stream: Anything with `write`; None for a stream that is closed.
+        text: Text, including line ends.
+        stream: Anything with `write`; None for a closed stream.
 
     Raises:
-        OSError: The stream cannot take it. If it is a standard stream of this process, it is silenced.
+        OSError: The stream cannot be written. If it is a standard stream of this process, it is silenced.
     """
     if stream is None:
         raise OSError(errno.EBADF, "it is closed")
@@ -30,7 +30,7 @@ def write(text: str, stream: Any) -> None:
             stream.write(text.encode("ascii", "replace").decode())
         if callable(flush := getattr(stream, "flush", None)):
             flush()
-    except BlockingIOError:  # a terminal that was made non-blocking: the next line may pass
+    except BlockingIOError:  # a non-blocking terminal: the next line may succeed
         raise
     except Exception as error:  # a foreign object may raise anything
         silence(stream)
@@ -42,7 +42,7 @@ def write(text: str, stream: Any) -> None:
 def say(text: str, stream: Any) -> None:
     """Writes a line if possible."""
     with contextlib.suppress(OSError):
-        # The line end in the same call, since several threads may write.
+        # Includes the line end in the same call, since several threads may write.
         write(f"{text}\n", stream)
 
 
@@ -61,7 +61,7 @@ def silent(text: str) -> None:
 
 
 class Errors:
-    """A file for what libraries print: it goes to standard error if possible."""
+    """A file for output of libraries, which goes to standard error if possible."""
 
     def write(self, text: str) -> int:
         """Writes if possible."""
@@ -77,14 +77,14 @@ def is_terminal(stream: Any) -> bool:
     """Whether the stream is a terminal."""
     try:
         return bool(stream.isatty())
-    except Exception:  # it has no such method, or is closed
+    except Exception:  # no such method, or closed
         return False
 
 
 def silence(stream: Any) -> None:
-    """Redirects a standard stream to nowhere: its buffer would fail again when the interpreter ends."""
+    """Discards a standard stream's output: its buffer would fail again when the interpreter exits."""
     if any(stream is each for each in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)):
-        with contextlib.suppress(Exception):  # it has no descriptor
+        with contextlib.suppress(Exception):  # no descriptor
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)
@@ -94,14 +94,14 @@ def flush(stream: Any) -> None:
     """Writes what is left in a standard stream's buffer, if possible; None is a closed stream."""
     try:
         stream.flush()
-    except Exception:  # it is closed, or has no such method, or there is no space
+    except Exception:  # closed, no such method, or no space
         silence(stream)
 
 
 def occupy() -> None:
-    """Opens closed standard descriptors, to nowhere: otherwise the next file would get their number.
+    """Opens closed standard descriptors on the null device; otherwise the next file would get their number.
 
-    What C++ code writes to descriptor 2 would go into that file.
+    The output of C++ code to descriptor 2 would go into that file.
     """
     for descriptor in range(3):
         try:

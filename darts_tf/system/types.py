@@ -1,7 +1,7 @@
-"""Types that signatures share and no library names.
+"""Types that signatures share and that no library defines.
 
-TensorFlow and Keras ship none that a checker reads, so to it whatever comes from them is `Any`. Signatures say
-`tf.Tensor` all the same, and where TensorFlow is not imported, `Tensor`.
+TensorFlow and Keras ship no types for checkers, which treat their objects as `Any`. Signatures still say `tf.Tensor`,
+or `Tensor` where TensorFlow is not imported.
 """
 
 import os
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 Path = str | os.PathLike
-"""A path as users give it."""
+"""A path as given by users."""
 
 Tensor = Any
-"""A `tf.Tensor`, eager or symbolic, or what TensorFlow turns into one, such as a variable or an array."""
+"""A `tf.Tensor`, eager or symbolic, or anything that TensorFlow converts to one, such as a variable or an array."""
 
 Tensors = Sequence[Tensor]
-"""A list of them: weights, alphas, gradients, or what a vector of these is."""
+"""A list of tensors: weights, alphas, gradients, or a vector of these."""
 
 Structure = Any
-"""Tensors in tuples, lists and dictionaries, as `tf.nest` takes them apart."""
+"""Tensors in tuples, lists and dictionaries, as flattened by `tf.nest`."""
 
 Variable = Any
 """A `keras.Variable` or a `tf.Variable`."""

@@ -1,3 +1,3 @@
-"""The version, in the one place that says it; `setup.py` reads it here."""
+"""The version, defined only here; `setup.py` reads it from here."""
 
 __version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Which domain a run is of."""
+"""Maps a run to its domain."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,18 +23,18 @@ def of(config: Config, data: Any = None) -> Domain:
     """Returns the domain of a run; its data are not read yet.
 
     Args:
-        config: Of the run.
-        data: What Python code hands over with `dataset=memory`, see `load_memory` of `data.arrays.memory` for images
+        config: The settings of the run.
+        data: Data passed from Python code with `dataset=memory`, see `load_memory` of `data.arrays.memory` for images
             and of `data.text.memory` for texts.
     """
     return next(domain for kind, domain in DOMAINS.items() if isinstance(config, kind))(config, data)
 
 
 def given(config: Any, data: Any) -> Any:
-    """Returns the settings of a run on data that Python code hands over; the same where it hands over none.
+    """Returns the settings of a run on data passed from Python code; unchanged if there are none.
 
     Raises:
-        UserError: The settings name other data, too.
+        UserError: The settings also name other data.
     """
     if data is None:
         return config

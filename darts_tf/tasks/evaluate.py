@@ -1,4 +1,4 @@
-"""Evaluation of a trained network, of a work directory or as exported, on labelled images or on a text."""
+"""Evaluation of a trained network, from a work directory or exported, on labelled images or on a text."""
 
 import pathlib
 from collections.abc import Callable, Sequence
@@ -24,21 +24,21 @@ from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_ne
 
 
 class Asked(NamedTuple):
-    """What an evaluation is asked for.
+    """The request for an evaluation.
 
     Attributes:
-        dataset: Of images, see `images.load`; empty for that of the work directory.
+        dataset: Image data set, see `images.load`; empty for that of the work directory.
         data_dir: See `images.load` and `text.load_folder`; empty for that of the run.
-        split: `test`; `valid`, the validation data that there are or that the run of a work directory held out;
-            `train`, what the run trained on, or all training data of others; empty for the test data, or where there
-            are none the validation images that the data bring.
+        split: `test`; `valid`, the validation data, or those that the work directory's run held out; `train`, the data
+            that the run trained on, or all training data of other data sets; empty for the test data, or if there are
+            none the validation images of the data.
         max_examples: At most this many images, with the classes in proportion, or words from the start; 0 for all.
-        batch_size: Images at a time, 0 for 96; or rows that a text is read in, 0 for those of the run (10 to validate
-            and 1 to test in the original), or fewer where the text is short, see `windows.evaluation_rows`.
-        operations_file: Of images: a Python file with operations of the user's own, see `trained.load`.
-        value_range: Of images, see `images.load`; empty for that of the work directory.
-        bits_per_character: Of a text: whether to measure these, too.
-        data: What Python code hands over instead of a data set: labelled images, or a text.
+        batch_size: Images per batch, 0 for 96; or rows in which a text is read, 0 for those of the run (10 to validate
+            and 1 to test in the original), or fewer if the text is short, see `windows.evaluation_rows`.
+        operations_file: For images: a Python file with custom operations, see `trained.load`.
+        value_range: For images, see `images.load`; empty for that of the work directory.
+        bits_per_character: For a text: whether to measure these, too.
+        data: Data passed from Python code instead of a data set: labelled images, or a text.
     """
 
     dataset: str = ""
@@ -65,17 +65,17 @@ def evaluate(
         workdir: Work directory of a training run; or
         model: A `.keras` file of a network on images, or the folder of a SavedModel (or of its versions) that
             `darts-export` wrote.
-        weights: Of a work directory: `best` or `last`; empty for those that its summary recommends.
-        say: Is given lines about the progress.
+        weights: For a work directory: `best` or `last`; empty for those that its summary recommends.
+        say: Called with progress lines.
         **asked: Fields of `Asked`.
 
     Returns:
-        `dataset`, `split`, `source`, and what `Evaluator` or `LanguageEvaluator` returns; of a text also
-        `unknown_words`, the share of `<unk>` among the words that were evaluated, and `bits_per_character` where asked.
+        `dataset`, `split`, `source`, and the results of `Evaluator` or `LanguageEvaluator`; for a text also
+        `unknown_words`, the fraction of `<unk>` among the evaluated words, and on request `bits_per_character`.
 
     Raises:
-        UserError: No such model or data, the two do not fit together, or the data of this network have nothing that is
-            asked for.
+        UserError: There is no such model or data, the two do not fit together, or the network's data do not have the
+            requested part.
     """
     if bool(workdir) == bool(model):
         raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or neither.")
@@ -103,11 +103,11 @@ _NOT_OF_TEXT = {
 def _of_images(
     trained: Trained[ImageFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
-    """Evaluates a network on images; returns `(dataset, split, what was found)`."""
+    """Evaluates a network on images; returns `(dataset, split, results)`."""
     config, facts, names, mean = trained.config if trained else {}, {}, None, None
     if source.is_dir() and not trained:
         forward, shape, classes, names = of_images(source)
-        mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it normalises by itself
+        mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it includes the normalisation
     else:
         if not trained:
             add_operations(asked.operations_file)
@@ -130,7 +130,7 @@ def _of_images(
             )
         dataset, split, given = NAME, "train", arrays.as_one(asked.data, names)
     elif trained and dataset in ("", config["dataset"]):
-        # What the run's split.json counts: the images as the run had them.
+        # The indices in the run's split.json refer to the images as the run had them.
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}
         dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
     if not dataset:
@@ -172,7 +172,7 @@ def _of_images(
 def _of_text(
     trained: Trained[TextFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
-    """Evaluates a language model on a text; returns `(dataset, split, what was found)`."""
+    """Evaluates a language model on a text; returns `(dataset, split, results)`."""
     if trained:
         config, vocabulary, network = trained.config, trained.facts.vocabulary, trained.network
         evaluator = LanguageEvaluator(language_forward(network), network.initial_state)
@@ -187,7 +187,7 @@ def _of_text(
     vocabulary.check_same(corpus.vocabulary, f"The text in {asked.data_dir or config['data_dir'] or corpus.name}")
     words = getattr(corpus, split)[: asked.max_examples or None]
     usual = config["test_batch_size" if split == "test" else "valid_batch_size"]
-    long = 1 if asked.batch_size else config["bptt"]  # rows that are asked for may be short
+    long = 1 if asked.batch_size else config["bptt"]  # requested rows may be short
     rows = windows.evaluation_rows(words, asked.batch_size or usual, long, f"the {PARTS[split]} text")
     share = unknown_share(rows, vocabulary)
     tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
@@ -199,7 +199,7 @@ def _of_text(
 
 
 def _part(data, split, saved, facts, limited):
-    """Returns `(name, Split, indices)` of the images that are asked for; `saved` is where a run's `split.json` is."""
+    """Returns `(name, Split, indices)` of the requested images; `saved` is the path of a run's `split.json`."""
     if not split:
         split = "test" if data.test is not None or data.valid is None else "valid"
     if saved is not None and saved.exists():
@@ -222,10 +222,10 @@ def _part(data, split, saved, facts, limited):
 
 
 def _check_classes(names: Sequence[str] | None, found: Sequence[str], dataset: str, say: Callable) -> None:
-    """Refuses data whose classes have other names than the network's; numbers may stand for names."""
+    """Refuses data whose class names differ from the network's; numbers may replace names."""
     if names is None:
         return
-    names, found = ([" ".join(name.split()) for name in side] for side in (names, found))  # as `labels.txt` has them
+    names, found = ([" ".join(name.split()) for name in side] for side in (names, found))  # as in `labels.txt`
     if names == found:
         return
     numbers = [str(label) for label in range(len(found))]
@@ -242,7 +242,7 @@ def _check_classes(names: Sequence[str] | None, found: Sequence[str], dataset: s
 
 
 def text(result: dict) -> str:
-    """Returns what `evaluate` found as a table."""
+    """Returns the results of `evaluate` as a table."""
     shown = {name: value for name, value in result.items() if value is not None}
     for name in ("accuracy", "top5_accuracy", "unknown_words"):
         if name in shown:

@@ -1,4 +1,4 @@
-"""How good a network is on held-out data: what is measured of images, and what of a text; throughput."""
+"""Evaluation of a network on held-out data, for images and for texts, including throughput."""
 
 import collections
 import math
@@ -17,7 +17,7 @@ from darts_tf.engine.loop import Diverged
 from darts_tf.system.streams import silent
 
 TOP = 5
-LARGEST = 88.0  # nats of which the exponential is still a float32; a guess among all words has 7 to 11
+LARGEST = 88.0  # nats whose exponential still fits float32; guessing among all words has 7 to 11
 
 
 class _Throughput:
@@ -34,7 +34,7 @@ class _Throughput:
             self._timed += examples
 
     def rate(self) -> float | None:
-        """Returns the rate; None after one batch only."""
+        """Returns the rate; None after a single batch."""
         return self._timed / max(time.monotonic() - self._start, 1e-9) if self._timed else None
 
 
@@ -61,7 +61,7 @@ class Evaluators:
 
 
 class Evaluator:
-    """Runs a network over batches of images and adds up.
+    """Runs a network over batches of images and accumulates the results.
 
     Args:
         forward: `(images) -> logits`; traced once for each batch size.
@@ -87,11 +87,11 @@ class Evaluator:
         """Evaluates.
 
         Args:
-            batches: Of `(images, labels (N,))`; the last may be smaller.
+            batches: Batches of `(images, labels (N,))`; the last may be smaller.
 
         Returns:
-            `loss` (nats), `accuracy` and, of more than five classes, `top5_accuracy` (0 to 1), `examples`, and
-            `images_per_second` without the first batch (None if there is one batch only).
+            `loss` (nats), `accuracy` and, with more than five classes, `top5_accuracy` (0 to 1), `examples`, and
+            `images_per_second` without the first batch (None for a single batch).
         """
         count, throughput = 0, _Throughput()
         sums: dict[str, float] = collections.defaultdict(float)
@@ -107,7 +107,7 @@ class Evaluator:
 
 
 class LanguageEvaluator:
-    """Runs a language model along a text, its state carried from window to window.
+    """Runs a language model over a text, carrying its state from window to window.
 
     Args:
         forward: `(tokens (steps, batch), state) -> (logits, state)`; traced once for each batch size.
@@ -131,12 +131,12 @@ class LanguageEvaluator:
 
         Args:
             rows: `(steps, batch)` word numbers, see `windows.rows`; every word but the first of a row is predicted.
-            bptt: Steps at a time; no matter for the result.
-            say: Is given a line about the progress now and then.
+            bptt: Steps at a time; does not affect the result.
+            say: Called with a progress line now and then.
 
         Returns:
-            `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window (None if
-            there is one only).
+            `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window (None for a
+            single window).
 
         Raises:
             Diverged: The perplexity is not finite.
@@ -169,8 +169,8 @@ class SupernetEvaluator:
 
     Args:
         forward: `(mixing, inputs, state) -> (logits, state)`; traced once for each kind of batch.
-        data: `count -> batches` of `(inputs, labels)`: so many of them, or all for 0; few are kept in memory.
-        start: The state at the start; none for images.
+        data: `count -> batches` of `(inputs, labels)`: this many, or all for 0; a few are kept in memory.
+        start: The initial state; none for images.
     """
 
     def __init__(self, forward: Callable, data: Callable[[int], Iterable], start: Any = ()):
@@ -211,18 +211,18 @@ def perplexity(loss: float) -> float:
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
-    """Returns what the steps' sums say of an epoch's training: means over words and steps, with dropout, no penalty."""
+    """Returns an epoch's training metrics from the steps' sums: means over words and steps, dropout but no penalty."""
     loss = sums["nats"] / sums["length"]
     norm = sums["gradient_norm"] / sums["steps"]
     return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
 
 
 def characters(vocabulary: Vocabulary) -> np.ndarray:
-    """Returns how many characters each word stands for, `(len(vocabulary),)`: its own and the blank that follows.
+    """Returns how many characters each word stands for, `(len(vocabulary),)`: its own and the following space.
 
-    `<eos>` is one, the end of a line. `<unk>` has as many as it is written with: the text is taken as the network reads
-    it, and what stood there is not known to it. Where all words are single characters, as in texts that are spelled
-    out, each is one: the blanks between them are not part of the text.
+    `<eos>` is one, the end of a line. `<unk>` has as many as its own spelling: the text is taken as the network reads
+    it, and the network does not know the original word. If all words are single characters, as in character-level
+    texts, each counts as one: the spaces between them are not part of the text.
     """
     words = vocabulary.words
     spelled = all(len(word) == 1 for word in words if word not in (EOS, UNKNOWN))

@@ -1,4 +1,4 @@
-"""Exported models, as an evaluation runs them."""
+"""Exported models, as run by an evaluation."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ from darts_tf.tasks.language_data import load_vocabulary
 
 
 def newest_version(folder: str) -> pathlib.Path:
-    """Returns the folder of the newest version of an exported model; a version's folder, and a file, as they are."""
+    """Returns the folder of an exported model's newest version; a version's folder, or a file, is returned as is."""
     path = user_path(folder, "model")
     if not path.is_dir() or (path / "saved_model.pb").exists():
         return path
@@ -20,7 +20,7 @@ def newest_version(folder: str) -> pathlib.Path:
 
 
 def of_images(path: pathlib.Path) -> tuple:
-    """Returns `(forward, image shape, classes, their names or None)` of an exported model's version."""
+    """Returns `(forward, image shape, classes, their names or None)` for a version of an exported model."""
     loaded = load_saved_model(path)
     signature = signature_of(loaded, path, "serving_default", ["image"], ["logits"])
     images, logits = (
@@ -39,7 +39,7 @@ def of_images(path: pathlib.Path) -> tuple:
 
 
 def of_text(path: pathlib.Path) -> tuple:
-    """Returns `(config, vocabulary, forward, initial state)` of an exported language model's version."""
+    """Returns `(config, vocabulary, forward, initial state)` for a version of an exported language model."""
     loaded = load_saved_model(path)
     step = signature_of(loaded, path, "step", ["tokens", "state"], ["logits", "state"])
     units = step.structured_input_signature[1]["state"].shape[-1]

@@ -1,4 +1,4 @@
-"""The images of a run in its work directory: what inference has to know of them, and whether they are the same."""
+"""Facts about a run's images in its work directory: what inference needs, and a check that they are the same."""
 
 import contextlib
 import pathlib
@@ -19,12 +19,12 @@ PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def save_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
-    """Writes `data.json`, what inference and a resumed run have to know of an `ImageDataset`, and `split.json`.
+    """Writes `data.json`, what inference and a resumed run need to know about an `ImageDataset`, and `split.json`.
 
     Args:
-        directory: Of the run.
+        directory: Directory of the run.
         dataset: The images.
-        division: A `split.Division`, or None where nothing is held out.
+        division: A `split.Division`, or None if nothing is held out.
     """
     facts: dict[str, Any] = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
@@ -38,16 +38,16 @@ def save_data_facts(directory: Path, dataset: ImageDataset, division: Division |
 
 
 def check_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
-    """Checks that images, and their division, are those of the run in a directory, if there is one.
+    """Checks that the images and their division match those of the run in a directory, if there is one.
 
     Raises:
-        UserError: Others would take their place in the middle of a run; says in what they differ.
+        UserError: They differ, so the data would change in the middle of a run; the message says how.
     """
     directory = pathlib.Path(directory)
     known, saved = {}, None
-    with contextlib.suppress(UserError):  # a damaged file is written anew, as the run has it
+    with contextlib.suppress(UserError):  # a damaged file is written again, as the run has it
         known = load_data_facts(directory, missing_ok=True)
-    with contextlib.suppress(UserError):  # there is none, or it is damaged
+    with contextlib.suppress(UserError):  # missing or damaged
         saved = images.load_split(directory / "split.json")
     if known:
         check_same_part(directory, known, dataset, *PARTS)
@@ -62,11 +62,11 @@ def check_data_facts(directory: Path, dataset: ImageDataset, division: Division 
 
 
 def check_same_part(directory: Path, known: dict[str, Any], dataset: ImageDataset, *parts: str) -> None:
-    """Checks that parts of a data set are those that a run's `data.json` describes; errors as `check_data_facts`.
+    """Checks that parts of a data set match a run's `data.json`; raises the errors of `check_data_facts`.
 
     Args:
-        directory: Of the run.
-        known: What `load_data_facts` returns. A file of version 0.1 does not describe the images themselves.
+        directory: Directory of the run.
+        known: The result of `load_data_facts`. A file of version 0.1 does not describe the images themselves.
         dataset: An `ImageDataset`.
         *parts: Some of `PARTS`.
     """
@@ -89,14 +89,14 @@ def check_same_part(directory: Path, known: dict[str, Any], dataset: ImageDatase
 
 
 def _described(split: Split | None) -> str | None:
-    """Returns what distinguishes a part from others: its number of images, their labels in order, what they show."""
+    """Returns a description that identifies a part: its number of images, their labels in order, and their content."""
     if split is None:
         return None
     return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"
 
 
 def load_data_facts(directory: Path, missing_ok: bool = False) -> dict[str, Any]:
-    """Reads what `save_data_facts` wrote; an empty dict where there is none and that is allowed."""
+    """Reads what `save_data_facts` wrote; returns an empty dict if it is missing and that is allowed."""
     path = pathlib.Path(directory) / "data.json"
     if missing_ok and not path.exists():
         return {}
@@ -119,14 +119,14 @@ def load_data_facts(directory: Path, missing_ok: bool = False) -> dict[str, Any]
 
 
 def _is_list(value: Any, kind: Any, length: int | None = None) -> bool:
-    """Whether it is a list of values of a kind; a bool is no number here, and a number is finite."""
+    """Whether a value is a list of values of a kind; a bool is not a number here, and numbers must be finite."""
     if not isinstance(value, list) or len(value) != (len(value) if length is None else length):
         return False
     return all(isinstance(x, kind) and (isinstance(x, str) or type(x) is not bool and abs(x) < 1e9) for x in value)
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads the object in one of a training run's JSON files. Raises UserError where it is missing or damaged."""
+    """Reads the object in one of a training run's JSON files. Raises UserError if it is missing or damaged."""
     try:
         found = parse_json(path.read_bytes())
         if not isinstance(found, dict):

@@ -1,4 +1,4 @@
-"""Images as a domain, in one file because a domain is one: what runs read, how steps take it, what is measured."""
+"""Images as a domain, in one file because a domain is one unit: what runs read, how steps use it, what is measured."""
 
 import pathlib
 from collections.abc import Callable, Mapping
@@ -24,11 +24,11 @@ from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
 
 class _Images(Domain):
-    """What searches and trainings on images share.
+    """The common part of searches and trainings on images.
 
     Attributes:
         dataset: An `ImageDataset`.
-        division: A `split.Division`, or None where no images are held out.
+        division: A `split.Division`, or None if no images are held out.
     """
 
     dataset: images.ImageDataset
@@ -46,14 +46,14 @@ class _Images(Domain):
         self.evaluators = Evaluators(Evaluator)
 
     def attach(self, network: Any) -> None:
-        """Keeps the network, which draws what drop path drops; says where examples lie in what it takes."""
+        """Stores the network, which draws what drop path drops, and sets the axes of examples in its inputs."""
         self._network, self._draws = network, getattr(network, "draws", False)
         if self._draws:
             axes: Any = (0, 1, 0), 0
             self.batch_axes = axes
 
     def _inputs(self, pixels, drop_path, seed):
-        """Returns images with the factors of drop path, None without one, and keys where the network draws."""
+        """Returns images with drop path factors (None without drop path), and keys if the network draws."""
         size = pixels.shape[0] or tf.shape(pixels)[0]
         drop = None if drop_path is None else self._network.drop_factors(size, drop_path, seed)
         return (pixels, drop, *([draw_keys(size, seed)] if self._draws else []))
@@ -64,7 +64,7 @@ class _Images(Domain):
         )
         say(f"reading the images {where} ...")
         self.dataset = found = images.load_for(self.config, self._data, say)
-        self._data = None  # a task lives as long as its network; what was handed over need not
+        self._data = None  # a task lives as long as its network; the data passed in need not
         self.splits, self.sizes = found.splits, (found.image_shape, len(found.class_names))
         return found
 
@@ -100,7 +100,7 @@ class _Images(Domain):
         """Nothing is carried."""
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
-        """Means over steps and examples; in a training the loss has the auxiliary head's part in it."""
+        """Means over steps and examples; in a training the loss includes the auxiliary head's part."""
         steps = sums["steps"]
         return {
             "train_loss": sums["loss"] / steps,
@@ -126,7 +126,7 @@ class _Images(Domain):
         return iter(batches)
 
     def _evaluated(self, network, forward, split, indices):
-        """Returns what `Evaluator` finds, without augmentation."""
+        """Returns the results of `Evaluator`, without augmentation."""
         d, evaluator = self.dataset, self.evaluators.of(network, forward)
         return evaluator(images.evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
 
@@ -135,7 +135,7 @@ class SearchImages(_Images):
     """The images of a search: one part trains the weights, the other the alphas.
 
     Raises:
-        UserError: An unknown operation, data that are missing or bad, or a part with fewer examples than a batch.
+        UserError: An operation is unknown, the data are missing or bad, or a part has fewer examples than a batch.
     """
 
     division: images.Division
@@ -160,7 +160,7 @@ class SearchImages(_Images):
                     + (", or --validation=train, which takes a part of the training images instead." if own else ".")
                 )
         self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
-        # In random order: batch norm may take the statistics of the batches, which must not be those of single classes.
+        # In random order: batch norm may use the statistics of batches, which must not be those of single classes.
         held_out = np.random.default_rng(c.seed).permutation(division.held_out)
         self._watched = images.sample(division.split.labels, held_out, c.valid_examples, c.seed)
         return self
@@ -190,7 +190,7 @@ class SearchImages(_Images):
         return cross_entropy(outputs, labels)
 
     def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
-        """What the stream gives, `(images, labels)`; with drop path or draws more than images, see `_inputs`."""
+        """The stream's element, `(images, labels)`; with drop path or draws more than images, see `_inputs`."""
         if not (self.config.edge_drop_path or self._draws):
             return piece
         pixels, labels = piece
@@ -219,14 +219,14 @@ class SearchImages(_Images):
         return self._streams
 
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
-        """Annealed by a cosine."""
+        """Annealed along a cosine."""
         c = self.config
         return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
 
     def evaluate_supernet(
         self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
     ) -> dict:
-        """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here too."""
+        """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here, too."""
 
         def forward(batch):
             if self.config.bn_eval == "batch":
@@ -237,7 +237,7 @@ class SearchImages(_Images):
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
     def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
-        """Loss and error on the part that trains the alphas, without augmentation; what fills no batch is left out."""
+        """Loss and error on the part that trains the alphas, without augmentation or an incomplete last batch."""
 
         def forward(mixing, pixels, state):
             return supernet.stateless([v.value for v in supernet.weight_variables], mixing, pixels)[0], state
@@ -253,7 +253,7 @@ class SearchImages(_Images):
         return self._judge(mixing, batches)
 
     def curvature_batch(self) -> tuple:
-        """A batch from all over the part, whose order may be that of the classes."""
+        """A batch from the whole part, which may be ordered by class."""
         c, d, indices = self.config, self.dataset, self.division.held_out
         chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
         (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
@@ -263,16 +263,16 @@ class SearchImages(_Images):
 
 
 class TrainImages(_Images):
-    """The images of a training: what it trains on, what it watches, what it is finally tested on.
+    """The images of a training: for training, for measuring after each epoch, and for the final test.
 
     Attributes:
-        train_indices: Into `dataset.train`.
-        watched: `(name, split, indices)`: "validation" images, which the data bring or which are kept apart from the
-            training images; or the "test" images where there are none, as in the original.
+        train_indices: Indices into `dataset.train`.
+        watched: `(name, split, indices)`: "validation" images, from the data or held out from the training images; or
+            the "test" images if there are none, as in the original.
         notes: Lines for the user.
 
     Raises:
-        UserError: The data are missing or bad, or there is nothing to watch.
+        UserError: The data are missing or bad, or there are no images to measure on.
     """
 
     batch_axes, output_axes = ((0, 1), 0), (0, 0)
@@ -334,7 +334,7 @@ class TrainImages(_Images):
         return self.space.network(self.config, *self.sizes)
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
-        """Cross-entropy of the classifier's logits, and of those of the auxiliary head where there is one."""
+        """Cross-entropy of the classifier's logits, plus that of the auxiliary head's logits, if there is one."""
         (logits, auxiliary), c = outputs, self.config
         loss = cross_entropy(logits, labels, c.label_smoothing)
         if auxiliary is None:
@@ -342,7 +342,7 @@ class TrainImages(_Images):
         return loss + c.auxiliary_weight * cross_entropy(auxiliary, labels, c.label_smoothing)
 
     def batch(self, piece: Any, seed: tf.Tensor, drop_path: tf.Tensor | None = None, held_out: bool = False) -> tuple:
-        """`((images, factors of drop path or None), labels)`, and keys, see `_inputs`."""
+        """`((images, drop path factors or None), labels)`, and keys, see `_inputs`."""
         pixels, labels = piece
         return self._inputs(pixels, drop_path if self.config.drop_path else None, seed), labels
 
@@ -361,7 +361,7 @@ class TrainImages(_Images):
         return self._streams
 
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
-        """By the schedule of the settings."""
+        """Follows the schedule in the settings."""
         c = self.config
         if c.schedule == "exponential":
             return c.learning_rate * c.learning_rate_decay**epoch
@@ -372,7 +372,7 @@ class TrainImages(_Images):
         return self.config.drop_path * epoch / self.config.epochs
 
     def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
-        """Loss, top-1 and (of more than five classes) top-5 accuracy, without augmentation."""
+        """Loss, top-1 and (with more than five classes) top-5 accuracy, without augmentation."""
         split, indices = self._parts[test]
         found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices)
         return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy") if name in found}

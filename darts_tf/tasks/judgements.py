@@ -1,4 +1,4 @@
-"""What a method asks of the trained supernet after the last epoch, answered once: the answers survive a kill."""
+"""A method's questions to the trained supernet after the last epoch, each answered once: the answers survive a kill."""
 
 import math
 import pathlib
@@ -24,21 +24,21 @@ Found = TypeVar("Found")
 
 
 class _Stopped(Exception):
-    """A signal has come."""
+    """A signal was received."""
 
 
 class Judgements:
-    """A `methods.method.Judge` whose answers are kept in a file, in the order in which they were asked for.
+    """A `methods.method.Judge` whose answers are stored in a file, in the order of the questions.
 
-    A method that chooses cells is a pure function of the answers. So a search that resumes asks the same questions
-    again, gets the answers that are kept, and continues where these end.
+    A method that chooses cells is a pure function of the answers. So a resumed search asks the same questions again,
+    gets the stored answers, and continues where these end.
 
     Args:
-        path: Of the file, JSON: what was judged, loss and error; null for a number that is not finite.
+        path: Path of the JSON file: what was judged, loss and error; null for a number that is not finite.
         measure: `(relaxed, batches) -> (loss, error)`.
-        say: Is given lines for the user.
+        say: Called with lines for the user.
         training: Trains the supernet further.
-        distribution: All processes go by the numbers of the chief, and stop when it does.
+        distribution: All processes use the chief's numbers, and stop when it does.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Judgements:
         self.path, self.measure, self.say, self.distribution = path, measure, say, distribution
         self.training = training
         self.kept: list[Any] = []
-        self.stopped: list[int] = []  # the signal that has come
+        self.stopped: list[int] = []  # the signal that was received
         self._asked, self._saved_at, self._said_at = 0, -math.inf, time.monotonic()
 
     def of(self, choose: Callable[[], Found]) -> Found | None:
-        """Returns what a function chooses that asks this judge; None if a signal has stopped it."""
+        """Returns the choice of a function that asks this judge; None if a signal has stopped it."""
         self.kept = same(self.distribution, {"kept": self._read()})["kept"]
         self._asked = 0
         self.training.resume(len(self.kept))
@@ -77,20 +77,20 @@ class Judgements:
         """See `Judge`."""
         self._asked += 1
         if self._asked > len(self.kept) or self.kept[self._asked - 1]["what"] != what:
-            del self.kept[self._asked - 1 :]  # of another version of the method
+            del self.kept[self._asked - 1 :]  # from another version of the method
             self._judge(relaxed, what, batches)
         found = self.kept[self._asked - 1]
         loss, error = (math.inf if found[name] is None else found[name] for name in ("loss", "error"))
         return loss, error
 
     def train(self, number: int, rates: Sequence[float]) -> Mapping[str, np.ndarray]:
-        """See `Judge`; a training that is interrupted is begun again."""
-        self._save()  # a checkpoint must not know more than the file
+        """See `Judge`; an interrupted training is restarted."""
+        self._save()  # a checkpoint must not be ahead of the file
         self.training.run(number, rates, self._asked, self._tell)
         return self.training.relaxed()
 
     def _tell(self, text):
-        """Says now and then where a long work is; stops it after a signal."""
+        """Reports the progress of long work now and then; stops it after a signal."""
         self._say_now_and_then(text)
         if self.stopped:
             raise _Stopped
@@ -117,7 +117,7 @@ class Judgements:
         self._saved_at = time.monotonic()
 
     def _read(self) -> list[Mapping[str, Any]]:
-        """Returns what is kept; nothing where there is no such file, or a damaged one."""
+        """Returns the stored answers; none if the file is missing or damaged."""
         try:
             kept = parse_json(self.path.read_bytes())
             if all(isinstance(each["what"], str) and _numbers(each["loss"], each["error"]) for each in kept):

@@ -1,4 +1,4 @@
-"""Language as a domain, in one file because a domain is one: what runs read, how steps take it, what is measured."""
+"""Language as a domain, in one file because a domain is one unit: what runs read, what steps do, what is measured."""
 
 import math
 import pathlib
@@ -32,15 +32,15 @@ from darts_tf.tasks.evaluators import (
 )
 from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
 
-FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn by this number plus n
+FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn with this number plus n
 
 
 class Measured(NamedTuple):
-    """What a pass over a window returns in addition to its derivatives; not the logits, which are large.
+    """Results of a pass over a window in addition to its derivatives; not the logits, which are large.
 
     Attributes:
         entropy: Mean cross-entropy in nats per word, without the penalties.
-        state: The state that the window ends in, `(batch, units)`.
+        state: The state at the end of the window, `(batch, units)`.
     """
 
     entropy: tf.Tensor
@@ -48,12 +48,12 @@ class Measured(NamedTuple):
 
 
 class Text(Domain):
-    """A text as rows, and how a step reads them: what searches and trainings share.
+    """A text as rows, and how a step reads them: the common part of searches and trainings.
 
     Attributes:
         corpus: A `corpus.Corpus`.
         train: Rows of the training text, `(steps, batch_size)`.
-        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows where it is short.
+        watched: Rows of the validation text, `(steps, valid_batch_size)`; fewer rows if it is short.
 
     Raises:
         UserError: The text is missing, bad or too short.
@@ -88,7 +88,7 @@ class Text(Domain):
         self.watched = windows.evaluation_rows(words, config.valid_batch_size, config.bptt, "the validation text")
         self.epoch_steps = [len(self._plan(epoch)) for epoch in range(config.epochs)]
         self.sizes = (len(self.corpus.vocabulary),)
-        self.longest = round(config.bptt + 2 * self.deviation)  # nearly: some windows are longer
+        self.longest = round(config.bptt + 2 * self.deviation)  # approximately: some windows are longer
         return self
 
     def _plan(self, epoch: int) -> np.ndarray:
@@ -114,31 +114,31 @@ class Text(Domain):
         return lines
 
     def attach(self, network: Any) -> None:
-        """Makes the states that are carried from window to window, of either text."""
+        """Creates the states that are carried from window to window, for each text."""
         self._network, start = network, network.initial_state(self.config.batch_size)
         self.carried = [tf.Variable(start, trainable=False) for _ in range(2)]
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy in nats per word, and the penalties times a factor: `labels` are `(targets, factor)`.
 
-        The factor is a tensor, 1 for the training text and 0 for the validation text, so that both share their traces.
+        The factor is a tensor, 1 for the training text and 0 for the validation text, so that both share traces.
         """
         targets, factor = labels
         return cross_entropy(outputs.logits, targets) + factor * self._penalty(outputs)
 
     def drop_path(self, epoch: Any) -> float:
-        """There is none."""
+        """Zero: there is no drop path."""
         return 0.0
 
     def _penalty(self, outputs):
         return penalty(outputs, self.config.activation_penalty, self.config.slowness_penalty)
 
     def measure(self, loss: tf.Tensor, outputs: Any, labels: Any) -> Any:
-        """See `Measured`; the entropy not a second time from the logits."""
+        """See `Measured`; the entropy is not computed again from the logits."""
         return Measured(loss - labels[1] * self._penalty(outputs), outputs.state)
 
     def rate_of(self, rate: tf.Tensor, piece: Any) -> tf.Tensor:
-        """In proportion to the length of the window, as it was drawn."""
+        """Proportional to the drawn length of the window."""
         return rate * tf.cast(piece[2][DRAWN], rate.dtype) / self.config.bptt
 
     def batch(
@@ -151,7 +151,7 @@ class Text(Domain):
     ) -> tuple:
         """`(inputs, labels)` of `(tokens, targets, window)`, see `windows.batches` and `loss`.
 
-        A text's first window starts from zeros, the others from where the one before ended.
+        A text's first window starts from a zero state, the others from the end of the previous one.
         """
         tokens, targets, window = piece
         carried, net = self.carried[held_out], self._network
@@ -161,13 +161,13 @@ class Text(Domain):
         return Inputs(tokens, state, drawn), (targets, tf.constant(factor, state.dtype))
 
     def carry(self, outputs: Any, held_out: bool = False) -> None:
-        """The state where the window has ended."""
+        """Stores the state at the end of the window."""
         self.carried[held_out].assign(outputs.state)
 
     def report(self, told: Told, norm: tf.Tensor, piece: Any) -> dict:
         """`loss` with the penalties, `nats` summed over time, `length`, `gradient_norm`.
 
-        `nats / length` is the mean cross-entropy of the text, in which every word counts as much, whatever its window.
+        `nats / length` is the mean cross-entropy of the text, in which every word counts equally, whatever its window.
         """
         entropy, length = told.outputs.entropy, tf.shape(piece[1])[0]
         nats = entropy * tf.cast(length, entropy.dtype)
@@ -184,7 +184,7 @@ class Text(Domain):
         self._open(epoch, step - int(ends[epoch]) + self.epoch_steps[epoch])
 
     def streams(self, epoch: int) -> list:
-        """The windows that are left of the epoch."""
+        """The remaining windows of the epoch."""
         if epoch != self._opened:
             self._open(epoch, 0)
         return [self._windows]
@@ -193,16 +193,16 @@ class Text(Domain):
         self._opened, self._windows = epoch, iter(windows.batches(self.train, self._plan(epoch)[position:]))
 
     def _evaluated(self, network, forward, rows):
-        """Returns what `LanguageEvaluator` finds, without dropout."""
+        """Returns the results of `LanguageEvaluator`, without dropout."""
         return self.evaluators.of(network, forward, network.initial_state)(rows, self.config.bptt)
 
 
 class SearchText(Text):
     """The text of a search: the training text trains the weights, the validation text the alphas.
 
-    All passes over one window see the same masks, and the virtual step is the real one: its loss has the same
-    penalties. Deviation: the original draws masks anew for each pass, and its virtual step leaves the penalties out;
-    `redrawn_masks` and `plain_virtual_step` in `config.reproduce` bring that back.
+    All passes over one window use the same masks, and the virtual step equals the real one: its loss has the same
+    penalties. Deviation: the original draws new masks for each pass, and its virtual step omits the penalties;
+    `redrawn_masks` and `plain_virtual_step` in `config.reproduce` restore that.
 
     Attributes:
         alpha_rows: Rows of the validation text, `(steps, batch_size)`.
@@ -245,7 +245,7 @@ class SearchText(Text):
         return seeds(self.config.seed, number)
 
     def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
-        """The batch itself, unless the original's defects are asked for."""
+        """The batch itself, unless the original's defects are requested."""
         factor = 0.0 if "plain_virtual_step" in self.config.reproduce else 1.0
         if "redrawn_masks" not in self.config.reproduce:
             return batch[0], (batch[1][0], tf.constant(factor, batch[0].state.dtype))
@@ -255,9 +255,9 @@ class SearchText(Text):
     def open(self, step: int) -> None:
         """Opens the two texts.
 
-        Deviation: the validation text is read window after window, from a zero state again where it begins anew. The
-        original reads it where the training text is read, modulo its length: windows overlap, may be one word long at
-        the end, and the state is carried across it.
+        Deviation: the validation text is read window after window, with a zero state whenever it starts again. The
+        original reads it at the position of the training text, modulo its length: windows overlap, may be one word long
+        at the end, and the state is carried across the end.
         """
         super().open(step)
         plan = windows.even_plan(len(self.alpha_rows), self.config.bptt, shortest=2)
@@ -265,11 +265,11 @@ class SearchText(Text):
         self._alphas = iter(rest.concatenate(windows.batches(self.alpha_rows, plan).repeat()))
 
     def streams(self, epoch: int) -> list:
-        """The windows of the training text that are left of the epoch, and those of the validation text."""
+        """The remaining windows of the training text in the epoch, and those of the validation text."""
         return [*super().streams(epoch), self._alphas]
 
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
-        """Of a window of the nominal length: always the same."""
+        """Constant, for a window of the nominal length."""
         return self.config.learning_rate
 
     def evaluate_supernet(
@@ -277,7 +277,7 @@ class SearchText(Text):
     ) -> dict:
         """Loss and perplexity on the validation text, without dropout.
 
-        They are not numbers where the moving statistics do not suit the weights yet, which the search can do without.
+        They are not finite while the moving statistics do not suit the weights yet; the search does not need them.
         """
 
         def forward(tokens, state):
@@ -314,7 +314,7 @@ class SearchText(Text):
         """The first window of the validation text, without dropout."""
         (piece,) = windows.batches(self.alpha_rows, windows.even_plan(len(self.alpha_rows), self.config.bptt)[:1])
         inputs, labels = self.batch(piece, tf.zeros(2, tf.int64), held_out=True)
-        kept = [None if mask is None else tf.ones_like(mask) for mask in inputs.masks]  # as many masks: no new trace
+        kept = [None if mask is None else tf.ones_like(mask) for mask in inputs.masks]  # as many masks, so no new trace
         return inputs._replace(masks=type(inputs.masks)(*kept)), labels
 
 
@@ -357,11 +357,11 @@ class TrainText(Text):
         return {False: optimizers.SGD(weights, 0.0, decay), True: optimizers.ASGD(weights, decay)}
 
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
-        """Of a window of the nominal length: lower after each roll-back."""
+        """For a window of the nominal length; lower after each roll-back."""
         return self.config.learning_rate * self.config.rollback_rate**rollbacks
 
     def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
-        """Loss, perplexity and (where asked) bits per character, without dropout."""
+        """Loss, perplexity and (on request) bits per character, without dropout."""
         rows = self.test if test else self.watched
         found = self._evaluated(network, language_forward(network), rows)
         measured = {name: found[name] for name in ("loss", "perplexity")}
@@ -378,7 +378,7 @@ class TrainText(Text):
         return triggers(figures, self.config.nonmono)
 
     def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
-        """Size of the vocabulary, shares of unknown words, roll-backs, the epoch from which weights are averaged."""
+        """Size of the vocabulary, fractions of unknown words, roll-backs, the epoch from which weights are averaged."""
         averaged = next((record["epoch"] for record in history if record["averaged"]), None)
         unknown = self.corpus.unknown_words
         return {
@@ -394,8 +394,8 @@ def triggers(losses: list[float], nonmono: int) -> bool:
 
     Args:
         losses: Validation losses of the epochs so far.
-        nonmono: Averaging starts when the last loss is above the least of those before it, but for the `nonmono` epochs
-            just before; never for 0.
+        nonmono: Averaging starts when the last loss exceeds the lowest earlier one, ignoring the `nonmono` epochs just
+            before; never for 0.
 
     Source: `rnn/train.py`; Merity et al., arXiv:1708.02182, algorithm 1.
     """

@@ -1,4 +1,4 @@
-"""The text of a run in its work directory: its vocabulary, whether it is the same, how much of it is unknown."""
+"""The text of a run in its work directory: its vocabulary, whether it is unchanged, and how many words are unknown."""
 
 import pathlib
 from collections.abc import Callable
@@ -17,14 +17,14 @@ from darts_tf.tasks.image_facts import read_json
 
 VOCABULARY = "vocabulary.txt"
 MANY_UNKNOWN = 0.1
-"""Share of unknown words that is worth a warning: Penn Treebank and WikiText-2 as they are published have 3 to 6 %."""
+"""Fraction of unknown words that causes a warning: Penn Treebank and WikiText-2 have 3 to 6 % as published."""
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def load(
     dataset: str, data_dir: str, vocabulary_size: int = 0, say: Callable[[str], None] = silent, data: Any = None
 ) -> text.Corpus:
-    """Loads a text by its name; `say` as for `text.load_folder`, `data` of "memory" as for `memory.load_memory`.
+    """Loads a text by its name; for `say` see `text.load_folder`, for `data` of "memory" see `memory.load_memory`.
 
     Raises:
         UserError: It is missing or bad.
@@ -43,19 +43,19 @@ def load(
 
 
 def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = silent) -> text.Corpus:
-    """Loads the text of a run's settings, or another one in a folder; `say` and errors as for `load`."""
+    """Loads the text of a run's settings, or another one in a folder; for `say` and errors see `load`."""
     dataset = "folder" if data_dir else config["dataset"]
     return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
 
 
 def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:
-    """Says which share of each part's words is unknown, and warns where it is large; see `unknown_lines`.
+    """Reports the fraction of unknown words in each part, and warns if it is large; see `unknown_lines`.
 
     Args:
         corpus: The text.
         vocabulary_size: The setting.
-        say: Is given the lines.
-        **shares: By split, where only a piece of it is read; else those of the whole text.
+        say: Called with the lines.
+        **shares: Fractions by split, if only a piece of the text is read; otherwise those of the whole text.
     """
     cut = vocabulary_size if vocabulary_size == len(corpus.vocabulary) else 0
     known = corpus.unknown_words
@@ -64,15 +64,16 @@ def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str],
 
 
 def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
-    """Returns a line that says which shares of words are unknown, and a warning where one is above `MANY_UNKNOWN`.
+    """Returns a line with the fractions of unknown words, and a warning if one is above `MANY_UNKNOWN`.
 
-    `<unk>` stands for all of them. Where the training text has it, it is soon the likeliest word, and the perplexity of
-    a text that is mostly `<unk>` is small, whatever else the network has learned; where it has not, it is arbitrary.
+    `<unk>` stands for all of them. If the training text contains it, it soon becomes the most likely word, and the
+    perplexity of a text that is mostly `<unk>` is small, whatever else the network has learned; otherwise the
+    perplexity is arbitrary.
 
     Args:
-        shares: By split, see `text.unknown_share`; that of the training text tells whether the vocabulary is too small
-            or another part is of another kind.
-        vocabulary_size: To which the training text's words were cut; 0 where all are known.
+        shares: Fractions by split, see `text.unknown_share`; that of the training text tells whether the vocabulary is
+            too small or another part is of a different kind.
+        vocabulary_size: Size to which the training text's vocabulary was cut; 0 if all words are known.
     """
     names = [f"{_percent(share)} of the {PARTS[split]} text" for split, share in shares.items()]
     lines = [f"unknown words ({text.UNKNOWN}): {', '.join(names)}"]
@@ -100,7 +101,7 @@ def _percent(share):
 
 
 def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
-    """Checks that a text is that of the run in a directory, if there is one.
+    """Checks that a text matches that of the run in a directory, if there is one.
 
     Raises:
         UserError: It has another vocabulary, length or order of words, so that the run could not be resumed.

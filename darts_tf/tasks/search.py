@@ -32,7 +32,7 @@ from darts_tf.tasks.training import Training
 
 
 class SearchTask:
-    """One search as the loop sees it, see `loop.Task`.
+    """One search in the form that the loop runs, see `loop.Task`.
 
     Args:
         config: A `config.Search`.
@@ -69,16 +69,16 @@ class SearchTask:
         self._phases = Phases(config, reporter, self.variables, domain.longest, distribution)
 
     def start(self, step: int) -> None:
-        """Opens the data and the stream of step numbers, which seed what is random."""
+        """Opens the data and the stream of step numbers, which seed all randomness."""
         self.domain.open(step)
         self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
-        """Takes steps; in the epochs of the warm-up without the alphas."""
+        """Takes steps; in warm-up epochs without the alphas."""
         return self.steps(epoch, count, self.domain.rate(epoch))
 
     def steps(self, epoch: int, count: int, rate: float) -> dict[str, np.ndarray]:
-        """The same at a given learning rate."""
+        """Takes steps at a given learning rate."""
         moves = epoch >= self.config.warmup_epochs and self.method.moves_alphas
 
         def step(train, valid, number, now):
@@ -90,12 +90,12 @@ class SearchTask:
         return self._phases.run(moves, step, names, [*self.domain.streams(epoch), self._numbers], count, now)
 
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `Domain.means`; and the loss that the alphas go down."""
+        """See `Domain.means`; adds the loss that the alphas minimise."""
         arch = {"arch_loss": sums["valid_loss"] / sums["steps"]} if "valid_loss" in sums else {}
         return self.domain.means(sums) | arch
 
     def resumed(self, history: list[dict]) -> None:
-        """Hands the records of earlier epochs to the monitor; the last one's cells are drawn."""
+        """Passes the records of earlier epochs to the monitor; the last one's cells have been drawn."""
         self.monitor.resumed(history)
         self._drawn = genotypes.from_json(history[-1]["genotype"]) if history else None
 
@@ -121,24 +121,24 @@ class SearchTask:
         return added | {"genotype": genotype.to_json()}
 
     def keep_alphas(self) -> None:
-        """Writes the present architecture variables by name, which a checkpoint only numbers."""
+        """Writes the current architecture variables by name, since a checkpoint only numbers them."""
         npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
 
     def _mixing(self) -> Mapping[str, Any]:
-        """Returns the present mixing weights as tensors, see `Method.mixing_weights`."""
+        """Returns the current mixing weights as tensors, see `Method.mixing_weights`."""
         return self.method.mixing_weights(self._alphas(), None)
 
     def _alphas(self) -> dict[str, Any]:
-        """Returns the present architecture variables as tensors."""
+        """Returns the current architecture variables as tensors."""
         return {name: v.value for name, v in self.step.functions.arch.items()}
 
     def strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
-        """Returns the present strengths of the cells' operations, see `Method.strength`."""
+        """Returns the current strengths of the cells' operations, see `Method.strength`."""
         found = self.method.strength({name: np.asarray(a, dtype) for name, a in self.step.functions.arch.items()})
         return {cell: found[cell] for cell in self.domain.space.genotype.cells}
 
     def derive(self, chosen: Mapping[str, np.ndarray] | None = None) -> Genotype:
-        """Returns the genotype of the present alphas, or of what a method has chosen, see `Method.choose`."""
+        """Returns the genotype of the current alphas, or of a method's choice, see `Method.choose`."""
         c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
         outputs = self.domain.space.genotype.output_nodes(c.num_nodes, c.concat)
         strength = self.method.strength if chosen is None else lambda alphas: dict(chosen)
@@ -153,7 +153,7 @@ class SearchTask:
             return curvature()
 
     def draw(self, epoch: int, genotype: Genotype) -> None:
-        """Shows how strong the operations are, and draws the cells when they have changed."""
+        """Shows the strengths of the operations, and draws the cells when they have changed."""
         names = self.domain.space.genotype.names
         for cell, strength in self.strengths().items():
             self.reporter.alphas(epoch, names[cell], strength, self.topology.edge_labels, self.config.primitives)
@@ -166,9 +166,9 @@ class SearchTask:
             self.reporter.drawing(epoch, name, picture if picture.exists() else None)
 
     def result(self) -> Genotype | None:
-        """Returns the genotype that the search has found: the present one, or the one that the monitor names.
+        """Returns the genotype found by the search: the current one, or the one that the monitor names.
 
-        Where the method chooses it now, a signal may interrupt that; then None.
+        If the method chooses it now, a signal may interrupt the choice, in which case this is None.
         """
         stopped = self.monitor.stopped
         if stopped is None:
@@ -182,7 +182,7 @@ class SearchTask:
         return genotypes.load(path)
 
     def _chosen(self, chooser: Method) -> Genotype | None:
-        """Returns the genotype that the method chooses by judging the trained supernet; None if it was interrupted."""
+        """Returns the genotype that the method chooses by judging the trained supernet; None if interrupted."""
 
         def relaxed():
             return {cell: np.asarray(rows) for cell, rows in self.method.relax(self._alphas(), None).items()}
@@ -214,13 +214,13 @@ def search(
     Args:
         config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Where progress goes, standard output unless given.
+        out: Stream for progress lines, by default standard output.
         tensorboard: Overrides `config.tensorboard`.
-        data: What is searched on instead of the data that `config` names, see `domains.of`.
-        callbacks: Of Keras, see `Callbacks`.
+        data: Data to search on instead of the data that `config` names, see `domains.of`.
+        callbacks: Keras callbacks, see `Callbacks`.
 
     Returns:
-        The genotype, or None when it was interrupted: the same call resumes it.
+        The genotype, or None if the search was interrupted: the same call resumes it.
 
     Raises:
         UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
@@ -231,7 +231,7 @@ def search(
         return _search(own, path, out, tensorboard, data, callbacks)
 
     if stages.staged(config):
-        methods.make(config)  # refuses what contradicts each other before anything is written
+        methods.make(config)  # refuses contradictions before anything is written
         return stages.run(config, workdir, one, printer(out))
     found = one(config, workdir)
     return None if found is None else found[0]

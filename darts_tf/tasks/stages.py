@@ -1,4 +1,4 @@
-"""P-DARTS' stages: a driver above the search, which searches in a folder for each and drops candidates in between."""
+"""P-DARTS' stages: a driver above the search, which runs each stage in a folder and drops candidates in between."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,31 +18,31 @@ One = Callable[[Any, Path], tuple[Genotype, Mapping[str, np.ndarray]] | None]
 
 
 def staged(config: Search) -> bool:
-    """Whether a search is one of several stages, all of which are to run."""
+    """Whether a search consists of several stages, all of which are to run."""
     return NAME in config.method.split(",") and not config.p_darts_stage
 
 
 def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> Genotype | None:
     """Runs the stages, each in `stage_N` of the work directory; the last one's genotype is the result.
 
-    A stage begins with new weights and new alphas. One that has ended does not run again, and an interrupted one
-    resumes: what it ends with is a function of its settings, and so are the candidates of the next.
+    A stage begins with new weights and new alphas. A completed stage does not run again, and an interrupted one
+    resumes: its result is a function of its settings, and so are the candidates of the next.
 
     Args:
         config: The settings of the search, with the method `p_darts`.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        one: Runs one stage in a folder; returns its genotype and how strong each operation is, or None when it was
+        one: Runs one stage in a folder; returns its genotype and the strength of each operation, or None if
             interrupted.
-        say: Is given lines for the user.
+        say: Called with lines for the user.
 
     Raises:
-        UserError: As of a search.
+        UserError: As in a search.
     """
     with WorkDir(workdir) as directory:
         directory.open_for(config, ("plots",))
         stages, candidates = config.p_darts_stages, config.candidates
         for stage, (cells, keep) in enumerate(stages, 1):
-            # Before the end an edge may have few other candidates than skip connections.
+            # Before the last stage an edge may have few candidates other than skip connections.
             limits = {} if stage == len(stages) else {"max_skips": -1, "max_parameter_free": -1}
             own = config.replace(p_darts_stage=stage, num_cells=cells, candidates=candidates, **limits)
             say(f"stage {stage} of {len(stages)}: {cells} cells, at most {keep} candidates of an edge")
@@ -58,7 +58,7 @@ def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> 
 
 
 def following(config: Search, strength: Mapping[str, np.ndarray], keep: int) -> str:
-    """Returns the `candidates` of the next stage, given the settings of one and how strong each operation is there."""
+    """Returns the `candidates` of the next stage, given the settings of a stage and the strength of its operations."""
     alive = config.masks or {cell: np.ones(rows.shape, bool) for cell, rows in strength.items()}
     left = pruned(strength, alive, keep)
     names = {cell: [[*np.array(config.primitives)[own]] for own in rows] for cell, rows in left.items()}

@@ -31,16 +31,16 @@ from darts_tf.tasks import domains
 from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.trained import load_network, save_network
 
-ROLLBACK_SEED = 2**32  # what each roll-back adds to the seed of what is dropped
+ROLLBACK_SEED = 2**32  # added by each roll-back to the seed of what is dropped
 
 
 class TrainTask:
-    """One training as the loop sees it, see `loop.Task`.
+    """One training in the form that the loop runs, see `loop.Task`.
 
-    Deviation: the original of the language model catches every error, Ctrl-C too, returns to its best weights
-    and continues, for ever. Here only a number that is not finite sends it back, to the last checkpoint,
-    `config.max_rollbacks` times, with a lower rate (from the second step on where weights are averaged, see
-    `asgd_update`) and other masks, and reports it.
+    Deviation: the original language model's training catches every error, including Ctrl-C, returns to its best weights
+    and continues, without limit. Here only a number that is not finite sends it back to the last checkpoint, at most
+    `config.max_rollbacks` times, with a lower rate (from the second step on if weights are averaged, see `asgd_update`)
+    and different masks, and this is reported.
 
     Args:
         config: A `TrainConfig` or a `LanguageTrainConfig`.
@@ -48,7 +48,7 @@ class TrainTask:
         workdir: An opened `WorkDir`.
         reporter: A `Reporter`.
         distribution: See `step.loss_of`.
-        until: After how many epochs it ends; all for None.
+        until: Number of epochs after which it ends; None for all.
     """
 
     rollbacks = 0
@@ -80,13 +80,13 @@ class TrainTask:
 
     @property
     def finished(self) -> bool:
-        """Whether the epochs that are due now have been trained."""
+        """Whether the epochs due now have been trained."""
         return len(self.figures) >= self.until
 
     def resumed(self, history: list[dict]) -> None:
-        """Learns from the records of earlier epochs how good they were, and so whether weights are averaged."""
+        """Restores the figures of earlier epochs from their records, and so whether weights are averaged."""
         self.figures = figures = [record[self._figure] for record in history]
-        counts = range(min(len(figures), self.config.epochs - 1) + 1)  # after the last epoch nothing is averaged
+        counts = range(min(len(figures), self.config.epochs - 1) + 1)  # averaging cannot start after the last epoch
         self.averaging = any(self.domain.averages_after(figures[:count]) for count in counts)
 
     def start(self, step: int) -> None:
@@ -115,7 +115,7 @@ class TrainTask:
         return self.domain.means(sums)
 
     def evaluate(self, test: bool = False, network: Any = None) -> dict[str, float]:
-        """Measures the present network, with the averaged weights once there are any, or another one."""
+        """Measures the current network, with the averaged weights once there are any, or another network."""
         with self._averaged_weights():
             return self.domain.evaluate(network or self.network, test)
 
@@ -148,7 +148,7 @@ class TrainTask:
 
     @contextlib.contextmanager
     def _averaged_weights(self):
-        """Puts the averaged weights, once there are any, into the network for a while."""
+        """Temporarily puts the averaged weights, once there are any, into the network."""
         if not self.averaging:
             yield
             return
@@ -160,7 +160,7 @@ class TrainTask:
             assign(self.network.weight_variables, own)
 
     def summary(self, history: list[dict]) -> dict:
-        """Says what a finished training found; see `train`."""
+        """Returns the results of a finished training; see `train`."""
         domain, watched = self.domain, self.domain.held_out
         records = {"best": history[scores.best([each[self._figure] for each in history], self._better)]}
         records["last"] = history[-1]
@@ -178,7 +178,7 @@ class TrainTask:
             for which, measured in tested.items():
                 found[which] |= {f"test_{name}": value for name, value in measured.items()}
         recommended = "best" if watched == "validation" else "last"
-        chosen = found[recommended]  # bits per character may have been asked for later
+        chosen = found[recommended]  # bits per character may have been requested later
         valid = {f"valid_{name}": chosen.get(name) if watched == "validation" else None for name in domain.measures}
         last = {name: chosen.get(name) if watched == "test" else None for name in domain.measures}
         return {
@@ -208,28 +208,29 @@ def train(
 ) -> dict[str, Any] | None:
     """Trains a derived network, or resumes an interrupted training in the same work directory.
 
-    Leaves `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference has to know of the data), of a
-    text `vocabulary.txt`, `summary.json`, and what `workdir` describes.
+    Writes `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference needs to know about the data),
+    for a text `vocabulary.txt`, `summary.json`, and the files that `workdir` describes.
 
     Args:
         config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text.
         workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Where progress goes, standard output unless given.
+        out: Stream for progress lines, by default standard output.
         tensorboard: Overrides `config.tensorboard`.
-        until: Pause after this many epochs, of `config.epochs`, by which all schedules go; another call continues as if
-            there had been no pause. None for all.
-        data: What is trained on instead of the data that `config` names, see `domains.of`.
-        callbacks: Of Keras, see `Callbacks`; one that stops the training ends it: it is tested and saved as it is.
+        until: Pause after this many of `config.epochs` epochs, to which all schedules refer; another call continues as
+            if there had been no pause. None for all.
+        data: Data to train on instead of the data that `config` names, see `domains.of`.
+        callbacks: Keras callbacks, see `Callbacks`; one that stops the training ends it: the network is tested and
+            saved as it is.
 
     Returns:
-        What `summary.json` holds; or None when it was interrupted: the same call resumes it. After a pause the same of
-        the epochs so far, without a test. `metric` and `better`: which way it is compared; `parameters`, `epochs`,
-        `seconds` of all epochs, see also `Domain.facts`; `genotype`; `selected_on` and `recommended_weights`: the best
-        epoch where validation data decide which it is, else the last, since the best epoch by test data would look
-        better than it is. `best` and `last` hold `epoch`, what was measured of the watched data and, where there are
-        test data that were not all watched, `test_accuracy` and so on; `valid_accuracy` and `test_accuracy`, or the
-        same of perplexity and bits per character, are those of the recommended weights, None where nothing measured
-        them.
+        The contents of `summary.json`, or None if the training was interrupted: the same call resumes it. After a
+        pause, the same for the epochs so far, without a test. `metric` and `better`: how networks are compared;
+        `parameters`, `epochs`, `seconds` of all epochs, see also `Domain.facts`; `genotype`; `selected_on` and
+        `recommended_weights`: the best epoch if validation data decide which it is, otherwise the last, since the best
+        epoch by test data would look better than it is. `best` and `last` hold `epoch`, the measurements after that
+        epoch and, if there are test data that were not measured after each epoch, `test_accuracy` and so on;
+        `valid_accuracy` and `test_accuracy`, or the same for perplexity and bits per character, are those of the
+        recommended weights, None if not measured.
 
     Raises:
         UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
@@ -240,7 +241,7 @@ def train(
     config = domains.given(config, data)
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.space)
-    config = config.replace(genotype=genotype.to_text())  # a file may be gone, or another, when the run is resumed
+    config = config.replace(genotype=genotype.to_text())  # a file may be gone or changed when the run is resumed
     domain = domains.of(config, data).load(printer(out))
 
     def build(directory, reporter):

@@ -1,4 +1,4 @@
-"""A trained network in its work directory: how it is written, and how it is found again."""
+"""A trained network in its work directory: writing and loading."""
 
 import dataclasses
 import os
@@ -23,18 +23,18 @@ WEIGHTS = ("best", "last")
 
 @dataclasses.dataclass(frozen=True)
 class ImageFacts:
-    """What inference has to know of the images that a network was trained on.
+    """What inference needs to know about the images that a network was trained on.
 
     Attributes:
-        dataset: Their name.
-        class_names: One for each class.
+        dataset: Name of the data set.
+        class_names: One name per class.
         image_shape: (height, width, channels).
-        mean: Of `x / 255` per channel, which is subtracted from images.
-        std: Of `x / 255` per channel, which they are divided by.
+        mean: Mean of `x / 255` per channel, which is subtracted from images.
+        std: Standard deviation of `x / 255` per channel, by which they are divided.
     """
 
     network: ClassVar[str] = "network on images"
-    offers: ClassVar[tuple[str, ...]] = ("genotype", "image_shape", "num_classes")  # what such a network has
+    offers: ClassVar[tuple[str, ...]] = ("genotype", "image_shape", "num_classes")  # attributes of such a network
 
     dataset: str
     class_names: tuple[str, ...]
@@ -59,10 +59,10 @@ class ImageFacts:
 
 @dataclasses.dataclass(frozen=True)
 class TextFacts:
-    """What inference has to know of the text that a language model was trained on.
+    """What inference needs to know about the text that a language model was trained on.
 
     Attributes:
-        dataset: Its name.
+        dataset: Name of the text.
         vocabulary: Its words.
     """
 
@@ -96,15 +96,15 @@ Facts = TypeVar("Facts", ImageFacts, TextFacts)
 
 
 class Trained(NamedTuple, Generic[Facts]):
-    """A trained network and what is known of it.
+    """A trained network and the facts about it.
 
     Attributes:
-        network: On images, it maps normalised ones `(N, H, W, C)` to logits `(N, classes)`; a language model maps
+        network: An image network maps normalised images `(N, H, W, C)` to logits `(N, classes)`; a language model maps
             tokens `(steps, batch)` and a state `(batch, units)` to logits and states.
         genotype: Its cells.
-        facts: What inference has to know of its data.
+        facts: What inference needs to know about its data.
         config: The run's settings.
-        summary: What the run found, `parameters` and scores among it; empty until it has ended.
+        summary: The results of the run, including `parameters` and scores; empty until it has ended.
         path: The work directory.
         weights: `best` or `last`.
     """
@@ -119,17 +119,17 @@ class Trained(NamedTuple, Generic[Facts]):
 
 
 def load(workdir: str | os.PathLike, weights: str | None = None, operations_file: str = "") -> Trained:
-    """Finds the trained network of a work directory, whatever it was trained on.
+    """Loads the trained network of a work directory, for images or text.
 
     Args:
-        workdir: Of a training run, which may not have ended yet.
+        workdir: Work directory of a training run, which may still be in progress.
         weights: `best` or `last`; None for those that the run's summary recommends (`best` while there is none).
-        operations_file: A Python file with operations of the user's own, which is run; the one that the run's settings
-            name is not.
+        operations_file: A Python file with custom operations, which is run; the one that the run's settings name is
+            not.
 
     Raises:
-        UserError: There is no trained network, a file is damaged, the network does not fit its data, or it has
-            operations of its own and no file of them is named.
+        UserError: There is no trained network, a file is damaged, the network does not fit its data, or it has custom
+            operations and no file of them is named.
     """
     if (kind := kind_of(workdir)) not in _KINDS:
         raise UserError(
@@ -180,14 +180,14 @@ def load_network(path: str | os.PathLike, kind: type[ImageFacts] | type[TextFact
         kind: Which data the network must be for; None for any.
 
     Raises:
-        UserError: There is none, it is damaged, or it holds something else.
+        UserError: The file is missing, damaged, or holds something else.
     """
     path = user_path(path, "model")
     if not path.is_file():
         raise UserError(f"There is no file {path}. Expected a .keras file that darts-train wrote.")
     try:
         network = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras lets through whatever its archive, its JSON or our constructors raise
+    except Exception as error:  # Keras passes on whatever its archive, its JSON or our constructors raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"Cannot read {path}: {reason[:200].rstrip('.')}. Expected a whole .keras file that darts-train wrote."
@@ -210,9 +210,9 @@ def save_network(network: Any, path: str | os.PathLike) -> None:
     scratch = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
     try:
         scratch.mkdir()
-        with temporaries_in(scratch):  # Keras makes a folder, and leaves it where saving fails
+        with temporaries_in(scratch):  # Keras creates a folder, and leaves it if saving fails
             network.save(scratch / path.name)
-        with open(scratch / path.name, "r+b") as file:  # Windows syncs what may be written only
+        with open(scratch / path.name, "r+b") as file:  # Windows only syncs files opened for writing
             sync_file(file.fileno())
         os.replace(scratch / path.name, path)
         sync_directory(path.parent)

@@ -1,4 +1,4 @@
-"""The training that a method asks for between its judgements of the supernet: in pieces, each kept when it is done."""
+"""The training that a method requests between its judgements of the supernet: in pieces, each saved when it is done."""
 
 import functools
 import math
@@ -12,20 +12,20 @@ from darts_tf.engine.loop import Diverged
 from darts_tf.engine.state import restore, snapshot
 from darts_tf.runs.checkpoint import Checkpoints
 
-CHUNK = 10  # steps between two looks at signals
+CHUNK = 10  # steps between two checks for signals
 
 
 class Training:
-    """Trains weights and alphas by Algorithm 1, as the last epoch of the search did but for the learning rate.
+    """Trains weights and alphas by Algorithm 1, like the last epoch of the search except for the learning rate.
 
-    A piece begins where the one before leaves the streams of data, and ends with a checkpoint: an interrupted search
-    resumes from the last one, to the same bits.
+    A piece begins where the previous one left the data streams, and ends with a checkpoint: an interrupted search
+    resumes from the last checkpoint, bit for bit.
 
     Args:
-        task: A `search.SearchTask` whose search is over.
-        relaxed: Returns the present relaxed weights, see `Judge.train`.
-        folder: Of the checkpoints; made when there is one.
-        say: Is given lines for the user.
+        task: A `search.SearchTask` whose search is complete.
+        relaxed: Returns the current relaxed weights, see `Judge.train`.
+        folder: Folder of the checkpoints; created with the first one.
+        say: Called with lines for the user.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Training:
             self.done = found.step
 
     def run(self, number: int, rates: Sequence[float], judged: int, tell: Callable[[str], None]) -> None:
-        """Trains, if that has not been done.
+        """Trains, unless this piece is already done.
 
         Args:
-            number: Of the piece, from 0; all are equally long.
+            number: Number of the piece, from 0; all are equally long.
             rates: Learning rate of each of its epochs.
             judged: How many judgements came before it.
-            tell: Is given where the training is, after every few steps.
+            tell: Called with the progress of the training, after every few steps.
 
         Raises:
             Diverged: The loss is not finite.

@@ -1,7 +1,7 @@
-"""Genotypes as hyperparameters: an oracle for keras-tuner, a hypermodel that builds the networks, and the way between.
+"""Genotypes as hyperparameters: an oracle for keras-tuner, a hypermodel that builds the networks, and conversions.
 
-Names are imported when they are first used: `DartsOracle`, `GenotypeHyperModel` and `TrainingTuner` need keras-tuner
-and TensorFlow, spaces and proposals do not.
+Names are imported on first use: `DartsOracle`, `GenotypeHyperModel` and `TrainingTuner` need keras-tuner and
+TensorFlow, spaces and proposals do not.
 """
 
 import importlib

@@ -1,10 +1,10 @@
-"""Successive halving, Hyperband and ASHA as pure rules: which trial is trained next, and how far. No TensorFlow here.
+"""Successive halving, Hyperband and ASHA as pure rules: which trial is trained next, and how far. Needs no TensorFlow.
 
-A *rung* is a number of epochs at which trials are compared; the last one is the whole training. A trial that is
-promoted continues from its own checkpoint.
+A *rung* is a number of epochs at which trials are compared; the last one is the full training. A promoted trial
+continues from its own checkpoint.
 
 References: Jamieson and Talwalkar, arXiv:1502.07943 (successive halving); Li et al., arXiv:1603.06560 (Hyperband); Li
-et al., arXiv:1810.05934 (ASHA); Li and Talwalkar, arXiv:1902.07638 (random search with it, as a baseline of DARTS).
+et al., arXiv:1810.05934 (ASHA); Li and Talwalkar, arXiv:1902.07638 (random search with it, as a baseline for DARTS).
 """
 
 import itertools
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from darts_tf.config.tuning import IN_FULL
 
 Scores = Sequence[Sequence[float | None]]
-"""For each trial, in the order of their starts, its score at each rung that it has reached; more is better.
+"""For each trial, in the order of their starts, its score at each rung that it has reached; higher is better.
 
 None for a training that failed there.
 """
@@ -25,7 +25,7 @@ class Job(NamedTuple):
 
     Attributes:
         trial: Index of the trial; for a new one the number of trials so far.
-        rung: To which it is trained.
+        rung: The rung to which it is trained.
     """
 
     trial: int
@@ -36,7 +36,7 @@ class Bracket(NamedTuple):
     """One successive halving.
 
     Attributes:
-        first: The rung that it begins with.
+        first: The first rung.
         sizes: How many trials reach each rung from there on.
     """
 
@@ -45,19 +45,19 @@ class Bracket(NamedTuple):
 
 
 WAIT = Job(-1, -1)
-"""No training is due before one of those that are running has ended."""
+"""No training is due before a running one has ended."""
 
 
 def sizes(trials: int, factor: int, rungs: int) -> tuple[int, ...]:
-    """How many of the trials reach each rung: one in `factor`, rounded down, and at least one."""
+    """How many of the trials reach each rung: one in `factor`, rounded down, but at least one."""
     return tuple(max(1, trials // factor**rung) for rung in range(rungs))
 
 
 def brackets(factor: int, rungs: int) -> list[Bracket]:
-    """The brackets of one pass of Hyperband, the one with most trials first; each costs about the same.
+    """The brackets of one pass of Hyperband, the one with the most trials first; each costs about the same.
 
-    Deviation: the number of trials is that of the paper's table 1, floor((s_max + 1) / (s + 1)) * eta^s, where its
-    Algorithm 1 rounds up after the product (34 instead of 27 for R = 81, eta = 3, s = 3).
+    Deviation: the number of trials is that of the paper's table 1, floor((s_max + 1) / (s + 1)) * eta^s; its Algorithm
+    1 rounds up after the product (34 instead of 27 for R = 81, eta = 3, s = 3).
     """
     return [Bracket(rungs - 1 - s, sizes(rungs // (s + 1) * factor**s, factor, s + 1)) for s in reversed(range(rungs))]
 
@@ -65,18 +65,18 @@ def brackets(factor: int, rungs: int) -> list[Bracket]:
 def next_job(
     algorithm: str, trials: int, factor: int, rungs: int, scores: Scores, running: Collection[int] = ()
 ) -> Job | None:
-    """The training that is due; a function of what has been measured, so that a resumed tuning continues alike.
+    """Returns the training that is due; a function of the measurements, so a resumed tuning continues in the same way.
 
     Args:
         algorithm: One of `config.tuning.ALGORITHMS`.
-        trials: How many there are at most.
-        factor: One trial in as many is promoted, at least 2.
+        trials: Maximum number of trials.
+        factor: One trial in this many is promoted, at least 2.
         rungs: Number of rungs.
-        scores: Of the trials so far. In Hyperband a trial's first score is at the first rung of its bracket.
-        running: Indices of trials that are being trained at the moment.
+        scores: Scores of the trials so far. In Hyperband a trial's first score is at the first rung of its bracket.
+        running: Indices of trials that are currently being trained.
 
     Returns:
-        A job; `WAIT`; or None where all is done.
+        A job; `WAIT`; or None if everything is done.
     """
     if algorithm == "asha":
         return _asynchronous(trials, factor, rungs, scores, running)
@@ -86,13 +86,13 @@ def next_job(
 
 
 def _best(members, scores, rung, count):
-    """The best of some trials at a rung, the best first; of equal ones the earlier."""
+    """The best of some trials at a rung, best first; ties go to the earlier one."""
     found = [each for each in members if len(scores[each]) > rung and scores[each][rung] is not None]
     return sorted(found, key=lambda each: -scores[each][rung])[:count]
 
 
 def _synchronous(sizes, scores, running):
-    """Successive halving: a rung begins when the one before it is complete."""
+    """Successive halving: a rung begins when the previous one is complete."""
     if len(scores) < sizes[0]:
         return Job(len(scores), 0)
     members: Sequence[int] = range(len(scores))
@@ -108,7 +108,7 @@ def _synchronous(sizes, scores, running):
 
 
 def _hyperband(trials, factor, rungs, scores, running):
-    """One bracket after the other, and again from the first, until there are enough trials; the last one is cut."""
+    """One bracket after the other, and again from the first, until there are enough trials; truncates the last."""
     begin, waits = 0, False
     for bracket in itertools.cycle(brackets(factor, rungs)):
         if begin >= trials:
@@ -123,7 +123,7 @@ def _hyperband(trials, factor, rungs, scores, running):
 
 
 def _asynchronous(trials, factor, rungs, scores, running):
-    """ASHA's `get_job`, Algorithm 2: the highest promotion that is due, else a new trial; no rung is waited for."""
+    """ASHA's `get_job`, Algorithm 2: the highest promotion due, otherwise a new trial, without waiting for a rung."""
     for rung in reversed(range(rungs - 1)):
         ended = [each for each, own in enumerate(scores) if len(own) > rung]
         for each in _best(ended, scores, rung, len(ended) // factor):
@@ -135,5 +135,5 @@ def _asynchronous(trials, factor, rungs, scores, running):
 
 
 def from_prior(trial: int, random_share: float) -> bool:
-    """Whether a trial, by its index, is proposed from the prior and no random cell; those are spread evenly."""
+    """Whether a trial, by its index, is proposed from the prior, not at random; random cells are spread evenly."""
     return int((trial + 1) * random_share + 1e-9) == int(trial * random_share + 1e-9)

@@ -1,4 +1,4 @@
-"""Derived networks as Keras models that hyperparameters describe and `fit` trains."""
+"""Derived networks as Keras models, described by hyperparameters and trained by `fit`."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,10 +16,10 @@ from darts_tf.tuner.space import Space, genotype_from
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class FittedLanguageModel(Dropping, RecurrentNetwork):
-    """A `RecurrentNetwork` for `fit`: the batch first, each window from a zero state, its own `dropout`.
+    """A `RecurrentNetwork` for `fit`: batch axis first, each window from a zero state, its own `dropout`.
 
-    What is dropped are embedded words and the states that the decoder sees. Carrying the state from window to window,
-    as `darts-train` does, is not what `fit` shuffles batches for.
+    Dropout applies to embedded words and to the states that the decoder sees. The state is not carried from window to
+    window, as in `darts-train`, since `fit` shuffles batches.
     """
 
     rate = "dropout"
@@ -35,32 +35,32 @@ class FittedLanguageModel(Dropping, RecurrentNetwork):
 
 
 class GenotypeHyperModel(keras_tuner.HyperModel):
-    """Builds the network of a trial's genotype, compiled: of images, or for a `vocabulary_size` a language model.
+    """Builds the compiled network of a trial's genotype: for images, or with a `vocabulary_size` a language model.
 
-    A hyperparameter named like a setting below takes its place: declare `learning_rate`, `init_channels`, `num_cells`,
-    `momentum`, `drop_path`, `weight_decay`, `num_units` or `dropout` in the oracle's `hyperparameters` and it is tuned
-    with the cells. With an oracle that knows no genotypes (`keras_tuner.RandomSearch`, `Hyperband`) the paper's
-    space is declared.
+    A hyperparameter with the name of a setting below replaces it: declare `learning_rate`, `init_channels`,
+    `num_cells`, `momentum`, `drop_path`, `weight_decay`, `num_units` or `dropout` in the oracle's `hyperparameters` to
+    tune it with the cells. With an oracle that does not know genotypes (`keras_tuner.RandomSearch`, `Hyperband`), the
+    paper's space is declared.
 
-    Keras' SGD is not the paper's optimiser to the bit (weight decay, velocity): good for ranking cells, while
-    `darts-train` trains the winner by the paper's rules.
+    Keras' SGD differs from the paper's optimiser in details (weight decay, velocity): it is good for ranking cells,
+    while `darts-train` trains the winner by the paper's rules.
 
     Args:
-        input_shape: `(height, width, channels)` of the images, numbers that are normalised as you like.
+        input_shape: `(height, width, channels)` of the images, which are normalised as you like.
         num_classes: Number of classes; labels are integers.
         init_channels: Channels of the first cells, even.
         num_cells: Number of cells, at least 3.
-        learning_rate: Of SGD with a global norm of the gradient of at most 5.
-        momentum: In [0, 1).
+        learning_rate: Learning rate of SGD, whose gradient is clipped to a global norm of 5.
+        momentum: Momentum of SGD, in [0, 1).
         drop_path: Probability of drop path, constant over the epochs.
-        weight_decay: Keras' decoupled decay, as `keras.optimizers.SGD` has it.
+        weight_decay: Decoupled decay, as in `keras.optimizers.SGD`.
         optimizer: `(hp) -> keras.optimizers.Optimizer`, instead of that SGD.
-        num_nodes: Nodes of a cell in the space that is declared where the oracle has declared none.
-        primitives: Its operations.
-        vocabulary_size: Above 0 for recurrent cells: number of words. Inputs are word numbers `(N, length)`, labels the
-            words that follow them, `(N, length)`; the image's arguments do not count.
+        num_nodes: Nodes of a cell in the space that is declared if the oracle has declared none.
+        primitives: Operations of that space.
+        vocabulary_size: Number of words, above 0 for recurrent cells. Inputs are word numbers `(N, length)`, labels the
+            words that follow them, `(N, length)`; the arguments for images are ignored.
         num_units: Width of words and states of a language model.
-        dropout: Of a language model, see `FittedLanguageModel`.
+        dropout: Dropout rate of a language model, see `FittedLanguageModel`.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         self.space = Space.of("recurrent" if vocabulary_size else "conv", num_nodes, primitives)
 
     def declare_hyperparameters(self, hp: keras_tuner.HyperParameters) -> None:
-        """Declares the space where the oracle has not; `build` only reads it, so that a tuner starts with one build."""
+        """Declares the space if the oracle has not; `build` only reads it, so a tuner starts with one build."""
         try:
             genotype_from(hp)
         except UserError:
@@ -101,7 +101,7 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
         """Returns the compiled network of `hp`.
 
         Raises:
-            UserError: No genotype in the hyperparameters, or a setting out of its range.
+            UserError: The hyperparameters contain no genotype, or a setting is out of its range.
         """
         genotype = genotype_from(hp)
         if genotype.kind != self.space.kind:
@@ -122,6 +122,6 @@ class GenotypeHyperModel(keras_tuner.HyperModel):
             else keras.optimizers.SGD(now["learning_rate"], now["momentum"], weight_decay=decay, global_clipnorm=5.0),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-            jit_compile=False,  # Keras would choose it on a GPU, where the first step then takes minutes
+            jit_compile=False,  # Keras would enable it on a GPU, where the first step would then take minutes
         )
         return network

@@ -22,7 +22,7 @@ from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.rungs import Rungs, chains
 from darts_tf.tuner.space import Space, genotype_from, values_from
 
-TEMPERATURES = 1e-6, 1e6  # beyond, logits overflow and add nothing: samples are the argmax, or uniform
+TEMPERATURES = 1e-6, 1e6  # beyond these, logits overflow without any benefit: samples are the argmax, or uniform
 LARGEST = 1e6
 
 
@@ -34,7 +34,7 @@ def _number(name, value, low, high):
 
 def _integer(name, value, low):
     if isinstance(value, numbers.Integral) and value >= low:
-        return int(value)  # NumPy's cannot be written as JSON
+        return int(value)  # NumPy integers cannot be written as JSON
     raise UserError(f"{name} must be an integer of at least {low}. Received: {name}={value!r}.")
 
 
@@ -44,47 +44,48 @@ def _objective_text(objective):
 
 
 class DartsOracle(SharedOracle):
-    """Proposes the most probable genotype first, then samples of the prior, which finished trials' scores move.
+    """Proposes the most probable genotype first, then samples of the prior, updated by finished trials' scores.
 
-    No architecture is proposed twice; cells that differ in the numbering of their nodes only count as one. A proposal
-    is a function of the seed, of how many trials have been started and of those that have ended, so that a tuning that
-    is resumed after a kill proposes what it would have proposed.
+    No architecture is proposed twice; cells that differ only in the numbering of their nodes count as one. A proposal
+    is a function of the seed, the number of trials started and the trials that have ended, so a tuning that is resumed
+    after a kill makes the same proposals.
 
-    With `algorithm="halving"`, `"hyperband"` or `"asha"` trials are trained for few epochs first, and the best of them
-    continue: a promotion is a trial of its own, whose values `tuner/epochs`, `tuner/initial_epoch` and
-    `tuner/trial_id` say how far it is trained, from where, and which one it continues, as in `keras_tuner.Hyperband`.
-    `TrainingTuner` does as they say. With several workers, `"asha"` promotes without waiting for any of them.
+    With `algorithm="halving"`, `"hyperband"` or `"asha"` trials are trained for a few epochs first, and the best of
+    them continue: a promotion is a separate trial, whose values `tuner/epochs`, `tuner/initial_epoch` and
+    `tuner/trial_id` say how far it is trained, from where, and which trial it continues, as in `keras_tuner.Hyperband`.
+    `TrainingTuner` follows them. With several workers, `"asha"` promotes without waiting for any of them.
 
-    Hyperparameters of your own ride along: declared in `hyperparameters` or asked for in `build`, they take their
-    default in the first trial and are sampled at random afterwards.
+    You can add your own hyperparameters: declared in `hyperparameters` or requested in `build`, they have their default
+    in the first trial and are sampled at random afterwards.
 
     Args:
-        prior: What `prior.load_prior` takes: a search's work directory, a genotype, alphas by cell or as an `.npz`
-            file, or None for uniform.
-        objective: As in `keras_tuner.oracles.RandomSearchOracle`, and so are those below up to `refine`.
-        max_trials: Architectures at most.
-        seed: An integer from 0 on, 0 too; None for one at random.
-        temperature: What the alphas are divided by before the softmax, from 1e-6 to 1e6.
-        hyperparameters: Your own.
-        allow_new_entries: Whether `build` may ask for others.
-        tune_new_entries: Whether those are sampled; else they keep their default.
-        max_retries_per_trial: How often a trial that died is begun again.
+        prior: Anything that `prior.load_prior` takes: a search's work directory, a genotype, alphas by cell or as an
+            `.npz` file, or None for uniform.
+        objective: As in `keras_tuner.oracles.RandomSearchOracle`, like the following arguments up to `refine`.
+        max_trials: Maximum number of architectures.
+        seed: An integer, at least 0; None for a random one.
+        temperature: Divisor of the alphas before the softmax, from 1e-6 to 1e6.
+        hyperparameters: Your own hyperparameters.
+        allow_new_entries: Whether `build` may request others.
+        tune_new_entries: Whether those are sampled; otherwise they keep their default.
+        max_retries_per_trial: How often a crashed trial is restarted.
         max_consecutive_failed_trials: How many in a row end the tuning: with a RuntimeError in a single process, and
-            with no further trials where a chief serves workers. A reload begins them again.
-        refine: Logits that a choice gains for one standard deviation of its trial's score; 0 for samples of the prior.
-        num_nodes: Nodes of a cell, where the prior does not say.
-        primitives: Names of the operations, where the prior does not say.
-        kind: `"conv"` or `"recurrent"` cells, where the prior does not say; where it does, that it has to be these.
-        algorithm: `"refine"`: all trials in full, and scores move the proposals; `"random"`: all in full, scores do not
-            matter; `"halving"`, `"hyperband"` or `"asha"`, see `halving`.
-        max_epochs: Of these: epochs of the whole training.
-        reduction_factor: One trial in as many continues, for as many times the epochs, at least 2.
+            with no further trials if a chief serves workers. A reload restarts them.
+        refine: Logits that a choice gains per standard deviation of its trial's score; 0 for samples of the prior.
+        num_nodes: Nodes of a cell, if the prior does not determine it.
+        primitives: Names of the operations, if the prior does not determine them.
+        kind: `"conv"` or `"recurrent"` cells, if the prior does not determine it; otherwise the kind that the prior
+            must have.
+        algorithm: `"refine"`: all trials in full, and scores update the proposals; `"random"`: all in full, scores are
+            ignored; `"halving"`, `"hyperband"` or `"asha"`, see `halving`.
+        max_epochs: For these: epochs of the full training.
+        reduction_factor: One trial in this many continues, for this many times the epochs, at least 2.
         rungs: How often trials are compared, the last time after `max_epochs`.
-        random_share: Share of the architectures that are random instead of proposed from the prior.
+        random_share: Fraction of the architectures that are random instead of proposed from the prior.
 
     Raises:
-        UserError: A prior that is missing, damaged or of another space; a setting out of its range; on `reload` a
-            damaged project, or one with other settings.
+        UserError: The prior is missing, damaged or of another space; a setting is out of its range; on `reload`, the
+            project is damaged or has other settings.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class DartsOracle(SharedOracle):
         self.prior.space.declare(hyperparameters)
         super().__init__(
             objective=objective,
-            max_trials=max_trials if self.rungs.in_full else None,  # else promotions would count
+            max_trials=max_trials if self.rungs.in_full else None,  # otherwise promotions would count
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,
             tune_new_entries=tune_new_entries,
@@ -140,7 +141,7 @@ class DartsOracle(SharedOracle):
             max_retries_per_trial=max_retries_per_trial,
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
-        if seed is not None:  # the base class takes 0 for none
+        if seed is not None:  # the base class treats 0 as none
             self.seed = self._seed_state = seed
         self._given_seed, self._given_objective = seed, _objective_text(self.objective)
         if is_worker():
@@ -150,11 +151,11 @@ class DartsOracle(SharedOracle):
         """Proposes a trial, or promotes one; never raises, because the caller holds the lock.
 
         Args:
-            trial_id: As the base class gives it.
+            trial_id: As given by the base class.
 
         Returns:
-            `{"status": ..., "values": ...}`; IDLE while a rung is not complete; STOPPED where there is nothing new, or
-            `stopped_because` says why.
+            `{"status": ..., "values": ...}`; IDLE while a rung is incomplete; STOPPED if there is nothing new, or for
+            the reason in `stopped_because`.
         """
         try:
             self.stopped_because = self._too_many_failures()
@@ -168,7 +169,7 @@ class DartsOracle(SharedOracle):
         return {"status": TrialStatus.STOPPED, "values": None}
 
     def _next(self, trial_id):
-        """Returns status and values of what is due; says why where a new architecture is due and there is none."""
+        """Returns status and values of what is due; reports why if a new architecture is due but there is none."""
         own = chains(self.trials, self.start_order)
         sign = 1 if self.objective.direction == "max" else -1
         job = Job(len(own), 0) if self.rungs.in_full else self.rungs.job(self.trials, own, sign, self.rungs.max_trials)
@@ -201,7 +202,7 @@ class DartsOracle(SharedOracle):
         """Adds values for the user's own hyperparameters."""
         all_values = keras_tuner.HyperParameters()
         for hp in self.hyperparameters.space:
-            draw = int(random.integers(2**31))  # also for those that keep a value, so that all draws stay in place
+            draw = int(random.integers(2**31))  # also for those that keep a value, so that later draws do not change
             all_values.merge([hp])  # gives an active one its default
             if not all_values.is_active(hp):
                 continue
@@ -213,7 +214,7 @@ class DartsOracle(SharedOracle):
 
     def _settings(self):
         settings = {"prior": self.prior.digest(), "temperature": self.temperature, "refine": self.refine}
-        if self.random_share or self.rungs.algorithm != "refine":  # a project of an earlier version has neither
+        if self.random_share or self.rungs.algorithm != "refine":  # projects of earlier versions have neither
             settings |= {"random_share": self.random_share, **dataclasses.asdict(self.rungs)}
         return {**settings, "objective": self._given_objective, **self._own}
 
@@ -222,10 +223,10 @@ class DartsOracle(SharedOracle):
         return {**super().get_state(), "darts": self._settings()}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Takes a saved state over.
+        """Restores a saved state.
 
         Raises:
-            UserError: It is that of a tuning with other settings.
+            UserError: The state belongs to a tuning with other settings.
         """
         own, saved = self._settings(), state["darts"]
         if self._given_seed is not None:
@@ -238,7 +239,7 @@ class DartsOracle(SharedOracle):
                 f"{some_of(other, 5, '; ')}. Give the settings of that tuning, or another project_name."
             )
         super().set_state(state)
-        if self._too_many_failures():  # those that ended the tuning come first: their cause may be fixed
+        if self._too_many_failures():  # those that ended the tuning come first, since their cause may be fixed
             for name in reversed(self._failed_last()):  # the queue's last one is the first
                 self.end_order.remove(name)
                 self.trials[name] = Trial(self.trials[name].hyperparameters, name)
@@ -257,13 +258,13 @@ class DartsOracle(SharedOracle):
         """Resumes the project in the tuner's directory; see the base class.
 
         Raises:
-            UserError: A file is damaged, or the settings are others.
+            UserError: A file is damaged, or the settings differ.
         """
         try:
             super().reload()
-            # What had ended when its last state was written is not begun again.
+            # Trials that had ended when the last state was written are not restarted.
             self._retry_queue = [name for name in self._retry_queue if name not in self.end_order]
-            for name in {*self.trials} - {*self.start_order}:  # written just before a kill, and not begun
+            for name in {*self.trials} - {*self.start_order}:  # written just before a kill, but not started
                 del self.trials[name]
         except UserError:
             raise

@@ -1,4 +1,4 @@
-"""What a chief of keras-tuner and its workers need: a lock that is always freed, and to hear whom they wait for."""
+"""What a keras-tuner chief and its workers need: a lock that is always released, and reports of whom they wait for."""
 
 import functools
 import itertools
@@ -15,8 +15,8 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from darts_tf.system import streams
 from darts_tf.system.errors import some_of
 
-SECONDS = 10.0  # between two looks at the chief
-PATIENCE = 5.0  # of one look
+SECONDS = 10.0  # between two checks of the chief
+PATIENCE = 5.0  # timeout of one check
 IDLE_SECONDS = 0.2  # before a worker that has to wait may ask again
 
 Method = TypeVar("Method", bound=Callable)
@@ -38,7 +38,7 @@ def is_worker() -> bool:
 
 
 def watch_chief() -> None:
-    """Reports from a thread when a worker's chief is gone and when it is back: the worker itself waits silently."""
+    """Reports from a thread when a worker's chief is gone or back, since the worker itself waits silently."""
     address = os.environ["KERASTUNER_ORACLE_IP"], int(os.environ.get("KERASTUNER_ORACLE_PORT", 0))
 
     def watch():
@@ -74,7 +74,7 @@ def _say_who_is_awaited(ongoing, before, status):
 
 
 def releasing(method: Method) -> Method:
-    """As `keras_tuner.synchronized`, which keeps an oracle's lock for ever when what it guards raises."""
+    """Like `keras_tuner.synchronized`, which never releases an oracle's lock if the guarded method raises."""
 
     @keras_tuner.synchronized
     def held(*arguments, **named):
@@ -94,7 +94,7 @@ def releasing(method: Method) -> Method:
 
 
 class SharedOracle(keras_tuner.Oracle):
-    """An oracle that may serve workers: none of them waits for ever, whatever happens to another one.
+    """An oracle that may serve workers, none of which waits forever, whatever happens to another one.
 
     Attributes:
         stopped_because: Why there are no further trials.
@@ -109,7 +109,7 @@ class SharedOracle(keras_tuner.Oracle):
         """See the base class; the lock is free afterwards whatever happens."""
         trial = self._create_trial(tuner_id)
         if trial.status == TrialStatus.IDLE:
-            time.sleep(IDLE_SECONDS)  # the worker asks again at once
+            time.sleep(IDLE_SECONDS)  # the worker asks again immediately
         return trial
 
     @releasing
@@ -126,9 +126,9 @@ class SharedOracle(keras_tuner.Oracle):
 
     @releasing
     def end_trial(self, trial: Trial) -> None:
-        """See the base class. A trial whose end raises is not ongoing any more: a chief would wait for it for ever.
+        """See the base class. A trial whose end raises is no longer ongoing: a chief would wait for it forever.
 
-        A trial that has ended already counts once: a chief that was started again had given it to another worker, too.
+        A trial that ends twice counts once: a restarted chief had also given it to another worker.
         """
         name = trial.trial_id
         try:
@@ -139,7 +139,7 @@ class SharedOracle(keras_tuner.Oracle):
             if name in self.end_order:
                 self._retry_queue = [each for each in self._retry_queue if each != name]
             self.ongoing_trials = {k: t for k, t in self.ongoing_trials.items() if t.trial_id != name}
-            self.save()  # the base class saves before it is no longer ongoing
+            self.save()  # the base class saves while the trial is still ongoing
 
     def _failed_last(self):
         """The names of the trials that failed in a row and ended last."""
@@ -147,7 +147,7 @@ class SharedOracle(keras_tuner.Oracle):
         return [*failed][::-1]
 
     def _too_many_failures(self):
-        """Says so, or returns None."""
+        """Returns a line that says so, or None."""
         failed = self._failed_last()
         if len(failed) < self.max_consecutive_failed_trials:
             return None
@@ -155,7 +155,7 @@ class SharedOracle(keras_tuner.Oracle):
         return f"{len(failed)} trials in a row failed; the last one: {lines[-1]}"
 
     def _check_consecutive_failures(self):
-        # A chief must not raise: its worker would die of the reply, and the chief would wait for it for ever.
+        # A chief must not raise: the reply would crash its worker, and the chief would wait for it forever.
         if "KERASTUNER_ORACLE_IP" not in os.environ and (reason := self._too_many_failures()):
             self.stopped_because = reason
             raise RuntimeError(reason)

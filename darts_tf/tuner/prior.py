@@ -1,4 +1,4 @@
-"""Where proposals come from: what a search has found, one genotype, saved alphas, or nothing."""
+"""The source of proposals: a search's result, one genotype, saved alphas, or nothing."""
 
 import dataclasses
 import hashlib
@@ -18,8 +18,9 @@ from darts_tf.system.files import parse_json, user_path, write_atomically
 from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import Space, space_of
 
-# A genotype as a prior: its operation gets 0.95 of the probability of its edge, its edges are preferred by a factor of
-# e^2 over that. A sample of the paper's space then differs from the genotype in two or three of its 32 choices.
+# A genotype as a prior: its operation gets 0.95 of the probability of its edge, and its edges are preferred by an
+# additional factor of e^2. A sample of the paper's space then differs from the genotype in two or three of its 32
+# choices.
 GENOTYPE_OPERATION, GENOTYPE_EDGE = 5.0, 2.0
 
 
@@ -29,9 +30,9 @@ class Prior:
 
     Attributes:
         space: The space.
-        alphas: For each cell `(edges, primitives)` logits, `none` among the primitives where the search had it.
-        edges: For each cell `(edges,)` logits that are added to those which the alphas give an edge.
-        first: The genotype to propose first; None where no one is the most probable.
+        alphas: For each cell `(edges, primitives)` logits; the primitives include `none` if the search had it.
+        edges: For each cell `(edges,)` logits that are added to those that the alphas give an edge.
+        first: The genotype to propose first; None if no single one is the most probable.
     """
 
     space: Space
@@ -47,7 +48,7 @@ class Prior:
         return digest.hexdigest()[:16]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the prior, so that a tuning is resumed with the same one whatever becomes of the search."""
+        """Writes the prior, so that a tuning is resumed with the same one whatever happens to the search."""
         buffer = io.BytesIO()
         first = self.first and self.first.to_json()
         about = json.dumps({**dataclasses.asdict(self.space), "first": first})
@@ -57,12 +58,12 @@ class Prior:
 
 
 def kind_of(source: Any) -> str | None:
-    """The kind of cells that a prior has; None where a file would have to be read to know it."""
+    """The kind of cells of a prior; None if a file would have to be read to determine it."""
     if isinstance(source, Prior):
         return source.space.kind
     if isinstance(source, Genotype):
         return source.kind
-    if isinstance(source, Mapping):  # that which has the most cells of these names, and fewest others
+    if isinstance(source, Mapping):  # the kind with the most cells of these names, and the fewest others
         cells = {kind: set(each.cells) for kind, each in KINDS.items()}
         return max(cells, key=lambda kind: (len(cells[kind] & set(source)), -len(cells[kind] - set(source))))
     return None
@@ -71,20 +72,20 @@ def kind_of(source: Any) -> str | None:
 def load_prior(
     source: Any = None, space: Space | None = None, kind: str | None = None, say: Callable[[str], None] = streams.out
 ) -> Prior:
-    """Finds a prior.
+    """Loads a prior.
 
     Args:
         source: None or `"uniform"`; the path of a search's work directory, whose alphas are read (see
-            `searched.found_alphas`), else its genotype; a genotype, its name, file or text, which stands for itself and
-            its neighbours; the path of an `.npz` file with alphas; alphas by cell,
+            `searched.found_alphas`), or if missing its genotype; a genotype, its name, file or text, which stands for
+            itself and its neighbours; the path of an `.npz` file with alphas; alphas by cell,
             `{"normal": (14, 8), "reduce": (14, 8)}` or `{"recurrent": (36, 5)}`; or a `Prior`.
         space: The space that it must fit; None for that of the source, which for `uniform` is the paper's.
-        kind: A key of `genotypes.KINDS`, `"conv"` or `"recurrent"`, where only that kind of cell will do; for None any,
-            and image cells where the source does not say.
-        say: Is called with a line where the prior is not what a search ended with.
+        kind: A key of `genotypes.KINDS`, `"conv"` or `"recurrent"`, to accept only that kind of cell; None for any,
+            with image cells if the source does not determine the kind.
+        say: Called with a line if the prior is not the final state of a search.
 
     Raises:
-        UserError: It does not exist, it is damaged, or it does not fit the space; one line.
+        UserError: It does not exist, is damaged, or does not fit the space; one line.
     """
     if kind not in (None, *KINDS):
         raise UserError(f"kind must be {' or '.join(KINDS)}. Received: kind={kind!r}.")
@@ -152,7 +153,7 @@ def _of_alphas(alphas, space, where, strength=selection.strengths, select=select
     found = strength(alphas)
     if all(np.array_equal(found[cell], selection.softmax(alphas[cell])) for cell in space.cells):
         return Prior(space, alphas, _no_edges(space), first)
-    # Strengths need not be shares: those of sigmoids do not add up to one, and edges may have weights of their own.
+    # Strengths need not be fractions: those of sigmoids do not sum to one, and edges may have their own weights.
     found = {cell: np.maximum(found[cell], np.finfo(np.float32).tiny) for cell in space.cells}
     edges = {cell: np.log(found[cell].sum(1)) for cell in space.cells}
     return Prior(space, {cell: np.log(found[cell]) for cell in space.cells}, edges, first)

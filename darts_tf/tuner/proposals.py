@@ -1,4 +1,4 @@
-"""Which genotype to try next: samples of a prior, moved by the scores of what has been tried."""
+"""Which genotype to try next: samples of a prior, updated by the scores of earlier trials."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,8 +11,8 @@ from darts_tf.genotypes.selection import log_softmax
 from darts_tf.tuner.prior import Prior
 from darts_tf.tuner.space import Space
 
-ATTEMPTS = 200  # samples between two rises of the temperature, where all that is probable has been tried
-FLAT = 0.01  # a spread of logits that is as good as none
+ATTEMPTS = 200  # samples between two increases of the temperature, once everything probable has been tried
+FLAT = 0.01  # a spread of logits that counts as none
 
 Tables = dict[str, np.ndarray]
 
@@ -20,16 +20,16 @@ Tables = dict[str, np.ndarray]
 def refined(
     prior: Prior, temperature: float, scored: Iterable[tuple[Genotype, float]], rate: float
 ) -> tuple[Tables, Tables]:
-    """The logits of the next sample.
+    """Returns the logits of the next sample.
 
-    Each choice of a tried genotype gains `rate` times the genotype's score, which is standardised over all tried ones:
-    one step up the score's expectation for every trial, as in REINFORCE with a baseline.
+    Each choice of a tried genotype gains `rate` times the genotype's score, standardised over all tried genotypes: one
+    ascent step on the expected score for every trial, as in REINFORCE with a baseline.
 
     Args:
         prior: The prior.
-        temperature: What its logits are divided by; above 1 towards uniform.
-        scored: Finished genotypes with their scores, more is better.
-        rate: Logits for one standard deviation; 0 for samples of the prior alone.
+        temperature: Divisor of its logits; above 1 is closer to uniform.
+        scored: Finished genotypes with their scores, higher is better.
+        rate: Logits per standard deviation; 0 for samples of the prior alone.
 
     Returns:
         `(operations, edges)`: for each cell log probabilities of the operations that can be chosen, `(edges,
@@ -46,7 +46,7 @@ def refined(
                 kept[cell][row] += rate * score
     operations, edges = {}, {}
     for cell in space.cells:
-        # Where `none` is not chosen, it takes part in the softmax, and thus in an edge's strength.
+        # Even if `none` cannot be chosen, it takes part in the softmax, and thus in an edge's strength.
         own = log_softmax(prior.alphas[cell] / temperature)[:, columns]
         operations[cell] = log_softmax(own + gains[cell])
         edges[cell] = own.max(1) + prior.edges[cell] / temperature + kept[cell]
@@ -85,18 +85,18 @@ def propose(
     rate: float,
     random: np.random.Generator,
 ) -> Genotype | None:
-    """The next genotype that is isomorphic to none that was tried: first the most probable, then samples.
+    """Returns the next genotype that is not isomorphic to a tried one: first the most probable, then samples.
 
     Args:
         prior: The prior.
-        temperature: Of the samples.
-        tried: All genotypes that were started, whatever became of them.
+        temperature: Temperature of the samples.
+        tried: All genotypes that were started, with any outcome.
         scored: See `refined`.
         rate: See `refined`.
-        random: A `numpy.random.Generator`; what it draws is all that is random here.
+        random: A `numpy.random.Generator`; the only source of randomness here.
 
     Returns:
-        A genotype; None where no new one could be found, as in a small space that has been tried wholly.
+        A genotype; None if no new one could be found, as in an exhausted small space.
     """
     forms = {canonical(genotype) for genotype in tried}
     if not forms and prior.first is not None:

@@ -1,6 +1,6 @@
-"""Halving as keras-tuner has it: a promotion is a trial of its own, which names the one that it continues.
+"""Halving in keras-tuner's form: a promotion is a separate trial, which names the trial that it continues.
 
-The names are those of `keras_tuner.Hyperband`, so that what reads these reads ours.
+The names are those of `keras_tuner.Hyperband`, so that programs that read its trials can read ours.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from darts_tf.tuner.halving import Job, next_job
 
 EPOCHS, INITIAL_EPOCH, ROUND, TRIAL = "tuner/epochs", "tuner/initial_epoch", "tuner/round", "tuner/trial_id"
 FIRST = "darts/first_trial"
-"""Names of values: epochs to train to, and from; the rung; the trial that is continued; the first one of them."""
+"""Names of values: last and first epoch; the rung; the trial that is continued; the first trial of the chain."""
 
 
 def chains(trials: Mapping[str, Trial], order: Sequence[str]) -> list[list[str]]:
-    """The trials of each architecture, one that continues another one after it.
+    """The trials of each architecture, each followed by the one that continues it.
 
     Args:
-        trials: By name.
-        order: Their names as they were started.
+        trials: Trials by name.
+        order: Their names in the order in which they were started.
     """
     found: dict[str, list[str]] = {}
     for name in order:
@@ -34,10 +34,10 @@ def chains(trials: Mapping[str, Trial], order: Sequence[str]) -> list[list[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Rungs:
-    """How an oracle decides what is trained next; the fields are those of `DartsOracle`.
+    """Decides what an oracle trains next; the fields are those of `DartsOracle`.
 
     Raises:
-        UserError: An unknown algorithm, or settings that contradict each other.
+        UserError: The algorithm is unknown, or settings contradict each other.
     """
 
     algorithm: str
@@ -67,13 +67,13 @@ class Rungs:
         return self.algorithm in IN_FULL
 
     def job(self, trials: Mapping[str, Trial], own: Sequence[Sequence[str]], sign: int, limit: int) -> Job | None:
-        """The training that is due, see `halving.next_job`.
+        """Returns the training that is due, see `halving.next_job`.
 
         Args:
-            trials: By name.
-            own: What `chains` returns.
-            sign: 1 where a higher score is better, -1 where a lower one.
-            limit: How many architectures there are at most.
+            trials: Trials by name.
+            own: The result of `chains`.
+            sign: 1 if higher scores are better, -1 if lower scores are.
+            limit: Maximum number of architectures.
         """
         ended = {TrialStatus.COMPLETED, TrialStatus.FAILED}
         scores = [
@@ -88,11 +88,11 @@ class Rungs:
         return next_job(self.algorithm, limit, self.reduction_factor, self.rungs, scores, running)
 
     def values(self, job: Job, trial_id: str, before: Trial | None = None) -> dict[str, Any]:
-        """The values of a trial that say how it is trained.
+        """Returns the values that say how a trial is trained.
 
         Args:
-            job: Not `WAIT`.
-            trial_id: Of the trial.
+            job: A job other than `WAIT`.
+            trial_id: ID of the trial.
             before: The trial that it continues, if any.
         """
         if self.in_full or self.max_epochs is None:

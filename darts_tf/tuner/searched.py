@@ -1,4 +1,4 @@
-"""The alphas that a search has found, read from its work directory as the search's method reads them."""
+"""The alphas of a search, read from its work directory and interpreted by the search's method."""
 
 import dataclasses
 import pathlib
@@ -22,13 +22,13 @@ _SEARCHES: dict[str, Any] = {each.kind: each for each in (SearchConfig, Language
 
 
 class Found(NamedTuple):
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
-        space: Of the search.
-        alphas: For each cell what `strength` takes, `(edges, primitives)`.
-        strength: `Method.strength` of the search's method; the identity where the alphas are strengths already.
-        select: What chooses the pairs of a cell, see `Method.selection`.
+        space: Space of the search.
+        alphas: For each cell the argument of `strength`, `(edges, primitives)`.
+        strength: `Method.strength` of the search's method; the identity if the alphas are already strengths.
+        select: Chooses the pairs of a cell, see `Method.selection`.
     """
 
     space: Space
@@ -40,16 +40,16 @@ class Found(NamedTuple):
 def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None:
     """Finds the alphas that belong to a search's result.
 
-    They are those of the newest checkpoint. Where the search was stopped early and its result is the genotype of an
-    earlier epoch, they are the strengths of that epoch; where the method has variables of its own, which a checkpoint
-    does not name, those of the newest epoch.
+    They are those of the newest checkpoint. If the search was stopped early and its result is the genotype of an
+    earlier epoch, they are the strengths of that epoch; if the method has its own variables, which a checkpoint does
+    not name, they are those of the newest epoch.
 
     Args:
-        path: Of a work directory.
-        say: Is called with a line where it is an earlier epoch.
+        path: Path of a work directory.
+        say: Called with a line if it is an earlier epoch.
 
     Returns:
-        What was found; None where there are no alphas but perhaps a genotype.
+        The result; None if there are no alphas (there may be a genotype).
 
     Raises:
         UserError: A file is damaged; one line.
@@ -58,7 +58,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
     settings = _SEARCHES.get(str(config.get("kind", SearchConfig.kind)))
     kind = str(config.get("space") or (settings and settings.space))
     if kind not in KINDS or not {"primitives", "num_nodes"} <= config.keys():
-        return None  # a training or anything else
+        return None  # a training or something else
     genotype = KINDS[kind]
     stopped = None
     if config.get("early_stop") == "eigenvalue":
@@ -122,14 +122,14 @@ def _count(value):
     return type(value) is int and 0 <= value < 10**6
 
 
-# What is read of a search's settings, of either kind.
+# The settings that are read from a search of either kind.
 _FIELDS = {"num_nodes": lambda value: _count(value) and 1 <= value <= 100, "concat": _count, "epochs": _count}
 _FIELDS["primitives"] = lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)
 named(_FIELDS, Search)
 
 
 def _newest(path, genotype):
-    """The alphas of the newest checkpoint, in which those of the cells come first; None where there is none."""
+    """The alphas of the newest checkpoint, in which those of the cells come first; None if there is none."""
     found = Checkpoints(path / "checkpoints", read_only=True).restore()
     tables = [array for name, array in sorted(found.arrays.items()) if name.startswith("alphas/")] if found else []
     if 0 < len(tables) < len(genotype.cells):
@@ -141,7 +141,7 @@ def _newest(path, genotype):
 
 
 def _of_epoch(path, genotype, epoch):
-    """How strong the method took the operations to be after an epoch; None where that was not kept."""
+    """The method's strengths of the operations after an epoch; None if they were not saved."""
     strengths = []
     for name in genotype.names.values():
         file = path / "alphas" / name / f"epoch_{epoch:03d}.json"

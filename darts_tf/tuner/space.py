@@ -1,8 +1,8 @@
-"""The space of genotypes as hyperparameters, and the way between the two.
+"""The space of genotypes as hyperparameters, and conversions between the two.
 
-For each node of each cell one choice of the inputs that it reads, and for each of those edges one choice of an
-operation that is active only where its node reads that edge: 36 hyperparameters for the paper's image cells, of which
-24 are active. Each operation's hyperparameter is one row of alpha.
+For each node of each cell there is one choice of the inputs that it reads, and for each possible edge one choice of an
+operation that is active only if its node reads that edge: 36 hyperparameters for the paper's image cells, of which 24
+are active. Each operation's hyperparameter is one row of alpha.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from darts_tf.system.errors import UserError, some_of
 
 
 def inputs_name(cell: str, node: int) -> str:
-    """Name of the hyperparameter that says what a node reads; nodes are counted like inputs, as in a genotype."""
+    """Name of the hyperparameter for the inputs of a node; nodes are numbered like inputs, as in a genotype."""
     return f"{cell}/node{node}/inputs"
 
 
 def operation_name(cell: str, node: int, source: int) -> str:
-    """Name of the hyperparameter that says which operation an edge has."""
+    """Name of the hyperparameter for the operation of an edge."""
     return f"{cell}/node{node}/from{source}"
 
 
@@ -30,18 +30,18 @@ def _concat_name(cell: str) -> str:
 
 
 def _listed(numbers: Iterable[int]) -> str:
-    return ",".join(map(str, numbers))  # a choice's values must be of one scalar type: "0,2" are the inputs 0 and 2
+    return ",".join(map(str, numbers))  # a choice's values must be of one scalar type: "0,2" means inputs 0 and 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Space:
-    """What genotypes there are.
+    """A set of genotypes.
 
     Attributes:
         kind: A key of `genotypes.KINDS`.
         num_nodes: Nodes of each cell.
-        primitives: Names of the operations, in the order of alpha's columns; `none` is not chosen in most spaces.
-        concat: For each cell the nodes that make its output, counted like inputs.
+        primitives: Names of the operations, in the order of alpha's columns; most spaces do not allow choosing `none`.
+        concat: For each cell the nodes that make its output, numbered like inputs.
     """
 
     kind: str
@@ -57,10 +57,10 @@ class Space:
         primitives: Iterable[str] | None = None,
         concat: Iterable[Iterable[int]] | None = None,
     ) -> "Space":
-        """The usual space of a kind, or one that differs from it in what is given.
+        """Returns the usual space of a kind, with the given changes.
 
         Raises:
-            UserError: Fewer than one node, or no operation to choose.
+            UserError: There is less than one node, or no operation to choose.
         """
         genotype = KINDS[kind]
         nodes = genotype.usual_nodes if num_nodes is None else num_nodes
@@ -90,7 +90,7 @@ class Space:
 
     @property
     def operations(self) -> list[str]:
-        """What can be chosen: the primitives, without `none` unless edges may keep it."""
+        """The operations that can be chosen: the primitives, without `none` unless edges may keep it."""
         return [name for name in self.primitives if self.genotype.none_allowed or name != "none"]
 
     @property
@@ -99,7 +99,7 @@ class Space:
         return self.topology.num_edges, len(self.primitives)
 
     def edges(self, genotype: Genotype, cell: str) -> Iterator[tuple[int, str]]:
-        """Gives for each edge of a genotype's cell the row of alpha that it belongs to, and its operation."""
+        """Yields for each edge of a genotype's cell its row of alpha and its operation."""
         for node, pairs in self.topology.by_node(getattr(genotype, cell)):
             for operation, source in pairs:
                 yield self.topology.row(source, node), operation
@@ -129,11 +129,11 @@ class Space:
                     yield f"node {node} of {cell} reads one input twice"
 
     def declare(self, hp: Any) -> None:
-        """Adds the space's hyperparameters to `keras_tuner.HyperParameters`; those that are there already stay."""
+        """Adds the space's hyperparameters to `keras_tuner.HyperParameters`; existing ones stay."""
         topology = self.topology
         for cell, concat in zip(self.cells, self.concat, strict=True):
             if concat != self.genotype.output_nodes(self.num_nodes):
-                # Rides along, so that values alone say which genotype they are.
+                # Included so that the values alone determine the genotype.
                 hp.Fixed(_concat_name(cell), _listed(concat))
             for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
                 choices = [*itertools.combinations(sources, kept)]
@@ -145,7 +145,7 @@ class Space:
 
 
 def space_of(genotype: Genotype, primitives: Iterable[str] | None = None) -> Space:
-    """The space of genotypes with as many nodes and the same outputs; with the usual primitives unless given."""
+    """Returns the space of genotypes with as many nodes and the same outputs, by default with the usual primitives."""
     concat = [getattr(genotype, concat) for concat in genotype.cells.values()]
     space = Space.of(genotype.kind, genotype.num_nodes, primitives, concat)
     space.check(genotype)
@@ -153,10 +153,10 @@ def space_of(genotype: Genotype, primitives: Iterable[str] | None = None) -> Spa
 
 
 def values_from(genotype: Genotype) -> dict[str, Any]:
-    """The hyperparameters that stand for a genotype, the active ones only.
+    """Returns the hyperparameters that represent a genotype, only the active ones.
 
     Raises:
-        UserError: A node reads one input twice, which has no place in the space.
+        UserError: A node reads one input twice, which the space cannot represent.
     """
     space = space_of(genotype, dict.fromkeys(["none", *genotype.operations]))
     values = {}
@@ -171,17 +171,17 @@ def values_from(genotype: Genotype) -> dict[str, Any]:
 
 
 def genotype_from(values: Mapping[str, Any]) -> Genotype:
-    """The genotype that hyperparameters stand for, whatever order they come in; others are ignored.
+    """Returns the genotype that hyperparameters represent, in any order; others are ignored.
 
     Args:
         values: `HyperParameters.values` of a trial, or a `HyperParameters`. The edges of a node come out in the order
             of the inputs that they read.
 
     Raises:
-        UserError: There is no genotype in them, or a part of it is missing.
+        UserError: They contain no genotype, or a part of it is missing.
     """
     values = getattr(values, "values", values) if not isinstance(values, Mapping) else values
-    # Each cell of a kind must be there; where two kinds fit, the one with more cells.
+    # All cells of a kind must be present; if two kinds fit, the one with more cells.
     kinds = [
         kind for kind in KINDS.values() if all(inputs_name(cell, len(kind.inputs)) in values for cell in kind.cells)
     ]

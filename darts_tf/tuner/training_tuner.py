@@ -1,4 +1,4 @@
-"""A tuner whose trials are trainings of this package, which a promotion continues."""
+"""A tuner whose trials are this package's trainings, continued by promotions."""
 
 import os
 from typing import Any
@@ -18,14 +18,14 @@ from darts_tf.tuner.space import genotype_from
 class TrainingTuner(keras_tuner.Tuner):
     """Trains the genotype of each trial as `darts-train` does, by the paper's rules.
 
-    A trial that `DartsOracle` promotes continues the training that it names, from its checkpoint, to the last bit as if
-    there had been no pause, and so does one whose process was killed. Several workers share the project's directory.
-    The objective is `valid_accuracy` or `valid_perplexity`: `keras_tuner.Objective("valid_accuracy", "max")`.
+    A trial promoted by `DartsOracle` continues the training that it names from its checkpoint, bit for bit as if there
+    had been no pause, and so does a trial whose process was killed. Several workers share the project's directory. The
+    objective is `valid_accuracy` or `valid_perplexity`: `keras_tuner.Objective("valid_accuracy", "max")`.
 
     Args:
         oracle: A `DartsOracle`, whose `max_epochs` are `config.epochs`; or another oracle of genotypes.
-        config: The settings of every trial; their genotype does not matter.
-        **settings: Of `keras_tuner.Tuner`: `directory`, `project_name`, `overwrite`.
+        config: The settings of every trial; their genotype is ignored.
+        **settings: Arguments of `keras_tuner.Tuner`: `directory`, `project_name`, `overwrite`.
     """
 
     def __init__(self, oracle: keras_tuner.Oracle, config: TrainConfig | LanguageTrainConfig, **settings: Any):
@@ -37,10 +37,10 @@ class TrainingTuner(keras_tuner.Tuner):
         return os.path.join(self.project_dir, "trainings", first)
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Trains as long as the trial says, or resumes its training.
+        """Trains for the trial's epochs, or resumes its training.
 
         Args:
-            trial: Of the oracle.
+            trial: A trial of the oracle.
             *args: Not used.
             **kwargs: Not used.
 
@@ -58,5 +58,5 @@ class TrainingTuner(keras_tuner.Tuner):
         return {f"valid_{config.metric}": summary[f"valid_{config.metric}"]}
 
     def load_model(self, trial: Trial) -> keras.Model:
-        """Returns the network of a trial's best epoch; what `get_best_models` calls."""
+        """Returns the network of a trial's best epoch; called by `get_best_models`."""
         return load_network(os.path.join(self._directory(trial), "best.keras"))

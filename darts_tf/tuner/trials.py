@@ -1,4 +1,4 @@
-"""The trials of a tuning, and the file that keeps what has become of each. No TensorFlow here."""
+"""The trials of a tuning, and the file that records their outcomes. Needs no TensorFlow."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import parse_json
 
-MAX_FAILURES = 3  # as many failed trials in a row end a tuning
+MAX_FAILURES = 3  # this many failed trials in a row end a tuning
 RUNNING, COMPLETED, FAILED = "running", "completed", "failed"
 
 
@@ -23,10 +23,10 @@ class Trials:
 
     Attributes:
         config: Its settings.
-        digest: Of its prior.
-        path: Of `trials.json`.
-        trials: In the order of their starts, as `tuning.tune` describes them. A trial is running from the start of its
-            training to the end, and so it is after a kill; `epochs` are then those that it is trained to.
+        digest: Digest of its prior.
+        path: Path of `trials.json`.
+        trials: Trials in the order of their starts, as described in `tuning.tune`. A trial has the status running from
+            the start of its training to the end, also after a kill; `epochs` is then the number of epochs to train to.
         ended: `[number, status]` of each training that has ended, in that order.
     """
 
@@ -37,16 +37,16 @@ class Trials:
     ended: list[list[Any]] = dataclasses.field(default_factory=list)
 
     def those(self, status: str) -> list[dict[str, Any]]:
-        """Returns the trials of a status."""
+        """Returns the trials with a status."""
         return [trial for trial in self.trials if trial["status"] == status]
 
     def failed_last(self) -> list[dict[str, Any]]:
-        """Returns those that failed in a row and ended last, the last one first."""
+        """Returns the trials that failed in a row and ended last, the last one first."""
         failed = itertools.takewhile(lambda each: each[1] == FAILED, reversed(self.ended))
         return [self.trials[number - 1] for number, _ in failed]
 
     def scores(self) -> list[list[float | None]]:
-        """Returns what `halving.next_job` takes."""
+        """Returns the scores for `halving.next_job`."""
         sign = 1 if self.config.better == "higher" else -1
         return [
             [sign * value for _, value in trial["rungs"]] + ([None] if trial["status"] == FAILED else [])
@@ -54,13 +54,13 @@ class Trials:
         ]
 
     def best(self) -> dict[str, Any] | None:
-        """Returns the best of those that were trained longest; None where none has ended well."""
+        """Returns the best of the trials that were trained longest; None if none has succeeded."""
         done = self.those(COMPLETED)
         done = [trial for trial in done if trial["epochs"] == max(each["epochs"] for each in done)]
         return done[scores.best([each[self.config.objective] for each in done], self.config.better)] if done else None
 
     def add(self, genotype: genotypes.Genotype) -> None:
-        """Begins a trial, whose training is due."""
+        """Adds a trial, whose training is due."""
         number = len(self.trials)
         figures = dict.fromkeys((self.config.objective, "parameters", "macs", "seconds"))
         trial = {"trial": number + 1, "status": RUNNING, **figures, "genotype": genotype.to_json()}
@@ -74,7 +74,7 @@ class Trials:
         """Reads the file, if there is one; failures that ended the tuning run again, since their cause may be fixed.
 
         Raises:
-            UserError: It is damaged, or its trials were proposed from another prior; one line.
+            UserError: The file is damaged, or its trials were proposed from another prior; one line.
         """
         if not self.path.exists():
             return
@@ -84,7 +84,7 @@ class Trials:
             for number, trial in enumerate(self.trials):
                 self._check(number, trial)
             ended = [[each["trial"], each["status"]] for each in self.trials if each["status"] != RUNNING]
-            self.ended = state.get("ended", ended)  # older ones do not have it
+            self.ended = state.get("ended", ended)  # older files do not have it
             if any(not 1 <= number <= len(self.trials) or not isinstance(status, str) for number, status in self.ended):
                 raise ValueError("its list of what has ended is damaged")
             same = state["prior"] == self.digest
@@ -103,7 +103,7 @@ class Trials:
                 trial.pop("message", None)
 
     def _check(self, number, trial):
-        """Raises for a damaged trial; gives one of an older file what it lacks."""
+        """Raises for a damaged trial; completes trials from older files."""
         genotypes.from_json(trial["genotype"])
         done = trial["status"] == COMPLETED
         figures = [trial[name] for name in ((self.config.objective, "parameters", "seconds") if done else ())]

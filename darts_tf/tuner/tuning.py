@@ -1,4 +1,4 @@
-"""A tuning from its settings to the best genotype: each trial is a training in a directory of its own."""
+"""A tuning from its settings to the best genotype: each trial is a training in its own directory."""
 
 import contextlib
 import gc
@@ -33,7 +33,7 @@ from darts_tf.tuner.trials import COMPLETED, FAILED, MAX_FAILURES, RUNNING, Tria
 
 @contextlib.contextmanager
 def _no_advice_on_retracing():
-    """TensorFlow counts a method's graphs over all objects, and warns of the fifth; each trial has its own network."""
+    """TensorFlow counts a method's graphs over all objects, and warns at the fifth; each trial has its own network."""
     logger, keep = logging.getLogger("tensorflow"), lambda record: "retracing" not in record.getMessage()
     logger.addFilter(keep)
     try:
@@ -47,31 +47,31 @@ def tune(
 ) -> dict[str, Any] | None:
     """Trains proposed genotypes one after the other, or resumes an interrupted tuning in the same directory.
 
-    Where `config.algorithm` compares trials after few epochs, those that are promoted continue from their checkpoints,
-    to the last bit as if they had never paused.
+    If `config.algorithm` compares trials after a few epochs, promoted trials continue from their checkpoints, bit for
+    bit as if they had never paused.
 
-    Leaves `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `trials.json` (the state of the
-    tuning), `summary.json` and, of the best trial, `genotype.json` and its drawings in `plots/`; `tensorboard/` has the
-    trials for TensorBoard's HParams. The trial with the best accuracy or perplexity on validation data is the best;
-    test data take no part.
+    Writes `trials/NNN/`, a training's work directory for each trial, `prior.npz`, `trials.json` (the state of the
+    tuning), `summary.json` and, for the best trial, `genotype.json` and its drawings in `plots/`; `tensorboard/` has
+    the trials for TensorBoard's HParams. The best trial is the one with the best accuracy or perplexity on validation
+    data; test data are not used.
 
     Args:
         config: A `TuneConfig` or a `LanguageTuneConfig`.
         workdir: Path of the work directory.
-        out: Where progress goes, standard output unless given.
-        data: What is trained on instead of the data that `config` names, see `domains.of`.
+        out: Stream for progress lines, by default standard output.
+        data: Data to train on instead of the data that `config` names, see `domains.of`.
 
     Returns:
-        What `summary.json` holds: `metric` and `better`, which way trials are compared; `trials` in the order of their
+        The contents of `summary.json`: `metric` and `better`, how trials are compared; `trials` in the order of their
         starts, each with `trial`, `status`, `genotype`, `valid_accuracy` or `valid_perplexity` (of its best epoch so
-        far), `parameters`, `macs` (of images), `seconds`, `workdir`, `epochs`, `rungs` (pairs of epochs and value at
-        which it was compared) and, of a failed one, `message`; `best`, one of those that were trained longest or None;
-        `stopped_because`, None after all trials. Or None when it was interrupted: the same call resumes it.
+        far), `parameters`, `macs` (for images), `seconds`, `workdir`, `epochs`, `rungs` (pairs of epochs and value at
+        which it was compared) and, if it failed, `message`; `best`, one of those that were trained longest or None;
+        `stopped_because`, None after all trials. Or None if the tuning was interrupted: the same call resumes it.
 
     Raises:
-        UserError: Bad settings, prior, data or work directory, a file that cannot be written, or too many trials in a
-            row that failed; one line.
-        OSError: As said there, where the operating system's words say it all.
+        UserError: Bad settings, prior, data or work directory, a file that cannot be written, or too many failed trials
+            in a row; one line.
+        OSError: The same, if the operating system's message is sufficient.
     """
     out = sys.stdout if out is None else out
     with as_one_run():
@@ -80,11 +80,11 @@ def tune(
 
 def _tune(config, workdir, out, data, say):
     directory = WorkDir(workdir)
-    domains.of(config, data).load(say)  # what is wrong with the data is not a trial's fault
+    domains.of(config, data).load(say)  # an error in the data is not a trial's fault
     saved = directory.path / "prior.npz"
-    # The search may have continued since, or be gone.
-    own = config.primitives and config.prior == "uniform"  # other priors have theirs
+    own = config.primitives and config.prior == "uniform"  # other priors bring their own
     space = Space.of(config.space, primitives=config.primitives) if own else None
+    # The search may have continued or been removed since.
     prior = load_prior(saved if saved.exists() else config.prior, space, config.space, say)
     add_operations(getattr(config, "operations_file", ""))
     known = spaces.get(config.space).operations
@@ -125,7 +125,7 @@ def _tune(config, workdir, out, data, say):
 
 
 def _entry(trial, objective):
-    """A trial as TensorBoard shows it; the setting `epochs` is how long it was trained."""
+    """A trial as TensorBoard shows it; the setting `epochs` is the number of epochs trained."""
     done = trial["status"] == COMPLETED
     results = {key: trial.get(key) for key in (objective, "parameters", "macs", "seconds")} if done else {}
     return Entry(trial["workdir"], results, {"epochs": trial["epochs"]})
@@ -140,7 +140,7 @@ def _refuse_earlier_version(path):
 
 
 def _run(config, prior, state, out, data):
-    """Runs trials until one of the limits; returns which, None after all trials."""
+    """Runs trials until a limit is reached; returns which, None after all trials."""
     begin, limit, used_up = time.monotonic(), config.trials, None
     earlier = sum(trial["seconds"] or 0 for trial in state.trials)
     while len(failed := state.failed_last()) < MAX_FAILURES:
@@ -170,7 +170,7 @@ def _run(config, prior, state, out, data):
 
 
 def _spent(config, state, seconds, epochs):
-    """Says that a training of some more epochs would exceed a budget; None if it would not."""
+    """Returns a line if a training of some more epochs would exceed a budget; otherwise None."""
     done = state.those(COMPLETED)
     total = sum(trial["epochs"] for trial in state.trials)
     if config.budget_epochs and total + epochs > config.budget_epochs:
@@ -189,7 +189,7 @@ def _spent(config, state, seconds, epochs):
 
 
 def _proposal(config, prior, state):
-    """A function of the settings and the trials, so that a resumed tuning proposes what it would have proposed."""
+    """Returns a proposal, a function of the settings and the trials, so a resumed tuning makes the same proposals."""
     sign = 1 if config.better == "higher" else -1
     tried = [genotypes.from_json(trial["genotype"]) for trial in state.trials]
     values = [trial[config.objective] for trial in state.trials]
@@ -204,17 +204,17 @@ def _proposal(config, prior, state):
 
 
 def _train(config, trial, path, out, data):
-    """Trains a trial's genotype as long as is due, or resumes its training.
+    """Trains a trial's genotype for the epochs due, or resumes its training.
 
     Returns:
-        What the trial gains: its status, and its figures or why it failed as `message`.
+        Entries to add to the trial: its status, and its figures, or the reason of failure as `message`.
 
     Raises:
         KeyboardInterrupt: The training was stopped, and has saved.
-        UserError, OSError: A full disk, for example, which is not the trial's fault: the next start resumes it.
+        UserError, OSError: For example a full disk, which is not the trial's fault: the next start resumes it.
     """
     keras.backend.clear_session()
-    gc.collect()  # the graph of the trial before
+    gc.collect()  # frees the graph of the previous trial
     begin, epochs, earlier = time.monotonic(), trial["epochs"], trial["rungs"]
     genotype, part = genotypes.from_json(trial["genotype"]).to_text(), {}
     about = f"trial {trial['trial']} of {config.trials}"
@@ -238,12 +238,12 @@ def _train(config, trial, path, out, data):
     taken = (trial["seconds"] or 0) + time.monotonic() - begin
     value = summary[config.objective]
     figures = {config.objective: value, "parameters": summary["parameters"], "macs": summary.get("macs")}
-    figures["seconds"] = max(taken, summary["seconds"])  # the latter where it was interrupted
+    figures["seconds"] = max(taken, summary["seconds"])  # the latter if it was interrupted
     return {"status": COMPLETED, **figures, "rungs": [*earlier, [epochs, value]]}
 
 
 def table(summary: dict[str, Any]) -> str:
-    """Returns the trials as lines of text: the best one marked, and those of the Pareto fronts of value over cost."""
+    """Returns the trials as lines of text: the best one marked, and those on the Pareto fronts of value over cost."""
     metric, better, trials = summary["metric"], summary["better"], summary["trials"]
     done = [trial for trial in trials if trial["status"] == COMPLETED]
     columns = [(f"validation {metric}", 0, lambda trial: scores.shown(trial[f"valid_{metric}"], metric))]

@@ -16,23 +16,23 @@ _SERVES = {"train": "trains", "valid": "validates", "test": "tests"}
 def load_npz(path: str, value_range: str = "auto") -> Parts:
     """Reads an image data set from an `.npz` archive.
 
-    The name of an array says what it holds: `x` and `y`, or `x_train` and `y_train`, and optionally `x_val`, `y_val`,
-    `x_test` and `y_test`; `array_names.roles` knows the names of others. `class_names` may name the classes.
+    The name of an array determines its role: `x` and `y`, or `x_train` and `y_train`, and optionally `x_val`, `y_val`,
+    `x_test` and `y_test`; see `array_names.roles` for other accepted names. `class_names` may name the classes.
 
-    Images are `(N, H, W)` or `(N, H, W, C)`, with any number of channels. Their values are brought to bytes by one
+    Images are `(N, H, W)` or `(N, H, W, C)`, with any number of channels. Their values are converted to bytes with one
     range for all parts, see `pixels.choose_range`. Labels are integers, whole numbers, strings or one-hot rows, see
     `class_labels`.
 
     Args:
         path: The archive; it is read without unpickling.
-        value_range: The values of black and white, "LOW,HIGH"; "auto" if they are certain.
+        value_range: The values of black and white, "LOW,HIGH"; "auto" if they are unambiguous.
 
     Returns:
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
 
     Raises:
-        UserError: The file or one of its arrays cannot be used, or it is ambiguous how; names the array, and the
-            conversion or flag that settles it.
+        UserError: The file or one of its arrays cannot be used or is ambiguous; the message names the array, and the
+            conversion or flag that resolves it.
     """
     if not path:
         raise UserError("Data set npz needs data_dir: expected the path of an .npz archive. Received: none.")
@@ -56,12 +56,12 @@ def load_npz(path: str, value_range: str = "auto") -> Parts:
 
 
 def parts_of(path: str, assigned: Roles, arrays: dict[str, np.ndarray], value_range: str = "auto") -> Parts:
-    """Returns the parts that arrays hold, see `load_npz`, which has the errors, too.
+    """Returns the parts that arrays hold; for parts and errors see `load_npz`.
 
     Args:
-        path: Where the arrays are from, for messages.
-        assigned: Which is which.
-        arrays: By name; they are taken out, so that large ones are not held twice.
+        path: Source of the arrays, for messages.
+        assigned: The roles of the arrays.
+        arrays: Arrays by name; they are removed from it, so that large ones are not held twice.
         value_range: See `load_npz`.
     """
     labels, classes = _labels(path, assigned, arrays)
@@ -105,7 +105,7 @@ def _images(
 
 
 def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
-    """What the user should know about the values; empty if nothing."""
+    """Returns a line for the user about the values, or an empty string."""
     if found.low == found.high:
         return f"every pixel of the training images is {found.low}"
     if found.dtype != np.uint8 or scale != (0, 255):
@@ -116,7 +116,7 @@ def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
 
 
 def _check_unnamed(path: str, pair: tuple[str, str], arrays: dict[str, np.ndarray]) -> None:
-    """Accepts arrays without names only if they can only be images and labels, in this order."""
+    """Accepts unnamed arrays only if they can be nothing but images and labels, in this order."""
     x, y = (arrays[name] for name in pair)
     if pair == UNNAMED and not (x.ndim in (3, 4) and y.ndim in (1, 2) and len(x) == len(y)):
         raise UserError(
@@ -129,7 +129,7 @@ def _check_unnamed(path: str, pair: tuple[str, str], arrays: dict[str, np.ndarra
 def _check_shapes(
     path: str, parts: dict[str, tuple[str, str]], arrays: dict[str, np.ndarray], counts: dict[str, int]
 ) -> None:
-    """Refuses invalid layouts, parts of different shapes, and numbers of labels other than those of images."""
+    """Refuses invalid layouts, parts with different shapes, and numbers of labels that differ from those of images."""
     expected = None
     for part, (x, y) in parts.items():
         shape = arrays[x].shape
@@ -152,13 +152,13 @@ def load_images(path: str, value_range: str = "") -> np.ndarray:
 
     Args:
         path: The file; it is read without unpickling.
-        value_range: As for `load_npz`, which should be that of training; empty for uint8 only.
+        value_range: See `load_npz`; should be the range used in training. Empty: only uint8 is accepted.
 
     Returns:
-        `(N, H, W, C)` uint8; of an array of rank 3, `(H, W, C)`, and of rank 2, `(H, W)`, one image.
+        `(N, H, W, C)` uint8; an array of rank 3, `(H, W, C)`, or rank 2, `(H, W)`, is one image.
 
     Raises:
-        UserError: As for `load_npz`.
+        UserError: See `load_npz`.
     """
     if npz.is_array(path):
         name, values = "", npz.map_array(path)

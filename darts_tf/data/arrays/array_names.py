@@ -17,7 +17,7 @@ KINDS = {
     "labels": "y label labels target targets",
 }
 CLASS_NAMES = ("classnames", "classes", "labelnames", "targetnames")
-UNNAMED = ("arr_0", "arr_1")  # as numpy.savez(path, x, y) has it
+UNNAMED = ("arr_0", "arr_1")  # from numpy.savez(path, x, y)
 HOW = (
     "Name them x_train and y_train, and if there are any x_val, y_val, x_test and y_test, as in "
     "numpy.savez(path, x_train=x, y_train=y)."
@@ -25,7 +25,7 @@ HOW = (
 
 
 def _spellings() -> dict[str, tuple[str, str]]:
-    """Every spelling without case and separators: `{"xtrain": ("train", "images"), ...}`."""
+    """Every spelling, without case and separators: `{"xtrain": ("train", "images"), ...}`."""
     found = {}
     for part, kind in itertools.product(PARTS, KINDS):
         for of_part, word in itertools.product(PARTS[part], KINDS[kind].split()):
@@ -40,7 +40,7 @@ class Roles(NamedTuple):
     """The purposes of the arrays of an archive.
 
     Attributes:
-        parts: For `train`, and `valid` and `test` where there are any, the names `(of the images, of the labels)`.
+        parts: For `train`, and `valid` and `test` if present, the names `(of the images, of the labels)`.
         class_names: The name of the array with the names of the classes, or None.
         left_out: The other arrays.
     """
@@ -59,11 +59,11 @@ def roles(path: str, names: Sequence[str]) -> Roles:
 
     Args:
         path: The archive, for messages.
-        names: Of its arrays.
+        names: Names of its arrays.
 
     Raises:
-        UserError: Two arrays could be the same, a part has images without labels or labels without images, or there
-            is nothing to train on.
+        UserError: Two arrays could have the same role, a part has images without labels or labels without images, or
+            there are no training data.
     """
     found: dict[tuple[str, str] | str, list[str]] = {}
     left_out: list[str] = []
@@ -96,7 +96,7 @@ def roles(path: str, names: Sequence[str]) -> Roles:
 
 
 def images_among(path: str, names: Sequence[str]) -> str:
-    """Returns the one array that holds images, for a prediction; arguments and errors as for `roles`."""
+    """Returns the one array that holds images, for a prediction; arguments and errors as in `roles`."""
     found = list(names) if len(names) == 1 else [name for name in names if "images" in (_role(name) or ())]
     if len(found) != 1:
         raise UserError(
@@ -107,7 +107,7 @@ def images_among(path: str, names: Sequence[str]) -> str:
 
 
 def _role(name: str) -> tuple[str, str] | str | None:
-    # Where an archive was zipped by hand, its arrays may lie in a folder: the last name of the path decides then.
+    # In an archive zipped by hand the arrays may be in a folder: then the last name of the path decides.
     for text in (name, name.rpartition("/")[2]):
         glued = _glued(text)
         if glued in _SPELLINGS:

@@ -7,17 +7,17 @@ import numpy as np
 
 from darts_tf.system.errors import UserError
 
-SHOWN = 5  # labels in a message
-_EXACT = 2**53  # beyond it floating point holds not every whole number
+SHOWN = 5  # number of labels in a message
+_EXACT = 2**53  # beyond it floating point cannot represent every whole number
 
 
 class Labels(NamedTuple):
-    """Labels as an archive has them.
+    """Labels as stored in an archive.
 
     Attributes:
         values: `(N,)` int64 or strings.
-        width: Columns of one-hot rows, whose indices `values` are; else 0.
-        is_bool: Whether they were truth values.
+        width: Number of columns of one-hot rows, whose indices are `values`; otherwise 0.
+        is_bool: Whether they were Booleans.
     """
 
     values: np.ndarray
@@ -29,9 +29,9 @@ class Classes(NamedTuple):
     """The classes of a data set.
 
     Attributes:
-        values: `(K,)`, the label of each class as `Labels.values` has it.
+        values: `(K,)`, the label of each class as in `Labels.values`.
         names: K distinct names.
-        note: A line for the user where the labels are not the numbers of the classes, else empty.
+        note: A line for the user if the labels are not the class numbers, otherwise empty.
     """
 
     values: np.ndarray
@@ -44,7 +44,7 @@ def plain(where: str, values: np.ndarray) -> Labels:
 
     Args:
         where: The array and its file, for messages.
-        values: `(N,)`, `(N, 1)` or `(1, N)`: integers, whole numbers in floating point, truth values, or strings; or
+        values: `(N,)`, `(N, 1)` or `(1, N)`: integers, whole numbers in floating point, Booleans, or strings; or
             `(N, K)`, one-hot.
 
     Raises:
@@ -103,7 +103,7 @@ def _whole(where: str, values: np.ndarray) -> np.ndarray:
 
 
 def _strings(where: str, values: np.ndarray) -> np.ndarray:
-    """Returns strings, of bytes those that they encode in UTF-8."""
+    """Returns strings; bytes are decoded as UTF-8."""
     if values.dtype.kind == "S":
         try:
             values = np.array([value.decode() for value in values.tolist()])
@@ -122,13 +122,13 @@ def classes_of(where: str, labels: Labels, names: np.ndarray | None, names_where
 
     Args:
         where: The array of the training labels and its file, for messages.
-        labels: Those.
+        labels: The training labels.
         names: `(K,)` names of the classes, or None.
         names_where: The array of the names and its file.
 
     Raises:
-        UserError: There is one class only, the labels look like something else than classes, or the names do not say
-            which label each belongs to.
+        UserError: There is only one class, the labels do not look like classes, or the names do not determine which
+            label each belongs to.
     """
     found = np.unique(labels.values)
     if len(found) < 2:
@@ -190,7 +190,7 @@ def _named(where: str, found: np.ndarray, names: tuple[str, ...], width: int) ->
 
 
 def _value(name: str, index: int) -> int:
-    """The number that a name stands for, or one that no label has."""
+    """The number that a name represents, or one that no label has."""
     try:
         return int(name) if len(name) <= 15 and str(int(name)) == name else _EXACT + index
     except ValueError:
@@ -224,12 +224,12 @@ def numbers(where: str, labels: Labels, classes: Classes, training: str) -> np.n
 
     Args:
         where: The array and its file, for messages.
-        labels: Of any part.
+        labels: Labels of any part.
         classes: From `classes_of`.
         training: Name of the array of training labels.
 
     Raises:
-        UserError: A label is of no class.
+        UserError: A label belongs to no class.
     """
     found, inverse = np.unique(labels.values, return_inverse=True)
     same_kind = (found.dtype.kind == "U") == (classes.values.dtype.kind == "U")

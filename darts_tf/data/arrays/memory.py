@@ -1,4 +1,4 @@
-"""Images that Python code hands over: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
+"""Images passed from Python code: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -18,22 +18,22 @@ FORMS = (
     "(x, y), a finite tf.data.Dataset or a keras PyDataset of (image, label), a pair of these for training and "
     "validation, or a dict of them with the keys train, validation, test and class_names"
 )
-_ROOM = 0.4  # of the free memory: what is read is put together, and converted to bytes that a tensor holds
+_ROOM = 0.4  # of the free memory: what is read is concatenated, and converted to bytes that a tensor holds
 _WHERE = "the data given"
 
 
 def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None] = silent) -> Parts:
-    """Reads images that are handed over, with all the checks of files.
+    """Reads images passed from Python, with all the checks of files.
 
-    Everything is read once and then held in memory as bytes, so that it is split, drawn and resumed like any other
-    data: a `Dataset` costs one pass over it, and room for its images, a byte a value. Its own shuffling and
-    augmentation are seen once, and frozen; a run that is resumed must be given the same images in the same order.
+    Everything is read once and then held in memory as bytes, so that it is split, sampled and resumed like any other
+    data: a `Dataset` costs one pass over it, and memory for its images, one byte per value. Its own shuffling and
+    augmentation are applied once and then frozen; a resumed run must be given the same images in the same order.
 
     Args:
-        data: `(x, y)`: images `(N, H, W)` or `(N, H, W, C)` and labels, one for each or one-hot, of NumPy, Keras or
-            TensorFlow, or lists. Or a `tf.data.Dataset` that ends, of single examples `(image, label)` or of batches
-            of them; or a `keras.utils.PyDataset`. Or a pair of these, `(training, validation)`. Or a dict with the
-            keys `train`, and optionally `validation`, `test`, and `class_names`, a list.
+        data: `(x, y)`: images `(N, H, W)` or `(N, H, W, C)` and labels, one per image or one-hot, as NumPy, Keras or
+            TensorFlow arrays or as lists. Or a finite `tf.data.Dataset` of single examples `(image, label)` or of
+            batches of them; or a `keras.utils.PyDataset`. Or a pair of these, `(training, validation)`. Or a dict with
+            the keys `train`, and optionally `validation`, `test`, and `class_names`, a list.
         value_range: See `archive.load_npz`.
         say: Is called with lines about the progress of what takes long to read.
 
@@ -41,7 +41,7 @@ def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None]
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
 
     Raises:
-        UserError: It is something else, empty, endless, without labels, ragged, or as for `archive.load_npz`.
+        UserError: It is of another type, empty, endless, without labels, or ragged; or see `archive.load_npz`.
     """
     given, names = _given(data)
     arrays: dict[str, np.ndarray] = {}
@@ -58,11 +58,11 @@ def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None]
 
 
 def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
-    """Returns images to evaluate a network on as `load_memory` takes them; they are the training part there.
+    """Returns evaluation images in the form that `load_memory` takes, as its training part.
 
     Args:
         data: One part, or a dict with `test`, and optionally `class_names`.
-        class_names: The classes of the network, where they are known.
+        class_names: The classes of the network, if known.
     """
     one = data if not isinstance(data, Mapping) else data.get("test")
     if one is None or not _is_source(one):
@@ -75,7 +75,7 @@ def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _given(data: Any) -> tuple[dict[str, Any], Any]:
-    """Returns what is given for each part, training first, and the names of the classes or None."""
+    """Returns the data given for each part, training first, and the names of the classes or None."""
     if isinstance(data, Mapping):
         unknown = [str(key) for key in data if key not in (*PARTS, "class_names")]
         if unknown or data.get("train") is None:
@@ -94,7 +94,7 @@ def _given(data: Any) -> tuple[dict[str, Any], Any]:
 
 
 def _is_source(value: Any) -> bool:
-    """Whether it may be one part: a pair of arrays, or something that yields examples."""
+    """Whether a value may be one part: a pair of arrays, or something that yields examples."""
     return _yields(value) or (isinstance(value, tuple | list) and len(value) == 2 and not any(map(_yields, value)))
 
 
@@ -103,7 +103,7 @@ def _yields(value: Any) -> bool:
 
 
 def _is_batches(value: Any) -> bool:
-    """Whether it is a Keras `PyDataset` or `Sequence`: batches by their number."""
+    """Whether a value is a Keras `PyDataset` or `Sequence`, which yields batches by number."""
     import keras  # here, so that arrays need no Keras
 
     return isinstance(value, keras.utils.PyDataset)
@@ -114,7 +114,7 @@ def _wrong(received: str) -> UserError:
 
 
 def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray, str]:
-    """Returns images, labels, and a line for the user or nothing."""
+    """Returns images, labels, and a line for the user, which may be empty."""
     if not _yields(value):
         return _array(f"x_{part}", value[0]), _array(f"y_{part}", value[1]), ""
     if isinstance(value, tf.data.Dataset):
@@ -125,7 +125,7 @@ def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray
 
 
 def _array(name: str, values: Any) -> np.ndarray:
-    """Returns an array of whatever holds numbers or names."""
+    """Returns an array of anything that holds numbers or names."""
     try:
         if isinstance(values, tf.RaggedTensor):
             raise ValueError("a ragged tensor")
@@ -148,7 +148,7 @@ def _array(name: str, values: Any) -> np.ndarray:
 
 
 class _Form(NamedTuple):
-    """What a `Dataset` yields: whether batches, in words, and how many bytes an image takes."""
+    """The form of a `Dataset`'s elements: whether batches, in words, and how many bytes an image takes."""
 
     batched: bool
     words: str
@@ -184,7 +184,7 @@ def _form(spec: Any, part: str) -> _Form:
         return single
     if ranks in ((4, 1), (4, 2), (3, 2)):
         return batches
-    if ranks == (3, 1):  # one image in colour with a one-hot row, or a batch of grey images
+    if ranks == (3, 1):  # a colour image with a one-hot row, or a batch of grey images
         return single if label.shape[0] is not None and image.shape[-1] in (1, 3, 4) else batches
     raise UserError(
         f"The Dataset for {part} must yield (image, label) of a known rank: expected images (H, W, C) with one label "
@@ -212,7 +212,7 @@ def _two(element: Any, part: str) -> tuple[Any, Any]:
 
 
 def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Puts examples or batches together; refuses what takes more room than there is before it is taken."""
+    """Concatenates examples or batches; refuses what would need more memory than is free, before allocating it."""
     images: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     size, room = 0, _ROOM * free_memory()

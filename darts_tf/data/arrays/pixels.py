@@ -1,7 +1,7 @@
-"""Arrays of images of any kind, converted to bytes: their layout, and the values of black and white.
+"""Conversion of image arrays of any kind to bytes: their layout, and the values of black and white.
 
-What is ambiguous is refused in a line that says what was found and how to resolve it. A wrong guess would train, and
-give numbers that are plausible and wrong.
+Ambiguous data are refused with one line that says what was found and how to resolve it. A wrong guess would train, and
+give plausible but wrong numbers.
 """
 
 import math
@@ -13,9 +13,9 @@ import numpy as np
 from darts_tf.system.errors import UserError
 
 FEW = 4  # channels of common images, at most
-SURE = 128  # a maximum from here to 255 is that of bytes: no usual scale ends there
-DARK = 0.1  # of a range: what stays below it is rather on another scale than that dark
-USUAL = (  # ranges that images come in, besides 0..255
+SURE = 128  # a maximum between this and 255 means bytes: no other usual scale ends there
+DARK = 0.1  # fraction of a range: images below it are more likely on another scale than that dark
+USUAL = (  # ranges of images, in addition to 0..255
     *((0, 1), (-0.5, 0.5), (-1, 1), (0, 15), (0, 16), (0, 31), (0, 63), (0, 100), (0, 127), (-128, 127)),
     *((0, 255), (0, 1023), (0, 4095), (0, 16383), (0, 65535)),
 )
@@ -23,12 +23,12 @@ _BLOCK = 1 << 20  # pixels that are converted at a time
 
 
 class Measured(NamedTuple):
-    """What an array of images holds.
+    """The values in an array of images.
 
     Attributes:
-        dtype: Its type.
+        dtype: Its dtype.
         low: Its smallest value.
-        high: Its largest one.
+        high: Its largest value.
     """
 
     dtype: np.dtype
@@ -37,7 +37,7 @@ class Measured(NamedTuple):
 
     @property
     def slack(self) -> float:
-        """Rounding may overstep a range by this share of it: half a step of 255, which changes no byte."""
+        """Rounding may exceed a range by this fraction of it: half a step of 255, which changes no byte."""
         return 0.5 / 255 if self.dtype.kind == "f" else 0.0
 
     def within(self, low: float, high: float) -> bool:
@@ -46,21 +46,21 @@ class Measured(NamedTuple):
         return self.low >= low - slack and self.high <= high + slack
 
     def __str__(self) -> str:
-        """Returns it in the form for messages."""
+        """Returns the form for messages."""
         return f"{self.dtype} from {self.low:.8g} to {self.high:.8g}"
 
 
 def check_layout(where: str, name: str, shape: tuple[int, ...], count: int) -> None:
-    """Refuses images in another layout than `(N, H, W)` or `(N, H, W, C)`.
+    """Refuses images in layouts other than `(N, H, W)` or `(N, H, W, C)`.
 
     Args:
         where: The array and its file, for messages.
-        name: The array's name, for the conversion that is proposed.
-        shape: Of the array.
-        count: Of the labels.
+        name: The array's name, for the proposed conversion.
+        shape: Shape of the array.
+        count: Number of labels.
 
     Raises:
-        UserError: The layout is another one or not certain; names the conversion.
+        UserError: The layout is another one or ambiguous; the message names the conversion.
     """
     if problem := _layout_problem(shape, count, name if name.isidentifier() else "x"):
         raise UserError(f"{where} {problem}")
@@ -93,9 +93,9 @@ def _layout_problem(shape: tuple[int, ...], count: int, x: str) -> str | None:
 
 
 def _channel_axis(sides: tuple[int, ...]) -> int | None:
-    """Returns which of three sides are certainly the channels: 0, or 2 for last; None if ambiguous."""
+    """Returns which of three sides is certainly the channel axis: 0, or 2 for last; None if ambiguous."""
     a, b, c = sides
-    if a == b != c:  # square, and the channels last
+    if a == b != c:  # square, with the channels last
         return 2
     if b == c != a:
         return 0 if a < b else None
@@ -107,7 +107,7 @@ def _channel_axis(sides: tuple[int, ...]) -> int | None:
 
 
 def _grey_problem(shape: tuple[int, ...], x: str, wanted: str) -> str | None:
-    """What is wrong with an array of rank 3, which should be grey images."""
+    """The problem with an array of rank 3, which should be grey images."""
     if min(shape[1:]) > FEW or shape[1] == shape[2] > 1:
         return None
     if max(shape[1:]) <= FEW and min(shape[1:]) > 1:
@@ -123,7 +123,7 @@ def _grey_problem(shape: tuple[int, ...], x: str, wanted: str) -> str | None:
 
 
 def _reshaping(shape: tuple[int, ...], x: str) -> str:
-    """The conversion of a table of pixels, or nothing."""
+    """The conversion of a table of pixels, or an empty string."""
     if len(shape) != 2:
         return ""
     pixels = shape[1]
@@ -152,7 +152,7 @@ def measure(where: str, values: np.ndarray) -> Measured:
         values: `(N, ...)`, not empty.
 
     Raises:
-        UserError: These are not numbers, or some are not finite.
+        UserError: The values are not numbers, or some are not finite.
     """
     if values.dtype.kind not in "biuf":
         raise UserError(
@@ -190,10 +190,10 @@ def parse_range(value_range: str) -> tuple[float, float] | None:
 
 
 def choose_range(where: str, found: Measured, value_range: str = "auto") -> tuple[float, float]:
-    """Returns the values that are black and white.
+    """Returns the values of black and white.
 
-    Certain without `value_range`: uint8 is 0..255, whatever it holds; floating point within 0..1 is 0..1 where its
-    maximum exceeds `DARK`; numbers within 0..255 are 0..255 where their maximum is at least `SURE`.
+    Unambiguous without `value_range`: uint8 is always 0..255; floating point within 0..1 is 0..1 if its maximum exceeds
+    `DARK`; numbers within 0..255 are 0..255 if their maximum is at least `SURE`.
 
     Args:
         where: The array and its file, for messages.
@@ -201,7 +201,7 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
         value_range: "auto", or "LOW,HIGH".
 
     Raises:
-        UserError: That is not certain, or a value lies outside of `value_range`.
+        UserError: The range is ambiguous, or a value lies outside of `value_range`.
     """
     if given := parse_range(value_range):
         if not found.within(*given):
@@ -246,14 +246,14 @@ def _settling(found: Measured) -> str:
 
 
 def check_same_scale(where: str, found: Measured, other: str, of_other: Measured, scale: tuple[float, float]) -> None:
-    """Refuses a part whose values are visibly on another scale than those of the training images.
+    """Refuses a part whose values are clearly on another scale than those of the training images.
 
     Args:
         where: The array and its file, for messages.
-        found: Of the part.
+        found: Measured values of the part.
         other: The name of the training images.
-        of_other: Of the training images.
-        scale: What `choose_range` found for them with "auto".
+        of_other: Measured values of the training images.
+        scale: The result of `choose_range` for these with "auto".
 
     Raises:
         UserError: The scales differ.
@@ -273,15 +273,15 @@ def check_same_scale(where: str, found: Measured, other: str, of_other: Measured
 
 
 def to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Maps `low` to 0 and `high` to 255, rounded; a block at a time, so that large arrays need little room.
+    """Maps `low` to 0 and `high` to 255, rounded; one block at a time, so that large arrays need little memory.
 
     Args:
-        values: `(N, H, W)` or `(N, H, W, C)`, within the range but for rounding.
+        values: `(N, H, W)` or `(N, H, W, C)`, within the range up to rounding.
         low: The value that is black.
         high: The value that is white.
 
     Returns:
-        `(N, H, W, C)` uint8; the array itself where nothing changes.
+        `(N, H, W, C)` uint8; the array itself if nothing changes.
     """
     shaped = values if values.ndim == 4 else values[..., np.newaxis]
     if values.dtype == np.uint8 and (low, high) == (0, 255):

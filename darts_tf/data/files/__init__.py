@@ -1,1 +1,1 @@
-"""Images in files: how they are found in folders, and read."""
+"""Images in files: finding them in folders and reading them."""

@@ -15,17 +15,17 @@ def decode(data: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
     """Decodes an image and rotates it by its EXIF orientation.
 
     Training, evaluation and exported models all read files through this function or `decode_crop`, so they agree.
-    Transparency is dropped; of 16 bits the upper 8 are kept.
+    Transparency is dropped; of 16 bits, the upper 8 are kept.
 
     Deviation: the original's `ImageFolder` ignores the orientation.
 
     Args:
-        data: Scalar string: a JPEG, PNG, WebP without animation, GIF (its first frame), or a BMP without a palette of
-            colours.
+        data: Scalar string: a JPEG, PNG, WebP without animation, GIF (its first frame), or a BMP without a colour
+            palette.
         orientation: Scalar int32, as `exif.orientations` found it for a whole batch; None to read it here.
 
     Returns:
-        `(H, W, 3)` uint8; grey is repeated.
+        `(H, W, 3)` uint8; grey is repeated over the channels.
     """
     data = tf.convert_to_tensor(data)
     orientation = _orientation(data) if orientation is None else orientation
@@ -33,7 +33,7 @@ def decode(data: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def decode_crop(data: tf.Tensor, window: Window, orientation: tf.Tensor | None = None) -> tf.Tensor:
-    """Decodes a part of an image; of a JPEG little more than that part is computed.
+    """Decodes a part of an image; for a JPEG, little more than that part is computed.
 
     Args:
         data: Scalar string, as in `decode`.
@@ -73,7 +73,7 @@ def _stored(data):
         return tf.ensure_shape(tf.io.decode_image(data, channels=3, expand_animations=False), (None, None, 3))
 
     def checked_bmp():
-        # TensorFlow's decoder would take the numbers of a palette's colours for grey, and knows no compression.
+        # TensorFlow's decoder would take palette indices for grey values, and does not support compression.
         head = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 14, 20), tf.uint8), tf.int32)
         bits, header, compression = head[14], head[0], head[16]
         grey = (bits == 8) & (header == 40) & tf.equal(tf.strings.substr(data, 54, 1024), GREY)
@@ -82,7 +82,7 @@ def _stored(data):
             return tf.identity(plain())
 
     def webp():
-        # With three channels the decoder refuses transparency; of an animation it ends the process.
+        # With three channels the decoder refuses transparency; on an animation it terminates the process.
         flags = tf.cast(tf.io.decode_raw(tf.strings.substr(data, 12, 9), tf.uint8), tf.int32)
         moves = tf.equal(tf.strings.substr(data, 12, 4), b"VP8X") & (flags[8] // 2 % 2 == 1)
         with tf.control_dependencies([tf.debugging.Assert(~moves, ["a WebP must not be animated"])]):
@@ -100,7 +100,7 @@ def encoded_split(
     channels: int,
     center_fraction: float,
 ) -> Split:
-    """Returns a split whose images are decoded whenever they are read.
+    """Returns a split whose images are decoded on every read.
 
     Args:
         labels: `(N,)` int32.

@@ -1,4 +1,4 @@
-"""Encoded images that are decoded, now or whenever they are read: what files and records share."""
+"""Encoded images that are decoded once or on every read: the common part of files and records."""
 
 import abc
 import dataclasses
@@ -17,8 +17,8 @@ from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
 
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
-SUSPECTS = 1000  # images that may be cut off, which are decoded at the start to see
-_AHEAD = 64  # images whose orientation is read at once
+SUSPECTS = 1000  # possibly truncated images that are decoded at the start to find out
+_AHEAD = 64  # images whose orientations are read together
 
 
 class EncodedImages(abc.ABC):
@@ -36,7 +36,7 @@ class EncodedImages(abc.ABC):
 
     @abc.abstractmethod
     def place(self, index: int) -> str:
-        """Where an image is, for a message."""
+        """The location of an image, for a message."""
 
     @abc.abstractmethod
     def complaint(self, index: int, why: str) -> str:
@@ -44,10 +44,10 @@ class EncodedImages(abc.ABC):
 
     @abc.abstractmethod
     def checksum(self, contents: bool = False) -> str:
-        """A fingerprint of what is read: names, sizes and labels, and with `contents` every byte."""
+        """A fingerprint of the data: names, sizes and labels, and with `contents` every byte."""
 
     def suspects(self) -> Iterable[int]:
-        """The images that may be cut off."""
+        """The images that may be truncated."""
         return ()
 
     def split(
@@ -56,17 +56,17 @@ class EncodedImages(abc.ABC):
         """Makes the split.
 
         Args:
-            image_size: Side in pixels; 0 keeps the size that all share.
+            image_size: Side in pixels; 0 keeps the common size of all images.
             channels: 1 or 3.
             center_fraction: See `resize.fit`.
-            shape: (height, width, channels) that images must have; None: that of the first one.
-            limit: Bytes of decoded images, up to which they are decoded once, here.
+            shape: Required (height, width, channels); None: that of the first image.
+            limit: Size of the decoded images in bytes up to which they are decoded once, here.
 
         Returns:
             The split, and the shape of its images.
 
         Raises:
-            UserError: An image cannot be decoded, or has another size; names it.
+            UserError: An image cannot be decoded, or has another size; the message names it.
         """
 
         def fitted(content, orientation):
@@ -79,7 +79,7 @@ class EncodedImages(abc.ABC):
         about: dict[str, Any] = {"unreadable": self.unreadable}
         if len(self.labels) * np.prod(shape, dtype=np.int64) <= limit:
             split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
-            about["checksum"] = self.checksum(True)  # of the files: another decoder's pixels may differ
+            about["checksum"] = self.checksum(True)  # of the files, since another decoder's pixels may differ
             return dataclasses.replace(split, read_crops=crops(self.contents, shape), **about), shape
         if not image_size:
             raise UserError(
@@ -94,7 +94,7 @@ class EncodedImages(abc.ABC):
         return dataclasses.replace(split, checksum=self.checksum(), **about), shape
 
     def unreadable(self) -> str | None:
-        """Returns the line that names the first image that can no longer be read, or None; decodes all if it must."""
+        """Returns the line that names the first image that can no longer be read, or None; decodes all if necessary."""
         try:
             for _ in self._decoded(range(len(self.labels)), decode, turned=False):
                 pass
@@ -114,7 +114,7 @@ class EncodedImages(abc.ABC):
         return images
 
     def _decoded(self, indices: Iterable[int], function: Callable, turned: bool = True) -> Iterator[np.ndarray]:
-        """Yields `function(content, orientation)` of images as arrays; raises UserError where one cannot be read."""
+        """Yields `function(content, orientation)` of images as arrays; raises UserError if one cannot be read."""
         indices = np.asarray(indices, np.int64)
 
         def read(batch):
@@ -132,7 +132,7 @@ class EncodedImages(abc.ABC):
             raise UserError(self._blame(indices[done:], function, error)) from error
 
     def _blame(self, indices, function, error):
-        """Names the image that an error is about, among the next ones: errors come in order, but by the batch."""
+        """Names the image that caused an error, among the next ones: errors come in order, but per batch."""
         for index in indices[: 2 * _AHEAD]:
             try:
                 contents = self.contents(tf.constant([index]))

@@ -1,15 +1,15 @@
-"""The EXIF orientation of JPEG, PNG and WebP files, in TensorFlow operations alone: a server's graph has no Python.
+"""The EXIF orientation of JPEG, PNG and WebP files, in TensorFlow operations only: a server's graph has no Python.
 
-A camera writes the pixels in the order of its sensor, and an orientation from 1 to 8 that says how to rotate or mirror
-them. Anything that cannot be read counts as 1: unchanged.
+A camera writes the pixels in sensor order, with an orientation from 1 to 8 that says how to rotate or mirror them.
+Anything unreadable counts as 1, unchanged.
 """
 
 import numpy as np
 import tensorflow as tf
 
-_ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4  # a tag, and the types that its value may have
-_TAGS = 128  # of a directory that are looked at; this one is among the first
-_MOST = 2**14  # segments of a file that are looked at
+_ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4  # a tag, and the possible types of its value
+_TAGS = 128  # entries of a directory that are examined; this tag is among the first
+_MOST = 2**14  # segments of a file that are examined
 _FAR = 2**30  # a length that is beyond any file
 _FLIPS = [[False, False]] * 2 + [[False, True], [True, True], [True, False]]  # by orientation: up-down, left-right
 _FLIPS += [[False, False], [False, True], [True, True], [True, False]]
@@ -18,13 +18,13 @@ _FLIPS += [[False, False], [False, True], [True, True], [True, False]]
 def orientations(data: tf.Tensor) -> tf.Tensor:
     """Reads the orientation of image files.
 
-    Of a whole batch at once: one by one, these operations would take as long as decoding a small image.
+    It works on a whole batch: one by one, these operations would take as long as decoding a small image.
 
     Args:
         data: `(B,)` strings, the contents of the files.
 
     Returns:
-        `(B,)` int32, 1 to 8; 1 where a file has none, or a damaged one.
+        `(B,)` int32, 1 to 8; 1 if a file has no orientation, or a damaged one.
     """
     data = tf.convert_to_tensor(data)
     start = tf.strings.substr(data, 0, 8)
@@ -38,7 +38,7 @@ def orientations(data: tf.Tensor) -> tf.Tensor:
 
     def tags():
         held = _text(data, block, tf.where(block > 0, 2**16, 0))
-        prefix = tf.equal(tf.strings.substr(held, 0, 6), b"Exif\0\0")  # some write it in WebP as a JPEG has it
+        prefix = tf.equal(tf.strings.substr(held, 0, 6), b"Exif\0\0")  # some programs write it in WebP as in JPEG
         return _tag(_text(held, tf.where(prefix, 6, 0), 2**16))
 
     return tf.cond(tf.reduce_any(block > 0), tags, lambda: tf.ones_like(block))
@@ -94,7 +94,7 @@ def _flips(orientation):
 
 
 def _walk(data, start, step):
-    """Passes over the segments of the files whose `start` is not 0; returns where EXIF's begins, or 0, `(B,)` int32."""
+    """Walks over the segments of files whose `start` is not 0; returns the start of EXIF's, or 0, `(B,)` int32."""
     size = tf.strings.length(data)
 
     def going(position):
@@ -109,7 +109,7 @@ def _walk(data, start, step):
     return tf.maximum(-end, 0)
 
 
-# Each of these returns the positions of the next segments; negative, the present one's where that is EXIF.
+# Each of these returns the positions of the next segments, or the negative current position if that is EXIF.
 
 
 def _jpeg(data, position):
@@ -134,12 +134,12 @@ def _webp(data, position):
 
 
 def _markers():
-    """What each marker of a JPEG does to the position: adds a number, and the length of its segment or not."""
+    """How each JPEG marker advances the position: by a number, plus the length of its segment if it has one."""
     add, use = np.full(256, 2), np.ones(256)
     use[[0x00, 0x01, *range(0xD0, 0xD9)]] = 0  # these stand alone
     over = [0xD9, 0xDA, *(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))]
-    add[over], use[over] = _FAR, 0  # from here on there are only pixels
-    add[0xFF], use[0xFF] = 1, 0  # it may stand before a marker as often as it likes
+    add[over], use[over] = _FAR, 0  # only pixels follow
+    add[0xFF], use[0xFF] = 1, 0  # any number of these may precede a marker
     return np.stack([add, use], 1).astype(np.int32)
 
 
@@ -147,7 +147,7 @@ _MARKERS = _markers()
 
 
 def _tag(block):
-    """Returns the orientations in the first directories of TIFF headers; what follows the block is harmless."""
+    """Returns the orientations in the first directories of TIFF headers; data after the block do no harm."""
     head = _bytes(block, 0, 8)
     big = head[:, 0] == ord("M")
     sound = (head[:, 0] == head[:, 1]) & (big | (head[:, 0] == ord("I")))
@@ -166,19 +166,19 @@ def _tag(block):
 
 
 def _text(data, position, length):
-    """Returns bytes of strings; fewer, where they end before."""
+    """Returns bytes of strings, or fewer if they end earlier."""
     position = tf.minimum(position, tf.strings.length(data))
     return tf.strings.substr(data, position, tf.broadcast_to(length, tf.shape(data)))
 
 
 def _bytes(data, position, count):
-    """Returns `(B, count)` int32, zeros behind the end."""
+    """Returns `(B, count)` int32, with zeros after the end."""
     digits = tf.io.decode_raw(_text(data, position, count), tf.uint8, fixed_length=count)
     return tf.cast(tf.ensure_shape(digits, (None, count)), tf.int32)
 
 
 def _number(digits, big):
-    """Returns the numbers that bytes along the last axis are; at most `_FAR`, so that sums of a few stay int32."""
+    """Returns the numbers encoded by bytes along the last axis; at most `_FAR`, so that small sums stay int32."""
     digits = tf.cast(tf.where(big[..., tf.newaxis], digits, tf.reverse(digits, [-1])), tf.int64)
     places = tf.constant([256**place for place in reversed(range(digits.shape[-1]))], tf.int64)
     return tf.cast(tf.minimum(tf.reduce_sum(digits * places, axis=-1), _FAR), tf.int32)

@@ -25,20 +25,21 @@ def load_folder(
 ) -> Parts:
     """Reads class folders: `train/CLASS/*` with `val/` and `test/`, or just `CLASS/*`; see `roles`.
 
-    The images of a class lie in its folder and in those below it. What is an image is decided by its content; hidden
-    files, broken links and files that are not images are left out and counted. A file with an image's extension that
-    is not one is refused. Photographs are rotated by their EXIF orientation.
+    The images of a class are in its folder and the folders below it. Images are recognised by their content; hidden
+    files, broken links and files that are not images are skipped and counted. A file with an image's extension that is
+    not an image is refused. Photographs are rotated by their EXIF orientation.
 
-    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, and each image is checked by that. A larger one is
-    decoded whenever it is read; here only the first and last bytes of each file are checked, and a file that may be
-    cut off is decoded. Random windows are always read from the files.
-    No image is decoded that claims more than `headers.MAX_PIXELS`.
+    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, which checks each image. A larger one is decoded on
+    every read; here only the first and last bytes of each file are checked, and a file that may be truncated is
+    decoded. Random windows are always read from the files. No image that claims more than `headers.MAX_PIXELS` is
+    decoded.
 
     Args:
         data_dir: The folder.
-        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps a size that all share.
+        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps the common size of all
+            images.
         channels: 1 or 3; 0 means 3.
-        max_train_examples: Keeps that many training images, drawn by `seed` with the classes in proportion; 0: all.
+        max_train_examples: Keeps this many training images, drawn by `seed` with the classes in proportion; 0: all.
         seed: Seed of that draw.
         center_fraction: See `resize.fit`.
 
@@ -46,7 +47,7 @@ def load_folder(
         The parts; classes are the folders' names in alphabetical order.
 
     Raises:
-        UserError: A folder or an image cannot be used; names it.
+        UserError: A folder or an image cannot be used; the message names it.
     """
     if not data_dir:
         raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")

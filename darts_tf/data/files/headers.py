@@ -1,4 +1,4 @@
-"""The format and the size of an image, by its content and not its name: kilobytes can decode to gigabytes."""
+"""The format and size of an image, from its content and not its name: kilobytes can decode to gigabytes."""
 
 import io
 import os
@@ -13,21 +13,21 @@ from darts_tf.system.errors import UserError
 
 ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 READ = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or PPM"
-MAX_PIXELS = 2**26  # of one image, 8192 x 8192; decoded it takes 200 MB, and four times that while it is resized
-FRAMES = 4  # times as many may be in all frames of a GIF: its decoder reads them all, a byte for each pixel
+MAX_PIXELS = 2**26  # of one image, 8192 x 8192; it decodes to 200 MB, and takes four times that while it is resized
+FRAMES = 4  # a GIF may have this many times more in all frames: its decoder reads them all, one byte per pixel
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
-_HEIF = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")  # what phones write; it needs a decoder that is not free
-_TAIL = 64  # bytes at the end of a file in which its format's last mark is looked for
+_HEIF = (b"heic", b"heix", b"heim", b"hevc", b"mif1", b"msf1")  # written by phones; needs a decoder that is not free
+_TAIL = 64  # bytes at the end of a file that are searched for its format's end marker
 
 
 class Header(NamedTuple):
-    """What the header of an image says.
+    """The header of an image.
 
     Attributes:
         height: Rows.
         width: Columns.
-        native: Whether TensorFlow decodes it, and rightly; other formats go through `as_png`.
-        whole: Whether the file ends as its format does; without that it may be cut off.
+        native: Whether TensorFlow decodes it correctly; other formats go through `as_png`.
+        whole: Whether the file ends as its format requires; otherwise it may be truncated.
     """
 
     height: int
@@ -37,11 +37,11 @@ class Header(NamedTuple):
 
 
 def check(path: str | os.PathLike) -> Header:
-    """Checks that a file begins as an image does, and is not too large to decode.
+    """Checks that a file begins like an image, and is not too large to decode.
 
     Raises:
         UserError: The image has more than `MAX_PIXELS` pixels, or a GIF `FRAMES` times as many in all its frames.
-        ValueError: It is no image of a known format, or is cut off in its header.
+        ValueError: It is not an image of a known format, or is truncated within its header.
         OSError: The file cannot be read.
     """
     with open(path, "rb") as file:
@@ -49,11 +49,11 @@ def check(path: str | os.PathLike) -> Header:
 
 
 def readable(content: bytes, path: str | os.PathLike) -> bytes:
-    """Returns an image file's content as TensorFlow decodes it: a PNG for the formats that it does not read.
+    """Returns an image file's content in a form that TensorFlow decodes: a PNG for formats that it does not read.
 
     Args:
-        content: Of the file. What is no image comes back as it is; the decoder will refuse it.
-        path: Named in errors.
+        content: Content of the file. Anything that is not an image is returned unchanged; the decoder will refuse it.
+        path: Path for error messages.
 
     Raises:
         UserError: The image is too large, or damaged.
@@ -86,7 +86,7 @@ def _checked(file, path):
 
 
 def read(file: BinaryIO, path: str | os.PathLike = "") -> Header:
-    """Reads a file's header; errors as of `check`."""
+    """Reads a file's header; raises the errors of `check`."""
     try:
         with _opened(file) as image:
             width, height = image.size
@@ -100,12 +100,12 @@ def read(file: BinaryIO, path: str | os.PathLike = "") -> Header:
 
 
 def as_png(content: bytes) -> bytes:
-    """Converts an image of any format that is read to a PNG of 8-bit RGB, turned as its EXIF orientation says.
+    """Converts an image of any supported format to an 8-bit RGB PNG, rotated by its EXIF orientation.
 
-    Of several frames or pages it is the first. Transparency is dropped, of 16 bits the upper 8 are kept.
+    Of several frames or pages, the first is used. Transparency is dropped; of 16 bits, the upper 8 are kept.
 
     Raises:
-        ValueError: It is damaged, or of a kind without a meaning as bytes, such as 32-bit numbers.
+        ValueError: It is damaged, or of a kind that has no meaning as bytes, such as 32-bit numbers.
     """
     try:
         with _opened(io.BytesIO(content)) as image:
@@ -119,7 +119,7 @@ def as_png(content: bytes) -> bytes:
             upright.convert("RGB").save(file, "PNG", compress_level=1)
     except UserError:
         raise
-    except Exception as error:  # Pillow lets through whatever its decoders raise
+    except Exception as error:  # Pillow passes on whatever its decoders raise
         raise ValueError(str(error) or type(error).__name__) from error
     return file.getvalue()
 
@@ -127,7 +127,7 @@ def as_png(content: bytes) -> bytes:
 def _upright(image):
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # damaged EXIF is none, as in `exif.orientations`
+    except Exception:  # damaged EXIF counts as none, as in `exif.orientations`
         return image
 
 
@@ -136,13 +136,13 @@ def _opened(file):
     file.seek(0)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes, which are checked here, and of damaged metadata
+            warnings.simplefilter("ignore")  # about sizes, which are checked here, and damaged metadata
             return Image.open(file, formats=_FORMATS)
     except (OSError, Image.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is None:  # UnidentifiedImageError
             raise ValueError(_reason(file)) from None
         raise
-    except Exception as error:  # Pillow lets through whatever its plug-ins raise on damaged headers
+    except Exception as error:  # Pillow passes on whatever its plug-ins raise on damaged headers
         raise ValueError(f"its header is damaged ({type(error).__name__})") from error
 
 
@@ -188,7 +188,7 @@ def _whole(kind, file):
 
 
 def in_all_frames(file: BinaryIO) -> int:
-    """Returns how many pixels all frames of a GIF claim, up to where it is cut off; 0 for other images."""
+    """Returns how many pixels all frames of a GIF claim, up to any truncation; 0 for other images."""
     file.seek(0)
     head = file.read(13)
     if not head.startswith(b"GIF8") or len(head) < 13:

@@ -1,4 +1,4 @@
-"""Image files that are decoded, now or whenever they are read."""
+"""Image files that are decoded once or on every read."""
 
 import zlib
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ class ImageFiles(EncodedImages):
     """The files of a split.
 
     Args:
-        files: At least one.
+        files: The files, at least one.
         labels: `(N,)` int32.
     """
 
@@ -55,11 +55,11 @@ class ImageFiles(EncodedImages):
         return unreadable(self.files[index].path, why)
 
     def suspects(self) -> Iterable[int]:
-        """Files without their format's end."""
+        """Files without their format's end marker."""
         return (index for index, file in enumerate(self.files) if not file.header.whole)
 
     def checksum(self, contents: bool = False) -> str:
-        """Returns a fingerprint of the files' names within their data set, sizes and labels, and of their content."""
+        """Returns a fingerprint of the files' relative names, sizes and labels, and optionally of their content."""
         found = 0
         for file, label in zip(self.files, self.labels.tolist(), strict=True):
             name = file.name.encode("utf-8", "surrogateescape")
@@ -70,7 +70,7 @@ class ImageFiles(EncodedImages):
         return f"{found:08x}"
 
     def unreadable(self) -> str | None:
-        """Returns the line that names the first image that can no longer be read, or None; decodes all if it must."""
+        """Returns the line that names the first image that can no longer be read, or None; decodes all if necessary."""
         for file in self.files:
             try:
                 headers.check(file.path)
@@ -82,5 +82,5 @@ class ImageFiles(EncodedImages):
 
 
 def _as_png(content):
-    """Converts the content of a file; called eagerly, TensorFlow hands it over as an array."""
+    """Converts the content of a file; in eager mode TensorFlow passes it as an array."""
     return headers.as_png(content.item() if isinstance(content, np.ndarray) else content)

@@ -1,4 +1,4 @@
-"""The image files in folders, found by their content; and what was left out, counted."""
+"""The image files in folders, recognised by their content, and counts of what was skipped."""
 
 import os
 import stat
@@ -15,17 +15,17 @@ _SYSTEM |= {
     "ehthumbs.db",
     "desktop.ini",
     "icon\r",
-}  # of macOS, Synology, Windows, Linux: as good as hidden
-_PROBED = 1000  # files whose content is looked at to see whether a folder holds images; of the others it is the name
+}  # of macOS, Synology, Windows, Linux: treated as hidden
+_PROBED = 1000  # files whose content is examined to see whether a folder holds images; for the others, the name decides
 
 
 class File(NamedTuple):
     """An image file.
 
     Attributes:
-        path: Absolute; bytes that are not UTF-8 are surrogates, as of `os.fsdecode`.
-        name: The same, from the folder of its data set on.
-        size: Bytes.
+        path: Absolute path; bytes that are not UTF-8 are surrogates, as in `os.fsdecode`.
+        name: The path relative to the folder of its data set.
+        size: Size in bytes.
         header: Its format and size.
     """
 
@@ -36,7 +36,7 @@ class File(NamedTuple):
 
 
 class LeftOut:
-    """What is not read: how many of each kind, and one example of all."""
+    """The files that are skipped: how many of each kind, with one example."""
 
     def __init__(self):
         self.counts, self.example, self._of_hidden = {}, "", False
@@ -48,7 +48,7 @@ class LeftOut:
             self.example, self._of_hidden = path, reason == _HIDDEN
 
     def line(self) -> str:
-        """Returns one line for the user; empty if nothing was left out."""
+        """Returns one line for the user; empty if nothing was skipped."""
         if not self.counts:
             return ""
         parts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items(), key=lambda x: -x[1]))
@@ -59,15 +59,16 @@ _HIDDEN = "hidden or system files"
 
 
 def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
-    """Finds the images in a folder and in the folders below it, by their paths' order.
+    """Finds the images in a folder and the folders below it, in the order of their paths.
 
     Args:
         folder: Where to look.
-        root: The folder from which on files are named.
-        left_out: Counts what is not read: hidden files, files that are not images, other entries, broken links.
+        root: The folder to which names are relative.
+        left_out: Counts what is skipped: hidden files, files that are not images, other entries, broken links.
 
     Raises:
-        UserError: A file cannot be opened, is too large, or has the name of an image and is not one; names it.
+        UserError: A file cannot be opened, is too large, or has an image's extension but is not an image; the message
+            names it.
     """
     found = []
     for path, size in sorted(walk(folder, left_out)):
@@ -95,7 +96,7 @@ def unreadable(path: str, error: Exception | str) -> str:
 
 
 def walk(folder: str, left_out: LeftOut) -> Iterator[tuple[str, int]]:
-    """Yields the path and the size of every file in a folder and below; each folder once, whatever links there are."""
+    """Yields the path and the size of every file in a folder and below; visits each folder once, despite links."""
     visited, waiting = set(), [folder]
     while waiting:
         for entry in entries(waiting.pop()):
@@ -127,7 +128,7 @@ def _leads_back(link, folder):
 
 
 def entries(folder: str) -> list[os.DirEntry]:
-    """Returns the entries of a folder, by name. Raises UserError where that cannot be listed."""
+    """Returns the entries of a folder, by name. Raises UserError if it cannot be listed."""
     try:
         with os.scandir(folder) as found:
             return sorted(found, key=lambda entry: entry.name)
@@ -166,7 +167,7 @@ def _any_image(paths):
             try:
                 headers.check(path)
                 return True
-            except (OSError, ValueError):  # UserError is one
+            except (OSError, ValueError):  # includes UserError
                 pass
     return False
 

@@ -12,13 +12,13 @@ EXPECTED = "class folders, or train/ with class folders and next to it val/ and 
 
 
 class Layout(NamedTuple):
-    """What `find` finds.
+    """The result of `find`.
 
     Attributes:
-        root: The folder whose class folders train.
-        classes: Those class folders.
-        valid: The folder whose class folders validate, or None.
-        test: That of the test, or None.
+        root: The folder whose class folders are for training.
+        classes: These class folders.
+        valid: The folder whose class folders are for validation, or None.
+        test: The folder for testing, or None.
         passed_over: Folders that are not used, each with the reason.
     """
 
@@ -30,10 +30,11 @@ class Layout(NamedTuple):
 
 
 def find(root: str) -> Layout:
-    """Decides by the names of folders, in any case of letters, and by their content.
+    """Assigns roles by the names of folders, ignoring case, and by their content.
 
-    `train/` with class folders trains, and next to it only `NAMES` are used. Without it the folders of `root` are the
-    classes, except `val/`, `test/` and the like which hold folders of the same names; a class may be called `train`.
+    `train/` with class folders is used for training, and next to it only `NAMES` are used. Without it the folders of
+    `root` are the classes, except for `val/`, `test/` and the like that hold folders with the same names; a class may
+    be called `train`.
 
     Raises:
         UserError: The folders are ambiguous, or have no training images.
@@ -98,7 +99,7 @@ def _with_train(tops, chosen):
 
 
 def _system(root):
-    """System folders that are not hidden: a user sees them."""
+    """System folders that are not hidden, so that users see them."""
     return [
         (e.path, "of the system")
         for e in entries(root)

@@ -1,7 +1,7 @@
 """Image augmentation: pure functions of a batch of images and an explicit seed.
 
-Every function is vectorised over the batch, gives each image its own draw, reads no global random state, and runs
-eagerly and inside `tf.data.Dataset.map` alike. A seed is an int32 or int64 tensor of shape `(2,)`; the same seed gives
+Every function is vectorised over the batch, draws separately for each image, reads no global random state, and runs
+both eagerly and inside `tf.data.Dataset.map`. A seed is an int32 or int64 tensor of shape `(2,)`; the same seed gives
 the same draw, and two augmentations of one batch need two seeds.
 
 On the original's path the order is: `pad_crop` and `flip` on bytes, then `normalize`, then `cutout`. The crop's zeros
@@ -21,9 +21,9 @@ LUMINANCE = (0.2989, 0.587, 0.114)  # ITU-R BT.601, with torchvision's digits
 
 
 def pad_crop(images: tf.Tensor, seed: tf.Tensor, padding: int) -> tf.Tensor:
-    """Shifts each image by a random offset, with zeros where it leaves the frame.
+    """Shifts each image by a random offset, filling with zeros.
 
-    Pads by `padding` pixels on all sides and crops the first size back, at an offset uniform over
+    Pads by `padding` pixels on all sides and crops to the original size, at an offset uniform over
     `{0, ..., 2 * padding}` in each direction.
 
     Args:
@@ -70,7 +70,7 @@ def cutout(images: tf.Tensor, seed: tf.Tensor, length: int, share: Any = 1.0) ->
         images: `(B, H, W, C)`, any numeric dtype; normalised, so that zero is the mean colour.
         seed: `(2,)` int32 or int64.
         length: Side of the square in pixels, >= 0; 0 returns the images.
-        share: Of the images that are cut, each drawn on its own; 1 is all.
+        share: Fraction of the images that are cut, drawn independently; 1 is all.
 
     Returns:
         `(B, H, W, C)`, the dtype of `images`.
@@ -95,8 +95,8 @@ def cutout_mask(centers: tf.Tensor, height: int | tf.Tensor, width: int | tf.Ten
     The square covers rows `y - length // 2` to `y - length // 2 + length - 1` and columns likewise, clipped at the
     borders.
 
-    Deviation: an odd length cuts a square of exactly that side; the original's ends at `y + length // 2 - 1`, which
-    is one pixel less (and nothing at all for length 1). Even lengths, the paper's 16 among them, are the same.
+    Deviation: an odd length cuts a square of exactly that side; the original's ends at `y + length // 2 - 1`, which is
+    one pixel less (and nothing at all for length 1). Even lengths, including the paper's 16, are the same.
 
     Args:
         centers: `(B, 2)` int32 or int64, (y, x) in pixels.
@@ -123,8 +123,8 @@ def color_jitter(images: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tens
     The first three factors are uniform in `1 - strength` (not below 0) to `1 + strength`; the shift of the hue is
     uniform in `-strength / 2` to `strength / 2` of the circle (half of it at most). ImageNet's strength is 0.4.
 
-    Deviation: torchvision draws the order of the four for each image, here a batch shares one. An order per image
-    would compute all four four times over.
+    Deviation: torchvision draws the order of the four for each image; here a batch shares one. An order per image would
+    compute each of the four four times.
 
     Args:
         images: `(B, H, W, C)` uint8 or floating point, in 0..255. C is 1 or 3; grey images have no saturation and hue.
@@ -151,10 +151,10 @@ def color_jitter(images: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tens
 
 
 def check_jitter(channels: int, strength: float = 1.0) -> None:
-    """Refuses colour jitter of images that have no colours.
+    """Refuses colour jitter for images without colours.
 
     Args:
-        channels: Of the images.
+        channels: Channels of the images.
         strength: See `color_jitter`; 0 is always allowed.
 
     Raises:
@@ -169,15 +169,14 @@ def check_jitter(channels: int, strength: float = 1.0) -> None:
 def adjust_color(images: tf.Tensor, order: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast, saturation and hue, each image by its own factors, as torchvision defines them.
 
-    Brightness blends with black, contrast with the mean of the image's luminance, saturation with the luminance of
-    each pixel: `factor * image + (1 - factor) * other`, clipped. Hue turns the H of HSV.
+    Brightness blends with black, contrast with the mean of the image's luminance, saturation with the luminance of each
+    pixel: `factor * image + (1 - factor) * other`, clipped. Hue rotates the H of HSV.
 
-    Deviation: bytes are rounded once, at the end; torchvision cuts the fraction off after each of the four.
+    Deviation: bytes are rounded once, at the end; torchvision truncates after each of the four.
 
     Args:
         images: `(B, H, W, C)` uint8 or floating point, in 0..255; C is 1 or 3.
-        order: `(n,)` int32, which to apply, one after the other: 0 brightness, 1 contrast, and for C = 3
-            2 saturation, 3 hue.
+        order: `(n,)` int32, which to apply, in this order: 0 brightness, 1 contrast, and for C = 3 2 saturation, 3 hue.
         factors: `(B, 4)` float32: three factors >= 0, dimensionless, and the shift of the hue in turns.
 
     Returns:
@@ -211,7 +210,7 @@ def _contrast(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def _saturation(pixels: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    # The blend is linear in a pixel: as a matrix per image it takes a fifth of the time of the plain formula.
+    # The blend is linear in a pixel: one matrix per image takes a fifth of the time of the plain formula.
     factor = factor[:, 0]
     blend = factor * tf.eye(3) + (1 - factor) * tf.constant(LUMINANCE)[:, tf.newaxis]
     shape = tf.shape(pixels)

@@ -1,4 +1,4 @@
-"""The interface of an image data set, and helpers that its readers share."""
+"""The interface of an image data set, and helpers shared by its readers."""
 
 import dataclasses
 import zlib
@@ -12,8 +12,8 @@ from darts_tf.data.images.resize import CropReader, Window, crop_reader, slice_w
 from darts_tf.data.reading import reading
 from darts_tf.passes.graph import unconverted
 
-MOMENTS_SAMPLE = 10_000  # images that mean and standard deviation are taken from, at most
-_NAMED = 5  # classes that a note names with their numbers, at most
+MOMENTS_SAMPLE = 10_000  # maximum number of images used for mean and standard deviation
+_NAMED = 5  # maximum number of classes that a note lists with their counts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,11 +23,11 @@ class Split:
     Attributes:
         labels: `(N,)` int32, each in `[0, number of classes)`.
         read: `(indices (B,) int32 or int64) -> (B, H, W, C) uint8`; runs eagerly and inside `tf.data.Dataset.map`.
-        read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image as it was before
-            it was cropped and resized for `read`; see `resize.crop_reader`. None where there is none.
-        checksum: Fingerprint of what is read: of the pixels where they are in memory, else of the files' names and
-            sizes. Empty where there is none.
-        unreadable: Returns one line that names an image that can no longer be read, or None; asked after an error.
+        read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image before the cropping
+            and resizing of `read`; see `resize.crop_reader`. None if not available.
+        checksum: Fingerprint of the data: of the pixels if they are in memory, otherwise of the files' names and sizes.
+            Empty if there is none.
+        unreadable: Returns one line that names an image that can no longer be read, or None; called after an error.
     """
 
     labels: np.ndarray
@@ -47,13 +47,13 @@ class Split:
         Args:
             images: `(N, H, W, C)` uint8.
             labels: `(N,)` integers.
-            originals: `(N, H', W', C')` uint8, what `images` were made of, for `read_crops`; None: `images`.
+            originals: `(N, H', W', C')` uint8, the sources of `images`, for `read_crops`; None: `images`.
 
         Returns:
             A split whose `read` is one gather.
         """
-        # An eager tensor is captured by the graphs that read it, a NumPy array would be copied into each of them. On
-        # a GPU it would have to travel back for every batch, so it stays on the host.
+        # Graphs that read an eager tensor capture it; a NumPy array would be copied into each of them. On a GPU it
+        # would have to be copied back for every batch, so it stays on the host.
         with tf.device("CPU:0"):
             held = tf.convert_to_tensor(images, tf.uint8)
             whole = held if originals is None or originals is images else tf.convert_to_tensor(originals, tf.uint8)
@@ -71,14 +71,14 @@ class Split:
 
 
 class Parts(NamedTuple):
-    """What a reader of images returns.
+    """The result of an image reader.
 
     Attributes:
         train: The training images: a `Split`, or arrays `(images (N, H, W, C) uint8, labels (N,) int32)`.
         valid: The validation images of the data, of the same type, or None.
         test: The test images, or None.
         class_names: One name per class.
-        notes: Lines for the user: the purpose of each folder or array, with counts; what was left out, and why.
+        notes: Lines for the user: the purpose of each folder or array, with counts; what was skipped, and why.
     """
 
     train: Any
@@ -100,7 +100,7 @@ class ImageDataset:
         std: Standard deviation of `x / 255` per channel, > 0.
         train: The training images.
         valid: The validation images of the data, or None if there are none.
-        test: The test images, or None where there are none.
+        test: The test images, or None if there are none.
         notes: Lines for the user, see `Parts`.
     """
 
@@ -124,10 +124,10 @@ def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, m
     """Returns a line about the purpose of a part of the data, with counts, for `Parts.notes`.
 
     Args:
-        place: Where the images are.
+        place: Location of the images.
         labels: `(N,)` int32.
         classes: One name per class.
-        verb: What the images do: train, validate or test.
+        verb: Their purpose: train, validate or test.
         most: How many of them are kept; 0: all.
     """
     if verb != "train":
@@ -151,7 +151,7 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
         seed: Seed of the draw.
 
     Returns:
-        `(mean, std)`, C numbers each. The std of a constant channel is given as 1.
+        `(mean, std)`, C numbers each. The std of a constant channel is set to 1.
 
     Raises:
         UserError: An image can no longer be read.

@@ -1,4 +1,4 @@
-"""Images brought to one size: from their centre, or from a random window of each."""
+"""Resizes images to one size, from their centre or from a random window."""
 
 import math
 from collections.abc import Callable
@@ -8,22 +8,22 @@ import tensorflow as tf
 
 from darts_tf.system.errors import UserError
 
-TRIES = 10  # windows that are drawn before the centre is taken
-AREA = (0.08, 1.0)  # share of the image that a window covers
-ASPECT = (3 / 4, 4 / 3)  # its width over its height
+TRIES = 10  # windows that are drawn before falling back to the centre
+AREA = (0.08, 1.0)  # fraction of the image that a window covers
+ASPECT = (3 / 4, 4 / 3)  # width over height of a window
 
 CropReader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 Window = Callable[[int | tf.Tensor, int | tf.Tensor], tf.Tensor]
 
 
 def fit(images: tf.Tensor, image_size: int, channels: int, center_fraction: float = 1.0) -> tf.Tensor:
-    """Brings images to a size and a number of channels.
+    """Converts images to a size and a number of channels.
 
-    Crops the centre square, resizes it to `image_size` (bilinear, antialiased), and turns grey to RGB by repetition
-    or RGB to grey by luminance. To crop first costs less than the usual order, and no memory for a very long image.
+    Crops the centre square, resizes it to `image_size` (bilinear, antialiased), and turns grey to RGB by repetition or
+    RGB to grey by luminance. Cropping first costs less than the usual order, and no memory for very elongated images.
 
     Args:
-        images: `(..., H, W, C)` uint8, of rank 3 or 4; C is 1 or 3 where it has to change.
+        images: `(..., H, W, C)` uint8, of rank 3 or 4; C is 1 or 3 if it has to change.
         image_size: Side in pixels; 0 keeps the size.
         channels: 1 or 3; 0 keeps the channels.
         center_fraction: Side of the square over the shorter side of the image, in (0, 1].
@@ -43,7 +43,7 @@ def fit(images: tf.Tensor, image_size: int, channels: int, center_fraction: floa
 
 
 def fit_array(images: np.ndarray, image_size: int, channels: int, center_fraction: float = 1.0) -> np.ndarray:
-    """Does what `fit` does to an array, a thousand images at a time.
+    """Applies `fit` to an array, a thousand images at a time.
 
     Args:
         images: `(N, H, W, C)` uint8.
@@ -52,10 +52,10 @@ def fit_array(images: np.ndarray, image_size: int, channels: int, center_fractio
         center_fraction: Side of the square over the shorter side of the image, in (0, 1].
 
     Returns:
-        `(N, image_size, image_size, channels)` uint8; `images` itself where nothing changes.
+        `(N, image_size, image_size, channels)` uint8; `images` itself if nothing changes.
 
     Raises:
-        UserError: Another number of channels is asked for, and it is not grey for RGB or RGB for grey.
+        UserError: The number of channels would have to change other than from grey to RGB or from RGB to grey.
     """
     height, width, given = images.shape[1:]
     if channels not in (0, given) and {channels, given} != {1, 3}:
@@ -82,13 +82,13 @@ def crop_reader(
     """Makes a reader of random windows, resized: the random resized crop of ImageNet's training.
 
     Args:
-        fetch: `(indices (B,)) -> (B,) ...`: what the images are cut from, such as the content of their files.
-        crop: `(one of those, window) -> (h, w, C) uint8`, the pixels inside `window(height, width)`, see `crop_window`.
-        image_shape: (height, width, channels) of what is read.
+        fetch: `(indices (B,)) -> (B,) ...`: the sources of the windows, such as the content of image files.
+        crop: `(source, window) -> (h, w, C) uint8`, the pixels inside `window(height, width)`, see `crop_window`.
+        image_shape: (height, width, channels) of the result.
 
     Returns:
         `(indices (B,) int32 or int64, seed (2,) int32 or int64) -> (B, *image_shape) uint8`, bilinear and antialiased,
-        with a draw of its own for each image; runs eagerly and inside `tf.data.Dataset.map`.
+        with a separate draw for each image; runs both eagerly and inside `tf.data.Dataset.map`.
 
     Reference: `RandomResizedCrop(224)` of the original's `train_imagenet.py`.
     """
@@ -112,9 +112,9 @@ def crop_reader(
 def crop_window(height: int | tf.Tensor, width: int | tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Chooses the window of a random resized crop.
 
-    Its area is uniform in `AREA` of the image's, the logarithm of its aspect uniform in that of `ASPECT`, its place
-    uniform. The first of `TRIES` draws that fits into the image counts. Where none does, it is the largest window
-    about the centre whose aspect is within `ASPECT`.
+    Its area is uniform in `AREA` times the image's, the logarithm of its aspect ratio is uniform in that of `ASPECT`,
+    and its position is uniform. The first of `TRIES` draws that fits into the image is used. If none fits, it is the
+    largest centred window whose aspect ratio is within `ASPECT`.
 
     Args:
         height: Rows of the image.

@@ -23,7 +23,7 @@ class Division(NamedTuple):
         train: `(T,)` int64 indices into the training images.
         split: The `Split` that the held-out images are read from.
         held_out: `(V,)` int64 indices into that.
-        of: "train" where the held-out images are a part of the training images, else "valid".
+        of: "train" if the held-out images are a part of the training images, otherwise "valid".
         warnings: Lines that name the classes with too few examples.
     """
 
@@ -37,13 +37,13 @@ class Division(NamedTuple):
 def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: tuple[str, str]) -> Division:
     """Divides a data set into training and held-out images, according to a config.
 
-    Validation images of the data are held out; then all training images train. If there are none,
-    or with `config.validation == "train"`, a part of the training images is held out, see `search_split`.
+    If the data have validation images, these are held out and all training images are used for training. Otherwise, or
+    with `config.validation == "train"`, a part of the training images is held out, see `search_split`.
 
     Args:
         dataset: The images.
-        config: Whose `validation`, `train_portion`, `split` and `seed` count.
-        purposes: What the two parts do, for messages, such as ("train the weights", "train the alphas").
+        config: The settings; `validation`, `train_portion`, `split` and `seed` are used.
+        purposes: The purposes of the two parts, for messages, such as ("train the weights", "train the alphas").
 
     Raises:
         UserError: A class with enough examples for both parts is missing in one; or see `search_split`.
@@ -57,7 +57,7 @@ def divide(dataset: ImageDataset, config: SearchConfig | TrainConfig, purposes: 
 
 
 def chosen_method(method: str, dataset: str) -> str:
-    """Returns the meaning of "auto": index where the order is known to be random and the original splits so."""
+    """Resolves "auto": index if the order is known to be random and the original splits this way."""
     if method != "auto":
         return method
     return "index" if dataset == "cifar10" else "stratified"
@@ -66,11 +66,11 @@ def chosen_method(method: str, dataset: str) -> str:
 def _missing(
     parts: list[np.ndarray], purposes: tuple[str, str], class_names: tuple[str, ...], method: str
 ) -> tuple[str, ...]:
-    """Refuses or warns of classes that one of two parts lacks.
+    """Refuses, or warns about, classes that are missing from one of two parts.
 
-    Avoidable cases are refused: a split by order that leaves out classes which have examples for both parts, and a
-    training part without them. Too few examples for both, or a validation part smaller than the number of classes,
-    are a warning.
+    Avoidable cases are refused: a split by order that leaves out classes with examples for both parts, and a training
+    part without them. Too few examples for both, or a validation part smaller than the number of classes, cause a
+    warning.
     """
     counts = [np.bincount(labels, minlength=len(class_names)) for labels in parts]
     warnings = []
@@ -99,10 +99,10 @@ def search_split(labels: np.ndarray, train_portion: float, method: str, seed: in
 
     Args:
         labels: `(N,)` integers.
-        train_portion: Part of the examples that trains the weights, in (0, 1).
-        method: "index" takes the first `floor(train_portion * N)` examples, as the original does, which is right only
-            where their order is random; "stratified" draws the same number, with the classes in proportion, and an
-            example of each class for both parts where it has two.
+        train_portion: Fraction of the examples that trains the weights, in (0, 1).
+        method: "index" takes the first `floor(train_portion * N)` examples, as the original does, which is correct only
+            if their order is random; "stratified" draws the same number, with the classes in proportion, and gives both
+            parts an example of each class that has two.
         seed: Seed of "stratified", >= 0.
 
     Returns:
@@ -137,13 +137,13 @@ def search_split(labels: np.ndarray, train_portion: float, method: str, seed: in
 
 
 def stratified(labels: np.ndarray, count: int, rng: np.random.Generator | None = None, leave: int = 0) -> np.ndarray:
-    """Chooses examples with the classes in proportion, at least one of each class where `count` allows it.
+    """Chooses examples with the classes in proportion, at least one of each class if `count` allows it.
 
     Args:
         labels: `(N,)` integers.
         count: How many to choose, 0 to N.
         rng: Draws within each class; None takes the first ones of each class.
-        leave: How many of each class are left over where it has more than that and `count` allows it.
+        leave: How many of each class are left over, if it has more and `count` allows it.
 
     Returns:
         `(count,)` int64 indices, ascending.
@@ -155,7 +155,7 @@ def stratified(labels: np.ndarray, count: int, rng: np.random.Generator | None =
         most = sizes
     shares = sizes * count / max(len(labels), 1)
     takes = np.clip(np.floor(shares).astype(np.int64), least, most)
-    # Largest remainder: what rounding down left over goes to the classes that lost most by it.
+    # Largest remainder: what rounding down left over goes to the classes that lost most.
     while (rest := count - takes.sum()) != 0:
         lost = (
             np.where(takes < most, shares - takes, -np.inf)
@@ -178,7 +178,7 @@ def sample(labels: np.ndarray, indices: np.ndarray, count: int, seed: int) -> np
 
 
 class SavedSplit(NamedTuple):
-    """A division as `split.json` keeps it; see `Division`."""
+    """A division as stored in `split.json`; see `Division`."""
 
     train_indices: np.ndarray
     valid_indices: np.ndarray
@@ -186,10 +186,10 @@ class SavedSplit(NamedTuple):
 
 
 def save_split(path: str | os.PathLike, train: np.ndarray, valid: np.ndarray, valid_of: str = "train") -> None:
-    """Writes a division as JSON; the file is whole or absent, never half written.
+    """Writes a division as JSON; the file is complete or absent, never half written.
 
     Args:
-        path: Where to; its folder must exist.
+        path: Path of the file; its folder must exist.
         train: `(T,)` integers.
         valid: `(V,)` integers.
         valid_of: See `Division.of`.

@@ -12,7 +12,7 @@ from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
 
 CROP, FLIP, CUTOUT, WINDOW, COLOR = range(5)  # one random stream each
-PARALLEL_BATCHES = 4  # batches in the making, and batches that wait
+PARALLEL_BATCHES = 4  # batches in preparation, and batches that wait
 
 
 def stream(
@@ -32,11 +32,11 @@ def stream(
     resized_crop: bool = False,
     color_jitter: float = 0.0,
 ) -> tf.data.Dataset:
-    """Streams augmented batches without end; the batch at step t is a pure function of (seed, t).
+    """Streams augmented batches endlessly; the batch at step t is a pure function of (seed, t).
 
-    Nothing has to be saved to resume: a stream with `start_step=t` continues, bit for bit, where another is
-    after t batches. An epoch is `len(indices) // batch_size` steps and visits distinct examples; the
-    remainder is dropped, and with `shuffle` it is another one in each epoch.
+    Nothing has to be saved to resume: a stream with `start_step=t` continues, bit for bit, where another is after t
+    batches. An epoch is `len(indices) // batch_size` steps and visits distinct examples; the remainder is dropped, and
+    with `shuffle` it differs in each epoch.
 
     Args:
         split: Where the images are read.
@@ -49,9 +49,11 @@ def stream(
         crop_padding: See `augment.pad_crop`, pixels; 0 is off.
         flip: Whether to mirror half of the images.
         cutout: See `augment.cutout`, pixels; 0 is off.
-        cutout_epochs: In epoch e of that many, a share `e / (cutout_epochs - 1)` of the images is cut; 0: all are.
+        cutout_epochs: In epoch e of this many, a fraction `e / (cutout_epochs - 1)` of the images is cut; 0: always
+            all.
         shuffle: Whether each epoch has its own random order.
-        resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; not with crop_padding.
+        resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; incompatible with
+            crop_padding.
         color_jitter: See `augment.color_jitter`, dimensionless; 0 is off.
 
     Returns:
@@ -121,7 +123,7 @@ def evaluation_batches(
         A data set of `(images (b, H, W, C) float32, labels (b,) int32)`, b <= batch_size.
 
     Raises:
-        UserError: `batch_size` is not positive, or the indices are none or not of the split.
+        UserError: `batch_size` is not positive, or the indices are empty or out of range.
     """
     indices = _checked(split, indices, batch_size)
     examples, labels = _on_host(split, indices)
@@ -135,9 +137,9 @@ def evaluation_batches(
 
 
 def _ahead(numbers: tf.data.Dataset, batch: Callable) -> tf.data.Dataset:
-    """Makes batches some steps ahead, in order.
+    """Prepares batches some steps ahead, in order.
 
-    Without autotuning: its thread sleeps up to a minute at a time, and deleting an iterator waits for it.
+    Autotuning is off: its thread sleeps up to a minute at a time, and deleting an iterator waits for it.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -146,7 +148,7 @@ def _ahead(numbers: tf.data.Dataset, batch: Callable) -> tf.data.Dataset:
 
 
 def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:
-    """Returns the indices as int64, or says what is wrong with them."""
+    """Returns the indices as int64; raises UserError if they are invalid."""
     if batch_size < 1:
         raise UserError(f"batch_size must be >= 1. Received: {batch_size}.")
     indices = np.asarray(indices)

@@ -1,1 +1,1 @@
-"""Image data sets in the records of TensorFlow Datasets."""
+"""Image data sets in TensorFlow Datasets records."""

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets by name: where they are prepared, or how they come there."""
+"""TensorFlow Datasets by name: where they are prepared, and how they are downloaded."""
 
 import contextlib
 import difflib
@@ -15,19 +15,19 @@ from darts_tf.system import streams
 from darts_tf.system.errors import UserError, one_line, short, some_of
 
 _VERSION = re.compile(r"[\d*]+\.[\d*]+\.[\d*]+")
-_LOGGERS = ("absl", "urllib3")  # they report every step and every retry
+_LOGGERS = ("absl", "urllib3")  # these report every step and every retry
 _HOST = "storage.googleapis.com"  # of TensorFlow Datasets' own files
 
 
 def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
-    """Returns TFDS' builder of a data set, with its records there.
+    """Returns the TFDS builder of a data set whose records exist.
 
-    What is not prepared is downloaded and prepared, once; a line says so before it begins.
+    A data set that is not prepared is downloaded and prepared, once; a line announces this.
 
     Args:
         name: `NAME`, `NAME/CONFIG`, either with `:VERSION` or `/VERSION`.
         data_dir: The folder of TensorFlow Datasets; empty: its default.
-        title: What messages call it; empty: `tfds:` and the name.
+        title: Name in messages; empty: `tfds:` and the name.
 
     Raises:
         UserError: There is no such folder or data set, or it cannot be downloaded.
@@ -45,7 +45,7 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
     try:
         with quiet():
             builder.download_and_prepare()
-    except (Exception, SystemExit) as error:  # TFDS lets through whatever the network, the disk or the source raise
+    except (Exception, SystemExit) as error:  # TFDS passes on whatever the network, the disk or the source raise
         raise UserError(
             f"{title} can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
             f"{shown(data_dir) or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
@@ -56,7 +56,7 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps what TFDS prints off stdout, which is for results, and its reports of every step out of the log."""
+    """Keeps TFDS' output off stdout, which is for results, and its reports of every step out of the log."""
     import tensorflow_datasets as tfds
 
     tfds.disable_progress_bar()
@@ -73,7 +73,7 @@ def quiet() -> Iterator[None]:
 
 
 def _builder(name: str, data_dir: str, title: str) -> Any:
-    """Opens a data set by the files that are there or, without any, by TFDS' code."""
+    """Opens a data set from existing files or, without any, from TFDS' code."""
     import tensorflow_datasets as tfds
 
     parts = name.split("/")
@@ -92,13 +92,13 @@ def _builder(name: str, data_dir: str, title: str) -> Any:
                 f"{title} is not in {where}: expected a config and version that were prepared there. "
                 f"Received: {name}, and in {base}: {inner}."
             ) from error
-        close = difflib.get_close_matches(base, own, 1)  # one's own first
+        close = difflib.get_close_matches(base, own, 1)  # the user's own first
         close = close or difflib.get_close_matches(base, tfds.list_builders(with_community_datasets=False), 1)
         raise UserError(
             f"There is no data set {title}: expected a name that TensorFlow Datasets knows, or a data set that it "
             f"prepared in {where}. Received: {name}." + (f" Did you mean tfds:{close[0]}?" if close else "")
         ) from error
-    except Exception as error:  # an unknown config or version, damaged files, a package that is missing
+    except Exception as error:  # an unknown config or version, damaged files, a missing package
         why = str(error).split('}": ')[-1].strip().splitlines()  # after the name and the settings
         raise UserError(
             f"{title} cannot be opened: expected a config and version that TensorFlow Datasets knows, and sound files "
@@ -107,10 +107,10 @@ def _builder(name: str, data_dir: str, title: str) -> Any:
 
 
 def _announce(builder: Any, data_dir: str, title: str) -> None:
-    """Says that a download begins, of how much, to where, and what is there instead."""
+    """Announces a download: its size, its destination, and the alternatives."""
     others = [name for name in _folders(data_dir) if name != "downloads"]
     holds = f", which holds {some_of(others)}" if others else ""
-    size = builder.info.download_size  # 0 where TFDS does not know it without the network
+    size = builder.info.download_size  # 0 if TFDS does not know it without the network
     logging.getLogger(__name__).warning(
         "%s is not prepared in %s%s: downloading %s and preparing it in %s, once",
         title,
@@ -134,7 +134,7 @@ def _offline() -> bool:
 
 
 def _folders(path: str) -> list[str]:
-    """Returns the names of the folders in a folder that are not hidden; none where there is none."""
+    """Returns the names of the folders in a folder that are not hidden; none if it does not exist."""
     with contextlib.suppress(OSError):
         return sorted(entry.name for entry in os.scandir(path or os.devnull) if entry.is_dir() and entry.name[0] != ".")
     return []

@@ -18,19 +18,19 @@ from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import write_atomically
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")  # of image-net.org, which asks for an account
-_MANY = 5000  # labels whose reading is announced
-_said: set[pathlib.Path] = set()  # whose labels were announced in this process: a tuning loads the data for each trial
+ARCHIVES = ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")  # from image-net.org, which requires an account
+_MANY = 5000  # number of labels from which reading them is announced
+_said: set[pathlib.Path] = set()  # announced in this process, since a tuning loads the data for each trial
 
 
 def load_imagenet(
     data_dir: str, image_size: int, channels: int, max_train_examples: int, center_fraction: float
 ) -> Parts:
-    """Reads ImageNet through TensorFlow Datasets; images stay in their records, encoded, until a batch needs them.
+    """Reads ImageNet through TensorFlow Datasets; images stay encoded in their records until a batch needs them.
 
-    If nothing is prepared and the two `ARCHIVES` are in `data_dir/downloads/manual`, they are prepared here, which
-    takes hours and another 150 GB, once. The labels are in the records, too. Reading them all once takes minutes; they
-    are kept in a file next to the records, if that folder is writable.
+    If nothing is prepared and the two `ARCHIVES` are in `data_dir/downloads/manual`, they are prepared here, once,
+    which takes hours and another 150 GB. The labels are in the records, too. Reading all of them takes minutes, once;
+    they are cached in a file next to the records, if that folder is writable.
 
     Args:
         data_dir: The folder of TensorFlow Datasets; empty: its default.
@@ -43,7 +43,7 @@ def load_imagenet(
         The parts; classes are WordNet numbers such as n01440764, in TFDS' order.
 
     Raises:
-        UserError: ImageNet is not there.
+        UserError: ImageNet is not available.
     """
     if not image_size:
         raise UserError("ImageNet's photographs differ in size: expected an image size. Pass --image_size.")
@@ -59,7 +59,7 @@ def load_imagenet(
     try:
         train = split("train", max_train_examples)
         valid = split("validation", 0) if "validation" in builder.info.splits else None
-    except Exception as error:  # TFDS lets through whatever the disk or the records raise
+    except Exception as error:  # TFDS passes on whatever the disk or the records raise
         raise UserError(
             f"ImageNet cannot be read: expected records with a split train in {builder.data_dir}. "
             f"Received: {one_line(error)}. Delete that folder to have it prepared again."
@@ -68,7 +68,7 @@ def load_imagenet(
 
 
 def _prepared(data_dir: str) -> Any:
-    """Returns TFDS' builder of ImageNet, with its records there."""
+    """Returns the TFDS builder of ImageNet, whose records exist."""
     import tensorflow_datasets as tfds
 
     if data_dir and not os.path.isdir(data_dir):
@@ -92,7 +92,7 @@ def _prepared(data_dir: str) -> Any:
         with contextlib.redirect_stdout(streams.Errors()):  # TFDS prints that it begins; stdout is for results
             builder = tfds.builder("imagenet2012", data_dir=data_dir or None, file_format="array_record")
             builder.download_and_prepare()
-    except Exception as error:  # TFDS lets through whatever the archives or the disk raise
+    except Exception as error:  # TFDS passes on whatever the archives or the disk raise
         raise UserError(
             f"ImageNet cannot be prepared: expected the archives of image-net.org in {manual} and 150 GB of space. "
             f"Received: {one_line(error)}."
@@ -108,7 +108,7 @@ def _labels(builder: Any, name: str, shards: Shards, count: int) -> np.ndarray:
         if labels.shape == (shards.count,) and labels.dtype == np.int32:
             return labels[:count]
     except (OSError, ValueError, EOFError):
-        pass  # none yet, or damaged: it is written anew
+        pass  # missing or damaged: it is written again
     if count > _MANY and path not in _said:
         _said.add(path)
         logging.getLogger(__name__).warning("Reading the labels of %d images of ImageNet, once: %s", count, path)
@@ -116,6 +116,6 @@ def _labels(builder: Any, name: str, shards: Shards, count: int) -> np.ndarray:
     if count == shards.count:
         content = io.BytesIO()
         np.save(content, labels)
-        with contextlib.suppress(OSError):  # a folder that cannot be written to costs the next start its minutes
+        with contextlib.suppress(OSError):  # if the folder is not writable, the next start takes these minutes again
             write_atomically(path, content.getvalue())
     return labels

@@ -1,4 +1,4 @@
-"""Any labelled images of TensorFlow Datasets."""
+"""Any labelled images from TensorFlow Datasets."""
 
 import os
 import zlib
@@ -31,17 +31,18 @@ def load_tfds(
 ) -> Parts:
     """Reads the images and labels of a data set of TensorFlow Datasets.
 
-    The image is the one feature of type `Image`, the label the one of type `ClassLabel`; where there are several, those
-    that the data set gives as `supervised_keys`. The split `train` trains, those of the names in `roles.NAMES` validate
-    and test, others are not used. As of class folders, a split of at most `MEMORY_LIMIT` bytes is decoded once, here,
-    and a larger one whenever it is read; its labels are read here, which takes a pass over the records.
+    The image is the one feature of type `Image`, the label the one of type `ClassLabel`; if there are several, those in
+    the data set's `supervised_keys`. The split `train` is for training, those named in `roles.NAMES` are for validation
+    and testing, others are not used. As with class folders, a split of at most `MEMORY_LIMIT` bytes is decoded once,
+    here, and a larger one on every read; its labels are read here, which takes a pass over the records.
 
     Args:
         name: See `builders.prepared`.
         data_dir: The folder of TensorFlow Datasets; empty: its default.
-        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps a size that all share.
-        channels: 1 or 3; 0 means 1 for grey images, else 3.
-        max_train_examples: Keeps that many training images, drawn by `seed` with the classes in proportion; 0: all.
+        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps the common size of all
+            images.
+        channels: 1 or 3; 0 means 1 for grey images, otherwise 3.
+        max_train_examples: Keeps this many training images, drawn by `seed` with the classes in proportion; 0: all.
         seed: Seed of that draw.
         center_fraction: See `resize.fit`.
 
@@ -49,14 +50,14 @@ def load_tfds(
         The parts; classes are those of the `ClassLabel`.
 
     Raises:
-        UserError: The data set is not there, is not one of labelled images, or an image cannot be used.
+        UserError: The data set is not available, does not hold labelled images, or an image cannot be used.
     """
     builder = prepared(name, data_dir)
     try:
         return _parts(builder, image_size, channels, max_train_examples, seed, center_fraction)
     except UserError:
         raise
-    except Exception as error:  # TFDS and TensorFlow let through whatever the disk or the records raise
+    except Exception as error:  # TFDS and TensorFlow pass on whatever the disk or the records raise
         raise UserError(
             f"{PREFIX}{name} cannot be read: expected the records that TensorFlow Datasets prepared in "
             f"{shown(str(builder.data_dir))}. Received: {one_line(error)}. Delete that folder to prepare it again."
@@ -72,7 +73,7 @@ def _parts(builder, image_size, channels, max_train_examples, seed, center_fract
     for role, split in splits.items():
         shards = Shards(builder, split)
         labels = _labels(shards, label, len(classes), split)
-        if role != "train" and (labels == -1).all():  # as those of a competition
+        if role != "train" and (labels == -1).all():  # as in competitions
             notes.append(f"not used: {split} (no labels)")
             continue
         found.append(purpose(split, labels, classes, _VERBS[role], max_train_examples if role == "train" else 0))
@@ -92,7 +93,7 @@ def _features(builder: Any) -> tuple[str, str, tuple[str, ...]]:
 
     kinds, features = tfds.features, dict(builder.info.features.items())
 
-    def is_image(each):  # masks are images, too; float ones are no pictures but bytes in the form of one
+    def is_image(each):  # masks are images, too; float images are not pictures but bytes in the form of one
         mask = isinstance(each, kinds.LabeledImage)
         return isinstance(each, kinds.Image) and not mask and np.dtype(each.np_dtype).kind == "u"
 
@@ -142,7 +143,7 @@ def _roles(builder: Any) -> tuple[dict[str, str], list[str]]:
 
 
 def _labels(shards: Shards, name: str, classes: int, split: str) -> np.ndarray:
-    """Returns the labels `(N,)` int32: all of a class, or all -1 where there are none."""
+    """Returns the labels `(N,)` int32: class numbers, or all -1 if there are none."""
     if not shards.count:
         raise UserError(f"The split {split} is empty: expected at least one record. Received: none.")
     labels = shards.all(name)
@@ -161,8 +162,8 @@ class _RecordImages(EncodedImages):
     Args:
         shards: The records.
         image: The name of their feature.
-        numbers: `(N,)` int64: those that are used.
-        labels: `(N,)` int32: of these.
+        numbers: `(N,)` int64, the numbers of the records that are used.
+        labels: `(N,)` int32, their labels.
         where: The split and its folder, for messages.
     """
 

@@ -1,7 +1,7 @@
 """Records of TensorFlow Datasets, read by number.
 
-The batch at a step is a function of (seed, step), so records are read in any order. The format array_record can do
-that. The usual tfrecord cannot; it is read once, from head to head, to know where each record begins.
+The batch at a step is a function of (seed, step), so records are read in any order. The format array_record supports
+this. The usual tfrecord does not; it is scanned once, header by header, to find where each record begins.
 """
 
 import os
@@ -16,23 +16,23 @@ from darts_tf.data.files.headers import shown
 from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
 
-_BATCH = 512  # records that are read at once, where all are read
-_HEAD, _FOOT = 12, 4  # bytes before and after the content: its length and that one's checksum, its own checksum
+_BATCH = 512  # records per read when all are read
+_HEAD, _FOOT = 12, 4  # bytes before and after the content: its length and the length's checksum; the content's checksum
 
 
 class Shards:
     """The records of a split, in their order.
 
     Args:
-        builder: Of TFDS, prepared.
+        builder: A TFDS builder, prepared.
         split: The name of one of its splits.
 
     Attributes:
-        count: How many there are.
-        paths: The files that they are in.
+        count: Number of records.
+        paths: The files that hold them.
 
     Raises:
-        UserError: Another format, or the files are not those that TFDS wrote.
+        UserError: The format is another one, or the files are not those that TFDS wrote.
     """
 
     def __init__(self, builder: Any, split: str):
@@ -52,14 +52,14 @@ class Shards:
         return tf.ensure_shape(records, numbers.shape)
 
     def all(self, name: str, count: int = 0) -> np.ndarray:
-        """Returns an integer feature of the first `count` records (0: of all), `(N,)` int64."""
+        """Returns an integer feature of the first `count` records (0: all), `(N,)` int64."""
         numbers = tf.data.Dataset.range(count or self.count).batch(_BATCH)
         read = unconverted(lambda rows: feature(self(rows), name, tf.int64))
         return np.concatenate(list(numbers.map(read, num_parallel_calls=4, deterministic=True).as_numpy_iterator()))
 
 
 def feature(records: tf.Tensor, name: str, dtype: tf.DType) -> tf.Tensor:
-    """Returns a feature of records, `(B,)` strings to `(B,)`: of tf.string for an image, of tf.int64 for a label."""
+    """Returns a feature of records, `(B,)` strings to `(B,)`: tf.string for an image, tf.int64 for a label."""
     return tf.io.parse_example(records, {name: tf.io.FixedLenFeature((), dtype)})[name]
 
 
@@ -92,9 +92,9 @@ def _tf_records(builder: Any, split: str, paths: Sequence[str], count: int) -> C
 
 
 def _spans(path: str) -> np.ndarray:
-    """Returns where the contents of a file's records begin and how long they are, `(N, 2)` int64, bytes.
+    """Returns the start and the length of the contents of a file's records, `(N, 2)` int64, in bytes.
 
-    Of a file that is cut off, the last record is left out.
+    The last record of a truncated file is left out.
     """
     spans, place, end = [], 0, os.path.getsize(path)
     with open(path, "rb") as opened:

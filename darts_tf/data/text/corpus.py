@@ -21,8 +21,8 @@ from darts_tf.system.types import Path
 EOS, UNKNOWN = "<eos>", "<unk>"
 SPLITS = ("train", "valid", "test")
 NAMES = ("{}.txt", "ptb.{}.txt", "wiki.{}.tokens")  # ours, and the original names of both corpora; also with .gz
-BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the room of its numbers
-MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer ones
+BLOCK = 4 * 2**20  # bytes read at a time: a text's words take many times the memory of its numbers
+MAX_WORD = 4096  # characters; a gzipped file of a few megabytes can unpack to gigabytes of longer words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Vocabulary:
         words: The words in the order of their numbers; `<eos>` and `<unk>` are among them.
 
     Raises:
-        UserError: A word occurs twice, contains a space, or one of the two is missing.
+        UserError: A word occurs twice or contains a space, or `<eos>` or `<unk>` is missing.
     """
 
     words: tuple[str, ...]
@@ -60,12 +60,12 @@ class Vocabulary:
         return {word: number for number, word in enumerate(self.words)}
 
     def encode(self, words: Iterable[str]) -> np.ndarray:
-        """Returns the words' numbers, int32; that of `<unk>` for others."""
+        """Returns the words' numbers, int32; unknown words get that of `<unk>`."""
         lookup = _Lookup(self.index, self.index[UNKNOWN])
         return np.fromiter(map(lookup.__getitem__, words), np.int32)
 
     def unknown(self, words: Iterable[str]) -> list[str]:
-        """Returns those of the words that are not in the vocabulary, each once, in their order."""
+        """Returns the distinct words that are not in the vocabulary, in their order."""
         return [word for word in dict.fromkeys(words) if word not in self.index]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
@@ -73,19 +73,19 @@ class Vocabulary:
         return [self.words[number] for number in numbers]
 
     def to_text(self) -> str:
-        """Returns the words, one a line, in the order of their numbers."""
+        """Returns the words, one per line, in the order of their numbers."""
         return "".join(f"{word}\n" for word in self.words)
 
     @classmethod
     def from_text(cls, text: str) -> "Vocabulary":
-        """Reads what `to_text` gives."""
+        """Reads the result of `to_text`."""
         return cls(tuple(text.removesuffix("\n").split("\n")))
 
     def check_same(self, other: "Vocabulary", what: str) -> None:
         """Checks that another vocabulary gives every word the same number.
 
         Raises:
-            UserError: It does not; begins with `what`, and names the first difference.
+            UserError: It does not; the message begins with `what` and names the first difference.
         """
         if self.words == other.words:
             return
@@ -105,10 +105,10 @@ class Corpus:
 
     Attributes:
         name: Its name in messages.
-        vocabulary: Of the training text; other words of the other splits are `<unk>`.
+        vocabulary: Vocabulary of the training text; words that occur only in other splits are `<unk>`.
         train: Word numbers, `(n,)` int32; each line ends with `<eos>`.
-        valid: The same.
-        test: The same.
+        valid: As `train`.
+        test: As `train`.
     """
 
     name: str
@@ -119,16 +119,16 @@ class Corpus:
 
     @property
     def unknown_words(self) -> dict[str, float]:
-        """The share of `<unk>` among the words of each split, see `unknown_share`."""
+        """The fraction of `<unk>` among the words of each split, see `unknown_share`."""
         return {split: unknown_share(getattr(self, split), self.vocabulary) for split in SPLITS}
 
 
 def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
-    """Returns the share of `<unk>` among words, 0 to 1, whether it replaces a word or stands in the text itself.
+    """Returns the fraction of `<unk>` among words, 0 to 1, whether it replaces a word or occurs in the text itself.
 
     Args:
         numbers: Word numbers of any shape; `<eos>` ends lines and is not counted as a word.
-        vocabulary: Theirs.
+        vocabulary: Their vocabulary.
     """
     words = int(np.count_nonzero(numbers != vocabulary.index[EOS]))
     return int(np.count_nonzero(numbers == vocabulary.index[UNKNOWN])) / max(1, words)
@@ -137,17 +137,17 @@ def unknown_share(numbers: np.ndarray, vocabulary: Vocabulary) -> float:
 def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
     """Reads `train.txt`, `valid.txt` and `test.txt`, words separated by spaces, one sentence or paragraph per line.
 
-    The files may be gzipped, and may have their names in Penn Treebank or WikiText.
+    The files may be gzipped, and may have their original names from Penn Treebank or WikiText.
 
     Args:
         data_dir: The folder.
-        vocabulary_size: Keeps that many of the training text's words, the most frequent, `<eos>` and `<unk>` among
-            them; the others are `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
-        say: Called with lines about what is read, and the progress where it takes long.
+        vocabulary_size: Keeps this many of the training text's most frequent words, including `<eos>` and `<unk>`; the
+            others become `<unk>`. 0 keeps all. `<unk>` is added to a text that has none.
+        say: Called with lines about what is read, and about progress if it takes long.
 
     Raises:
-        UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; names
-            the file.
+        UserError: A split is missing, empty, or not UTF-8, or has a word of more than `MAX_WORD` characters; the
+            message names the file.
     """
     root = user_path(data_dir, "data_dir")  # a shell does not expand --data_dir=~/data
     if not root.is_dir():
@@ -201,13 +201,13 @@ def corpus_of(name: str, streams: Mapping[str, Iterable], vocabulary_size: int, 
     """Returns a text as word numbers; words are numbered by frequency, then by first occurrence.
 
     Args:
-        name: Of the text.
-        streams: By split the words, in blocks of any size.
+        name: Name of the text.
+        streams: The words by split, in blocks of any size.
         vocabulary_size: See `load_folder`.
-        sources: By split where it is from, for messages.
+        sources: The source of each split, for messages.
 
     Raises:
-        UserError: A split is empty, or the size too small.
+        UserError: A split is empty, or the vocabulary size is too small.
     """
     if vocabulary_size and vocabulary_size < 3:
         raise UserError(
@@ -251,11 +251,11 @@ def _words(path: pathlib.Path, say: Callable[[str], None]) -> Iterator[list[str]
     try:
         with open(path, "rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             while block := file.read(BLOCK):
-                if time.monotonic() - said > PROGRESS_SECONDS:  # the bytes of the file itself, also of a gzipped one
+                if time.monotonic() - said > PROGRESS_SECONDS:  # in bytes of the file itself, even if gzipped
                     said = time.monotonic()
                     say(f"reading {path.name}: {_size(raw.tell())} of {_size(path.stat().st_size)}")
                 block, rest = _whole_words(rest + block)
-                if len(rest) > 4 * MAX_WORD:  # a character has four bytes at most
+                if len(rest) > 4 * MAX_WORD:  # a character has at most four bytes
                     raise _too_long(path, start + len(block))
                 if block:
                     yield _split(path, block, start)

@@ -4,7 +4,7 @@ import re
 
 _RULE = re.compile(r"\s*([*=\-~^\"#+.])\1{2,}\s*")  # underlined headings
 _WORD = re.compile(r"[a-z_][a-z0-9_]*(?:['.][a-z0-9_]+)*|\d+(?:\.\d+)*|[^\s\w]+")
-PROSE = 0.6  # share of words among a paragraph's words, numbers and signs: grammar rules and programs have fewer
+PROSE = 0.6  # fraction of words among a paragraph's words, numbers and signs: grammar rules and programs have fewer
 BLOCK = 20  # paragraphs that stay together
 BLOCKS = ("train",) * 8 + ("valid", "test")
 
@@ -12,9 +12,9 @@ BLOCKS = ("train",) * 8 + ("valid", "test")
 def splits() -> dict[str, list[list[str]]]:
     """Returns the manual as lower-case words, numbers and signs: 80 % train, 10 % valid, 10 % test.
 
-    The manual quotes itself: a paragraph counts once, so that no text is in two splits. Its topics come in the order of
-    their names, and of every ten blocks of paragraphs the last two are held out: all splits are about the same things.
-    The text is that of the running Python, so another version gives slightly other numbers.
+    The manual quotes itself: each paragraph is used once, so that no text is in two splits. Its topics come in the
+    order of their names, and of every ten blocks of paragraphs the last two are held out, so that all splits cover the
+    same topics. The text is that of the running Python, so another version gives slightly different numbers.
 
     Returns:
         For each split its paragraphs, each a list of words.

@@ -1,4 +1,4 @@
-"""Texts that Python code hands over: lists of lines, or of token numbers."""
+"""Texts passed from Python code: lists of lines, or of token numbers."""
 
 import numbers
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,24 +15,24 @@ FORMS = (
     "a list of strings, a line each; or a list of token numbers; or a pair of lists for training and validation; or a "
     "dict of lists with the keys train, validation and test"
 )
-_SHARE = 10  # one part in so many is cut off for each that is not given
+_SHARE = 10  # one part in this many is cut off for each missing split
 
 
 def load_memory(data: Any, vocabulary_size: int = 0, say: Callable[[str], None] = silent) -> Corpus:
-    """Reads a text that is handed over.
+    """Reads a text passed from Python.
 
-    What is not given for validation and test is cut off the end of the training text, a tenth of it each.
+    If validation or test text is not given, it is cut off the end of the training text, a tenth each.
 
     Args:
         data: The training text, `(training, validation)`, or a dict with the keys `train`, `validation`, `test`. Each
-            is a list of strings, lines of words with spaces between, each of which ends with `<eos>`; or a list or
-            array of token numbers, `>= 0`, which are one line; or a list of lists of them, a line each. The words of
-            numbers are the numbers.
+            is a list of strings, lines of words separated by spaces, each of which ends with `<eos>`; or a list or
+            array of token numbers, `>= 0`, which form one line; or a list of lists of these, one per line. The words of
+            numbers are the numbers themselves.
         vocabulary_size: See `corpus.load_folder`.
-        say: Is given a line about what is cut off.
+        say: Called with a line about what is cut off.
 
     Raises:
-        UserError: It is something else, or a part is empty.
+        UserError: It is of another type, or a part is empty.
     """
     names = {part: key for key, part in PARTS.items()}
     texts = {part: _lines(part, value) for part, value in _given(data).items()}
@@ -45,14 +45,14 @@ def load_memory(data: Any, vocabulary_size: int = 0, say: Callable[[str], None] 
 
 
 def of_vocabulary(data: Any, vocabulary: Vocabulary) -> Corpus:
-    """Returns a text to evaluate a network on, in the network's words; it is all three splits.
+    """Returns a text to evaluate a network on, in the network's vocabulary; it forms all three splits.
 
     Args:
         data: One text, or a dict with `test`, see `load_memory`.
-        vocabulary: Of the network.
+        vocabulary: Vocabulary of the network.
 
     Raises:
-        UserError: It is something else, or empty.
+        UserError: It is of another type, or empty.
     """
     lines = _lines("test", data.get("test") if isinstance(data, Mapping) else data)
     words = vocabulary.encode(word for block in _blocks(lines) for word in block)
@@ -97,7 +97,7 @@ def _words(part: str, tokens: Any) -> list[str]:
 
 
 def _cut(lines: list[list[str]]) -> tuple[list[list[str]], list[list[str]], str]:
-    """Cuts the end off a text, lines or of a single one words; returns the rest, the end, and how much that is."""
+    """Cuts the end off a text by lines, or by words if it is a single line; returns rest, end, and amount."""
     units: list = lines[0] if len(lines) == 1 else lines
     count = max(1, len(units) // _SHARE)
     rest, end = units[:-count], units[-count:]

@@ -1,4 +1,4 @@
-"""A long text as rows that are read side by side, a window of time steps at a time."""
+"""A long text as rows that are read in parallel, one window of time steps at a time."""
 
 import numpy as np
 import tensorflow as tf
@@ -17,8 +17,8 @@ def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text")
     Args:
         tokens: `(n,)` word numbers.
         batch_size: Number of rows.
-        bptt: Steps of a window: the least length of a row, which has one word more.
-        what: Names the text in messages.
+        bptt: Steps of a window: the minimum length of a row, which has one word more.
+        what: Name of the text in messages.
 
     Returns:
         `(steps, batch_size)`: each column is a piece of the text.
@@ -37,10 +37,10 @@ def rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text")
 
 
 def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = "the text") -> np.ndarray:
-    """Cuts a text of any length into equal rows, as `rows` does: into fewer, down to one, where it is short.
+    """Cuts a text of any length into equal rows, like `rows`, but into fewer, down to one, if it is short.
 
     A row should have the words of a window and the one that follows. A text that is too short for `batch_size` such
-    rows is read in as many as it has, so that most of its words are predicted, and with what stands before them.
+    rows is read in fewer, so that most of its words are predicted, with their context.
 
     Deviation: the original always takes the given number of rows, and fails if they are empty.
 
@@ -48,7 +48,7 @@ def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = 
         tokens: `(n,)` word numbers, at least 2.
         batch_size: The largest number of rows.
         bptt: Steps of a window.
-        what: Names the text in messages.
+        what: Name of the text in messages.
 
     Returns:
         `(steps, rows)`: each column is a piece of the text.
@@ -68,20 +68,20 @@ def evaluation_rows(tokens: np.ndarray, batch_size: int, bptt: int, what: str = 
 def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, deviation: float = 0.0) -> np.ndarray:
     """Draws the windows of one pass over the rows; a pure function of its arguments.
 
-    A window has the nominal length or, sometimes, half of it, so that the cuts are elsewhere in each epoch.
+    A window has the nominal length or, sometimes, half of it, so that the cuts differ in each epoch.
 
     Args:
-        steps: Of the rows.
+        steps: Steps of the rows.
         bptt: Nominal length of a window.
-        seed: Together with the epoch it decides the lengths.
+        seed: Determines the lengths, together with the epoch.
         epoch: Number of the pass.
         half: Probability of half the length.
-        deviation: Standard deviation of a normal distribution around that, cut off at 5 steps and at `bptt + 20`; 0 for
-            none, as in the original's search. Its training has 5.
+        deviation: Standard deviation of a normal distribution around this length, clipped to between 5 steps and
+            `bptt + 20`; 0 for none, as in the original's search. The original's training uses 5.
 
     Returns:
-        `(windows, 3)` int64: for each its start, its length, and the length that was drawn, by which the original
-        scales the learning rate. They differ in the last window only.
+        `(windows, 3)` int64: for each window its start, its length, and the drawn length, by which the original scales
+        the learning rate. The two lengths differ in the last window only.
 
     Source: `rnn/train_search.py`, `rnn/train.py`.
     """
@@ -92,14 +92,14 @@ def plan(steps: int, bptt: int, seed: int, epoch: int, *, half: float = 0.05, de
     if deviation:
         lengths = np.minimum(draw.normal(lengths, deviation), bptt + LONGEST)
     drawn = np.maximum(lengths.astype(np.int64), shortest)
-    # A window needs a word after it; the original leaves out a last one of a single step.
+    # A window needs a word after it; the original leaves out a last window of a single step.
     return _cut(np.cumsum(drawn) - drawn, drawn, steps, 2)
 
 
 def even_plan(steps: int, bptt: int, shortest: int = 1) -> np.ndarray:
-    """Returns the windows of an evaluation, see `plan`: equal ones, then a shorter one; they miss nothing.
+    """Returns the windows of an evaluation, see `plan`: equal ones, then a shorter one; they cover everything.
 
-    With `shortest` a last one of fewer steps is left out.
+    A last window of fewer than `shortest` steps is left out.
     """
     starts = np.arange(0, steps, bptt)
     return _cut(starts, np.full_like(starts, bptt), steps, shortest)
@@ -119,7 +119,7 @@ def batches(rows: np.ndarray, plan: np.ndarray) -> tf.data.Dataset:
 
     Returns:
         A data set of `(tokens, targets, window)`: `(length, batch_size)` int32 each, the targets one step later, and
-        the plan's line. A window that starts at 0 begins a text: there the state is zero.
+        the plan's row. A window that starts at 0 begins a text: its state is zero.
     """
     with tf.device("CPU:0"):
         rows = tf.constant(rows, tf.int32)

@@ -14,7 +14,7 @@ from darts_tf.spaces.conv.operations import OPERATIONS, FactorizedReduce, Identi
 
 
 def scaled_by(factors: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns what multiplies the images of `(N, H, W, C)` by factors `(N,)`."""
+    """Returns a function that multiplies the images of `(N, H, W, C)` by factors `(N,)`."""
     return lambda y: y * graph.reshape(tf.cast(factors, y.dtype), -1, 1, 1, 1)
 
 
@@ -23,7 +23,7 @@ def mixed_operations(topology: Topology, make: Callable, allowed: np.ndarray | N
 
     Args:
         topology: The edges of the cell.
-        make: Called with a state, how many edges leave it and, where it is given, their rows of `allowed`.
+        make: Called with a state, the number of edges that leave it and, if given, their rows of `allowed`.
         allowed: `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
     """
     rows = [[row for row, _ in topology.leaving(state)] for state in range(topology.nodes[-1])]
@@ -45,7 +45,7 @@ class MixedCell(keras.layers.Layer):
         """Returns the tensors of all states.
 
         Args:
-            inputs: Those of the inputs, `(N, H, W, C)` each.
+            inputs: Tensors of the inputs, `(N, H, W, C)` each.
             weights: Mixing weights `(num_edges, num_primitives)`.
             training: Whether batch norms use their batch's statistics.
             drop: `(num_edges, N)`, what drop path multiplies each edge's output with, or None.
@@ -202,7 +202,7 @@ class Cell(keras.layers.Layer):
 
         Args:
             s0: `(height, width)` of the first input.
-            s1: Of the second.
+            s1: `(height, width)` of the second input.
 
         Returns:
             `(multiply-adds of all convolutions, (height, width) of the output)`.

@@ -65,17 +65,17 @@ class ConvBN(keras.layers.Layer):
 
 
 class AuxiliaryHead(keras.layers.Layer):
-    """A second classifier at two thirds of the depth, in training only, which helps gradients reach the early cells.
+    """A second classifier at two thirds of the depth, for training only, that helps gradients reach the early cells.
 
     ReLU, average pooling to 2x2 (5x5 at stride 3 from 8x8, at stride 2 from 7x7), 1x1 convolution to 128 channels, 2x2
     convolution to 768, linear classifier. In the ImageNet network no batch norm follows the second convolution: the
-    original's authors found it missing after their runs and kept it so.
+    original's authors noticed this after their runs and left it unchanged.
 
     Deviation: any size works. Smaller inputs get the pooling that leads to 2x2; of larger ones, where more than one
     position is left after the second convolution, the classifier takes the mean. The original has no shape for these.
 
     Args:
-        inputs: Channels of the cell that it looks at.
+        inputs: Output channels of the cell that it reads.
         num_classes: Number of classes.
         stride: Stride of the pooling: 3, or 2 for ImageNet.
 
@@ -96,7 +96,7 @@ class AuxiliaryHead(keras.layers.Layer):
         sizes, strides = zip(*(self._window(size) for size in x.shape[1:3]), strict=True)
         x = tf.nn.avg_pool2d(tf.nn.relu(x), sizes, strides, "VALID")
         x = tf.nn.relu(self.conv_1(x, training=training))
-        missing = [[0, max(0, 2 - size)] for size in x.shape[1:3]]  # one row or column where the input has just one
+        missing = [[0, max(0, 2 - size)] for size in x.shape[1:3]]  # pads an input of a single row or column to two
         x = tf.nn.relu(self.conv_2(tf.pad(x, [[0, 0], *missing, [0, 0]]), training=training))
         return classify(x, self.classifier, self.bias)["logits"]
 
@@ -115,10 +115,10 @@ class DerivedNetwork(ConvModel):
     Args:
         genotype: A `ConvGenotype`, or anything that `genotype.load` takes.
         num_classes: Number of classes, at least 2.
-        image_shape: `(height, width, channels)`; any, odd ones too.
+        image_shape: `(height, width, channels)`; any size, including odd ones.
         init_channels: Channels C of the first cells.
         num_cells: Number of cells, at least 3.
-        auxiliary: Whether to build the auxiliary head; it takes no part in inference.
+        auxiliary: Whether to build the auxiliary head; inference does not use it.
 
     Raises:
         UserError: A bad size, a recurrent genotype, or an operation that does not exist.
@@ -126,7 +126,7 @@ class DerivedNetwork(ConvModel):
 
     auxiliary_stride = 3
     reduction_before = False  # whether the stem's two outputs differ in size
-    smallest = 4  # pixels that the cells' two reductions bring down to one
+    smallest = 4  # pixels that the cells' two reductions reduce to one
 
     @of_one_type
     def __init__(
@@ -189,7 +189,7 @@ class DerivedNetwork(ConvModel):
 
     @property
     def weight_variables(self) -> list:
-        """The network's weights, in a fixed order, the auxiliary head's too."""
+        """The network's weights, including the auxiliary head's, in a fixed order."""
         return self.trainable_variables
 
     @property
@@ -207,7 +207,7 @@ class DerivedNetwork(ConvModel):
         return total + (0 if self.classifier is None else math.prod(self.classifier.shape))
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws what drop path multiplies each dropped operation's output with, see `draw_drop_factors`.
+        """Draws the drop path factors of each dropped operation's output, see `draw_drop_factors`.
 
         Returns:
             `(operations, N)`: the rows belong to the cells' `dropped` operations, cell after cell.
@@ -216,11 +216,11 @@ class DerivedNetwork(ConvModel):
         return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
 
     def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` as `drop_factors` gives it."""
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` comes from `drop_factors`."""
         return self.activations(images, training, drop)["logits"]
 
     def activations(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> dict:
-        """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; in training `auxiliary_logits` too."""
+        """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; `auxiliary_logits` in training."""
         s0, s1 = self.stem_outputs(narrowed(images), training)
         stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
         for index, cell in enumerate(self.cells):
@@ -232,14 +232,14 @@ class DerivedNetwork(ConvModel):
         return stages | self.classified(s1)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns `(logits, auxiliary logits or None)` in training mode of inputs as `unpacked` takes them."""
+        """Returns `(logits, auxiliary logits or None)` in training mode for inputs as `unpacked` takes them."""
         images, drop, seed = unpacked(inputs)
         with within(seed=seed):
             stages = self.activations(images, True, drop)
         return stages["logits"], stages.get("auxiliary_logits")
 
     def folded(self) -> "DerivedNetwork":
-        """Returns a copy for inference, its batch norms part of the convolutions before them."""
+        """Returns a copy for inference, with batch norms folded into the convolutions before them."""
         return fold(self)
 
     def get_config(self) -> dict[str, Any]:
@@ -253,12 +253,12 @@ class DerivedNetwork(ConvModel):
 class CifarNetwork(DerivedNetwork):
     """The derived network for small images: a stem of one convolution, which keeps the size. See `DerivedNetwork`.
 
-    Source: `NetworkCIFAR` in `cnn/model.py`. Deviation: the auxiliary head does not rectify the cell's output in place,
-    which in the original changes the logits of networks of three cells in training.
+    Source: `NetworkCIFAR` in `cnn/model.py`. Deviation: the auxiliary head does not apply ReLU to the cell's output in
+    place, which in the original changes the training logits of networks of three cells.
     """
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates the stem, three times as wide as the first cells."""
+        """Creates the stem, with three times the channels of the first cells."""
         self.stem = ConvBN(inputs, 3 * channels, 3)
         return 3 * channels, 3 * channels
 
@@ -275,7 +275,7 @@ class CifarNetwork(DerivedNetwork):
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class ImageNetNetwork(DerivedNetwork):
-    """The derived network for photographs: stems that bring the size down to an eighth. See `DerivedNetwork`.
+    """The derived network for photographs: its stems reduce the size to an eighth. See `DerivedNetwork`.
 
     Source: `NetworkImageNet` in `cnn/model.py`. Deviation: any size from 64 on; the original pools 7x7 at the end.
     """

@@ -1,4 +1,4 @@
-"""Derived networks of images as `fit` trains them: drop path and the auxiliary head's loss take part by themselves."""
+"""Derived networks of images as `fit` trains them: drop path and the auxiliary loss are applied automatically."""
 
 import inspect
 from typing import Any
@@ -16,22 +16,22 @@ POOLINGS = {None: lambda x: x, "avg": lambda x: tf.reduce_mean(x, (1, 2)), "max"
 
 
 class Classifier:
-    """To be put before a derived network's class: what Keras users expect of a classifier.
+    """A mixin, listed before a derived network's class, with what Keras users expect of a classifier.
 
-    Images may be bytes, too. Outputs are logits, or with `classifier_activation="softmax"` probabilities;
-    `activations` gives the logits in both cases. Without its top it has no classifier: outputs are the features that
-    this would classify.
+    Images may also be bytes. Outputs are logits, or probabilities with `classifier_activation="softmax"`; `activations`
+    returns logits in both cases. Without the top there is no classifier: outputs are the features that it would
+    classify.
 
     Args:
-        *args: Of the network.
+        *args: Arguments of the network.
         classifier_activation: None, or `"softmax"`.
         include_top: Whether it has a classifier.
-        pooling: Of the features, where there is no classifier: `"avg"` or `"max"` over positions, or None.
-        **kwargs: Of the network.
+        pooling: Pooling of the features without a classifier: `"avg"` or `"max"` over positions, or None.
+        **kwargs: Keyword arguments of the network.
 
     Raises:
-        UserError: Another activation or pooling, a pooling beside a classifier; in the first step a loss that takes
-            probabilities of a network that gives logits.
+        UserError: Another activation or pooling, or pooling in addition to a classifier; in the first step, a loss on
+            probabilities for a network that returns logits.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Classifier:
         super().__init__(*args, **kwargs)
 
     def make_classifier(self, features: int) -> None:
-        """Creates the linear classifier of the last cell's channels, if there is to be one."""
+        """Creates the linear classifier on the last cell's channels, if included."""
         network: Any = super()
         self.features, self.classifier, self.bias = features, None, None
         if self.include_top:
@@ -76,7 +76,7 @@ class Classifier:
         return (images_shape[0], *size, self.features)
 
     def outputs(self, stages: dict, name: str = "logits") -> tf.Tensor:
-        """Returns what the network gives, of its `activations`; `name` is that of the logits."""
+        """Returns the network's outputs from its `activations`; `name` is the key of the logits."""
         if not self.include_top:
             return stages["features"]
         return stages[name] if self.classifier_activation is None else keras.activations.softmax(stages[name])
@@ -89,7 +89,7 @@ class Classifier:
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
-        """Returns the loss as `keras.Model.compute_loss` does, of outputs that it takes."""
+        """Returns the loss as `keras.Model.compute_loss` does, after checking that it fits the outputs."""
         network: Any = self
         if self.include_top and self.classifier_activation is None and _takes_probabilities(network.loss):
             raise UserError(
@@ -108,17 +108,17 @@ class Classifier:
 
 
 class _Fitted(Classifier, Dropping):
-    """What `fit` needs beyond a derived network of the paper's cells.
+    """Adds what `fit` needs to a derived network of the paper's cells.
 
-    In training each pass draws what drop path drops, at the rate of the variable `drop_path_rate`, which begins as
-    `drop_path` and which `callbacks.DropPathSchedule` moves; without drop path there is no such variable. The auxiliary
-    head's loss, times `auxiliary_weight`, is added to that of the outputs; in evaluation it has no part. Where the
-    network is a layer of another model, the other's loss counts and knows no auxiliary head: build it without one.
+    In training each pass draws what drop path drops, at the rate in the variable `drop_path_rate`, which starts at
+    `drop_path` and is updated by `callbacks.DropPathSchedule`; without drop path there is no such variable. In training
+    the auxiliary head's loss, times `auxiliary_weight`, is added to that of the outputs. A model that contains the
+    network as a layer uses its own loss, which ignores the auxiliary head: build the network without that head.
 
     Args:
-        *args: Of the network.
-        auxiliary_weight: At least 0.
-        **kwargs: Of the network, of `Classifier` and of `Dropping`, whose rate is `drop_path`.
+        *args: Arguments of the network.
+        auxiliary_weight: Weight of the auxiliary head's loss, at least 0.
+        **kwargs: Keyword arguments of the network, of `Classifier` and of `Dropping`, whose rate is `drop_path`.
     """
 
     rate = "drop_path"
@@ -131,7 +131,7 @@ class _Fitted(Classifier, Dropping):
         super().__init__(*args, **kwargs)
 
     def build(self, images_shape: tuple) -> None:
-        """Makes the state of drop path. Its rate is no weight: it is neither counted nor saved."""
+        """Makes the state of drop path. The rate is not a weight: it is neither counted nor saved."""
         super().build(images_shape)
         self.drop_path_rate: Any = None
         if self.drop_path:
@@ -140,8 +140,8 @@ class _Fitted(Classifier, Dropping):
     def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the outputs for images `(N, H, W, channels)`: logits, probabilities, or features.
 
-        In training with an auxiliary head, the tensor has the head's output as its attribute `auxiliary`, which
-        `compute_loss` finds there as Keras finds masks.
+        In training with an auxiliary head, the tensor carries the head's output in its attribute `auxiliary`, where
+        `compute_loss` finds it, in the way Keras finds masks.
         """
         network: Any = self
         images, seed = tf.cast(images, network.compute_dtype), now().seed
@@ -182,7 +182,7 @@ class FittedImageNetNetwork(_Fitted, ImageNetNetwork):
 
 
 def _takes_probabilities(loss):
-    """Whether a loss, as `compile` takes it, is one of probabilities that could be one of logits."""
+    """Whether a loss, as `compile` takes it, is computed from probabilities but could be computed from logits."""
     if not (isinstance(loss, str) or callable(loss)):
         return False
     loss = keras.losses.get(loss)

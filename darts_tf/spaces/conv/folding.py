@@ -1,19 +1,19 @@
-"""Batch norms become part of the convolutions before them, for inference: `BN(conv(x, k)) = conv(x, k f) + o`."""
+"""Folds batch norms into the convolutions before them, for inference: `BN(conv(x, k)) = conv(x, k f) + o`."""
 
 import keras
 import numpy as np
 
 
 def fold(network: keras.Model) -> keras.Model:
-    """Copies a derived network without its auxiliary head, its batch norms folded; for inference only.
+    """Copies a derived network without its auxiliary head and with its batch norms folded; for inference only.
 
-    In training the copy is not the network that it came from.
+    In training mode the copy differs from the original network.
 
     Args:
         network: A `derived.DerivedNetwork`, or another with an `auxiliary_head`, which may be None.
 
     Returns:
-        A network of the same class. `network(images)` is the same but for rounding.
+        A network of the same class. `network(images)` is the same up to rounding.
     """
     config = network.get_config()
     folded = type(network).from_config(config | {"auxiliary": False} if "auxiliary" in config else config)

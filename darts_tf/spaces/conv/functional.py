@@ -1,4 +1,4 @@
-"""Convolutions and pools with the original's explicit paddings, chosen for speed where TensorFlow has several ways.
+"""Convolutions and pools with the original's explicit paddings, chosen for speed where TensorFlow offers several.
 
 All tensors are NHWC. "Edges" are the edges of a cell that leave one node: they read the same tensor, and their kernels
 lie side by side in the channel axis, edge after edge.
@@ -50,7 +50,7 @@ def batch_norm(
         return tf.raw_ops.FusedBatchNormV3(
             x=x, scale=gamma, offset=beta, mean=empty, variance=empty, epsilon=epsilon, is_training=True
         )[:3]
-    # The fused kernel knows no replicas, and no float64, which the tests against exact derivatives run in.
+    # The fused kernel supports neither replicas nor float64, which the tests against exact derivatives use.
     wide = tf.cast(x, gamma.dtype)
     mean = now().mean_of(tf.reduce_mean(wide, (0, 1, 2)))
     centered = wide - mean
@@ -86,8 +86,8 @@ def grouped_convolution_available() -> bool:
 def pointwise(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """1x1 convolution, `(N, H, W, C)` by `(1, 1, C, C_out)`; its gradients are matrix products.
 
-    Measured with oneDNN on a CPU, the filter gradient takes 0.6 of the convolution's own, the input gradient 0.9.
-    Forward it stays a convolution, which inference fuses with what follows.
+    Measured with oneDNN on a CPU, the filter gradient takes 0.6 of the convolution's own, the input gradient 0.9. The
+    forward pass stays a convolution, which inference fuses with what follows.
     """
     inputs, outputs = kernel.shape[2:]
 
@@ -108,12 +108,12 @@ def grouped_conv(x: tf.Tensor, kernel: tf.Tensor, groups: int, strides: Any = 1,
         kernel: `(kh, kw, C, groups * C_out)`, group after group.
         groups: Number of groups.
         strides: Int or pair.
-        padding: As `tf.nn.conv2d` takes it.
+        padding: See `tf.nn.conv2d`.
 
     Returns:
         `(N, H', W', groups * C_out)`.
     """
-    if groups > 1 and not isinstance(padding, str):  # oneDNN has no gradients of an explicit padding
+    if groups > 1 and not isinstance(padding, str):  # oneDNN has no gradients with explicit padding
         x, padding = tf.pad(x, padding), "VALID"
     if groups == kernel.shape[0] == kernel.shape[1] == strides == 1:
         return pointwise(x, kernel)
@@ -129,7 +129,7 @@ def grouped_conv(x: tf.Tensor, kernel: tf.Tensor, groups: int, strides: Any = 1,
 
 
 class Wide(NamedTuple):
-    """A tensor whose channels are repeated for each edge, with what it was made of.
+    """A tensor whose channels are repeated for each edge, together with its source.
 
     Attributes:
         narrow: `(N, H, W, C)`.
@@ -144,10 +144,10 @@ class Wide(NamedTuple):
 def _depthwise(stride, pad):
     """The fastest kernel for each of the three products, measured with oneDNN on a CPU.
 
-    Forward and input gradient are oneDNN's, which takes no explicit padding in gradients: at stride 2 the input
-    is padded by hand. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5:
-    5 ms against 10 ms) and chosen by naming the padding explicitly. It repeats the narrow tensor again, which costs
-    little, instead of keeping the wide one until then.
+    Forward and input gradient use oneDNN, which takes no explicit padding in gradients: at stride 2 the input is padded
+    manually. The filter gradient of large or strided kernels is TensorFlow's own, twice as fast there (5x5: 5 ms
+    against 10 ms) and selected by explicit padding. It repeats the narrow tensor again, which costs little, instead of
+    keeping the wide one in memory.
     """
     explicit = {"padding": "EXPLICIT", "explicit_paddings": [0, 0, pad, pad, pad, pad, 0, 0]}
     same = {"padding": "SAME"} if stride == 1 else explicit
@@ -208,7 +208,7 @@ def depthwise(x: tf.Tensor, kernel: tf.Tensor, stride: int = 1, dilation: int = 
 def max_pool(x: tf.Tensor, stride: int) -> tf.Tensor:
     """3x3 max pooling padded by one with minus infinity, `(N, H, W, C) -> (N, ceil(H/s), ceil(W/s), C)`.
 
-    Padded by hand, because the second derivative through SAME pooling at stride 1 is wrong on CPUs inside a
+    Padded manually, because the second derivative through SAME pooling at stride 1 is wrong on CPUs inside a
     `tf.function`: the kernel's output buffer aliases the gradient it is still reading.
     """
     padded = tf.pad(x, integers(((0, 0), (1, 1), (1, 1), (0, 0))), constant_values=constant(x.dtype.min, (), x.dtype))

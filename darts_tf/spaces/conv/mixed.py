@@ -1,4 +1,4 @@
-"""The mixed operation: equation 2 of the paper, as a plain sum, and fused."""
+"""The mixed operation: equation 2 of the paper, as a plain sum and in fused form."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -35,20 +35,20 @@ class MixedOp(keras.layers.Layer):
     """Every candidate operation on every edge that leaves one node, weighted and summed: `mixed`, fused.
 
     What the edges share is computed once, the weights scale batch norms, and operations of a kind are added up before
-    they are cut into edges; a test holds it equal to the plain sum. An operation that some edges may not have is made
-    and computed for the others alone.
+    they are split into edges; a test checks that the result equals the plain sum. An operation that some edges may not
+    have is created and computed for the other edges only.
 
     Attributes:
-        table: Name of an operation -> what makes it, called with channels, stride and edges.
+        table: Name of an operation -> its factory, called with channels, stride and edges.
         having: For each operation the edges that have it.
-        operations: Each for the edges that have it; None where there are none.
+        operations: Each operation, for the edges that have it; None if no edge has it.
 
     Args:
         edges: Number of edges E.
         channels: Channels C, in and out.
         stride: 1 or 2.
         primitives: Names of the P candidate operations.
-        allowed: `(E, P')`, whether an edge may have an operation, of the first P'; all of them for None.
+        allowed: `(E, P')`, whether an edge may have each of the first P' operations; None for all.
     """
 
     table: ClassVar[Mapping[str, Callable]] = OPERATIONS
@@ -76,7 +76,7 @@ class MixedOp(keras.layers.Layer):
 
         Args:
             x: `(N, H, W, C)`.
-            weights: `(E, P)`, what the softmax of the alphas gives.
+            weights: `(E, P)`, such as the softmax of the alphas.
             training: Whether batch norms use their batch's statistics.
 
         Returns:
@@ -111,9 +111,9 @@ class MixedOp(keras.layers.Layer):
     def _sum(self, own, source, weights, shared, training):
         """Returns `[(N, H', W', E' * C)]`, the sum of the operations that exactly the E' edges `own` have, or `[]`.
 
-        What all of them would get the same of goes to `shared` instead.
+        Terms that are the same for all of them go to `shared` instead.
         """
-        # Choosing and repeating by products with zeros and ones takes one node where slices take a dozen.
+        # Selecting and repeating by products with zeros and ones takes one graph node; slices take a dozen.
         repeat = np.repeat(np.eye(self.edges)[:, list(own)], self.channels, axis=1)
         scales = tf.matmul(weights, graph.array(repeat, weights.dtype), transpose_a=True)  # (P, E' * C)
         phases, wide = [], []
@@ -124,7 +124,7 @@ class MixedOp(keras.layers.Layer):
                 y = operation.apply(source, training=training)
                 if y.shape[-1] == self.channels:
                     shared[index] = y
-                else:  # inference: each edge has moving statistics of its own
+                else:  # inference: each edge has its own moving statistics
                     wide.append(y * tf.cast(scale, y.dtype))
             elif operation.in_phases and operation.stride == 1 and source.even:
                 phases.append(operation.apply(source, scale, training))
@@ -154,6 +154,6 @@ class MixedOp(keras.layers.Layer):
 def having(edges: int, operations: int, allowed: np.ndarray | None = None) -> tuple[tuple[int, ...], ...]:
     """Returns for each operation the edges that may have it, see `MixedOp`."""
     every = np.ones((edges, operations), bool)
-    if allowed is not None:  # columns that a method has added are of all edges
+    if allowed is not None:  # columns that a method has added belong to all edges
         every[:, : allowed.shape[1]] = allowed
     return tuple(tuple(map(int, np.flatnonzero(column))) for column in every.T)

@@ -1,4 +1,4 @@
-"""The convolutional supernet, and what it shares with derived networks."""
+"""The convolutional supernet, and the parts that it shares with derived networks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def reduction_cells(num_cells: int) -> tuple[int, int]:
 
 
 def check_sizes(network: str, num_classes: int, num_cells: int) -> None:
-    """Raises UserError unless there are two classes and three cells at least; `network` is what to call it."""
+    """Raises UserError unless there are at least two classes and three cells; `network` is its name in the message."""
     if num_classes < 2:
         raise UserError(f"A classifier needs at least 2 classes. Received: num_classes={num_classes}.")
     if num_cells < 3:
@@ -38,7 +38,7 @@ def check_sizes(network: str, num_classes: int, num_cells: int) -> None:
 
 
 def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict:
-    """Averages over positions and classifies, in the type of the weights.
+    """Averages over positions and classifies, in the dtype of the weights.
 
     Args:
         x: `(N, H, W, C)`.
@@ -53,15 +53,15 @@ def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict
 
 
 class ConvModel(KnownInput):
-    """What training and Keras ask of a network of images.
+    """What training and Keras require of a network of images.
 
-    Training: to run on given weights, and to hand over its statistics instead of writing them.
+    Training requires it to run on given weights, and to return its statistics instead of writing them.
 
     Attributes:
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.
-        classifier: The linear classifier's weights, None in a network that is built without one; so its `bias`.
-        draws: Whether it has operations that draw numbers; then its inputs in a step have keys, see `draw_keys`.
+        classifier: The linear classifier's weights; None in a network without one, like its `bias`.
+        draws: Whether it has random operations; then its inputs in a step include keys, see `draw_keys`.
         downscaling: How many pixels of an image become one at the end.
     """
 
@@ -69,7 +69,7 @@ class ConvModel(KnownInput):
     downscaling = 4
 
     def make_classifier(self, features: int) -> None:
-        """Creates the linear classifier of the last cell's channels."""
+        """Creates the linear classifier on the last cell's channels."""
         start = uniform(features)
         self.classifier = self.add_weight(shape=(features, self.num_classes), initializer=start, name="classifier")
         self.bias = self.add_weight(shape=(self.num_classes,), initializer=start, name="bias")
@@ -79,14 +79,14 @@ class ConvModel(KnownInput):
         return classify(x, self.classifier, self.bias)
 
     def number_draws(self) -> None:
-        """Numbers the operations that draw, so that no two of them draw the same."""
+        """Numbers the random operations, so that no two of them draw the same."""
         drawing = [layer for layer in self._flatten_layers(include_self=False) if getattr(layer, "draws", False)]
         for number, layer in enumerate(drawing):
             layer.number = number
         self.draws = bool(drawing)
 
     def build(self, images_shape: tuple) -> None:
-        """Nothing is left to be made; Keras keeps the shape."""
+        """Does nothing: all weights exist; Keras records the shape."""
 
     @property
     def known_input(self) -> keras.InputSpec:
@@ -112,13 +112,13 @@ class ConvModel(KnownInput):
 
         Args:
             weights: Tensors in the order of `weight_variables`.
-            mixing: For each kind of cell the mixing weights, by the names of `alphas`; none in a derived network.
-            inputs: What the network's `outputs_of` takes: images `(N, H, W, channels)`, or more.
-            training: Whether batch norms use their batch's statistics; else their moving ones.
+            mixing: The mixing weights of each kind of cell, by the names of `alphas`; none in a derived network.
+            inputs: As the network's `outputs_of` takes them: images `(N, H, W, channels)`, or more.
+            training: Whether batch norms use their batch's statistics, rather than their moving ones.
 
         Returns:
-            `(outputs, statistics)`: what `outputs_of` gives, and the batch's mean or variance for each of
-            `state_variables`; none outside of training mode.
+            `(outputs, statistics)`: the result of `outputs_of`, and the batch's mean or variance for each of
+            `state_variables`; no statistics outside of training mode.
         """
         mapping = list(zip(self.weight_variables, weights, strict=True))
         statistics: dict[int, tf.Tensor] = {}
@@ -130,20 +130,20 @@ class ConvModel(KnownInput):
         return outputs, [statistics[id(v)] for v in self.state_variables] if training else []
 
     def moved_state(self, state: Tensors, statistics: Tensors) -> list:
-        """Returns moving statistics one batch later; both in the order of `state_variables`."""
+        """Returns the moving statistics one batch later; both arguments are in the order of `state_variables`."""
         return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class ConvSupernet(ConvModel):
-    """The network whose every edge holds all candidate operations, mixed by weights that come out of the alphas.
+    """The network in which every edge holds all candidate operations, mixed by weights computed from the alphas.
 
     Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
-    reduction cells another, each `(num_edges, num_primitives)`. Called without mixing weights it takes softmax(alpha).
+    reduction cells another, each `(num_edges, num_primitives)`. Without mixing weights it uses softmax(alpha).
 
     Args:
         num_classes: Number of classes, at least 2.
-        image_shape: `(height, width, channels)`; any, odd ones too.
+        image_shape: `(height, width, channels)`; any size, including odd ones.
         init_channels: Channels C of the first cells.
         num_cells: Number of cells, at least 3.
         num_nodes: Intermediate nodes of a cell.
@@ -151,12 +151,12 @@ class ConvSupernet(ConvModel):
         stem_multiplier: The stem has this times C channels.
         primitives: Names in `operations.OPERATIONS`.
         alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
-        alpha_init_scale: Standard deviation of the normal start values.
+        alpha_init_scale: Standard deviation of the normal initial values.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
-        allowed: By cell `(num_edges, num_primitives)`, which operations each edge may have; all of them for None.
+        allowed: By cell `(num_edges, num_primitives)`, which operations each edge may have; None for all.
 
     Attributes:
-        alphas: The logits by the genotype's name of their cells, `normal` and `reduce`.
+        alphas: The logits by the genotype's name for the kind of cell, `normal` or `reduce`.
 
     Raises:
         UserError: A bad size, or an unknown primitive.
@@ -239,7 +239,7 @@ class ConvSupernet(ConvModel):
         return self.activations(images, training, mixing)["logits"]
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws what drop path multiplies each mixed edge of each cell with, see `draw_drop_factors`.
+        """Draws the drop path factors of each mixed edge of each cell, see `draw_drop_factors`.
 
         Returns:
             `(cells * edges, N)`.
@@ -265,7 +265,7 @@ class ConvSupernet(ConvModel):
         return stages | self.classified(s1)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
-        """Returns the logits in training mode of inputs as `unpacked` takes them."""
+        """Returns the logits in training mode for inputs as `unpacked` takes them."""
         images, drop, seed = unpacked(inputs)
         with within(seed=seed):
             return self.activations(images, True, mixing, drop)["logits"]

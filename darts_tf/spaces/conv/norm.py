@@ -1,4 +1,4 @@
-"""Batch normalisation as PyTorch does it, whose statistics can be handed over instead of written."""
+"""Batch normalisation as in PyTorch, whose statistics can be returned instead of written."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ MOMENTUM, EPSILON = 0.9, 1e-5
 
 
 def call_cell(cell: keras.layers.Layer, *tensors: tf.Tensor, **settings: Any) -> tf.Tensor:
-    """Calls a cell in training, recomputed where that is asked for, see `recomputation`.
+    """Calls a cell in training, with recomputation if requested, see `recomputation`.
 
     Args:
-        cell: A layer; its weights are arguments of what is recomputed, and its batch statistics results of it.
-        *tensors: Those of its arguments that have gradients.
-        **settings: The others.
+        cell: A layer; its weights are arguments of the recomputed function, and its batch statistics are results.
+        *tensors: The arguments that have gradients.
+        **settings: The other arguments.
     """
     run = now()
     if run.recompute is None or run.statistics is None:
@@ -44,18 +44,18 @@ def moving_average(moving: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
 
 
 class BatchNorm(keras.layers.Layer):
-    """Batch normalisation as PyTorch does it: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
+    """Batch normalisation as in PyTorch: momentum 0.9, epsilon 1e-5, unbiased variance in the moving average.
 
     `call(x, scale=None, training=False)` multiplies the result by `scale`, `(channels,)`, at no cost.
 
     Args:
         channels: Channels of the input.
         affine: Whether gamma and beta are learned.
-        repeats: The statistics are kept this many times (for edges that share one normalisation, where the original
-            keeps one for each edge); batch statistics are computed once.
+        repeats: How many copies of the moving statistics are kept (for edges that share one normalisation, where the
+            original keeps one for each edge); batch statistics are computed once.
 
     Attributes:
-        folded: Set by `folding.fold`: inference only adds beta, since the rest has become part of the kernel before.
+        folded: Set by `folding.fold`: inference only adds beta, since the rest is folded into the preceding kernel.
 
     Source: torch.nn.BatchNorm2d.
     """
@@ -73,7 +73,7 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
-        """Normalises `(N, H, W, channels)`; without `training`, and with `repeats`, the result is as wide as those."""
+        """Normalises `(N, H, W, channels)`; with `repeats`, the inference result has all copies' channels."""
         dtype = tf.as_dtype(self.moving_mean.dtype)
         gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
         beta = graph.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
@@ -98,7 +98,7 @@ class BatchNorm(keras.layers.Layer):
         return y
 
     def affine_map(self, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `(factor, offset)`, `(channels,)` each, of inference: `y = factor * x + offset`."""
+        """Returns `(factor, offset)`, `(channels,)` each, for inference: `y = factor * x + offset`."""
         factor = gamma * tf.math.rsqrt(self.moving_variance.value + EPSILON)
         return factor, beta - self.moving_mean.value * factor
 

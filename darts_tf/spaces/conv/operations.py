@@ -1,4 +1,4 @@
-"""The candidate operations of the convolutional cells, in one file because all are short and much alike.
+"""The candidate operations of the convolutional cells, in one file because they are short and similar.
 
 Each is computed for all edges that leave a node at once: they read the same tensor. What they share (ReLU, pools and
 their normalisation, the phases of a dilated convolution) is computed once, in `Source`; their kernels lie side by side
@@ -32,12 +32,13 @@ def even_channels(channels: int) -> int:
 
 
 class Source:
-    """A node's tensor as the edges that leave it see it; every view is computed once, when first asked for.
+    """A node's tensor as the edges that leave it see it; every view is computed once, on first use.
 
     Args:
         x: `(N, H, W, C)`.
         edges: Number of edges E that read it.
-        every: That of all edges, where these are some of them: it shares the views that do not depend on their number.
+        every: The source for all edges, if these are only some of them; it shares the views that do not depend on their
+            number.
     """
 
     def __init__(self, x: tf.Tensor, edges: int = 1, every: "Source | None" = None):
@@ -79,7 +80,7 @@ class Source:
 
 
 def uniform(fan_in: float) -> keras.initializers.Initializer:
-    """Returns the start values of a kernel or bias, uniform in `+-1/sqrt(fan_in)`: PyTorch's default."""
+    """Returns the initializer of a kernel or bias, uniform in `+-1/sqrt(fan_in)`: PyTorch's default."""
     bound = 1 / math.sqrt(fan_in)
     return keras.initializers.RandomUniform(-bound, bound)
 
@@ -87,22 +88,22 @@ def uniform(fan_in: float) -> keras.initializers.Initializer:
 class Operation(keras.layers.Layer):
     """Base of the candidate operations: from `(N, H, W, C)` to `(N, ceil(H/stride), ceil(W/stride), edges * C)`.
 
-    A subclass writes `apply(source, scale, training)`: `source` is a `Source`; `scale`, `(edges * channels,)` or None,
-    multiplies the output.
+    A subclass implements `apply(source, scale, training)`: `source` is a `Source`; `scale`, `(edges * channels,)` or
+    None, multiplies the output.
 
-    Kernels start uniform in `+-1/sqrt(fan_in)`. Deviation: as PyTorch does since 1.0, the fan-in of a depthwise kernel
-    is `k * k`; PyTorch 0.3.1 ignored groups. Batch norm hides the scale.
+    Kernels are initialised uniformly in `+-1/sqrt(fan_in)`. Deviation: as PyTorch does since 1.0, the fan-in of a
+    depthwise kernel is `k * k`; PyTorch 0.3.1 ignored groups. Batch norm hides the scale.
 
     Args:
         channels: Channels C, in and out.
         stride: 1 or 2.
         edges: Number of edges E.
-        affine: Whether batch norms learn gamma and beta: not in the search, but in derived networks.
+        affine: Whether batch norms learn gamma and beta: in derived networks, but not in the search.
     """
 
     shared = False  # True: in training, `apply` gives (N, H', W', channels), the same for every edge, and no scale
     in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
-    # Batch norm -> the kernels that it normalises, side by side along their last axis, see `folding`.
+    # Batch norm -> the kernels that it normalises, concatenated along their last axis, see `folding`.
     folds: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(self, channels: int, stride: int = 1, edges: int = 1, affine: bool = False, **kwargs: Any):
@@ -159,7 +160,7 @@ class Operation(keras.layers.Layer):
 
 
 class Zero(Operation):
-    """`none`: no connection. A mixed op skips it; its mixing weight still takes part in the softmax."""
+    """`none`: no connection. A mixed operation skips it; its mixing weight still takes part in the softmax."""
 
     shared = True
 
@@ -209,12 +210,12 @@ class Identity(Operation):
 class FactorizedReduce(Operation):
     """`skip_connect` at stride 2: ReLU, two 1x1 convolutions at stride 2, the second shifted by one pixel, batch norm.
 
-    Both are one 2x2 convolution with two empty taps, which needs no slice and no concatenation. Odd sizes, which the
-    original refuses, are padded by one row or column of zeros below and to the right.
+    Together they are one 2x2 convolution with two zero taps, which needs neither a slice nor a concatenation. Odd
+    sizes, which the original refuses, are padded by one row or column of zeros at the bottom and right.
 
     Args:
         channels: Output channels of each edge, even.
-        inputs: Input channels; `channels` unless given.
+        inputs: Input channels; `channels` by default.
 
     Raises:
         UserError: `channels` is odd.
@@ -296,16 +297,16 @@ class ReLUConvBN(Operation):
 
 
 class Noise(Operation):
-    """`noise`: normal numbers of variance one in place of the source, at stride 2 of half its size.
+    """`noise`: standard normal numbers in place of the source, at stride 2 of half its size.
 
     They are a function of the pass's `seed` and of the operation's number in its network: new ones in each step, the
     same in all of its passes on a batch.
 
-    Deviation: the original draws anew in every pass, in evaluation too. Here there is one draw outside of steps, the
-    same for every image, so that evaluated and exported networks are functions of their images.
+    Deviation: the original draws anew in every pass, including evaluation. Outside of steps there is a single draw
+    here, the same for every image, so that evaluated and exported networks are functions of their images.
 
     Attributes:
-        number: Of this operation among those of its network that draw, see `ConvModel.number_draws`.
+        number: Number of this operation among the random ones of its network, see `ConvModel.number_draws`.
 
     Source: `NoiseOp` in `src/operations.py` of automl/RobustDARTS.
     """
@@ -313,14 +314,14 @@ class Noise(Operation):
     draws, number = True, 0
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
-        """Returns the numbers, each edge its own."""
+        """Returns the numbers, different for each edge."""
         x = source.x[:, :: self.stride, :: self.stride]
         size = x.shape[0] or tf.shape(x)[0]
         y = self.drawn((size, *x.shape[1:3], self.edges * self.channels), x)
         return y if scale is None else y * tf.cast(scale, y.dtype)
 
     def drawn(self, shape: tuple, like: tf.Tensor) -> tf.Tensor:
-        """Returns normal numbers `(N, H', W', edges * C)` in the type of a tensor."""
+        """Returns normal numbers `(N, H', W', edges * C)` in the dtype of a tensor."""
         wide = tf.float64 if like.dtype == tf.float64 else tf.float32
         if (seed := now().seed) is None:
             fixed = np.random.default_rng(self.number).standard_normal(shape[1:])
@@ -330,7 +331,7 @@ class Noise(Operation):
 
 
 class SepConv(Operation):
-    """`sep_conv_k`: twice (ReLU, depthwise kxk, 1x1, batch norm); the stride is the first one's."""
+    """`sep_conv_k`: twice (ReLU, depthwise kxk, 1x1, batch norm); the first half has the stride."""
 
     size = 3
     folds = {"bn_1": ("pointwise_1",), "bn_2": ("pointwise_2",)}
@@ -437,7 +438,7 @@ class Conv7x1(Operation):
 
 
 class PerEdge(Operation):
-    """An operation of the user's own: one copy for each edge, each followed by a batch norm in the search.
+    """A custom operation: one copy for each edge, each followed by a batch norm in the search.
 
     Args:
         make_layer: `(channels, stride) -> layer or function`, from `(N, H, W, C)` to
@@ -451,7 +452,7 @@ class PerEdge(Operation):
         super().__init__(channels, stride, edges, affine, **kwargs)
 
     def make(self) -> None:
-        """Makes the copies, and tries each once, which gives Keras layers their weights."""
+        """Makes the copies, and calls each once, which creates the weights of Keras layers."""
         self.copies = [self.make_layer(self.channels, self.stride) for _ in range(self.edges)]
         for copy in self.copies:
             self._run(copy, tf.zeros((1, 6, 7, self.channels), keras.config.floatx()), False)
@@ -471,7 +472,7 @@ class PerEdge(Operation):
                 f"An operation must keep the channels and divide the size by its stride, rounding up. Expected: "
                 f"{expected} from {tuple(x.shape[1:])} at stride {self.stride}. Received: {tuple(y.shape[1:])}."
             )
-        return tf.cast(y, x.dtype)  # a Keras layer computes in the type of its own policy
+        return tf.cast(y, x.dtype)  # a Keras layer computes in the dtype of its own policy
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Applies every edge's copy."""
@@ -503,12 +504,12 @@ OPERATIONS = {
 
 
 def add_operation(name: str, make_layer: Callable) -> None:
-    """Adds an operation of your own under a name that primitives and genotypes may then use.
+    """Adds a custom operation under a name that primitives and genotypes may then use.
 
     Args:
         name: A new name.
         make_layer: `(channels, stride) -> layer or function` that maps `(N, H, W, C)` to
-            `(N, ceil(H/stride), ceil(W/stride), C)`. In the search each edge gets one, and a batch norm after it.
+            `(N, ceil(H/stride), ceil(W/stride), C)`. In the search each edge gets its own, followed by a batch norm.
 
     Raises:
         UserError: The name is taken.

@@ -1,4 +1,4 @@
-"""Operations of the user's own, from a Python file named on the command line."""
+"""Custom operations, from a Python file named on the command line."""
 
 import os
 import runpy
@@ -7,7 +7,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 from darts_tf.system.types import Path
 
-_executed: set[str] = set()  # operations are added once in a process
+_executed: set[str] = set()  # operations are added once per process
 
 
 def add_operations(path: str) -> None:
@@ -31,15 +31,15 @@ def add_operations(path: str) -> None:
 
 
 def add_operations_of(workdir: Path, stored: str, named: str) -> None:
-    """Adds the operations that a finished run's network is made of.
+    """Adds the custom operations of a finished run's network.
 
     Args:
         workdir: The run's work directory, for the message.
-        stored: The file that its `config.json` names. It is not run for that: work directories are passed around.
-        named: The file that the user names; empty where none is.
+        stored: The file that its `config.json` names. It is not run, since work directories are shared with others.
+        named: The file that the user names; empty for none.
 
     Raises:
-        UserError: The run has operations of its own and no file is named, or as `add_operations`.
+        UserError: The run has custom operations and no file is named, or as in `add_operations`.
     """
     if stored and not named and stored not in _executed:
         raise UserError(

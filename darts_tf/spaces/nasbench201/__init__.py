@@ -1,4 +1,4 @@
-"""The search space NAS-Bench-201, in which the true accuracy of every cell is known: `query` tells it."""
+"""The search space NAS-Bench-201, in which the true accuracy of every cell is known: see `query`."""
 
 from darts_tf.genotypes.benchmark import DATASETS, Record, accuracies, query
 

@@ -59,7 +59,7 @@ class SearchCell(MixedCell):
 
 
 class Cell(keras.layers.Layer):
-    """A cell of a derived network. What no node reads is computed, too: its batch norms have statistics to move.
+    """A cell of a derived network. Unread operations are computed, too, since their batch norms have moving statistics.
 
     Args:
         genotype: A `NasBench201Genotype`.

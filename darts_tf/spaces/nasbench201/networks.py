@@ -19,7 +19,7 @@ from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.nasbench201.cells import TOPOLOGY, Cell, ResidualBlock, SearchCell
 from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
 
-CELL = NasBench201Genotype.kind  # what the alphas of its one kind of cell are called
+CELL = NasBench201Genotype.kind  # name of the alphas of its one kind of cell
 
 
 class NasBench201Model(ConvModel):
@@ -32,7 +32,7 @@ class NasBench201Model(ConvModel):
         num_classes: Number of classes, at least 2.
         image_shape: `(height, width, channels)`.
         init_channels: Channels C of the stem and the first cells; each block doubles them.
-        num_cells: Number of cells, at least 3, the two blocks among them.
+        num_cells: Number of cells, at least 3, including the two blocks.
 
     Raises:
         UserError: A bad size.
@@ -62,7 +62,7 @@ class NasBench201Model(ConvModel):
         Args:
             images: `(N, H, W, channels)`.
             training: Whether batch norms use their batch's statistics.
-            *weights: What the cells take in addition, but not the blocks.
+            *weights: Further arguments of the cells, but not of the blocks.
         """
         x = self.stem(narrowed(images), training=training)
         stages = {"stem": x}
@@ -80,9 +80,9 @@ class NasBench201Model(ConvModel):
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class NasBench201Supernet(NasBench201Model):
-    """The network whose every edge holds all candidate operations, mixed by weights that come out of the alphas.
+    """The network in which every edge holds all candidate operations, mixed by weights computed from the alphas.
 
-    All cells share one alpha, `(6, num_primitives)`. Called without mixing weights it takes softmax(alpha).
+    All cells share one alpha, `(6, num_primitives)`. Without mixing weights it uses softmax(alpha).
 
     Args:
         num_classes: See `NasBench201Model`.
@@ -91,7 +91,7 @@ class NasBench201Supernet(NasBench201Model):
         num_cells: See `NasBench201Model`.
         primitives: Names in `operations.OPERATIONS`.
         alpha_init: `"normal"`, as in the original, or `"zeros"`.
-        alpha_init_scale: Standard deviation of the normal start values.
+        alpha_init_scale: Standard deviation of the normal initial values.
         mixed_op: Makes the mixed operation of a state, called like `MixedOp`.
         allowed: By cell, see `conv.networks.ConvSupernet`.
 
@@ -157,7 +157,7 @@ class NasBench201Supernet(NasBench201Model):
 
 @keras.saving.register_keras_serializable(package="darts_tf")
 class NasBench201Network(NasBench201Model):
-    """The network of one cell, as the benchmark has trained it with 16 channels and 17 cells.
+    """The network of one cell, as the benchmark trained it with 16 channels and 17 cells.
 
     It has no auxiliary head and no drop path.
 
@@ -203,7 +203,7 @@ class NasBench201Network(NasBench201Model):
 
     @property
     def parameters(self) -> int:
-        """Number of weights, batch norms included, as the benchmark counts them."""
+        """Number of weights, including batch norms, as the benchmark counts them."""
         return sum(math.prod(v.shape) for v in self.trainable_variables)
 
     def macs(self) -> int:
@@ -216,7 +216,7 @@ class NasBench201Network(NasBench201Model):
         return total + (0 if self.classifier is None else math.prod(self.classifier.shape) + self.num_classes)
 
     def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the factors of drop path: none, `(0, N)`, since no operation is dropped."""
+        """Returns the drop path factors: none, `(0, N)`, since no operation is dropped."""
         return tf.ones((0, batch_size), self.compute_dtype)
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -228,12 +228,12 @@ class NasBench201Network(NasBench201Model):
         return self.run(images, training)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, None]:
-        """Returns `(logits, None)` in training mode of `(images, None)`."""
+        """Returns `(logits, None)` in training mode for `(images, None)`."""
         images, _ = inputs
         return self.activations(images, True)["logits"], None
 
     def folded(self) -> "NasBench201Network":
-        """Returns a copy for inference, batch norms part of the convolutions before them."""
+        """Returns a copy for inference, with batch norms folded into the convolutions before them."""
         return fold(self)
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The five operations of NAS-Bench-201, in the form of those of `spaces.conv`: for all edges that leave a node at once.
+"""The five operations of NAS-Bench-201, in the form of `spaces.conv`: for all edges that leave a node at once.
 
 Source: `models/cell_operations.py` of AutoDL-Projects (D-X-Y).
 """
@@ -13,7 +13,7 @@ from darts_tf.spaces.conv.mixed import MixedOp
 class NorConv(conv.Operation):
     """`nor_conv_1x1`: ReLU, convolution at stride 1, batch norm.
 
-    Deviation: the supernet's convolutions have no bias; in training the batch norm behind it takes any bias away.
+    Deviation: the supernet's convolutions have no bias; in training the batch norm after them cancels any bias.
     """
 
     size = 1
@@ -37,7 +37,7 @@ class NorConv3(NorConv):
 
 
 class AvgPool(conv.AvgPool):
-    """`avg_pool_3x3`: padding is not counted; no batch norm follows, in the supernet neither."""
+    """`avg_pool_3x3`: padding is not counted; no batch norm follows, even in the supernet."""
 
     def make(self) -> None:
         """Creates nothing."""

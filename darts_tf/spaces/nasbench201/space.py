@@ -16,8 +16,8 @@ from darts_tf.system.errors import UserError
 class NasBench201(Space):
     """One kind of cell, whose published accuracies are known; see `Space`.
 
-    `num_cells` counts the two residual blocks, so that 17 are the benchmark's networks. The stem always has
-    `init_channels` channels.
+    `num_cells` counts the two residual blocks: the benchmark's networks have 17. The stem always has `init_channels`
+    channels.
 
     Reference: Dong and Yang, NAS-Bench-201, arXiv:2001.00326.
     """
@@ -57,7 +57,7 @@ class NasBench201(Space):
         return NasBench201Network(config.genotype, num_classes, image_shape, config.init_channels, config.num_cells)
 
     def places(self, network: Any) -> Iterator[tuple[str, list[Place]]]:
-        """See `Space.places`: the residual blocks between the cells are no cells."""
+        """See `Space.places`: the residual blocks between the cells do not count as cells."""
         size = network.image_shape[:2]
         for cell in network.cells:
             if isinstance(cell, Cell):

@@ -1,10 +1,11 @@
-"""The recurrent search cell, the cell of a derived network, and the loop over time that both run in.
+"""The recurrent search cell, the cell of a derived network, and their loop over time.
 
 A cell turns words `(steps, batch, inputs)` and a state `(batch, units)` into states `(steps, batch, units)`. Every node
 is a highway layer, `s + sigmoid(c) * (f(h) - s)` with `(c, h) = (s * mask) W`, of a state s before it; W belongs to the
 node, whichever state it reads and whichever activation f it applies. The next state is the average of the nodes.
 
-Products and activations are computed in the words' type, which may be narrower than that of the states: these add up.
+Products and activations are computed in the words' dtype, which may be narrower than that of the states, since these
+accumulate.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ ACTIVATIONS = {
     "sigmoid": tf.sigmoid,
     "identity": tf.identity,
 }
-SCALE = 0.04  # half the width of the uniform distribution of the weights at the start
+SCALE = 0.04  # half the width of the uniform distribution of the initial weights
 
 
 def uniform() -> keras.initializers.Initializer:
@@ -49,12 +50,13 @@ def mixed_highway(
 ) -> tf.Tensor:
     """Equation 2 for all edges into a node: the sum of `weight * highway(state, product, activation)`, fused.
 
-    A highway layer is linear in its activation, so these are mixed first; a test holds it equal to the plain sum.
+    A highway layer is linear in its activation, so these are mixed first; a test checks that the result equals the
+    plain sum.
 
     Args:
         states: `(n, batch, units)`.
         products: `(n, batch, 2 * units)`.
-        weights: `(1 + len(activations), n, 1, 1)`, those of each activation after their sum.
+        weights: `(1 + len(activations), n, 1, 1)`: first the sum of the weights, then the weight of each activation.
         activations: Functions.
 
     Returns:
@@ -69,11 +71,11 @@ def mixed_highway(
 
 
 class _Cell(keras.layers.Layer):
-    """The weights that both cells have, and what they do before the loop over time.
+    """The weights that both cells have, and their computation before the loop over time.
 
     Attributes:
-        start: Of the start state, `(inputs + units, 2 * units)`.
-        nodes: One for each node, `(units, 2 * units)`.
+        start: The matrix of the start state, `(inputs + units, 2 * units)`.
+        nodes: One matrix for each node, `(units, 2 * units)`.
     """
 
     def __init__(self, inputs: int, units: int, num_nodes: int, **kwargs: Any):
@@ -101,14 +103,14 @@ class _Cell(keras.layers.Layer):
         return tf.reshape(product, (-1, x.shape[1] or tf.shape(x)[1], 2 * self.units))
 
     def _kernels(self, dtype):
-        """Returns the matrices of the start state and of the nodes in a type."""
+        """Returns the matrices of the start state and of the nodes in a given dtype."""
         return [tf.cast(w, dtype) for w in (self.start.value[self.inputs :], *[w.value for w in self.nodes])]
 
 
 class RecurrentSearchCell(_Cell):
-    """A cell whose every node reads every state before it through every activation, mixed by weights.
+    """A cell in which every node reads every earlier state through every activation, mixed by weights.
 
-    `none` has a column and no term: its share of the weights is lost.
+    `none` has a column but no term: its share of the weights is lost.
 
     Args:
         inputs: Width of a word.
@@ -222,12 +224,12 @@ class RecurrentCell(_Cell):
     """The cell of a derived network: every node reads one state through one activation. No batch norm.
 
     Args:
-        genotype: A `RecurrentGenotype`, or what `genotype.load` finds one by.
+        genotype: A `RecurrentGenotype`, or anything that `genotype.load` takes.
         inputs: Width of a word.
         units: Width of a state.
 
     Raises:
-        UserError: No such genotype, one of an image cell, or an unknown activation.
+        UserError: There is no such genotype, it is an image cell, or an activation is unknown.
 
     Source: `rnn/model.py`.
     """

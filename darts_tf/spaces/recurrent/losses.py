@@ -1,4 +1,4 @@
-"""The penalties of a language model: they keep its states small and slow."""
+"""The penalties of a language model, which keep its states small and slow."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def penalty(outputs: Any, activation: float = 0.0, slowness: float = 0.0) -> tf.Tensor:
-    """Returns the penalties' part of the loss, a scalar: what a reported perplexity has to leave out.
+    """Returns the penalties' part of the loss, a scalar; reported perplexities exclude it.
 
     Args:
         outputs: `networks.Outputs`.
@@ -20,7 +20,7 @@ def penalty(outputs: Any, activation: float = 0.0, slowness: float = 0.0) -> tf.
         total += activation * tf.reduce_mean(tf.square(outputs.dropped))
     if slowness:
         changes = outputs.states[1:] - outputs.states[:-1]
-        # Deviation: a window of one step has no changes and no penalty; the original's mean of nothing is NaN.
+        # Deviation: a window of one step has no changes and no penalty; the original's empty mean is NaN.
         count = tf.maximum(tf.size(changes), 1)
         total += slowness * tf.reduce_sum(tf.square(changes)) / tf.cast(count, changes.dtype)
     return total

@@ -1,7 +1,7 @@
-"""Dropout whose masks are tensors: constant over time, drawn by a seed, handed to a network like any other input.
+"""Dropout whose masks are tensors: constant over time, drawn from a seed, passed to a network like any other input.
 
-That both probes of the finite difference, and every pass of one search step, see the same masks then does not depend on
-the state of a random generator: they are given the same tensors.
+Both probes of the finite difference, and all passes of a search step, see the same masks because they get the same
+tensors, whatever the state of a random generator.
 """
 
 from typing import Any, NamedTuple
@@ -10,14 +10,14 @@ import tensorflow as tf
 
 
 class Masks(NamedTuple):
-    """Factors of inverted dropout, 0 or 1 / keep probability; None where nothing is dropped.
+    """Factors of inverted dropout, 0 or 1 / keep probability; None if nothing is dropped.
 
     Attributes:
-        embedding: Of whole words, `(vocabulary_size, 1)`.
-        input: Of the embedded words, `(batch, units)`.
-        x: The same once more, inside the cell, `(batch, units)`.
-        hidden: Of every state that is multiplied by a matrix, `(batch, units)`: the same for all nodes.
-        output: Of what the decoder sees, `(batch, units)`.
+        embedding: For whole words, `(vocabulary_size, 1)`.
+        input: For the embedded words, `(batch, units)`.
+        x: For the same again, inside the cell, `(batch, units)`.
+        hidden: For every state that is multiplied by a matrix, `(batch, units)`: the same for all nodes.
+        output: For the decoder's input, `(batch, units)`.
 
     Source: `embed_regularize.py`, `locked_dropout.py` and `model.py` in `rnn/`.
     """
@@ -36,14 +36,14 @@ def draw(
 
     Args:
         seed: `(2,)` integers; equal seeds give equal masks.
-        rates: The probability of each to drop, Python numbers in [0, 1); None or 0 where nothing is.
+        rates: The dropout probability of each, Python numbers in [0, 1); None or 0 for no dropout.
         batch_size: Rows of the batch, an integer or a scalar tensor.
         units: Width of words and states.
         vocabulary_size: Number of words.
-        dtype: Of the masks.
+        dtype: Dtype of the masks.
 
     Returns:
-        Masks; None where the rate is zero.
+        Masks; None for a rate of zero.
     """
     shapes = Masks((vocabulary_size, 1), *[(batch_size, units)] * 4)
 
@@ -58,5 +58,5 @@ def draw(
 
 
 def masked(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Returns `x * mask` in the type of x, or x for None."""
+    """Returns `x * mask` in the dtype of x, or x if the mask is None."""
     return x if mask is None else x * tf.cast(mask, x.dtype)

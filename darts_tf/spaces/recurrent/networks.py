@@ -1,4 +1,4 @@
-"""The language models of searches and of derived cells, in one file because they differ in their cells only."""
+"""The language models of searches and of derived cells, in one file because they only differ in their cells."""
 
 import math
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from darts_tf.system.types import Tensors
 
 
 class Inputs(NamedTuple):
-    """What a language model reads.
+    """The inputs of a language model.
 
     Attributes:
         tokens: Word numbers, `(steps, batch)` integers; the number of steps may differ from call to call.
-        state: Hidden state before the first of them, `(batch, units)`.
-        masks: Dropout.
+        state: Hidden state before the first word, `(batch, units)`.
+        masks: Dropout masks.
     """
 
     tokens: tf.Tensor
@@ -34,13 +34,13 @@ class Inputs(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a language model gives.
+    """The outputs of a language model.
 
     Attributes:
-        logits: Of the word that follows each, `(steps, batch, vocabulary_size)`.
+        logits: Logits of the word that follows each, `(steps, batch, vocabulary_size)`.
         states: Hidden states, `(steps, batch, units)`.
-        dropped: The same after dropout: what the decoder saw.
-        state: The last of the states, `(batch, units)`, which the next call begins with.
+        dropped: The same after dropout: the decoder's input.
+        state: The last of the states, `(batch, units)`, with which the next call begins.
     """
 
     logits: tf.Tensor
@@ -50,19 +50,19 @@ class Outputs(NamedTuple):
 
 
 class _LanguageModel(KnownInput):
-    """Embedding, cell, and a decoder whose matrix is the embedding's; a subclass makes the cell.
+    """Embedding, cell, and a decoder that shares the embedding's matrix; a subclass makes the cell.
 
-    Called with a state, it runs one window of a text as training needs it, and gives `Outputs`. Called with nothing but
-    tokens, as `predict`, `evaluate`, `fit` and `export` do, it is a Keras model like any other: the batch comes first,
-    every text begins with a zero state, and the result is the logits `(batch, steps, vocabulary_size)`.
+    Called with a state, it runs one window of a text, as training does, and returns `Outputs`. Called with tokens only,
+    as `predict`, `evaluate`, `fit` and `export` do, it behaves like any Keras model: the batch axis comes first, every
+    text begins with a zero state, and the result is the logits `(batch, steps, vocabulary_size)`.
 
     Args:
         vocabulary_size: Number of words, at least 2.
-        units: Width of words and states alike, since the decoder's matrix is the embedding's.
+        units: Width of words and states, which are equal because the decoder shares the embedding's matrix.
 
     Attributes:
         embedding: `(vocabulary_size, units)`.
-        bias: Of the decoder, `(vocabulary_size,)`.
+        bias: Bias of the decoder, `(vocabulary_size,)`.
     """
 
     def __init__(self, vocabulary_size, units, **kwargs):
@@ -76,7 +76,7 @@ class _LanguageModel(KnownInput):
         self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
 
     def build(self, tokens_shape):
-        """Nothing is left to be made; Keras keeps the shape."""
+        """Does nothing: all weights exist; Keras records the shape."""
 
     @property
     def known_input(self) -> keras.InputSpec:
@@ -95,7 +95,7 @@ class _LanguageModel(KnownInput):
 
     @property
     def parameters(self) -> int:
-        """How many weights; the tied matrix counts once."""
+        """Number of weights; the shared matrix counts once."""
         return sum(math.prod(v.shape) for v in self.weight_variables)
 
     def initial_state(self, batch_size):
@@ -116,7 +116,7 @@ class _LanguageModel(KnownInput):
     def _embedded(self, inputs):
         words = tf.gather(self.embedding.value, inputs.tokens)
         if inputs.masks.embedding is not None:
-            # Words are dropped, not rows of the matrix: the decoder needs them all.
+            # Words are dropped, not rows of the matrix: the decoder needs all of them.
             words *= tf.gather(inputs.masks.embedding, inputs.tokens)
         return narrowed(masked(words, inputs.masks.input))
 
@@ -139,7 +139,7 @@ class _LanguageModel(KnownInput):
             training: Whether it runs in training mode.
 
         Returns:
-            `(outputs, statistics)`: `Outputs`, and what `moved_state` takes.
+            `(outputs, statistics)`: `Outputs`, and the argument of `moved_state`.
         """
         mapping = list(zip(self.weight_variables, weights, strict=True))
         with keras.StatelessScope(state_mapping=mapping):
@@ -150,7 +150,7 @@ class _LanguageModel(KnownInput):
 class RecurrentSupernet(_LanguageModel):
     """The language model whose cell holds all candidate activations on every edge, mixed by weights.
 
-    These come out of the alphas; called without mixing weights it takes softmax(alpha).
+    The weights are computed from the alphas; without mixing weights it uses softmax(alpha).
 
     Args:
         vocabulary_size: Number of words, at least 2.
@@ -159,9 +159,9 @@ class RecurrentSupernet(_LanguageModel):
         concat: How many of the last nodes are averaged into the state; 0 for all.
         primitives: Names in `cells.ACTIVATIONS`.
         alpha_init: `"normal"` (the original's code) or `"zeros"` (the paper's text).
-        alpha_init_scale: Standard deviation of the normal start values.
-        shared_norm: Whether all nodes and time steps share one batch norm's moving statistics, as in the original;
-            see `norm.NodeNorm`. It matters for inference only.
+        alpha_init_scale: Standard deviation of the normal initial values.
+        shared_norm: Whether all nodes and time steps share one batch norm's moving statistics, as in the original; see
+            `norm.NodeNorm`. This affects inference only.
 
     Raises:
         UserError: A bad size, or an unknown activation.
@@ -208,14 +208,14 @@ class RecurrentSupernet(_LanguageModel):
 
         Args:
             tokens: `(steps, batch)` integers.
-            state: `(batch, units)`. Without one the tokens are `(batch, steps)`, each text begins with zeros, and in
-                training the moving statistics are written.
+            state: `(batch, units)`. Without a state the tokens are `(batch, steps)`, each text begins with a zero
+                state, and training writes the moving statistics.
             masks: `Masks`; None for no dropout.
-            training: Whether batch norm uses the batch's statistics; without dropout that is an evaluation too.
-            mixing: Mixing weights by the name of `alphas`; the softmax of these for None.
+            training: Whether batch norm uses the batch's statistics; without dropout this may also be an evaluation.
+            mixing: Mixing weights by the name of `alphas`; None for the softmax of the alphas.
 
         Returns:
-            `Outputs`; the logits `(batch, steps, vocabulary_size)` without a state.
+            `Outputs`; without a state the logits `(batch, steps, vocabulary_size)`.
         """
         if state is None:
             return self._logits_of_texts(tokens, masks, training)
@@ -244,12 +244,12 @@ class RecurrentNetwork(_LanguageModel):
     """The language model of a derived cell.
 
     Args:
-        genotype: A `RecurrentGenotype`, or what `genotype.load` finds one by.
+        genotype: A `RecurrentGenotype`, or anything that `genotype.load` takes.
         vocabulary_size: Number of words, at least 2.
         units: Width of words and states.
 
     Raises:
-        UserError: A bad size, or no such genotype.
+        UserError: A bad size, or there is no such genotype.
 
     Source: `rnn/model.py` of the original.
     """
@@ -276,13 +276,13 @@ class RecurrentNetwork(_LanguageModel):
     def call(
         self, tokens: tf.Tensor, state: tf.Tensor | None = None, masks: Masks | None = None
     ) -> Outputs | tf.Tensor:
-        """Runs the network; see `RecurrentSupernet.call`. Training differs by its masks only."""
+        """Runs the network; see `RecurrentSupernet.call`. Training differs in its masks only."""
         if state is None:
             return self._logits_of_texts(tokens, masks)
         return self._run(Inputs(tokens, state, masks or Masks()))[0]
 
     def next_word(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Runs the network along a text and decodes once, at its end.
+        """Runs the network over a text and decodes once, at the end.
 
         Args:
             tokens: `(steps, batch)` integers.

@@ -14,14 +14,14 @@ class NodeNorm(keras.layers.Layer):
     """Batch normalisation without scale and offset, `(batch, units)` at a time: momentum 0.9, epsilon 1e-5.
 
     In training every node at every time step is normalised by its own batch. The moving statistics, which only
-    inference uses, are never written here: `training` hands the batch's over, `pooled` makes them ready for `moved`.
+    inference uses, are never written here: `training` returns the batch's, and `pooled` prepares them for `moved`.
 
-    Deviation: each node has moving statistics of its own, moved once per pass by the mean over the time steps. The
-    original's single batch norm serves the start state and all nodes, is moved `nodes * steps` times in a pass and
+    Deviation: each node has its own moving statistics, updated once per pass by the mean over the time steps. The
+    original's single batch norm serves the start state and all nodes, is updated `nodes * steps` times in a pass and
     forgets all but the last dozen: its inference mixes up the nodes. `shared=True` does that; training is the same.
 
     Args:
-        nodes: Number of nodes, the start state included.
+        nodes: Number of nodes, including the start state.
         units: Width of a node.
         shared: Whether all nodes share their moving statistics.
 
@@ -50,7 +50,7 @@ class NodeNorm(keras.layers.Layer):
         """Normalises `(batch, units)` by its own statistics: those of all replicas' rows where there are several.
 
         Returns:
-            `(y, mean, variance)`: the latter `(units,)`, the variance the biased one.
+            `(y, mean, variance)`: mean and biased variance are `(units,)`.
         """
         mean = now().mean_of(tf.reduce_mean(x, 0))
         centered = x - mean
@@ -63,11 +63,11 @@ class NodeNorm(keras.layers.Layer):
         return (x - mean) * tf.math.rsqrt(variance + EPSILON)
 
     def pooled(self, statistics: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
-        """Returns what a pass leaves for `moved`, shaped like `moving`.
+        """Returns a pass's statistics for `moved`, shaped like `moving`.
 
         Args:
             statistics: Mean and variance of each node, alternating, for each time step: `(steps, 2 * nodes, units)`.
-            batch: Size of the batch; of this replica's part of it where there are several.
+            batch: Size of the batch, or of this replica's part of it.
         """
         statistics = tf.reshape(statistics, (-1, self.nodes, 2, self.units))
         count = tf.cast(now().replicas * batch, statistics.dtype)
@@ -82,7 +82,7 @@ class NodeNorm(keras.layers.Layer):
         return tf.concat([offset, tf.fill((1, 1, self.units), count)], 0)
 
     def moved(self, moving: tf.Tensor, pooled: tf.Tensor) -> tf.Tensor:
-        """Returns moving statistics after one pass; both may be flat, and so is then the result."""
+        """Returns the moving statistics after one pass; if both arguments are flat, so is the result."""
         if not self.shared:
             return MOMENTUM * moving + (1 - MOMENTUM) * pooled
         before, update = (tf.reshape(t, (3, 1, self.units)) for t in (moving, pooled))
