@@ -7,14 +7,13 @@ Reference: Chen et al., Progressive Differentiable Architecture Search, arXiv:19
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes.context import now
 from darts_tf.spaces.conv import functional
-from darts_tf.spaces.conv.mixed import having
+from darts_tf.spaces.conv.mixed import WrappedMixedOp, having
 from darts_tf.system.errors import UserError, some_of
 
 NAME, SKIP = "p_darts", "skip_connect"
@@ -81,7 +80,7 @@ class PDarts(Method):
         return lambda *sizes: DroppedSkips(usual, *sizes)
 
 
-class DroppedSkips(keras.layers.Layer):
+class DroppedSkips(WrappedMixedOp):
     """A mixed operation with dropout after its skip connections, called like `MixedOp`.
 
     The last column of its weights is the rate. At stride 2, and outside of steps, nothing is dropped.
@@ -109,27 +108,17 @@ class DroppedSkips(keras.layers.Layer):
         primitives: Sequence[str],
         allowed: np.ndarray | None = None,
     ):
-        super().__init__(autocast=False)
-        self.channels, self.having = channels, having(edges, len(primitives), allowed)
         others = np.ones((edges, len(primitives)), bool) if allowed is None else np.array(allowed)
-        self.skip = primitives.index(SKIP) if stride == 1 and SKIP in primitives else None
-        if self.skip is not None:
-            others[:, self.skip] = False
-        self.inner = usual(edges, channels, stride, primitives, others)
-        self.built = True
+        skip = primitives.index(SKIP) if stride == 1 and SKIP in primitives else None
+        if skip is not None:
+            others[:, skip] = False
+        super().__init__(usual(edges, channels, stride, primitives, others))
+        self.channels, self.skip, self._having = channels, skip, having(edges, len(primitives), allowed)
 
     @property
-    def operations(self) -> list:
-        """The candidate operations, None for skip connections of stride 1."""
-        return self.inner.operations
-
-    def combine(self, terms: Sequence) -> tf.Tensor:
-        """Returns the value of a node, see `MixedOp.combine`."""
-        return self.inner.combine(terms)
-
-    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Mixes, see `MixedOp.call`."""
-        return tf.concat([self.combine(terms) for terms in self.terms(x, weights, training)], -1)
+    def having(self) -> tuple:
+        """The edges that have each operation, also skip connections, which `operations` lacks at stride 1."""
+        return self._having
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
         """Returns for each edge the tensors that `combine` sums, see `MixedOp.terms`."""

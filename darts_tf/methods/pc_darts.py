@@ -13,12 +13,13 @@ import tensorflow as tf
 
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes import graph
+from darts_tf.spaces.conv.mixed import WrappedMixedOp
 from darts_tf.system.errors import UserError
 
 PREFIX = "edges_"  # prefix of the names of edge weights
 
 
-class PartialMixedOp(keras.layers.Layer):
+class PartialMixedOp(WrappedMixedOp):
     """A mixed operation of which only the first C / k channels are operated on, called like `MixedOp`.
 
     The others pass unchanged, or at stride 2 through 2x2 max pooling. The channels of a node's sum are shuffled, so
@@ -45,15 +46,13 @@ class PartialMixedOp(keras.layers.Layer):
         primitives: Sequence[str],
         *allowed: np.ndarray,
     ):
-        super().__init__(autocast=False)
         if channels % share:
             raise UserError(
                 f"pc_darts_k must divide the channels of every cell, {channels} in the first ones. "
                 f"Received: pc_darts_k={share}."
             )
+        super().__init__(usual(edges, channels // share, stride, primitives, *allowed))
         self.share, self.stride, self.part = share, stride, channels // share
-        self.inner = usual(edges, self.part, stride, primitives, *allowed)
-        self.built = True
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
         """Returns for each edge the terms that `combine` sums: tensors of C / k channels, and a pair with the others.
@@ -67,20 +66,6 @@ class PartialMixedOp(keras.layers.Layer):
             rest = tf.nn.max_pool2d(rest, 2, 2, "VALID")
         scales = tf.unstack(tf.cast(tf.reduce_sum(weights, -1), rest.dtype))
         return [[*terms, (scale * rest,)] for terms, scale in zip(operated, scales, strict=True)]
-
-    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Mixes, see `MixedOp.call`."""
-        return tf.concat([self.combine(terms) for terms in self.terms(x, weights, training)], -1)
-
-    @property
-    def operations(self) -> list:
-        """The candidate operations, of C / k channels."""
-        return self.inner.operations
-
-    @property
-    def having(self) -> tuple:
-        """The edges that have each operation."""
-        return self.inner.having
 
     def combine(self, terms: Sequence) -> tf.Tensor:
         """Returns the value of a node, `(N, H, W, C)`: both sums side by side, shuffled."""

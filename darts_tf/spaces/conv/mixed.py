@@ -151,6 +151,41 @@ class MixedOp(keras.layers.Layer):
         return zip(edges, [graph.reshape(row, *shape) for row in tf.unstack(mixed)], strict=True)
 
 
+class WrappedMixedOp(keras.layers.Layer):
+    """A mixed operation that changes another one, called like `MixedOp`; subclasses override what they change.
+
+    Args:
+        inner: The other one.
+    """
+
+    def __init__(self, inner: Any):
+        super().__init__(autocast=False)
+        self.inner = inner
+        self.built = True
+
+    @property
+    def operations(self) -> list:
+        """The candidate operations, see `MixedOp`."""
+        return self.inner.operations
+
+    @property
+    def having(self) -> tuple:
+        """The edges that have each operation."""
+        return self.inner.having
+
+    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Mixes, see `MixedOp.call`."""
+        return tf.concat([self.combine(terms) for terms in self.terms(x, weights, training)], -1)
+
+    def combine(self, terms: Sequence) -> tf.Tensor:
+        """Returns the value of a node, see `MixedOp.combine`."""
+        return self.inner.combine(terms)
+
+    def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
+        """Returns the terms of each edge, see `MixedOp.terms`."""
+        return self.inner.terms(x, weights, training)
+
+
 def having(edges: int, operations: int, allowed: np.ndarray | None = None) -> tuple[tuple[int, ...], ...]:
     """Returns for each operation the edges that may have it, see `MixedOp`."""
     every = np.ones((edges, operations), bool)
