@@ -160,7 +160,7 @@ class Config:
         data = dict(data)
         if (kind := data.pop("kind", cls.kind)) != cls.kind:
             raise UserError(
-                f"These are the settings of another kind of run: expected {cls.kind}. Received: kind={_word(kind)}"
+                f"The settings are of another kind of run: expected {cls.kind}. Received: kind={_word(kind)}"
             )
         types = {each.name: each.type for each in dataclasses.fields(cls)}
         values = {}

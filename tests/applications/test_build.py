@@ -120,7 +120,7 @@ def test_probabilities_and_logits_are_one_network():
     assert other.train_on_batch(x, y) == pytest.approx(network.train_on_batch(x, y), rel=1e-5)
     for loss in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()):
         network.compile("sgd", loss)
-        with pytest.raises(UserError, match="gives logits.*from_logits=True.*classifier_activation='softmax'"):
+        with pytest.raises(UserError, match="outputs logits.*from_logits=True.*classifier_activation='softmax'"):
             network.train_on_batch(x, y)
 
 

@@ -39,7 +39,7 @@ def test_all_methods_of_the_preset_can_be_searched_with():
         ({"methods": ("dartz",)}, "method must be one of darts"),
         ({"methods": ("darts:epochs=x",)}, "epochs"),
         ({"methods": ("darts:seed=3",)}, "cannot set seed"),
-        ({"methods": ("darts", "darts")}, "different ones"),
+        ({"methods": ("darts", "darts")}, "distinct"),
         ({"methods": ("darts:",)}, "name\\+name:setting=value"),
         ({"benchmark": "svhn"}, "benchmark must be one of"),
         ({"overrides": ("method=gdas",)}, "cannot set method"),

@@ -280,7 +280,7 @@ def test_a_supernet_that_cannot_be_evaluated_goes_on(texts, tmp_path, monkeypatc
 
 def test_batch_norm_of_a_single_row_is_refused():
     for sizes in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
-        with pytest.raises(UserError, match="batch_size must leave two rows to each micro-batch"):
+        with pytest.raises(UserError, match="batch_size must give each micro-batch at least two rows"):
             LanguageSearchConfig(**sizes)
     assert LanguageTrainConfig(batch_size=1).batch_size == 1  # no batch norm
 

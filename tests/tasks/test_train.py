@@ -256,10 +256,10 @@ def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch)
     own.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'executed')!r}).touch()\n")
     settings = json.loads((path / "config.json").read_text()) | {"operations_file": str(own)}
     (path / "config.json").write_text(json.dumps(settings))
-    words = ["operations of its own", str(own), "--operations_file=PATH"]
+    words = ["custom operations", str(own), "--operations_file=PATH"]
     one_line(lambda: evaluate_binary.main([str(path)]), capfd, words)
     one_line(lambda: export_binary.main([str(path), f"--export_dir={tmp_path / 'exports'}"]), capfd, words)
-    with pytest.raises(UserError, match="other settings.*operations_file: .*own.py -> ''"):
+    with pytest.raises(UserError, match="different settings.*operations_file: .*own.py -> ''"):
         run(path)
     assert not (tmp_path / "executed").exists()
     assert evaluate_binary.main([str(path), f"--operations_file={own}", "--max_examples=9"]) == 0

@@ -64,14 +64,17 @@ def test_flags_make_a_config():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected one of --search.*got neither"),
-        (["--search=a", "--prior=uniform"], "got --search=a, --prior=uniform"),
+        ([], "expected either --search.*Received: neither"),
+        (["--search=a", "--prior=uniform"], "Received: --search=a, --prior=uniform"),
         (["--prior=uniform", "--trials=0"], "trials must be at least 1"),
         (["--prior=uniform", "--temperature=0"], "temperature must be above 0"),
         (["--prior=uniform", "--preset=cifar10_train"], "--train_portion must be below 1.*never on test images"),
         (["--prior=uniform", "--genotype=DARTS_V2"], "genotype"),
         (["--prior=uniform", "--strategy=multi_worker"], "strategy must be none or mirrored"),
-        (["--prior=uniform", "--preset=text_train", "--num_cells=5"], "--num_cells is no flag of trainings on texts"),
+        (
+            ["--prior=uniform", "--preset=text_train", "--num_cells=5"],
+            "--num_cells is not a flag of training runs on texts",
+        ),
         (["--prior=uniform", "--preset=text_search"], "text_search is a preset of darts-search"),
     ],
 )
