@@ -106,7 +106,7 @@ def build(
             raise UserError(f"{key} must be an {'even ' * even}integer of at least {least}. Received: {key}={value!r}.")
     if auxiliary and not include_top:
         raise UserError(
-            "A network without a classifier has no auxiliary one. Received: auxiliary=True, include_top=False."
+            "A network without a classifier has no auxiliary classifier. Received: auxiliary=True, include_top=False."
         )
     options: dict[str, Any] = {"include_top": include_top, "pooling": pooling}
     options |= {"classifier_activation": classifier_activation} | ({} if name is None else {"name": name})

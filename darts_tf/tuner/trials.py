@@ -93,7 +93,7 @@ class Trials:
             wrong = one_line(error)
         if wrong:
             raise UserError(
-                f"{self.path} cannot be resumed: {wrong}. Expected what darts-tune has written. Restore both files "
+                f"{self.path} cannot be resumed: {wrong}. Expected files written by darts-tune. Restore both files "
                 "from a copy, or choose another --workdir"
             )
         if len(failed := self.failed_last()) >= MAX_FAILURES:

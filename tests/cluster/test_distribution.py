@@ -134,7 +134,7 @@ def test_two_processes_give_the_numbers_of_one_with_two_replicas(tmp_path, repli
     chief, worker = cluster(tmp_path / "run", EPOCHS)
     told = [finished(each) for each in (chief, worker)]
     close(arrays(tmp_path / "run"), replicas, 1e-6)
-    assert "worker 1: the chief reports and keeps the files" in told[1] and "epoch 1 done" not in told[1]
+    assert "worker 1: the chief reports and writes the files" in told[1] and "epoch 1 done" not in told[1]
     assert "epoch 8 done" in told[0] and "genotype: " in told[0]
 
 

@@ -239,7 +239,7 @@ def test_mistakes_are_one_line(exported, capfd, tmp_path):
     shutil.copytree(exported.run, damaged)
     words = (damaged / "vocabulary.txt").read_text()
     (damaged / "vocabulary.txt").write_text(words.replace("w3\n", ""))
-    assert "has 14 words, and vocabulary.txt 13" in refused(evaluate_binary.main, str(damaged))
+    assert "has 14 words, but vocabulary.txt has 13" in refused(evaluate_binary.main, str(damaged))
     (damaged / "vocabulary.txt").write_text(words.replace("w3\n", "w4\n"))
     assert "is damaged" in refused(evaluate_binary.main, str(damaged))
     assert not (tmp_path / "e").exists() and not (tmp_path / "exports").exists()

@@ -152,7 +152,7 @@ def test_derivation_without_none():
         (np.zeros((3, 3)), {"dtype": "float16"}, "float32 or float64"),
         (np.zeros((3, 3)), {"dtype": "nonsense"}, "float32 or float64"),
         (np.zeros((3, 3)), {"primitives": ["none", "none", "a"]}, "different names"),
-        (np.zeros((3, 1)), {"primitives": ["none"]}, "one at least not 'none'"),
+        (np.zeros((3, 1)), {"primitives": ["none"]}, "at least one other than 'none'"),
         (np.zeros((3, 3)), {"num_nodes": True}, "num_nodes: expected an integer in 1..100. Received: True"),
         (np.zeros((3, 3)), {"num_nodes": 0}, "Received: 0"),
         (np.zeros((3, 3)), {"concat": [0]}, "concat: expected different integers from 1..2"),

@@ -33,7 +33,7 @@ def test_all_methods_of_the_preset_can_be_searched_with():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"search_preset": "digits_search"}, "must be of searches in NAS-Bench-201"),
+        ({"search_preset": "digits_search"}, "must be for searches in NAS-Bench-201"),
         ({"methods": ("darts:pc_darts_k=2",)}, "pc_darts_k is a setting of the method pc_darts"),
         ({"methods": ("drnas+gdas",)}, "each relax the choice of operations"),
         ({"methods": ("dartz",)}, "method must be one of darts"),

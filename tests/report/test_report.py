@@ -140,7 +140,7 @@ def tuning(path, ended=True):
     good |= {"genotype": cell.to_json(), "workdir": "trials/000"}
     bad = {"trial": 2, "status": "failed", "valid_accuracy": None, "parameters": None, "seconds": None, "message": EVIL}
     write_json(
-        path / "summary.json", {"best": good, "trials": [good, bad], "stopped_because": "of 1 minute 2 are spent"}
+        path / "summary.json", {"best": good, "trials": [good, bad], "stopped_because": "2 of 1 minutes are spent"}
     )
     genotype.save(cell, path / "genotype.json")
     return path
@@ -237,7 +237,7 @@ def test_a_training(tmp_path, metric):
 
 def test_a_tuning(tmp_path):
     page = page_of(tmp_path, tuning(tmp_path / "tune"))
-    assert "85.00 %" in page and EVIL in page and "No further trials: of 1 minute 2 are spent" in page
+    assert "85.00 %" in page and EVIL in page and "No further trials: 2 of 1 minutes are spent" in page
     assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
     assert "is not a work directory" in page  # the failed trial's, in its fold
 

@@ -303,7 +303,7 @@ def test_another_vocabulary_is_refused(texts, tmp_path):
         (other / path.name).write_text(path.read_text())
     lines = (texts / "valid.txt").read_text().splitlines(keepends=True)
     (other / "valid.txt").write_text("".join(reversed(lines)))
-    with pytest.raises(UserError, match="The text is not that of the run .*, though of the same length"):
+    with pytest.raises(UserError, match="The text is not that of the run .*, although it has the same length"):
         train(tmp_path / "run", config.replace(data_dir=str(other)))
     assert before == {path: path.read_bytes() for path in before}
 
