@@ -32,7 +32,7 @@ ABOUT = {
     "gradients": "the alphas' gradient: first order, finite differences and exact, side by side",
     "train": "a training step of a derived network",
     "inference": "inference with a derived network",
-    "operations": "every candidate operation of a network, as it is served: the cost_table of darts-search",
+    "operations": "every candidate operation of a network as served: the cost_table of darts-search",
     "gpu": "everything worth timing on a GPU, in one table",
 }
 COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))

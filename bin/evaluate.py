@@ -50,7 +50,7 @@ def define_flags(to: flags.FlagValues) -> None:
         lower_bound=1,
         flag_values=to,
     )
-    flags.DEFINE_bool("bits_per_character", False, "text: report bits per character, too", flag_values=to)
+    flags.DEFINE_bool("bits_per_character", False, "text: also report bits per character", flag_values=to)
     flags.DEFINE_integer("threads", 0, "CPU threads for TensorFlow; 0 = all cores", lower_bound=0, flag_values=to)
     flags.DEFINE_enum(
         "format", "text", ["text", "json"], "output: text, or json = one object on the last line", flag_values=to

@@ -44,7 +44,7 @@ def export(flag_values: flags.FlagValues) -> None:
         for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir", "operations_file")
     }
     if asked["workdir"] is None:
-        raise flags.ValidationError("expected a training's work directory in --workdir")
+        raise flags.ValidationError("expected the work directory of a training run in --workdir")
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help waits for nothing
 

@@ -30,7 +30,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "formats",
         ["svg", "png"],
-        "svg, png, pdf (needs dot), comma separated; the Graphviz source is written, too",
+        "svg, png, pdf (needs dot), comma separated; the Graphviz source is also written",
         flag_values=flag_values,
     )
 

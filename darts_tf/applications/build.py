@@ -88,8 +88,8 @@ def build(
     found = genotypes.load(genotype)
     if found.kind not in CHOICES:
         raise UserError(
-            "A network of images is built from image cells: expected a genotype of normal and reduction cells, or one "
-            f"of NAS-Bench-201. Received: a {found.kind} genotype, {short(found.to_text())}."
+            "An image network needs image cells: expected a genotype of normal and reduction cells, or one of "
+            f"NAS-Bench-201. Received: a {found.kind} genotype, {short(found.to_text())}."
         )
     if network not in CHOICES[found.kind]:
         known = some_of(CHOICES[found.kind], separator=" or ")

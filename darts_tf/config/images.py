@@ -73,7 +73,7 @@ class ImageRun(Run):
         8, "cells of the network, two of them reduction cells, or residual blocks in nasbench201", between(3, 1000)
     )
     space: str = _architecture(
-        "conv", "search space: conv, nasbench201, or one that Python code has added", Check("a name", str.isidentifier)
+        "conv", "search space: conv, nasbench201, or one added from Python", Check("a name", str.isidentifier)
     )
     operations_file: str = _network("", "Python file that adds custom operations; it is executed", is_path=True)
 

@@ -37,7 +37,7 @@ class LanguageRun(Run):
 
     # The network.
     space: str = _architecture(
-        "recurrent", "search space: recurrent, or one that Python code has added", Check("a name", str.isidentifier)
+        "recurrent", "search space: recurrent, or one added from Python", Check("a name", str.isidentifier)
     )
     num_units: int = _network(300, "width of word embeddings and states", between(1, 100_000))
     dropout: float = _network(0.75, "dropout of the states before the decoder", fraction())
@@ -138,4 +138,4 @@ class LanguageTrainConfig(LanguageRun):
         3, "maximum number of roll-backs to a checkpoint after a loss that is not finite", at_least(0)
     )
     rollback_rate: float = _run(0.5, "factor by which each roll-back changes the learning rate", share())
-    bits_per_character: bool = _run(False, "report bits per character, too", None, True)
+    bits_per_character: bool = _run(False, "also report bits per character", None, True)

@@ -84,7 +84,7 @@ class MethodSettings(Config):
     )
     cost_target: float = _method(
         0.0,
-        "cost: lowered while the chosen cell costs more than this, in millions or ms; 0 = always",
+        "cost: reduce it only while the chosen cell costs more than this, in millions or ms; 0 = always",
         at_least(0),
     )
     cost_channels: int = _method(

@@ -377,7 +377,7 @@ _PRESETS = (
         config=_SMALL_TRAIN.replace(dataset="tfds:svhn_cropped"),
         source=(
             "arXiv:1909.09656 (RobustDARTS): the authors' `src/evaluation/train.py --auxiliary --cutout`, 16 "
-            "channels and 8 cells, which flips digits, too; without the images of the split `extra`"
+            "channels and 8 cells, which also flips digits; without the images of the split `extra`"
         ),
         command="darts-train --preset=svhn_train --genotype=runs/svhn --workdir=runs/svhn_train",
         cost="not measured here",

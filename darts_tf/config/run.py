@@ -137,7 +137,7 @@ class Search(Run, MethodSettings):
     )
     early_stop: str = _architecture(
         "none",
-        "eigenvalue = stop when it rises, as RobustDARTS does, with the genotype from before; none = never",
+        "eigenvalue = stop when it rises and return the earlier genotype, as RobustDARTS does; none = never",
         one_of("none", "eigenvalue"),
         True,
     )

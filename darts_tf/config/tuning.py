@@ -59,7 +59,7 @@ class Tune(Config):
     )
     trials: int = _method(8, "maximum number of trials", at_least(1), True)
     minutes: float = _method(
-        0.0, "start no trial that would probably end after more than this many minutes; 0 = no limit", at_least(0), True
+        0.0, "start no trial that would probably end after this many minutes; 0 = no limit", at_least(0), True
     )
     budget_epochs: int = _method(
         0, "start no training run that would exceed this many epochs over all trials", at_least(0), True

@@ -82,7 +82,7 @@ def test_evaluating_the_test_data_again_gives_the_summary(trained):
     assert again["accuracy"] == trained["test_accuracy"] and again["split"] == "data" and again["examples"] == 40
     with pytest.raises(UserError, match="without data"):
         darts_tf.evaluate(trained, out=None)
-    with pytest.raises(UserError, match="as it is"):
+    with pytest.raises(UserError, match="as given"):
         darts_tf.evaluate(trained, data=(X, Y), split="test", out=None)
     with pytest.raises(UserError, match="one part"):
         darts_tf.evaluate(trained, data={"train": (X, Y)}, out=None)

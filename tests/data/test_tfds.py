@@ -186,7 +186,7 @@ def test_what_is_not_prepared_is_announced(tmp_path, caplog, capsys):
 
 def test_several_labels_none_of_which_is_the_own_one(tmp_path, monkeypatch):
     monkeypatch.setattr(TwoLabels, "supervised", None)
-    with raises("two_labels/2.0.0 is no data set of .*one feature of type ClassLabel.*Received: coarse, label"):
+    with raises("two_labels/2.0.0 is not a data set of .*one feature of type ClassLabel.*Received: coarse, label"):
         load(tmp_path, "two_labels")
 
 
