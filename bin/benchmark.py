@@ -71,7 +71,7 @@ _say = _main.sayer("darts-benchmark")
 
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this binary on the flag values `to`."""
-    flags.DEFINE_enum("suite", "search", list(ABOUT), "what is measured, see below", flag_values=to)
+    flags.DEFINE_enum("suite", "search", list(ABOUT), "what to measure; see below", flag_values=to)
     text = "output: text, or json = one object on the last line"
     flags.DEFINE_enum("format", "text", ["text", "json"], text, flag_values=to)
     flags.DEFINE_integer("steps", 3, "steps to time, after the first one", lower_bound=1, flag_values=to)

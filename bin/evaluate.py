@@ -37,7 +37,7 @@ def define_flags(to: flags.FlagValues) -> None:
         "split",
         None,
         ["test", "valid", "train"],
-        "train, valid or test data; if not given, test data if there are any",
+        "train, valid or test data; if not given, test data, if any",
         flag_values=to,
     )
     flags.DEFINE_integer(

@@ -48,7 +48,7 @@ def define_flags(to: flags.FlagValues) -> None:
         flag_values=to,
     )
     flags.register_validator("temperature", math.isfinite, "expected a finite number", flag_values=to)
-    flags.DEFINE_integer("seed", 0, "text: seed of the sampling", lower_bound=0, flag_values=to)
+    flags.DEFINE_integer("seed", 0, "text: seed for sampling", lower_bound=0, flag_values=to)
     flags.DEFINE_string(
         "vocabulary_dir", "", "text, with a server: folder that darts-export wrote the served model to", flag_values=to
     )

@@ -23,7 +23,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "kind",
         None,
         ["conv", "recurrent", "nasbench201"],
-        "accept only conv, recurrent or nasbench201; conv or recurrent also resolves names that are both",
+        "accept only conv, recurrent or nasbench201; conv or recurrent also resolves names that exist as both",
         flag_values=flag_values,
     )
     flags.DEFINE_string("output_dir", ".", "folder for the drawings; created if missing", flag_values=flag_values)

@@ -62,7 +62,7 @@ class Run(Config):
     )
     weight_decay: float = _weights(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = _weights(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
-    seed: int = _run(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
+    seed: int = _run(0, "seed for initial values, order of examples and augmentation", between(0, _MAX_SEED))
     threads: int = _devices(0, "CPU threads for TensorFlow; 0 = all cores", between(0, 4096), True)
     steps_per_loop: int = _run(
         0, "steps between updates of the metrics; 0 = about one second's worth", at_least(0), True
