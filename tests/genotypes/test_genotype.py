@@ -220,7 +220,7 @@ GOOD = "Genotype(recurrent=[('tanh', 0)], concat=[1])"
         ),
         ("Genotype(recurrent=[('tanh', 0)], concat=range(1, 2, 0))", "range takes"),
         ("Genotype(recurrent=[('tanh', 0)], concat=range())", "range takes"),
-        ("Genotype(recurrent=[('tanh', 0)], concat=[-1])", "out of 1..1, the nodes of this cell. Received: -1 in"),
+        ("Genotype(recurrent=[('tanh', 0)], concat=[-1])", "from 1..1, the nodes of this cell. Received: -1 in"),
         ("Genotype(recurrent=[('tanh', 0)], concat=[1], concat=[1])", "field 'concat' twice"),
         ("Genotype([('tanh', 0)], [1])", "every field of a genotype must be given by name"),
         ("Genotype(**{})", "every field of a genotype must be given by name"),
