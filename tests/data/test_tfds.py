@@ -194,7 +194,7 @@ def test_features_that_do_not_fit(tmp_path):
     text = tfds.features.Text()
     plain = [(0, {"label": "ant", "caption": "an ant"})]
     store(tmp_path, {"train": plain}, name="captions", image=None, caption=text)
-    with raises("captions/1.0.0 is no .* type Image with whole.*Received: caption .Text., label .ClassLabel."):
+    with raises("captions/1.0.0 is not a .* type Image with whole.*Received: caption .Text., label .ClassLabel."):
         load(tmp_path, "captions")
     store(tmp_path, {"eval": examples(3)}, name="untrained")
     with raises("untrained/1.0.0 has no training split: expected one of train, training. Received: eval"):
