@@ -34,7 +34,7 @@ def define(flag_values: flags.FlagValues, config_classes: Sequence[type[Config]]
         config_classes: The dataclasses whose fields become flags, with help and choices from their metadata; a shared
             field becomes one flag.
     """
-    flags.DEFINE_string("preset", None, "settings to start from, see below", flag_values=flag_values)
+    flags.DEFINE_string("preset", None, "settings to start from; see below", flag_values=flag_values)
     flags.DEFINE_string(
         "workdir", None, "directory of the run; an interrupted run in it is resumed", flag_values=flag_values
     )
@@ -125,8 +125,8 @@ def config_from(
     for other in (field for each in config_classes for field in dataclasses.fields(each)):
         if other.name not in known and flag_values[other.name].value is not None:
             raise flags.IllegalFlagValueError(
-                f"--{other.name} is no flag of {config.title}, which the preset {name} is for. Leave it out, or choose "
-                "another --preset"
+                f"--{other.name} is not a flag of {config.title}, which is what the preset {name} configures. Leave "
+                "it out, or choose another --preset"
             )
     changes = {
         field.name: tuple(value) if field.type is tuple else value
@@ -137,8 +137,8 @@ def config_from(
         order = "second" if unrolled else "first"
         if changes.setdefault("order", order) != order:
             raise flags.IllegalFlagValueError(
-                f"--{'' if unrolled else 'no'}unrolled means --order={order}. Received: --order={changes['order']}, "
-                "too; give one of the two"
+                f"--{'' if unrolled else 'no'}unrolled means --order={order}. Received: --order={changes['order']} as "
+                "well; give only one of them"
             )
     try:
         return config.replace(**changes, **own)

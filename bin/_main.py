@@ -92,7 +92,7 @@ def _run(name, main, define_flags, argv, positional, elsewhere, describe):
     except _Unprinted as error:
         if isinstance(error.__cause__, BrokenPipeError):  # `... | head`: the reader has seen enough
             raise SystemExit(1) from None
-        _exit(name, f"the results cannot be printed on standard output: {error}", 1)
+        _exit(name, f"cannot write the results to standard output: {error}", 1)
     except UserError as error:
         _exit(name, error, 1)
     except MemoryError as error:  # outside a run, which reports what may help

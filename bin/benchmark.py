@@ -27,13 +27,13 @@ SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
     "operations": (SearchConfig, {"space": "conv", "batch_size": 1, "init_channels": 16, "num_cells": 8}),
 }
 ABOUT = {
-    "search": "a step of a search for convolutional cells, and the time to the first one",
+    "search": "one step of a search for convolutional cells, and the time to the first step",
     "search_recurrent": "the same for recurrent cells",
     "gradients": "the alphas' gradient: first order, finite differences and exact, side by side",
     "train": "a training step of a derived network",
     "inference": "inference with a derived network",
-    "operations": "every candidate operation of a network, as it is served: the cost_table of darts-search",
-    "gpu": "all that is worth timing on a GPU, in one table",
+    "operations": "every candidate operation of a network as served: the cost_table of darts-search",
+    "gpu": "everything worth timing on a GPU, in one table",
 }
 COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
 COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary_size": 10000}
@@ -71,10 +71,10 @@ _say = _main.sayer("darts-benchmark")
 
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this command on the flag values `to`."""
-    flags.DEFINE_enum("suite", "search", list(ABOUT), "what is measured, see below", flag_values=to)
+    flags.DEFINE_enum("suite", "search", list(ABOUT), "what to measure; see below", flag_values=to)
     text = "output: text, or json = one object on the last line"
     flags.DEFINE_enum("format", "text", ["text", "json"], text, flag_values=to)
-    flags.DEFINE_integer("steps", 3, "steps that are timed, after the first", lower_bound=1, flag_values=to)
+    flags.DEFINE_integer("steps", 3, "steps to time, after the first one", lower_bound=1, flag_values=to)
     text = "images: random, digits, cifar10, folder, npz, imagenet2012, or tfds:NAME of TensorFlow Datasets"
     flags.DEFINE_string("dataset", "digits", text, flag_values=to)
     expected = f"must be random, or {DATASET.expected}"
@@ -101,7 +101,7 @@ def describe(flag_values: flags.FlagValues) -> Iterator[_help.Part]:
     values |= SUITES.get(suite, (None, {}))[1]
     shown = [name for name in flag_values if name in READS[suite] | ALWAYS | {"help"}]
     rows = [_help.row(flag_values[name], values.get(name, flag_values[name].default)) for name in shown]
-    yield f"Flags that the suite {suite} reads, with its values", rows
+    yield f"Flags of the suite {suite}, with its values", rows
     yield "Suites", [*ABOUT.items()]
     yield "Flags of another suite: darts-benchmark SUITE --help"
 
@@ -161,12 +161,12 @@ def _refuse_unread(flag_values, suite):
     if wrong:
         others = {name: ", ".join(other for other in READS if name in READS[other]) for name in wrong}
         raise flags.IllegalFlagValueError(
-            f"the suite {suite} does not read "
+            f"the suite {suite} does not use "
             + some_of([f"--{name}, which is for {others[name]}" for name in wrong], separator="; nor ")
-            + ". Leave out what it does not read, or choose another suite"
+            + ". Leave them out, or choose another suite"
         )
     if flag_values.data_dir and flag_values.dataset == "random":
-        raise flags.IllegalFlagValueError("--dataset=random reads no --data_dir. Leave one of them out")
+        raise flags.IllegalFlagValueError("--dataset=random does not use --data_dir. Leave one of them out")
 
 
 def everything(flag_values: flags.FlagValues) -> None:

@@ -11,10 +11,10 @@ from darts_tf.bin import _main
 from darts_tf.system.errors import UserError
 
 FLAGS = {
-    "workdir": "work directory of a training; or pass --model",
+    "workdir": "work directory of a training run; or pass --model",
     "model": ".keras file, or folder of a SavedModel that darts-export wrote",
     "dataset": "images: cifar10, digits, folder, npz, imagenet2012 or tfds:NAME; empty = as in the work directory",
-    "data_dir": "where the images or the text are; empty = as in the work directory",
+    "data_dir": "location of the images or the text; empty = as in the work directory",
     "value_range": "npz: values of black and white as LOW,HIGH; empty = as in the work directory",
     "operations_file": "images: Python file that adds custom operations; it is executed",
 }
@@ -30,14 +30,14 @@ def define_flags(to: flags.FlagValues) -> None:
         "weights",
         None,
         ["best", "last"],
-        "of a work directory: best or last; the recommended ones if not given",
+        "with --workdir: best or last; the recommended ones if not given",
         flag_values=to,
     )
     flags.DEFINE_enum(
         "split",
         None,
         ["test", "valid", "train"],
-        "train, valid or test data; if not given, test data where there are any",
+        "train, valid or test data; if not given, test data, if any",
         flag_values=to,
     )
     flags.DEFINE_integer(
@@ -50,7 +50,7 @@ def define_flags(to: flags.FlagValues) -> None:
         lower_bound=1,
         flag_values=to,
     )
-    flags.DEFINE_bool("bits_per_character", False, "text: report bits per character, too", flag_values=to)
+    flags.DEFINE_bool("bits_per_character", False, "text: also report bits per character", flag_values=to)
     flags.DEFINE_integer("threads", 0, "CPU threads for TensorFlow; 0 = all cores", lower_bound=0, flag_values=to)
     flags.DEFINE_enum(
         "format", "text", ["text", "json"], "output: text, or json = one object on the last line", flag_values=to
@@ -62,9 +62,9 @@ def evaluate(flag_values: flags.FlagValues) -> None:
     asked: dict[str, Any] = {name: flag_values[name].value or "" for name in (*FLAGS, "weights", "split")}
     asked |= {name: flag_values[name].value or 0 for name in ("max_examples", "batch_size", "bits_per_character")}
     if bool(asked["workdir"]) == bool(asked["model"]):
-        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or neither.")
+        raise UserError("Specify what to evaluate: expected either --workdir or --model. Received: both or neither.")
     if asked["model"] and asked["weights"]:
-        raise UserError("--weights chooses among those of a run. Expected it with --workdir only.")
+        raise UserError("--weights selects among the weights of a run. Expected only with --workdir.")
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help is instant
 

@@ -14,7 +14,7 @@ _say = _main.sayer("darts-export")
 
 def define_flags(to: flags.FlagValues) -> None:
     """Defines the flags of this command on the flag values `to`."""
-    flags.DEFINE_string("workdir", None, "work directory of a training", flag_values=to)
+    flags.DEFINE_string("workdir", None, "work directory of a training run", flag_values=to)
     flags.DEFINE_string("export_dir", "exports", "folder for models; created if missing", flag_values=to)
     flags.DEFINE_string("name", "darts", "name of the model, by which clients request it", flag_values=to)
     flags.DEFINE_integer("version", None, "version number; the next one if not given", lower_bound=1, flag_values=to)
@@ -24,13 +24,13 @@ def define_flags(to: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "format",
         "saved_model",
-        "saved_model,tflite,onnx or some of them; a SavedModel is always written",
+        "some of saved_model,tflite,onnx; a SavedModel is always written",
         flag_values=to,
     )
     flags.DEFINE_enum(
         "weights", None, ["best", "last"], "best or last; the recommended ones if not given", flag_values=to
     )
-    flags.DEFINE_string("data_dir", "", "where the images are; empty = as in the run", flag_values=to)
+    flags.DEFINE_string("data_dir", "", "location of the images; empty = as in the run", flag_values=to)
     flags.DEFINE_string(
         "operations_file", "", "Python file that adds custom operations; it is executed", flag_values=to
     )
@@ -44,7 +44,7 @@ def export(flag_values: flags.FlagValues) -> None:
         for name in ("workdir", "export_dir", "name", "version", "keep", "weights", "data_dir", "operations_file")
     }
     if asked["workdir"] is None:
-        raise flags.ValidationError("expected a training's work directory in --workdir")
+        raise flags.ValidationError("expected the work directory of a training run in --workdir")
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help is instant
 

@@ -48,7 +48,7 @@ def define_flags(to: flags.FlagValues) -> None:
         flag_values=to,
     )
     flags.register_validator("temperature", math.isfinite, "expected a finite number", flag_values=to)
-    flags.DEFINE_integer("seed", 0, "text: seed of the sampling", lower_bound=0, flag_values=to)
+    flags.DEFINE_integer("seed", 0, "text: seed for sampling", lower_bound=0, flag_values=to)
     flags.DEFINE_string(
         "vocabulary_dir", "", "text, with a server: folder that darts-export wrote the served model to", flag_values=to
     )
@@ -66,14 +66,14 @@ def predict(flag_values: flags.FlagValues) -> None:
     paths, server, export_dir = flag_values.image, flag_values.server, flag_values.export_dir
     if bool(server) == bool(export_dir):
         raise UserError(
-            "Say which model to query: expected one of --server and --export_dir. Received: both or neither."
+            "Specify which model to query: expected either --server or --export_dir. Received: both or neither."
         )
     is_text = flag_values.text is not None
     if is_text == bool(paths):
-        raise UserError("Say what to predict: expected image files, or --text. Received: both or neither.")
+        raise UserError("Specify what to predict: expected either image files or --text. Received: both or neither.")
     if is_text and server and not flag_values.vocabulary_dir:
         raise UserError(
-            "A server has no vocabulary: expected --vocabulary_dir, the folder that darts-export wrote its model to."
+            "A server has no vocabulary: expected --vocabulary_dir, the folder to which darts-export wrote its model."
         )
     if export_dir and flag_values.vocabulary_dir:
         raise UserError(

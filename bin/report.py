@@ -15,19 +15,19 @@ def define_flags(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         "workdir",
         [],
-        "work directory of a search, a training, a tuning or a protocol, finished or not; may be given without "
-        "the flag",
+        "work directory of a search, training run, tuning run or protocol, finished or not; may be given without the "
+        "flag",
         flag_values=flag_values,
     )
     flags.DEFINE_enum(
         "nasbench201",
         None,
         benchmark.DATASETS,
-        "of searches in NAS-Bench-201 draw the true test accuracy of each epoch's genotype: "
+        "for searches in NAS-Bench-201, plot the true test accuracy of each epoch's genotype: "
         + ", ".join(benchmark.DATASETS),
         flag_values=flag_values,
     )
-    flags.DEFINE_string("output", "report.html", "HTML file to write; it needs no other file", flag_values=flag_values)
+    flags.DEFINE_string("output", "report.html", "HTML file to write; it is self-contained", flag_values=flag_values)
 
 
 def report(flag_values: flags.FlagValues) -> None:

@@ -53,7 +53,8 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
     if len(given) > 1 or (not given and not isinstance(preset, Tune)):
         came = ", ".join(f"--{name}={value}" for name, value in given.items()) or "neither"
         raise flags.IllegalFlagValueError(
-            f"expected one of --search=... (a work directory, a genotype, an .npz file) and --prior=uniform, got {came}"
+            "expected either --search=... (a work directory, a genotype, an .npz file) or --prior=uniform. Received: "
+            f"{came}"
         )
     prior = {"prior": next(iter(given.values()))} if given else {}
     own = {name: flag_values[name].value for name in ("algorithm", *OWN) if flag_values[name].value is not None}

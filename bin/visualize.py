@@ -23,14 +23,14 @@ def define_flags(flag_values: flags.FlagValues) -> None:
         "kind",
         None,
         ["conv", "recurrent", "nasbench201"],
-        "conv, recurrent or nasbench201: accept only that; conv or recurrent decides for names that are both",
+        "accept only conv, recurrent or nasbench201; conv or recurrent also resolves names that exist as both",
         flag_values=flag_values,
     )
     flags.DEFINE_string("output_dir", ".", "folder for the drawings; created if missing", flag_values=flag_values)
     flags.DEFINE_list(
         "formats",
         ["svg", "png"],
-        "svg, png, pdf (needs dot), comma separated; the Graphviz source is written, too",
+        "svg, png, pdf (needs dot), comma separated; the Graphviz source is also written",
         flag_values=flag_values,
     )
 

@@ -17,7 +17,7 @@ def markdown(card: Mapping[str, Any]) -> str:
         [
             f"# {card['name']}",
             "",
-            f"Exported on {card['created']} by {made}.",
+            f"Exported on {card['created']} with {made}.",
             "",
             *_table("", rows),
             *_table("Training", settings),

@@ -70,8 +70,8 @@ def predict(
                 found.append(Prediction(asked.path, label, number, probabilities[number]))
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise UserError(
-                f"The answer cannot be understood ({type(error).__name__}: {error}). Expected classes and "
-                f"probabilities from the signature {inputs.SIGNATURES[batch[0].name]}, as darts-export writes it."
+                f"Cannot interpret the response ({type(error).__name__}: {error}). Expected classes and probabilities "
+                f"from the signature {inputs.SIGNATURES[batch[0].name]}, as darts-export writes it."
             ) from error
     return found
 
@@ -84,9 +84,9 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
     except Refused as refused:
         if not is_array and "signature" in str(refused) and "not found" in str(refused):
             raise UserError(
-                f"The model has no signature {inputs.SIGNATURES[batch[0].name]}: expected one of images of 1 or 3 "
-                "channels, as files hold them. Received: image files; for other numbers of channels give .npy or .npz "
-                "files of images (N, H, W, C)."
+                f"The model has no signature {inputs.SIGNATURES[batch[0].name]}: expected a model for images of 1 or "
+                "3 channels, as image files have. Received: image files; for other numbers of channels pass .npy or "
+                ".npz files of images (N, H, W, C)."
             ) from refused
         if not refused.input_is_bad:
             raise UserError(str(refused)) from refused
@@ -96,13 +96,13 @@ def _ask(ask: Ask, batch: Sequence[inputs.Input]) -> dict[str, np.ndarray]:
         if is_array:
             shape = "x".join(map(str, np.shape(batch[0].value)))
             raise UserError(
-                f"The model refuses {files}: expected images of the shape that it was trained on, (N, H, W, C). "
+                f"The model rejects {files}: expected images of the shape that it was trained on, (N, H, W, C). "
                 f"Received: {shape}. {_reason(refused)}"
             ) from refused
         if "image_bytes must hold" in str(refused):
             raise UserError(f"{files} is not an image: expected a JPEG or PNG file.") from refused
         raise UserError(
-            f"The model refuses {files}: {_reason(refused)}. Expected a complete JPEG or PNG file."
+            f"The model rejects {files}: {_reason(refused)}. Expected a complete JPEG or PNG file."
         ) from refused
 
 
@@ -157,7 +157,7 @@ def over_grpc(address: str, name: str, version: int | None = None, timeout: floa
             response = stub.Predict(request, timeout=timeout)
         except grpc.RpcError as error:
             bad = error.code() is grpc.StatusCode.INVALID_ARGUMENT
-            text = error.details() if bad else f"{address} answers {error.code().name}: {error.details()}"
+            text = error.details() if bad else f"{address} returned {error.code().name}: {error.details()}"
             raise Refused(text, bad) from error
         return {key: tf.make_ndarray(value) for key, value in response.outputs.items()}
 
@@ -185,7 +185,7 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
             except (ValueError, KeyError, TypeError):
                 text = text or error.reason
             bad = error.code == 400
-            raise Refused(text if bad else f"{address} answers {error.code}: {text}", bad) from error
+            raise Refused(text if bad else f"{address} returned {error.code}: {text}", bad) from error
         except OSError as error:  # includes URLError and timeouts
             reason = getattr(error, "reason", error)
             raise Refused(
@@ -193,7 +193,7 @@ def over_rest(address: str, name: str, version: int | None = None, timeout: floa
             ) from error
         except (ValueError, KeyError, TypeError, IndexError, http.client.HTTPException) as error:
             raise Refused(
-                f"{address} does not answer like TensorFlow Serving ({type(error).__name__}). Expected a server of "
+                f"{address} does not respond like TensorFlow Serving ({type(error).__name__}). Expected a server of "
                 "its REST API; check --server.",
                 False,
             ) from error
@@ -263,8 +263,8 @@ def version_folder(export_dir: str | os.PathLike, name: str, version: int | None
     number = version if version is not None else max(versions(path), default=None)
     if number not in versions(path):
         raise UserError(
-            f"There is no exported model {name}{'' if version is None else f' of version {version}'} in "
-            f"{export_dir}. Expected what darts-export wrote; check --export_dir, --name and --version."
+            f"There is no exported model {name}{'' if version is None else f' of version {version}'} in {export_dir}. "
+            "Expected one written by darts-export; check --export_dir, --name and --version."
         )
     return path / str(number)
 

@@ -118,7 +118,7 @@ def report(found: dict, served: saving.Served) -> list[str]:
     words = [f"{name.replace('_', ' ')}{'s' * (name[-1] != 's')} within {value:.1g}" for name, value in off.items()]
     lines = [
         f"equal to the network on real {served.data} at batch {' and '.join(map(str, verify.BATCHES))}: "
-        f"{', '.join(words)}; {requests} warm-up requests run"
+        f"{', '.join(words)}; ran {requests} warm-up requests"
     ]
     for kind, result in found.get("tflite", {}).items():
         lines.append(

@@ -60,7 +60,8 @@ def served(
             "weights": trained.weights,
             "accuracy": {"accuracy_on": summary.get("selected_on"), **summary.get(trained.weights, {})},
             "parameters": summary.get("parameters", network.parameters),
-            "parameters_note": "without the auxiliary head, with batch norms; stored_numbers are what the file holds",
+            "parameters_note": "without the auxiliary head, with batch norms; stored_numbers counts what the file "
+            "holds",
             "stored_numbers": None,
             "macs": summary.get("macs", network.macs()),
         },

@@ -38,7 +38,7 @@ def served(
     network, vocabulary = trained.network, trained.facts.vocabulary
     corpus = load_again(trained.config, data_dir, say) if data is None else of_vocabulary(data, vocabulary)
     start = vocabulary.index[EOS]
-    vocabulary.check_same(corpus.vocabulary, "The text that an export is checked with")
+    vocabulary.check_same(corpus.vocabulary, "The text for checking the export")
     cases = cases_of(network, corpus.test, start)
     step = cases[0].inputs
     score, one = {"tokens": step["tokens"]}, step | {"tokens": step["tokens"][:, :1]}

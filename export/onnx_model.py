@@ -57,8 +57,8 @@ def write(folder: str | os.PathLike) -> pathlib.Path:
             tf2onnx.convert.from_function(serve, [spec], opset=OPSET, output_path=os.fspath(file))
     except Exception as error:  # the converter raises its own errors, TensorFlow's and plain ones
         raise UserError(
-            f"The network cannot be converted to ONNX: {one_line(error)}. Expected operations that ONNX has; leave "
-            "onnx out of --format. Nothing was published."
+            f"The network cannot be converted to ONNX: {one_line(error)}. Expected operations that ONNX supports; "
+            "leave onnx out of --format. Nothing was published."
         ) from error
     return file
 

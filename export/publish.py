@@ -68,8 +68,8 @@ class Publication:
             yield
         except OSError as error:
             raise UserError(
-                f"Cannot export into {self.export_dir}: {error.strerror or error}. Expected a folder that can be "
-                "written, with room; nothing was published. Choose another --export_dir."
+                f"Cannot export into {self.export_dir}: {error.strerror or error}. Expected a writable folder with "
+                "enough space; nothing was published. Choose another --export_dir."
             ) from error
 
     def _refuse_foreign(self) -> None:
@@ -80,8 +80,8 @@ class Publication:
         foreign += [p for p in self.export_dir.iterdir() if not (_is_ours(p) or p.name.startswith("."))]
         if foreign:
             raise UserError(
-                f"{self.export_dir} holds something else: expected a new or empty folder, or one of exported models. "
-                f"Received: {foreign[0].relative_to(self.export_dir)}. Choose another --export_dir."
+                f"{self.export_dir} holds something else: expected a new or empty folder, or one that holds exported "
+                f"models. Received: {foreign[0].relative_to(self.export_dir)}. Choose another --export_dir."
             )
 
     @contextlib.contextmanager

@@ -68,8 +68,8 @@ def load(
             for facts in (known, data)
         )
         raise UserError(
-            f"The data are not those that the network was trained on: expected {expected} images. "
-            f"Received: {received}. Pass --data_dir."
+            f"The data differ from the network's training data: expected {expected} images. Received: {received}. "
+            "Pass --data_dir."
         )
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))

@@ -155,7 +155,7 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
         result = json.loads(lines[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or [""])[-1]
-        result = {"error": f"the process that checks it ended with status {done.returncode}: {last[:200]}."}
+        result = {"error": f"the process that checks it exited with status {done.returncode}: {last[:200]}."}
     if "error" in result:
         raise UserError(f"The exported model does not work: {result['error']} Nothing was published.")
     return result

@@ -59,7 +59,9 @@ def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
     except Exception as error:  # from TensorFlow, or protobuf's DecodeError
-        raise UserError(f"{path} cannot be read: {type(error).__name__}. Expected what darts-export writes.") from error
+        raise UserError(
+            f"{path} cannot be read: {type(error).__name__}. Expected a file written by darts-export."
+        ) from error
 
 
 def run(signatures: dict, requests: Iterable[predict_pb2.PredictRequest]) -> int:

@@ -27,7 +27,7 @@ def units_of(version_folder: pathlib.Path) -> int:
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(
             f"{version_folder} is not an exported language model: expected assets/model_card.json with its units, as "
-            "darts-export writes it. An image model is queried with image files, without --text."
+            "darts-export writes it. Query an image model with image files, without --text."
         ) from None
 
 
@@ -64,8 +64,8 @@ def continued(
         say(f"read as {UNKNOWN}: {some_of(unknown, 10)}")
         if not set(words) - {EOS, UNKNOWN, *unknown}:
             say(
-                "warning: the model knows no word of the prompt, so what follows does not depend on them. "
-                "Expected words of the language, spelling and case of the text that it was trained on"
+                "warning: the model knows none of the prompt's words, so the continuation does not depend on them. "
+                "Expected words in the language, spelling and case of its training text"
             )
     tokens = np.array([vocabulary.index[EOS], *vocabulary.encode(words)], np.int32)
     state, random = np.zeros((1, units), np.float32), np.random.default_rng(seed)
@@ -74,17 +74,17 @@ def continued(
             outputs = ask("step", {"tokens": tokens[None], "state": state})
             logits, state = outputs["logits"][0].astype(np.float64), outputs["state"].astype(np.float32)
         except Refused as refused:
-            raise UserError(f"The model does not answer: {' '.join(str(refused).split())[:300]}") from refused
+            raise UserError(f"The model returned an error: {' '.join(str(refused).split())[:300]}") from refused
         except (KeyError, IndexError) as error:
             raise UserError(
-                f"The answer cannot be understood ({error}). Expected logits and state from the signature step."
+                f"Cannot interpret the response ({error}). Expected logits and state from the signature step."
             ) from error
         if logits.shape != (len(vocabulary),):
             raise UserError(
-                f"The model has another vocabulary: expected {len(vocabulary)} logits. Received: {logits.shape}."
+                f"The model has a different vocabulary: expected {len(vocabulary)} logits. Received: {logits.shape}."
             )
         if not np.isfinite(logits).all():
-            raise UserError("The model answers with logits that are not finite. Expected numbers; export it again.")
+            raise UserError("The model returned logits that are not finite. Expected finite numbers; export it again.")
         logits[vocabulary.index[UNKNOWN]] = -np.inf
         word = choose(logits, top_k, temperature, random)
         tokens = np.array([word], np.int32)

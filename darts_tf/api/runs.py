@@ -159,8 +159,8 @@ def load(workdir: Path) -> SearchResult | TrainResult:
         summary = path / "summary.json"
         return TrainResult(path, parse_json(summary.read_bytes()) if summary.is_file() else None)
     raise UserError(
-        f"{path} holds neither a search nor a training: expected the work directory of one. "
-        f"Received: {'a run of the kind ' + str(kind) if kind else 'no config.json that can be read'}."
+        f"{path} holds neither a search nor a training run: expected the work directory of one. Received: "
+        f"{'a run of the kind ' + str(kind) if kind else 'no config.json that can be read'}."
     )
 
 
@@ -173,7 +173,7 @@ def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, 
     config = presets.get(config, kinds).config if isinstance(config, str) else config
     if not isinstance(config, kinds):
         raise UserError(
-            f"config must be of {some_of((kind.title for kind in kinds), separator=' or of ')}: expected the name of a "
+            f"config must be for {some_of((kind.title for kind in kinds), separator=' or ')}: expected the name of a "
             f"preset, or its settings. Received: {getattr(config, 'title', type(config).__name__)}."
         )
     return config.replace(**settings)
@@ -183,8 +183,8 @@ def _text(genotype: Any) -> str:
     if isinstance(genotype, SearchResult):
         if genotype.genotype is None:
             raise UserError(
-                f"The search in {genotype.path} has been interrupted, so it has found no genotype yet: expected one "
-                "that has ended. Call search again, which resumes it, or pass its `latest`."
+                f"The search in {genotype.path} was interrupted, so it has no genotype yet: expected a finished "
+                "search. Call search again to resume it, or pass its `latest`."
             )
         genotype = genotype.genotype
     return genotype.to_text() if isinstance(genotype, Genotype) else str(genotype)

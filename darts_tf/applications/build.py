@@ -90,8 +90,8 @@ def build(
     found = genotypes.load(genotype)
     if found.kind not in CHOICES:
         raise UserError(
-            "A network of images is built from image cells: expected a genotype of normal and reduction cells, or one "
-            f"of NAS-Bench-201. Received: a {found.kind} genotype, {short(found.to_text())}."
+            "An image network needs image cells: expected a genotype of normal and reduction cells, or one of "
+            f"NAS-Bench-201. Received: a {found.kind} genotype, {short(found.to_text())}."
         )
     if network not in CHOICES[found.kind]:
         known = some_of(CHOICES[found.kind], separator=" or ")
@@ -108,7 +108,7 @@ def build(
             raise UserError(f"{key} must be an {'even ' * even}integer of at least {least}. Received: {key}={value!r}.")
     if auxiliary and not include_top:
         raise UserError(
-            "A network without a classifier has no auxiliary one. Received: auxiliary=True, include_top=False."
+            "A network without a classifier has no auxiliary classifier. Received: auxiliary=True, include_top=False."
         )
     options: dict[str, Any] = {"include_top": include_top, "pooling": pooling}
     options |= {"classifier_activation": classifier_activation} | ({} if name is None else {"name": name})

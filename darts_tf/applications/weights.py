@@ -40,7 +40,7 @@ def load_weights(network: Any, path: Path, build: Callable[..., Any]) -> None:
     elif file.name.endswith(".weights.h5"):
         arrays = to_arrays(_read(file, lambda: _like(file, build)))
     else:
-        raise UserError(f"The name of {file} says nothing of its form. {_EXPECTED}.")
+        raise UserError(f"The name of {file} does not tell its format. {_EXPECTED}.")
     try:
         load_arrays(network, _as_in(network, arrays))
     except UserError as error:

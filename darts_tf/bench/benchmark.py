@@ -72,7 +72,7 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     start = time.perf_counter()
     outputs = run()
     first_run, before = time.perf_counter() - start, ready - begin
-    say(f"the first step took {before + first_run:.1f} s with all that goes before it")
+    say(f"the first step took {before + first_run:.1f} s including everything before it")
     times, skipped = [], []
     for index in range(steps):
         start = time.perf_counter()

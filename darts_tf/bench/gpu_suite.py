@@ -13,8 +13,8 @@ COLUMNS = {
     "first_step_s": "first step, s",
     "device_memory_MB": "device memory, MB",
     "peak_memory_MB": "process memory, MB",
-    "kernels": "kernels a step",
-    "executed_ops": "operations a step",
+    "kernels": "kernels per step",
+    "executed_ops": "operations per step",
     "skipped": "timed steps undone by the loss scale",
 }
 
@@ -52,7 +52,7 @@ def run(arguments: Mapping[str, Sequence[str]], say: Callable[[str], None], seco
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
             rows.append({"name": name} | json.loads((done.stdout.strip().splitlines() or [""])[-1]))
         except subprocess.TimeoutExpired:
-            rows.append({"name": name, "error": f"not ended after {seconds:.0f} s"})
+            rows.append({"name": name, "error": f"not finished after {seconds:.0f} s"})
         except ValueError:
             lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
             rows.append({"name": name, "error": (lines or [f"exit status {done.returncode}"])[-1][:200]})

@@ -66,8 +66,8 @@ def measure(
     names = [name for name in config.primitives if name != "none"]
     if len(names) < 2:
         raise UserError(
-            "There is nothing to choose between. Expected two operations or more in addition to none. "
-            f"Received: primitives={some_of(config.primitives)}."
+            "There is nothing to choose between. Expected at least two operations in addition to none. Received: "
+            f"primitives={some_of(config.primitives)}."
         )
     skeleton = costs.network(space, config, costs.alike(space, config, names[0]), (shape, 10))
     places = sorted({place for _, own in space.places(skeleton) for place in own}, reverse=True)
@@ -98,8 +98,8 @@ def measure(
     scale, fixed = np.polyfit([alone.of(cell) for cell in references], measured[: len(references)], 1)
     if scale <= 0:
         raise UserError(
-            "Networks with dearer operations took no longer than others, so that no latency can be predicted. "
-            f"Measure on an idle machine, or with more --steps. Received: steps={rounds}."
+            "Networks with costlier operations took no longer than others, so no latency can be predicted. Measure "
+            f"on an idle machine, or with more --steps. Received: steps={rounds}."
         )
     table |= {"scale": float(scale), "fixed_ms": float(fixed)}
     if check:

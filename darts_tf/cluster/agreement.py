@@ -98,11 +98,12 @@ def check(peers: "Distribution", config: Run, task: Any) -> None:
     anywhere, _, _ = peers.agree(bool(different), False, 0)
     if different:
         raise UserError(
-            f"Worker {peers.worker} of {peers.workers} has other settings or data than the chief. Expected the same. "
-            f"Received (chief -> here): {some_of(different, 12, '; ')}. Give the same command and data on all machines."
+            f"Worker {peers.worker} of {peers.workers} has different settings or data from the chief. Expected the "
+            f"same. Received (chief -> here): {some_of(different, 12, '; ')}. Use the same command and data on all "
+            "machines."
         )
     if anywhere:
         raise UserError(
-            f"Another process has other settings or data than the chief, and reports which. Worker {peers.worker} of "
-            f"{peers.workers} ends, too. Expected the same in all. Give the same command and data on all machines."
+            f"Another process has different settings or data from the chief, and reports which. Worker {peers.worker} "
+            f"of {peers.workers} also stops. Expected the same in all. Use the same command and data on all machines."
         )

@@ -137,7 +137,7 @@ def _opened(kind, count):
     devices = gpus or devices
     if count > len(devices):
         raise UserError(
-            f"There are fewer devices: expected replicas to be at most {len(devices)}. Received: replicas={count}."
+            f"There are not enough devices: expected replicas to be at most {len(devices)}. Received: replicas={count}."
         )
     chosen = [each.name for each in devices[: count or None]]
     return Distribution(tf.distribute.MirroredStrategy(chosen))

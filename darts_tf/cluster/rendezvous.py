@@ -44,7 +44,7 @@ def wait(worker: int, addresses: Sequence[str], say: Callable[[str], None], seco
     if missing:
         raise UserError(
             f"The other processes did not appear within {seconds:.0f} s: {some_of(missing)}. Expected one at each "
-            "address of TF_CONFIG, started with the same command and reachable from here. Start all again."
+            "address of TF_CONFIG, started with the same command and reachable from here. Restart all of them."
         )
 
 

@@ -39,17 +39,19 @@ class ComparisonConfig(Config):
     search_preset: str = _protocol("nasbench201_small", "settings of the searches: a preset of darts-search")
     methods: tuple = _protocol(
         METHODS,
-        "what --method takes, with + between methods that are combined and :name=value for each setting",
+        "as --method takes them, with + between combined methods and :name=value for each setting",
         Check(
-            "different ones of the form name, or name+name:setting=value",
+            "distinct, each of the form name or name+name:setting=value",
             lambda value: len(set(value)) == len(value) > 0 and all(map(_METHOD.fullmatch, value)),
         ),
     )
-    num_seeds: int = _protocol(3, "searches by each method, each with its own seed", at_least(1))
+    num_seeds: int = _protocol(3, "searches per method, each with its own seed", at_least(1))
     benchmark: str = _protocol(
-        "cifar10", "data set whose test accuracies count: " + ", ".join(benchmark.DATASETS), one_of(*benchmark.DATASETS)
+        "cifar10",
+        "data set whose test accuracies are compared: " + ", ".join(benchmark.DATASETS),
+        one_of(*benchmark.DATASETS),
     )
     seed: int = in_group("run")(0, "first seed of the searches", between(0, 2**31 - 1))
     overrides: tuple = _run((), "settings to change in every search: name=value, comma separated")
-    processes: int = _devices(2, "searches at a time, each a process of its own", at_least(1))
+    processes: int = _devices(2, "searches at a time, each in its own process", at_least(1))
     threads: int = _devices(1, "CPU threads of each search; 0 = all cores", at_least(0))

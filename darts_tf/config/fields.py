@@ -160,7 +160,7 @@ class Config:
         data = dict(data)
         if (kind := data.pop("kind", cls.kind)) != cls.kind:
             raise UserError(
-                f"These are the settings of another kind of run: expected {cls.kind}. Received: kind={_word(kind)}"
+                f"The settings are of another kind of run: expected {cls.kind}. Received: kind={_word(kind)}"
             )
         types = {each.name: each.type for each in dataclasses.fields(cls)}
         values = {}
@@ -211,7 +211,7 @@ def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
     known = {each.name for config in configs for each in dataclasses.fields(config)}
     if unknown := [name for name in names if name not in known]:
         kinds = ", ".join(config.__name__ for config in configs)
-        raise AttributeError(f"{unknown[0]!r} is no field of {kinds}{suggest(unknown[0], known)}")
+        raise AttributeError(f"{unknown[0]!r} is not a field of {kinds}{suggest(unknown[0], known)}")
     return tuple(names)
 
 

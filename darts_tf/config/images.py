@@ -35,7 +35,7 @@ def _dataset() -> Check:
 class ImageRun(Run):
     """The settings of every run on images: their source, their augmentation, the size of the network."""
 
-    learning_rate_min: float = _weights(0.0, "where the cosine schedule of the learning rate would end", at_least(0))
+    learning_rate_min: float = _weights(0.0, "learning rate that the cosine schedule approaches", at_least(0))
     momentum: float = _weights(0.9, "momentum of the weights' SGD", fraction())
     dataset: str = _data(
         "cifar10",
@@ -45,7 +45,9 @@ class ImageRun(Run):
     data_dir: str = _data(
         "", "folder or .npz file with the data; empty = TensorFlow Datasets' default", None, True, True
     )
-    image_size: int = _data(0, "resize to this height and width in pixels; 0 = as the data is", between(0, 10_000))
+    image_size: int = _data(
+        0, "resize to this height and width in pixels; 0 = keep the data's size", between(0, 10_000)
+    )
     max_train_examples: int = _data(0, "at most this many training examples, before the split; 0 = all", at_least(0))
     value_range: str = _data(
         "auto",
@@ -54,7 +56,7 @@ class ImageRun(Run):
     )
     validation: str = _data(
         "auto",
-        "images that validate, or train the alphas: auto = the data's own, if any; train = some of the training images",
+        "images for validation or for the alphas: auto = the data's own, if any; train = some of the training images",
         one_of("auto", "train"),
     )
     split: str = _data(
@@ -71,7 +73,7 @@ class ImageRun(Run):
         8, "cells of the network, two of them reduction cells, or residual blocks in nasbench201", between(3, 1000)
     )
     space: str = _architecture(
-        "conv", "search space: conv, nasbench201, or one that Python code has added", Check("a name", str.isidentifier)
+        "conv", "search space: conv, nasbench201, or one added from Python", Check("a name", str.isidentifier)
     )
     operations_file: str = _network("", "Python file that adds custom operations; it is executed", is_path=True)
 
@@ -84,7 +86,7 @@ class ImageRun(Run):
         )
         self._refuse(
             self.dataset in ("folder", "npz") and not self.data_dir,
-            f"data_dir must say where the data is when dataset={self.dataset}. Received: data_dir=''",
+            f"data_dir must name the location of the data when dataset={self.dataset}. Received: data_dir=''",
         )
         self._refuse(
             self.dataset == "memory" and self.data_dir != "",
@@ -92,7 +94,7 @@ class ImageRun(Run):
         )
         self._refuse(
             self.dataset == "digits" and self.data_dir != "",
-            "data_dir must be empty when dataset=digits, which is embedded; dataset=folder, npz and cifar10 read it, "
+            "data_dir must be empty when dataset=digits, which is embedded; dataset=folder, npz and cifar10 use it, "
             f"and a text needs a preset such as text_search. Received: data_dir={self.data_dir}",
         )
 
@@ -128,10 +130,10 @@ class SearchConfig(ImageRun, Search):
     edge_drop_path: float = _architecture(
         0.0, "final probability of dropping a mixed edge for an image; rises linearly from 0", fraction()
     )
-    cutout_rises: bool = _data(False, "cut a square out of more images each epoch, out of all only in the last")
+    cutout_rises: bool = _data(False, "apply cutout to more images each epoch, to all only in the last one")
     bn_eval: str = _network(
         "running",
-        "batch norm when the supernet is validated: running averages, or the statistics of each batch",
+        "batch norm in supernet validation: running averages, or the statistics of each batch",
         one_of("running", "batch"),
     )
 
@@ -152,7 +154,7 @@ class TrainConfig(ImageRun):
         (0.2, 0.3)
     """
 
-    kind, title = "train", "trainings on images"
+    kind, title = "train", "training runs on images"
     binary = "darts-train"
     metric, better = "accuracy", "higher"
 
@@ -174,7 +176,7 @@ class TrainConfig(ImageRun):
     # Training.
     schedule: str = _weights(
         "cosine",
-        "of the learning rate, per epoch: cosine to learning_rate_min, or exponential by learning_rate_decay",
+        "learning rate per epoch: cosine to learning_rate_min, or exponential by learning_rate_decay",
         one_of("cosine", "exponential"),
     )
     learning_rate_decay: float = _weights(0.97, "exponential schedule: factor per epoch", share())
@@ -182,7 +184,9 @@ class TrainConfig(ImageRun):
 
     # The images.
     train_portion: float = _data(
-        1.0, "share of the training examples that is trained on; the rest validates; 1 = watch the test set", share()
+        1.0,
+        "share of the training examples to train on; the rest is for validation; 1 = validate on the test set",
+        share(),
     )
     resized_crop: bool = _data(False, "random crop of random size and aspect, resized, instead of pad and crop")
     color_jitter: float = _data(
@@ -201,11 +205,11 @@ class TrainConfig(ImageRun):
         )
         self._refuse(
             self.resized_crop and self.crop_padding > 0,
-            "crop_padding must be 0 with resized_crop, since an image is cropped in one way. "
-            f"Received: crop_padding={self.crop_padding}",
+            "crop_padding must be 0 with resized_crop, since an image is cropped only once. Received: "
+            f"crop_padding={self.crop_padding}",
         )
         self._refuse(
             self.eval_crop < 1 and self.image_size == 0,
-            "eval_crop must be 1 where images are not resized; give an image_size with it. "
-            f"Received: eval_crop={self.eval_crop}, image_size=0",
+            "eval_crop must be 1 unless images are resized; set image_size as well. Received: "
+            f"eval_crop={self.eval_crop}, image_size=0",
         )

@@ -23,23 +23,23 @@ class LanguageRun(Run):
     # The text.
     dataset: str = _data(
         "folder",
-        "english (embedded), or folder, which --data_dir implies; or memory = handed over by Python code",
+        "english (embedded), folder (implied by --data_dir), or memory = passed from Python",
         one_of("english", "folder", "memory"),
     )
     data_dir: str = _data(
         "", "folder with train.txt, valid.txt and test.txt, or with the original names", None, True, True
     )
-    vocabulary_size: int = _data(0, "keep this many words, the most frequent ones; 0 = all", at_least(0))
+    vocabulary_size: int = _data(0, "keep this many of the most frequent words; 0 = all", at_least(0))
     max_train_words: int = _data(0, "at most this many words of the training text; 0 = all", at_least(0))
     valid_words: int = _data(0, "words of the validation text that are evaluated; 0 = all", at_least(0))
     valid_batch_size: int = _data(10, "rows in which the validation text is read", between(1, 1_000_000))
-    bptt: int = _data(35, "words that a gradient goes back; some windows have half as many", between(2, 100_000))
+    bptt: int = _data(35, "words of backpropagation through time; some windows have half as many", between(2, 100_000))
 
     # The network.
     space: str = _architecture(
-        "recurrent", "search space: recurrent, or one that Python code has added", Check("a name", str.isidentifier)
+        "recurrent", "search space: recurrent, or one added from Python", Check("a name", str.isidentifier)
     )
-    num_units: int = _network(300, "width of words and states", between(1, 100_000))
+    num_units: int = _network(300, "width of word embeddings and states", between(1, 100_000))
     dropout: float = _network(0.75, "dropout of the states before the decoder", fraction())
     dropout_hidden: float = _network(0.25, "dropout of the recurrent states", fraction())
     dropout_x: float = _network(0.75, "dropout of the words inside the cell", fraction())
@@ -54,8 +54,8 @@ class LanguageRun(Run):
         super()._check_together()
         self._refuse(
             self.dataset != "folder" and self.data_dir != "",
-            f"data_dir must be empty when dataset={self.dataset}; dataset=folder reads it. "
-            f"Received: data_dir={self.data_dir}",
+            f"data_dir must be empty when dataset={self.dataset}; dataset=folder uses it. Received: "
+            f"data_dir={self.data_dir}",
         )
 
     def replace(self, **changes: Any) -> Self:
@@ -96,8 +96,8 @@ class LanguageSearchConfig(LanguageRun, Search):
         super()._check_together()
         self._refuse(
             self.batch_size < 2 * self.accumulate,
-            "batch_size must leave two rows to each micro-batch, since batch norm turns a single one into zeros. "
-            f"Received: batch_size={self.batch_size}, accumulate={self.accumulate}",
+            "batch_size must give each micro-batch at least two rows, since batch norm turns a single row into "
+            f"zeros. Received: batch_size={self.batch_size}, accumulate={self.accumulate}",
         )
 
 
@@ -115,7 +115,7 @@ class LanguageTrainConfig(LanguageRun):
         'DARTS_V2'
     """
 
-    kind, title = "language_train", "trainings on texts"
+    kind, title = "language_train", "training runs on texts"
     binary = "darts-train"
     metric, better = "perplexity", "lower"
 
@@ -134,6 +134,8 @@ class LanguageTrainConfig(LanguageRun):
         "average weights once the validation loss exceeds the minimum of all but the last N epochs; 0 = never",
         at_least(0),
     )
-    max_rollbacks: int = _run(3, "times that a loss that is not finite sends the run back to a checkpoint", at_least(0))
-    rollback_rate: float = _run(0.5, "factor of the learning rate at each of these", share())
-    bits_per_character: bool = _run(False, "report bits per character, too", None, True)
+    max_rollbacks: int = _run(
+        3, "maximum number of roll-backs to a checkpoint after a loss that is not finite", at_least(0)
+    )
+    rollback_rate: float = _run(0.5, "factor by which each roll-back changes the learning rate", share())
+    bits_per_character: bool = _run(False, "also report bits per character", None, True)

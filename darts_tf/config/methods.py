@@ -16,7 +16,7 @@ def _stages(low: float, end: float = 1001, kind: type = int) -> Check:
             return False
 
     below = f" and below {end:g}" if kind is float else ""
-    return Check(f"{'whole ' if kind is int else ''}numbers with commas between, of at least {low}{below}", holds)
+    return Check(f"comma-separated {'whole ' if kind is int else ''}numbers of at least {low}{below}", holds)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,8 +25,8 @@ class MethodSettings(Config):
 
     method: str = _method(
         "darts",
-        "search method, or several with commas between; darts is the paper's",
-        Check("names of methods with commas between", lambda value: all(map(str.isidentifier, value.split(",")))),
+        "search method, or several, comma separated; darts is the paper's",
+        Check("comma-separated names of methods", lambda value: all(map(str.isidentifier, value.split(",")))),
     )
     smooth_darts_attack: str = _method(
         "random",
@@ -52,22 +52,22 @@ class MethodSettings(Config):
     gdas_tau_min: float = _method(0.1, "gdas: temperature in the last epoch", above(0))
     snas_tau: float = _method(1.0, "snas: temperature in the first epoch", above(0))
     snas_tau_min: float = _method(0.03, "snas: temperature in the last epoch", above(0))
-    pc_darts_k: int = _method(4, "pc_darts: one of this many channels goes through the operations", at_least(1))
+    pc_darts_k: int = _method(4, "pc_darts: one in this many channels goes through the operations", at_least(1))
     pc_darts_edges: bool = _method(True, "pc_darts: weights of whole edges, learnt with the alphas")
     random_nas_cells: int = _method(
-        1000, "random_nas: random cells that are judged by the trained supernet at the end", at_least(1)
+        1000, "random_nas: random cells that the trained supernet evaluates at the end", at_least(1)
     )
     random_nas_batches: int = _method(
-        10, "random_nas: validation batches that each is judged on; the best ten then on all of them", at_least(1)
+        10,
+        "random_nas: validation batches for evaluating each cell; the best ten are then evaluated on all of them",
+        at_least(1),
     )
     darts_pt_criterion: str = _method(
         "loss",
-        "darts_pt: what judges a removal on the validation data: loss or accuracy",
+        "darts_pt: validation measure that evaluates each removal: loss or accuracy",
         one_of("loss", "accuracy"),
     )
-    darts_pt_batches: int = _method(
-        0, "darts_pt: validation batches on which each removal is judged; 0 = all", at_least(0)
-    )
+    darts_pt_batches: int = _method(0, "darts_pt: validation batches for evaluating each removal; 0 = all", at_least(0))
     darts_pt_tuning_epochs: int = _method(
         5, "darts_pt: epochs of training between two decisions; 0 = the cheap form, evaluations only", at_least(0)
     )
@@ -76,13 +76,15 @@ class MethodSettings(Config):
     )
     cost_kind: str = _method(
         "macs",
-        "cost: what the derived network should have less of: macs = multiply-adds, parameters or latency",
+        "cost: what to reduce in the derived network: macs = multiply-adds, parameters or latency",
         one_of("macs", "parameters", "latency"),
     )
-    cost_weight: float = _method(0.1, "cost: weight of the penalty, in nats for twice the reference", at_least(0))
+    cost_weight: float = _method(
+        0.1, "cost: weight of the penalty, which is its value in nats at twice the reference", at_least(0)
+    )
     cost_target: float = _method(
         0.0,
-        "cost: lowered while the chosen cell costs more than this, in millions or ms; 0 = always",
+        "cost: reduce it only while the chosen cell costs more than this, in millions or ms; 0 = always",
         at_least(0),
     )
     cost_channels: int = _method(
@@ -92,24 +94,24 @@ class MethodSettings(Config):
         0, "cost: num_cells of the network that will be served; 0 = as in the search", between(0, 1000)
     )
     cost_table: str = _method(
-        "", "cost: latencies, a file with what `darts-benchmark operations --format=json` printed", None, False, True
+        "", "cost: file of latencies, the output of `darts-benchmark operations --format=json`", None, False, True
     )
-    cost_device: str = _method("", "cost: the device that the table must be of; empty = this one")
+    cost_device: str = _method("", "cost: device on which the table must have been measured; empty = this one")
 
     p_darts_cells: str = _method(
         "5,11,17", "p_darts: cells of the network in each stage, instead of num_cells", _stages(3)
     )
-    p_darts_keep: str = _method("8,5,3", "p_darts: candidates of an edge in each stage, at most", _stages(2))
+    p_darts_keep: str = _method("8,5,3", "p_darts: maximum number of candidates of an edge in each stage", _stages(2))
     p_darts_skip_dropout: str = _method(
         "0,0.4,0.7", "p_darts: dropout after skip connections at the start of each stage", _stages(0, 1, float)
     )
-    p_darts_stage: int = _method(0, "p_darts: 0 = all stages; else this one alone, on num_cells cells", at_least(0))
+    p_darts_stage: int = _method(0, "p_darts: 0 = all stages; otherwise only this one, on num_cells cells", at_least(0))
 
     max_skips: int = _method(
-        -1, "at most this many skip connections in a normal cell that is found; -1 = any number", at_least(-1)
+        -1, "maximum number of skip connections in the derived normal cell; -1 = no limit", at_least(-1)
     )
     max_parameter_free: int = _method(
-        -1, "the same for skip connections and pooling together; -1 = any number", at_least(-1)
+        -1, "the same for skip connections and pooling together; -1 = no limit", at_least(-1)
     )
 
     def _check_together(self) -> None:
@@ -121,9 +123,10 @@ class MethodSettings(Config):
         stages = [len(text.split(",")) for text in (self.p_darts_cells, self.p_darts_keep, self.p_darts_skip_dropout)]
         self._refuse(
             len(set(stages)) > 1 or self.p_darts_stage > stages[0],
-            "p_darts_cells, p_darts_keep and p_darts_skip_dropout need a number for each stage, and p_darts_stage is "
-            f"none beyond them. Received: p_darts_cells={self.p_darts_cells}, p_darts_keep={self.p_darts_keep}, "
-            f"p_darts_skip_dropout={self.p_darts_skip_dropout}, p_darts_stage={self.p_darts_stage}",
+            "p_darts_cells, p_darts_keep and p_darts_skip_dropout need a number for each stage, and p_darts_stage "
+            f"must not exceed their count. Received: p_darts_cells={self.p_darts_cells}, "
+            f"p_darts_keep={self.p_darts_keep}, p_darts_skip_dropout={self.p_darts_skip_dropout}, "
+            f"p_darts_stage={self.p_darts_stage}",
         )
         for each in dataclasses.fields(MethodSettings):
             value: Any = getattr(self, each.name)
@@ -135,8 +138,8 @@ class MethodSettings(Config):
             )
         self._refuse(
             (self.cost_kind == "latency") != bool(self.cost_table),
-            "cost_table must be given with cost_kind=latency, and with no other. "
-            f"Received: cost_kind={self.cost_kind}, cost_table={self.cost_table!r}",
+            f"cost_table must be given with cost_kind=latency, and only then. Received: cost_kind={self.cost_kind}, "
+            f"cost_table={self.cost_table!r}",
         )
         self._refuse(
             self.cost_device != "" and not self.cost_table,

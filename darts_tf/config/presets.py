@@ -198,7 +198,7 @@ _PRESETS = (
         name="digits_search",
         about="handwritten digits that need no download; minutes on two CPU cores",
         config=_DIGITS,
-        source="ours: the CIFAR-10 search made small enough for two CPU cores; data from scikit-learn's load_digits",
+        source="ours: the CIFAR-10 search scaled down for two CPU cores; data from scikit-learn's load_digits",
         command="darts-search --preset=digits_search --workdir=runs/digits",
         cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
         expected="supernet validation accuracy 98.0 %; normal cell of convolutions, reduction cell of pools (seed 2)",
@@ -229,10 +229,10 @@ _PRESETS = (
     ),
     Preset(
         name="cifar100_search",
-        about="the paper's search on CIFAR-100, as its successors do it",
+        about="the paper's search on CIFAR-100, as in later papers",
         config=_CIFAR10.replace(dataset="tfds:cifar100"),
         source=(
-            "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset cifar100` of the authors, whose "
+            "arXiv:1909.09656 (RobustDARTS): the authors' `src/search/train_search.py --dataset cifar100`, whose "
             "settings are those of cifar10_search. Deviations: the halves are drawn within each class"
         ),
         command="darts-search --preset=cifar100_search --workdir=runs/cifar100",
@@ -241,12 +241,12 @@ _PRESETS = (
     ),
     Preset(
         name="svhn_search",
-        about="the paper's search on SVHN, as its successors do it",
+        about="the paper's search on SVHN, as in later papers",
         config=_CIFAR10.replace(dataset="tfds:svhn_cropped"),
         source=(
-            "arXiv:1909.09656 (RobustDARTS): `src/search/train_search.py --dataset svhn` of the authors, whose "
-            "settings are those of cifar10_search; without the images of the split extra. Deviations: the halves are "
-            "drawn within each class"
+            "arXiv:1909.09656 (RobustDARTS): the authors' `src/search/train_search.py --dataset svhn`, whose "
+            "settings are those of cifar10_search; without the images of the split `extra`. Deviations: the halves "
+            "are drawn within each class"
         ),
         command="darts-search --preset=svhn_search --workdir=runs/svhn",
         cost="1.5 times as many images as CIFAR-10; not measured here",
@@ -256,19 +256,19 @@ _PRESETS = (
         name="cifar10_search_small",
         about="CIFAR-10 on two CPU cores, by DrNAS; less than half an hour",
         config=_CIFAR10_SMALL,
-        source="ours: DrNAS (arXiv:2006.10355) made small enough for two CPU cores, at full resolution",
+        source="ours: DrNAS (arXiv:2006.10355) scaled down for two CPU cores, at full resolution",
         command="darts-search --preset=cifar10_search_small --workdir=runs/cifar10_small",
         cost="0.48 steps a second with one of two CPU cores: about 22 minutes (2026-11-29)",
         expected=(
-            "cells of the 100th percentile among random ones of the whole space, after each of the first three epochs "
-            "(seed 0, by a predictor made of trainings); random cells of its candidates: the 96th in the mean"
+            "cells at the 100th percentile of random cells of the whole space, after each of the first three epochs "
+            "(seed 0, by a predictor fitted to training runs); random cells of its candidates: the 96th on average"
         ),
     ),
     Preset(
         name="nasbench201_small",
         about="NAS-Bench-201 on CIFAR-10, by DrNAS; minutes on two CPU cores",
         config=_NASBENCH201_SMALL,
-        source="ours: DrNAS (arXiv:2006.10355) made small enough for two CPU cores, at full resolution, without none",
+        source="ours: DrNAS (arXiv:2006.10355) scaled down for two CPU cores, at full resolution, without none",
         command="darts-search --preset=nasbench201_small --workdir=runs/nasbench201_small",
         cost="3 min 20 s with one of two CPU cores (2026-11-29)",
         expected="true test accuracy 93.8 % with seeds 0 and 1; all cells: mean 87.1 %, best 94.4 %",
@@ -280,7 +280,7 @@ _PRESETS = (
         source=(
             "arXiv:2001.00326, DARTS-V1; `configs/nas-benchmark/algos/DARTS.config` of AutoDL-Projects. Deviations: "
             "plain momentum instead of Nesterov's; alphas before weights, as in Algorithm 1; the rate changes after "
-            "each epoch, not each step; the norm that clips gradients is that of the weights alone"
+            "each epoch, not each step; gradients are clipped by the norm of the weights' gradient alone"
         ),
         command="darts-search --preset=nasbench201_search --workdir=runs/nasbench201",
         cost="not measured here",
@@ -290,7 +290,7 @@ _PRESETS = (
         name="text_search",
         about="Python's manual, which needs no download; minutes on two CPU cores",
         config=_TEXT,
-        source="ours: the Penn Treebank search made small enough for two CPU cores; data: Python's own manual",
+        source="ours: the Penn Treebank search scaled down for two CPU cores; data: Python's own manual",
         command="darts-search --preset=text_search --workdir=runs/text",
         cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
         expected="supernet validation perplexity 134 to 153; a cell of relu and identity (seed 3)",
@@ -301,7 +301,7 @@ _PRESETS = (
         config=_PTB,
         source=(
             "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
-            "original, whose defects `--reproduce` brings back"
+            "original, whose defects `--reproduce` restores"
         ),
         command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
         cost="the paper: 6 hours per run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
@@ -309,18 +309,18 @@ _PRESETS = (
     ),
     Preset(
         name="smoke",
-        about="a few steps on digits, to see that everything works; under a minute",
+        about="a few steps on digits, to check that everything works; under a minute",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
         source="ours: the smallest run that covers all code; its genotype is meaningless",
         command="darts-search --preset=smoke --workdir=runs/smoke",
-        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
+        cost="under 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
     ),
     Preset(
         name="digits_train",
         about="handwritten digits that need no download; a minute on two CPU cores",
         config=_DIGITS_TRAIN,
-        source="ours: the CIFAR-10 training made small enough for two CPU cores; data from scikit-learn's load_digits",
+        source="ours: the CIFAR-10 training scaled down for two CPU cores; data from scikit-learn's load_digits",
         command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
         cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
         expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
@@ -336,37 +336,37 @@ _PRESETS = (
     ),
     Preset(
         name="cifar100_train",
-        about="the training on CIFAR-100 by the paper's successors",
+        about="training on CIFAR-100, as in later papers",
         config=_SMALL_TRAIN.replace(dataset="tfds:cifar100"),
         source=(
-            "arXiv:1909.09656 (RobustDARTS): `src/evaluation/train.py --auxiliary --cutout` of the authors, 16 "
+            "arXiv:1909.09656 (RobustDARTS): the authors' `src/evaluation/train.py --auxiliary --cutout`, 16 "
             "channels and 8 cells"
         ),
         command="darts-train --preset=cifar100_train --genotype=runs/cifar100 --workdir=runs/cifar100_train",
         cost="not measured here",
         expected=(
-            "arXiv:2108.04392, cells of the space S1: 29.46 % test error of those of DARTS, 24.48 % of those of "
-            "DARTS-PT; DARTS_V2 has 269,236 weights"
+            "arXiv:2108.04392, cells of the space S1: 29.46 % test error with DARTS, 24.48 % with DARTS-PT; DARTS_V2 "
+            "has 269,236 weights"
         ),
     ),
     Preset(
         name="svhn_train",
-        about="the training on SVHN by the paper's successors",
+        about="training on SVHN, as in later papers",
         config=_SMALL_TRAIN.replace(dataset="tfds:svhn_cropped"),
         source=(
-            "arXiv:1909.09656 (RobustDARTS): `src/evaluation/train.py --auxiliary --cutout` of the authors, 16 "
-            "channels and 8 cells, which mirrors digits, too; without the images of the split extra"
+            "arXiv:1909.09656 (RobustDARTS): the authors' `src/evaluation/train.py --auxiliary --cutout`, 16 "
+            "channels and 8 cells, which also flips digits; without the images of the split `extra`"
         ),
         command="darts-train --preset=svhn_train --genotype=runs/svhn --workdir=runs/svhn_train",
         cost="not measured here",
         expected=(
-            "arXiv:2108.04392, cells of the space S1: 4.58 % test error of those of DARTS, 2.62 % of those of "
-            "DARTS-PT; DARTS_V2 has 246,106 weights"
+            "arXiv:2108.04392, cells of the space S1: 4.58 % test error with DARTS, 2.62 % with DARTS-PT; DARTS_V2 "
+            "has 246,106 weights"
         ),
     ),
     Preset(
         name="fashion_mnist_train",
-        about="grey clothes of 28x28 pixels, with the network of svhn_train",
+        about="grey images of clothes, 28x28 pixels, with the network of svhn_train",
         config=_SMALL_TRAIN.replace(dataset="tfds:fashion_mnist"),
         source="ours: the settings of svhn_train; data of arXiv:1708.07747",
         command="darts-train --preset=fashion_mnist_train --genotype=DARTS_V2 --workdir=runs/fashion_mnist_train",
@@ -378,9 +378,9 @@ _PRESETS = (
         about="the training of NAS-Bench-201's table, on CIFAR-10",
         config=_NASBENCH201_TRAIN,
         source=(
-            "arXiv:2001.00326, the settings of its 200 epochs; the genotype is the cell of the best CIFAR-10 accuracy. "
-            "Deviations: plain momentum instead of Nesterov's; the rate changes "
-            "after each epoch, not each step"
+            "arXiv:2001.00326, the settings of its 200 epochs; the genotype is the cell with the best CIFAR-10 "
+            "accuracy. Deviations: plain momentum instead of Nesterov's; the rate changes after each epoch, not each "
+            "step"
         ),
         command="darts-train --preset=nasbench201_train --genotype=runs/nasbench201 --workdir=runs/nasbench201_train",
         cost="not measured here",
@@ -417,7 +417,7 @@ _PRESETS = (
         name="text_train",
         about="Python's manual, which needs no download; minutes on two CPU cores",
         config=_TEXT_TRAIN,
-        source="ours: the Penn Treebank training made small enough for two CPU cores; data: Python's own manual",
+        source="ours: the Penn Treebank training scaled down for two CPU cores; data: Python's own manual",
         command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
         cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
         expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
@@ -445,29 +445,29 @@ _PRESETS = (
     ),
     Preset(
         name="smoke_train",
-        about="a few steps on digits, to see that everything works; under a minute",
+        about="a few steps on digits, to check that everything works; under a minute",
         config=_DIGITS_TRAIN.replace(
             init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
         ),
         source="ours: the smallest training that covers all code",
         command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
-        cost="below 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
+        cost="under 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
         expected="none: 12 steps",
     ),
     Preset(
         name="cifar10_tune_small",
-        about="selects among random cells on CIFAR-10 by halving; half an hour on two CPU cores",
+        about="selection among random cells on CIFAR-10 by halving; half an hour on two CPU cores",
         config=_CIFAR10_TUNE,
         source="ours: successive halving (arXiv:1502.07943) of 12 random cells, as in arXiv:1902.07638",
         command="darts-tune --preset=cifar10_tune_small --workdir=runs/cifar10_tune",
-        cost="at most 28 minutes, after which no training is started; see the number of epochs in its table",
+        cost="at most 28 minutes: no training run starts after that; its table shows the number of epochs",
         expected="see below",
     ),
     Preset(
         name="digits_protocol",
         about="handwritten digits that need no download; a quarter of an hour on two CPU cores",
         config=_DIGITS_PROTOCOL,
-        source="ours: the paper's protocol made small enough for two CPU cores; data from scikit-learn's load_digits",
+        source="ours: the paper's protocol scaled down for two CPU cores; data from scikit-learn's load_digits",
         command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
         cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
         expected=(
@@ -480,19 +480,19 @@ _PRESETS = (
         about="the paper's experiment on CIFAR-10",
         config=ProtocolConfig(),
         source=(
-            "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 trainings of the best "
-            "cell, 24 random cells; the validation share, a tenth, is ours: the paper gives none"
+            "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 training runs of "
+            "the best cell, 24 random cells; the validation share, a tenth, is ours: the paper gives none"
         ),
         command="darts-protocol --preset=cifar10_protocol --workdir=runs/cifar10_protocol",
         cost=(
-            "from the cost of its runs, 41 GPU-days on a GTX 1080 Ti: 4 of searches, 7 of short trainings, 30 of full "
-            "ones; not measured here"
+            "from the cost of its runs, 41 GPU-days on a GTX 1080 Ti: 4 for searches, 7 for short training runs, 30 "
+            "for full ones; not measured here"
         ),
         expected="paper: 2.76 +- 0.09 % test error, random search 3.29 +- 0.15 %",
     ),
     Preset(
         name="nasbench201_methods",
-        about="all methods in NAS-Bench-201 by the true accuracy of what they find; hours on two CPU cores",
+        about="all methods in NAS-Bench-201, compared by the true accuracy of their cells; hours on two CPU cores",
         config=ComparisonConfig(),
         source="ours: NAS-Bench-201 (arXiv:2001.00326) has the accuracies; each search is that of nasbench201_small",
         command="darts-protocol --preset=nasbench201_methods --workdir=runs/nasbench201_methods",
@@ -503,7 +503,7 @@ _PRESETS = (
         name="text_protocol",
         about="Python's manual, which needs no download; about 20 minutes on two CPU cores",
         config=_TEXT_PROTOCOL,
-        source="ours: the paper's protocol made small enough for two CPU cores; data: Python's own manual",
+        source="ours: the paper's protocol scaled down for two CPU cores; data: Python's own manual",
         command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
         cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
         expected=(
@@ -519,7 +519,7 @@ _PRESETS = (
         ),
         source=(
             "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
-            "trainings of the best cell are ours, the paper gives no number"
+            "training runs of the best cell are ours, the paper gives no number"
         ),
         command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
         cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
@@ -527,7 +527,7 @@ _PRESETS = (
     ),
     Preset(
         name="smoke_protocol",
-        about="ten runs of a few steps on digits, to see that everything works",
+        about="ten runs of a few steps on digits, to check that everything works",
         config=_DIGITS_PROTOCOL.replace(
             search_preset="smoke", train_preset="smoke_train", num_random=2, retrain_epochs=1, eval_seeds=2
         ),

@@ -20,7 +20,7 @@ _devices, _run = in_group("memory and devices"), in_group("run")
 
 def _distinct_names() -> Check:
     return Check(
-        "at least 2 names of operations, none twice",
+        "at least 2 different names of operations",
         lambda value: len(value) >= 2 and len(set(value)) == len(value) and all(name.isidentifier() for name in value),
     )
 
@@ -34,7 +34,7 @@ class Run(Config):
     learning_rate: float = _weights(0.025, "learning rate of the weights in the first epoch", above(0))
     accumulate: int = _devices(
         1,
-        "micro-batches per batch, one after the other, to save memory; batch norm sees each on its own",
+        "micro-batches per batch, processed in turn to save memory; batch norm sees each on its own",
         at_least(1),
     )
     recompute: bool = _devices(
@@ -50,7 +50,7 @@ class Run(Config):
     )
     strategy: str = _devices(
         "none",
-        "devices that share each batch: none = one, mirrored = all of this machine, multi_worker = all in TF_CONFIG",
+        "devices that share each batch: none = one, mirrored = all on this machine, multi_worker = all in TF_CONFIG",
         one_of("none", "mirrored", "multi_worker"),
         True,
     )
@@ -62,12 +62,14 @@ class Run(Config):
     )
     weight_decay: float = _weights(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = _weights(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
-    seed: int = _run(0, "seed of initial values, order of examples and augmentation", between(0, _MAX_SEED))
+    seed: int = _run(0, "seed for initial values, order of examples and augmentation", between(0, _MAX_SEED))
     threads: int = _devices(0, "CPU threads for TensorFlow; 0 = all cores", between(0, 4096), True)
-    steps_per_loop: int = _run(0, "steps between two updates of the metrics; 0 = about a second's", at_least(0), True)
+    steps_per_loop: int = _run(
+        0, "steps between updates of the metrics; 0 = about one second's worth", at_least(0), True
+    )
     jit_compile: bool = _devices(False, "compile the step with XLA: faster on some GPUs, slower on CPUs")
-    checkpoint_minutes: float = _run(10.0, "minutes between checkpoints; each epoch ends with one, too", above(0), True)
-    keep_checkpoints: int = _run(2, "number of newest checkpoints that are kept", at_least(1), True)
+    checkpoint_minutes: float = _run(10.0, "minutes between checkpoints; each epoch also ends with one", above(0), True)
+    keep_checkpoints: int = _run(2, "number of newest checkpoints to keep", at_least(1), True)
     tensorboard: bool = _run(True, "write TensorBoard files to the work directory", None, True)
 
     def _check_together(self) -> None:
@@ -99,12 +101,12 @@ class Search(Run, MethodSettings):
     primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())
     candidates: str = _architecture(
         "all",
-        "all, or of each edge: s1, s2, s3, s4 of RobustDARTS, with any preset; JSON {cell: [[names], ...]} or its file",
+        "operations of each edge: all, or s1, s2, s3, s4 of RobustDARTS, or JSON {cell: [[names], ...]} or its file",
         is_path=True,
     )
     order: str = _method(
         "second",
-        "gradient of the alphas: second = through one virtual step of the weights, first = without it",
+        "order of the alphas' gradient: second = through one virtual step of the weights, first = without it",
         one_of("first", "second"),
     )
     hvp: str = _method(
@@ -135,7 +137,7 @@ class Search(Run, MethodSettings):
     )
     early_stop: str = _architecture(
         "none",
-        "eigenvalue = stop when it rises, as RobustDARTS does, with the genotype from before; none = never",
+        "eigenvalue = stop when it rises and return the earlier genotype, as RobustDARTS does; none = never",
         one_of("none", "eigenvalue"),
         True,
     )

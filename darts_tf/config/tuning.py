@@ -24,8 +24,8 @@ def check_rungs(algorithm: str, epochs: int, trials: int, factor: int, rungs: in
     if least > epochs:
         most = max(each for each in range(1, rungs) if factor ** (each - 1) <= epochs)
         raise UserError(
-            f"rungs must be at most {most} with {own}, epochs={epochs}, so that the first one has an epoch. "
-            f"Received: rungs={rungs}"
+            f"rungs must be at most {most} with {own}, epochs={epochs}, so that the first rung has at least one "
+            f"epoch. Received: rungs={rungs}"
         )
     if least > trials:
         raise UserError(
@@ -70,7 +70,7 @@ class Tune(Config):
         0.0, "start no trial that would probably end after this many minutes; 0 = no limit", at_least(0), True
     )
     budget_epochs: int = _method(
-        0, "start no training that would exceed this many epochs of all trials together", at_least(0), True
+        0, "start no training run that would exceed this many epochs over all trials", at_least(0), True
     )
     reduction_factor: int = _method(
         2, "halving, hyperband, asha: one trial in this many continues, for this many times the epochs", at_least(2)
@@ -82,9 +82,7 @@ class Tune(Config):
         0.0, "share of the trials that are random cells instead of proposals: 0.5 = half and half", between(0, 1)
     )
     temperature: float = _method(1.0, "divides the alphas; above 1 proposals are closer to uniform", above(0))
-    refine: float = _method(
-        0.3, "logits that a choice gains for one standard deviation of its trial's score", at_least(0)
-    )
+    refine: float = _method(0.3, "logits that a choice gains per standard deviation of its trial's score", at_least(0))
 
     def _check_together(self) -> None:
         super()._check_together()
@@ -103,7 +101,7 @@ class Tune(Config):
         first = self.rung_epochs[0]
         self._refuse(
             0 < self.budget_epochs < first,
-            f"budget_epochs must be at least {first}, the epochs of the first training, or left out for no limit. "
+            f"budget_epochs must be at least {first}, the epochs of the first training run, or left out for no limit. "
             f"Received: budget_epochs={self.budget_epochs}",
         )
         self._refuse(
@@ -133,7 +131,7 @@ class Tune(Config):
 class TuneConfig(TrainConfig, Tune):
     """One tuning on images."""
 
-    kind, title = "tune", "tunings on images"
+    kind, title = "tune", "tuning runs on images"
     binary = Tune.binary
     trained = TrainConfig
 
@@ -152,7 +150,7 @@ class TuneConfig(TrainConfig, Tune):
 class LanguageTuneConfig(LanguageTrainConfig, Tune):
     """One tuning on a text."""
 
-    kind, title = "language_tune", "tunings on texts"
+    kind, title = "language_tune", "tuning runs on texts"
     binary = Tune.binary
     trained = LanguageTrainConfig
 

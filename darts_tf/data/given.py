@@ -16,8 +16,8 @@ def check(dataset: str, data: Any) -> None:
     """Raises UserError for the data set `memory` without data, and for data with another data set."""
     if (dataset == NAME) != (data is not None):
         raise UserError(
-            "Data set memory is what Python code hands over: expected darts_tf.search(config, workdir, data=...), or "
-            f"train or evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
+            "Data set memory is passed from Python: expected darts_tf.search(config, workdir, data=...), or train or "
+            f"evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
         )
 
 

@@ -112,8 +112,8 @@ def load(
     given.check(dataset, data)
     if channels not in (0, 1, 3) and (dataset not in ("npz", given.NAME) or channels < 0):
         raise UserError(
-            f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers come in npz only. "
-            f"Received: {channels}."
+            f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers are for npz only. Received: "
+            f"{channels}."
         )
     for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
         if value < 0:
@@ -122,8 +122,8 @@ def load(
         raise UserError(f"center_fraction must be above 0 and at most 1. Received: {center_fraction}.")
     if center_fraction != 1 and image_size == 0:
         raise UserError(
-            "center_fraction crops images that are resized: expected an image_size with it. "
-            f"Received: center_fraction={center_fraction}, image_size=0. Pass --image_size."
+            "center_fraction crops only resized images: expected an image_size as well. Received: "
+            f"center_fraction={center_fraction}, image_size=0. Pass --image_size."
         )
     if dataset == "folder":
         parts = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
@@ -217,7 +217,7 @@ def _load_cifar10(data_dir: str, count: int) -> Parts:
     except Exception as error:  # TFDS passes on whatever the disk or the records raise
         raise UserError(
             f"CIFAR-10 cannot be read: expected the records that TensorFlow Datasets prepared in {builder.data_dir}. "
-            f"Received: {one_line(error)}. Delete that folder to have it prepared again."
+            f"Received: {one_line(error)}. Delete that folder to prepare it again."
         ) from error
     return Parts(train, None, test, names)
 

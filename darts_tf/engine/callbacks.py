@@ -70,8 +70,8 @@ class Callbacks:
                     method(*values)
             except Exception as error:  # a callback may raise anything
                 raise UserError(
-                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. "
-                    "What was trained is kept: the same call resumes it."
+                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. The progress is "
+                    "kept: the same call resumes from there."
                 ) from error
 
 

@@ -26,7 +26,7 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import stopping
 
-NOTICE = "stopping: saving after the running steps; a second signal stops at once"
+NOTICE = "stopping: saving after the current steps; a second signal stops immediately"
 LOOP_SECONDS = 1.0  # how long the graph runs between two updates of the metrics, unless set
 
 

@@ -147,7 +147,7 @@ def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: i
     ways = []
     if alone or less:
         words = [*alone, *([f"{' or '.join(less)} in another work directory{also}"] if less else [])]
-        ways.append(f"less is needed with {', or '.join(words)}")
+        ways.append(f"less memory is needed with {', or '.join(words)}")
     may = ["--noeigenvalue"] if eigenvalue and not alone and not also else []
     may += [] if config.recompute else ["--recompute"]
     if config.precision == "float32" and tf.config.list_physical_devices("GPU"):

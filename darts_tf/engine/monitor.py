@@ -101,7 +101,7 @@ class Monitor:
         if config.early_stop == "eigenvalue" and config.epochs <= earliest:
             say(
                 f"warning: --early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
-                f"{config.epochs}; use more --epochs"
+                f"{config.epochs} epochs; use more --epochs"
             )
 
     def resumed(self, history: Sequence[Mapping]) -> None:

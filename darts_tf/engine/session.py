@@ -59,7 +59,7 @@ def session(
         stack.enter_context(memory.told(config))
         stack.enter_context(graph.gradients_let_go())
         if distribution is not None and distribution.worker:
-            streams.say(f"worker {distribution.worker}: the chief reports and keeps the files", out)
+            streams.say(f"worker {distribution.worker}: the chief reports and writes the files", out)
             workdir, events = stack.enter_context(scratch()), False
             out = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
         directory = stack.enter_context(WorkDir(workdir))
@@ -89,7 +89,7 @@ def run(
     """Runs a task's epochs; returns the loop, or None if a signal stopped it, after printing how to resume."""
     if callbacks and config.strategy == "multi_worker":
         raise UserError(
-            "callbacks must be empty with strategy=multi_worker, whose processes would decide each for itself. "
+            "callbacks must be empty with strategy=multi_worker, since each process would decide for itself. "
             f"Received: {len(callbacks)}."
         )
     loop = Loop(task, directory, config, reporter, distribution, callbacks)

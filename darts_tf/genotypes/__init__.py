@@ -87,7 +87,7 @@ def parse(text: str) -> Genotype:
     """
     fields = genotype_foreign.plain(genotype_text.read(text))
     if not isinstance(fields, dict):
-        raise UserError(f"a genotype in JSON is an object with named fields. Received: {show(fields)}")
+        raise UserError(f"a genotype in JSON must be an object with named fields. Received: {show(fields)}")
     return _of_fields(fields)
 
 
@@ -129,7 +129,7 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
     elif isinstance(spec, dict) or hasattr(spec, "_asdict"):
         found = from_json(spec if isinstance(spec, dict) else spec._asdict())
     elif not isinstance(spec, str):
-        raise UserError(f"a genotype is given as a name, a path or a text. Received: {show(spec)}")
+        raise UserError(f"a genotype must be given as a name, a path or text. Received: {show(spec)}")
     else:
         order = [*kinds, *KINDS]  # a genotype of another kind is refused below, with a message that says so
         tables = [_PUBLISHED.get(key, {}) for key in order]

@@ -56,13 +56,13 @@ def read(text: str, genotype: Any, num_nodes: int) -> dict[str, list[list[str]]]
     if text == "s1":
         _of_images(text, genotype)
         if edges != len(S1["normal"]):
-            raise UserError(f"candidates=s1 is of cells with 4 nodes. Received: num_nodes={num_nodes}.")
+            raise UserError(f"candidates=s1 is for cells with 4 nodes. Received: num_nodes={num_nodes}.")
         return {cell: [list(each) for each in S1[cell]] for cell in genotype.cells}
     found = _json(text)
     names = ", ".join(genotype.cells)
     if not isinstance(found, dict) or set(found) != set(genotype.cells):
         raise UserError(
-            f"candidates must be all, {', '.join(NAMED)}, or JSON, in a file or as it is, with the candidates of each "
+            f"candidates must be all, {', '.join(NAMED)}, or JSON, in a file or inline, with the candidates of each "
             f"edge of the cells {names}. Received: {show(found)}."
         )
     none = genotype.topology(num_nodes).none
@@ -95,7 +95,7 @@ def _json(text):
         raise
     except (OSError, ValueError) as error:
         what = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"candidates: not JSON that can be read, {what}. Received: candidates={show(text)}.") from None
+        raise UserError(f"candidates: the JSON cannot be read, {what}. Received: candidates={show(text)}.") from None
 
 
 def _checked(cell, edges, count, none):
@@ -107,7 +107,7 @@ def _checked(cell, edges, count, none):
     for number, names in enumerate(edges):
         where = f"candidates: edge {number} of cell {cell}"
         if not isinstance(names, list) or not names:
-            raise UserError(f"{where} needs a list of one operation at least. Received: {show(names)}.")
+            raise UserError(f"{where} needs a list of at least one operation. Received: {show(names)}.")
         for name in names:
             if not isinstance(name, str) or not name.isidentifier():
                 raise UserError(f"{where} needs names of operations. Received: {show(name)}.")

@@ -157,7 +157,9 @@ class Genotype:
         """
         names = [field.name for field in dataclasses.fields(cls)]
         if not isinstance(fields, dict):
-            raise UserError(f"a genotype is an object with the fields {', '.join(names)}. Received: {show(fields)}")
+            raise UserError(
+                f"a genotype must be an object with the fields {', '.join(names)}. Received: {show(fields)}"
+            )
         for name in fields:
             if name not in names:
                 raise UserError(f"unknown field {show(name)} in a {cls.kind} genotype{choices(str(name), names)}")

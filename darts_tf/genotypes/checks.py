@@ -31,8 +31,8 @@ def check_operation(where: str, operation: object) -> str:
     """Returns the operation's name; raises a UserError that begins with `where` if it cannot be one."""
     if not isinstance(operation, str) or not _OPERATION.fullmatch(operation):
         raise UserError(
-            f"{where}: an operation's name consists of 1 to 64 letters, digits, '_', '.' or '-'. "
-            f"Received: {show(operation)}"
+            f"{where}: an operation's name must consist of 1 to 64 letters, digits, '_', '.' or '-'. Received: "
+            f"{show(operation)}"
         )
     return str(operation)
 
@@ -60,7 +60,7 @@ def _flat(field, pairs, genotype):
         return pairs
     for node, own in enumerate(pairs):
         if len(own) != (kept := genotype.kept(len(genotype.inputs) + node)):
-            raise UserError(f"{field}: expected {kept} pairs per node. Received: {len(own)} of node {node}")
+            raise UserError(f"{field}: expected {kept} pairs per node. Received: {len(own)} for node {node}")
     return [pair for own in pairs for pair in own]
 
 
@@ -75,7 +75,8 @@ def check_pairs(field: str, pairs: Any, genotype: Any) -> tuple[tuple, Topology]
     topology = genotype.topology(max(nodes, 1))
     if len(pairs) != topology.num_pairs:
         raise UserError(
-            f"{field}: expected {genotype.edges_per_node} pairs per node. Received: {len(pairs)} pairs; add or drop one"
+            f"{field}: expected {genotype.edges_per_node} pairs per node. Received: {len(pairs)} pairs; add or remove "
+            "some"
         )
     checked = []
     for index, pair in enumerate(pairs):
@@ -87,8 +88,8 @@ def check_pairs(field: str, pairs: Any, genotype: Any) -> tuple[tuple, Topology]
         if not is_integer(pair[1]) or pair[1] not in sources:
             run = f"{sources[0]}..{sources[-1]}" if len(sources) > 1 else f"{sources[0]}"
             raise UserError(
-                f"{field}[{index}]: node {node} reads one of the inputs {run}, an integer; later "
-                f"nodes are not there yet. Received: input={show(pair[1])} of {show(operation)}"
+                f"{field}[{index}]: node {node} must read one of the inputs {run}, an integer; later nodes do not "
+                f"exist yet. Received: input={show(pair[1])} of {show(operation)}"
             )
         checked.append((operation, operator.index(pair[1])))
     return tuple(checked), topology
@@ -96,7 +97,7 @@ def check_pairs(field: str, pairs: Any, genotype: Any) -> tuple[tuple, Topology]
 
 def check_concat(field: str, concat: Any, nodes: range) -> tuple[int, ...]:
     """Returns the checked nodes that make a cell's output; raises a UserError that begins with the field's name."""
-    expected = f"{field}: expected different integers out of {nodes[0]}..{nodes[-1]}, the nodes of this cell"
+    expected = f"{field}: expected different integers from {nodes[0]}..{nodes[-1]}, the nodes of this cell"
     if not isinstance(concat, list | tuple | range) or not concat:
         raise UserError(f"{expected}, at least one. Received: {show(concat)}")
     checked = []

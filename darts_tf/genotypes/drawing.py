@@ -187,7 +187,7 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
         source = source.replace("{", "{\n\tdpi=144", 1)
     for program in _programs():
         if program in _hanging:
-            reasons.append(f"{program} did not end within {_SECONDS} s")
+            reasons.append(f"{program} did not finish within {_SECONDS} s")
             continue
         try:
             done = subprocess.run(
@@ -199,7 +199,7 @@ def render(source: str, name: str, reasons: list[str] | None = None) -> bytes | 
             )
         except subprocess.TimeoutExpired:
             _hanging.add(program)
-            reasons.append(f"{program} did not end within {_SECONDS} s")
+            reasons.append(f"{program} did not finish within {_SECONDS} s")
         except OSError as error:
             reasons.append(f"{program} cannot be run: {error.strerror or error}")
         else:

@@ -54,8 +54,8 @@ def plain(fields: Any) -> Any:
     for name in ("connectN", "connects"):
         if fields.get(name) is not None:
             raise UserError(
-                f"{name}: the genotype connects cells across others, which ours cannot. Expected None, as in the "
-                f"published ones of AutoDL-Projects. Received: {show(fields[name])}"
+                f"{name}: the genotype connects cells across others, which is not supported here. Expected None, as "
+                f"in the published ones of AutoDL-Projects. Received: {show(fields[name])}"
             )
     return {name: _plain_value(value) for name, value in fields.items() if name not in ("connectN", "connects")}
 
@@ -90,7 +90,7 @@ def _of_labels(fields):
                         raise _missing(f"{cell}/{what}_{node}_{edge}")
                 pairs.append([nodes[node]["op", edge], nodes[node]["input", edge]])
             if len(nodes[node]) > 4:
-                raise UserError(f"{cell}: expected 2 operations per node. Received: more, of node {node}")
+                raise UserError(f"{cell}: expected 2 operations per node. Received: more, for node {node}")
         found[cell] = pairs
         found[f"{cell}_concat"] = fields.get(f"{cell}_concat") or _concat(cell, pairs)
     return found
@@ -148,7 +148,7 @@ def _edge(fields, name, source):
     operation = fields[name]
     if not isinstance(operation, str):
         raise UserError(
-            f"{name}: NNI's export gives the operation by its number among candidates that it does not hold. Expected "
+            f"{name}: NNI's export gives the operation as an index into candidates that it does not include. Expected "
             f"its name, one of {', '.join(_NNI_OPERATIONS)}. Received: {show(operation)}"
         )
     return [_NNI_OPERATIONS.get(operation, operation), source]
@@ -165,4 +165,4 @@ def _counted(cell, nodes):
 
 
 def _missing(name):
-    return UserError(f"the key {name!r} is missing in what NNI has exported; expected both cells, with all their edges")
+    return UserError(f"the key {name!r} is missing from NNI's export; expected both cells, with all their edges")

@@ -63,7 +63,7 @@ class NasBench201Genotype(Genotype):
         for node, own in self.topology(NUM_NODES).by_node(self.nasbench201):
             pairs += sorted(own, key=operator.itemgetter(1))
             if [source for _, source in pairs[-node:]] != list(range(node)):
-                raise UserError(f"node {node} reads each of the inputs 0..{node - 1} once. Received: {show(own)}")
+                raise UserError(f"node {node} must read each of the inputs 0..{node - 1} once. Received: {show(own)}")
         object.__setattr__(self, "nasbench201", tuple(pairs))
         if self.nasbench201_concat != (NUM_NODES,):
             raise UserError(
@@ -141,14 +141,14 @@ def _pairs(text):
     """Reads the benchmark's string."""
     nodes = [node.split("|") for node in text.strip().split("+")]
     if len(nodes) != NUM_NODES or any(len(node) < 3 or node[0] or node[-1] for node in nodes):
-        raise UserError(f"the text is no cell of NAS-Bench-201; {_FORM}. Received: {show(text)}")
+        raise UserError(f"the text is not a cell of NAS-Bench-201; {_FORM}. Received: {show(text)}")
     pairs = []
     for number, node in enumerate(nodes, 1):
         if len(node) - 2 != number:
             raise UserError(f"node {number} has {number} edges; {_FORM}. Received: {len(node) - 2} in {show(text)}")
         for edge in node[1:-1]:
             if not (match := re.fullmatch(r"(\w+)~(\d)", edge)):
-                raise UserError(f"an edge is written operation~input; {_FORM}. Received: {show(edge)}")
+                raise UserError(f"an edge must be written operation~input; {_FORM}. Received: {show(edge)}")
             if match[1] not in NASBENCH201_PRIMITIVES:
                 raise UserError(f"unknown operation {match[1]!r}{choices(match[1], NASBENCH201_PRIMITIVES)}")
             pairs.append((match[1], int(match[2])))

@@ -109,7 +109,9 @@ def derive(
     """
     primitives = [check_operation("primitives", name) for name in (primitives or genotype.primitives)]
     if not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
-        raise UserError(f"primitives: expected different names, one at least not 'none'. Received: {show(primitives)}")
+        raise UserError(
+            f"primitives: expected different names, at least one other than 'none'. Received: {show(primitives)}"
+        )
     topology = genotype.topology(genotype.usual_nodes if num_nodes is None else num_nodes)
     concat = tuple(genotype.output_nodes(topology.num_nodes) if concat is None else concat)
     shape = topology.num_edges, len(primitives)

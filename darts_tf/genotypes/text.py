@@ -52,8 +52,8 @@ def read(text: str) -> Any:
         raise UserError(f"a genotype's text must be a string. Received: {show(text)}")
     if len(text) > MAX_CHARS:
         raise UserError(
-            f"a genotype's text has at most {MAX_CHARS} characters. Received: {len(text)} characters; of a log, keep "
-            "the line of the genotype"
+            f"a genotype's text must have at most {MAX_CHARS} characters. Received: {len(text)} characters; from a "
+            "log, keep only the genotype's line"
         )
     text = text.removeprefix("\ufeff").strip()
     if not text:
@@ -196,7 +196,7 @@ def _name(function):
 
 def _fields(call, text):
     if call.args or any(keyword.arg is None for keyword in call.keywords):
-        raise UserError(f"every field of a genotype is given by name; {_FORM}. Received: {show(text)}")
+        raise UserError(f"every field of a genotype must be given by name; {_FORM}. Received: {show(text)}")
     return _unique([(keyword.arg, _value(keyword.value, keyword.arg[:40])) for keyword in call.keywords])
 
 

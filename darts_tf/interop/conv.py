@@ -246,7 +246,7 @@ def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
     if missing := [name for name in wanted if name not in arrays]:
         problems.append(f"missing: {some_of(missing)}")
     if surplus := [name for name in arrays if name not in every]:
-        problems.append(f"surplus: {some_of(surplus)}")
+        problems.append(f"unexpected: {some_of(surplus)}")
     for name, slot in every.items():
         if name in arrays and arrays[name].shape != slot.shape:
             unfit.append(f"{name} has shape {arrays[name].shape}, expected {slot.shape}")

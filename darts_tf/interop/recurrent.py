@@ -93,6 +93,6 @@ def untied(arrays: dict) -> dict:
         return arrays
     if embedding is None or not np.array_equal(embedding, decoder):
         raise UserError(
-            f"{_TIED[1]} must be the same matrix as {_TIED[0]}: the networks tie the two. Received: another one."
+            f"{_TIED[1]} must be the same matrix as {_TIED[0]}: the networks tie the two. Received: a different one."
         )
     return {name: array for name, array in arrays.items() if name != _TIED[1]}

@@ -75,7 +75,9 @@ def _array(name, value):
             value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
         return np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name} is no array: expected numbers of one shape. Received: {one_line(error)}.") from error
+        raise UserError(
+            f"{name} is not an array: expected numbers of one shape. Received: {one_line(error)}."
+        ) from error
 
 
 def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] = ()) -> dict[str, str]:
@@ -110,8 +112,8 @@ def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] 
     for name, left in found.items():
         if left in origins:
             raise UserError(
-                f"Two arrays have one name once the wrappers' prefixes are taken off: expected one of them. Received: "
-                f"{origins[left]} and {name}."
+                "Two arrays have the same name after the wrappers' prefixes are removed: expected one of them. "
+                f"Received: {origins[left]} and {name}."
             )
         origins[left] = name
     return found

@@ -52,8 +52,8 @@ def make(config: Search) -> Combined:
     for name in names:
         if name not in METHODS:
             raise UserError(
-                f"method must be one of {', '.join(METHODS)}, or one that was added to `darts_tf.methods.METHODS`, "
-                f"or some of them with commas between. Received: method={config.method}."
+                f"method must be one of {', '.join(METHODS)}, or one that was added to `darts_tf.methods.METHODS`, or "
+                f"several of them, comma separated. Received: method={config.method}."
             )
     parts = {name: METHODS[name](config) for name in names}
     if max(config.max_skips, config.max_parameter_free) >= 0:

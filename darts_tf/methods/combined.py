@@ -45,7 +45,7 @@ class Combined(Method):
         still = [name for name, part in parts.items() if not part.moves_alphas]
         if still and (others := [name for name, part in parts.items() if overrides(part, "penalty")]):
             raise UserError(
-                f"method: {some_of(others)} adds to the gradient of the alphas, which {still[0]} does not move. "
+                f"method: {some_of(others)} adds to the gradient of the alphas, which {still[0]} does not update. "
                 f"Received: method={config.method}."
             )
 
@@ -60,14 +60,14 @@ class Combined(Method):
             )
         if "limits" in parts:
             raise UserError(
-                f"max_skips and max_parameter_free limit what strength chooses, and {choosing[0]} chooses otherwise; "
-                f"leave them at -1. Received: max_skips={self.config.max_skips}, "
+                f"max_skips and max_parameter_free limit the choice by strength, but {choosing[0]} chooses in another "
+                f"way; leave them at -1. Received: max_skips={self.config.max_skips}, "
                 f"max_parameter_free={self.config.max_parameter_free}."
             )
         if self.config.early_stop != "none":
             raise UserError(
-                f"early_stop takes the cells of an earlier epoch, and {choosing[0]} chooses them after the last; leave "
-                f"it at none. Received: early_stop={self.config.early_stop}."
+                f"early_stop takes the cells of an earlier epoch, but {choosing[0]} chooses them after the last one; "
+                f"leave it at none. Received: early_stop={self.config.early_stop}."
             )
         return parts[choosing[0]]
 

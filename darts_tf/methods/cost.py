@@ -72,7 +72,7 @@ class Cost(Method):
             )
         if c.cost_target and not least <= c.cost_target <= most:
             raise UserError(
-                f"cost_target must be in reach: networks of this search have {least:.4g} to {most:.4g} {self.unit}. "
+                f"cost_target must be reachable: networks of this search have {least:.4g} to {most:.4g} {self.unit}. "
                 f"Received: cost_target={c.cost_target:g}."
             )
         equal = {cell: tf.ones(each.shape, tf.float64) for cell, each in self.costs.operations.items()}

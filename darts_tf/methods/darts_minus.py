@@ -26,7 +26,7 @@ class DartsMinus(Method):
         """Refuses recurrent cells, whose operations are activations."""
         if not isinstance(self.config, SearchConfig):
             raise UserError(
-                f"method: skip connections are added to cells of images only. Received: method={self.config.method}."
+                f"method: darts_minus adds skip connections to image cells only. Received: method={self.config.method}."
             )
 
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:

@@ -41,7 +41,7 @@ class DartsPT(Method):
         c = self.config
         if c.darts_pt_tuning_epochs and (not isinstance(c, SearchConfig) or c.strategy != "none"):
             raise UserError(
-                "darts_pt trains between its decisions in searches on images only, on one device. Expected "
+                "darts_pt trains between its decisions only in searches on images, on one device. Expected "
                 f"darts_pt_tuning_epochs=0. Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
             )
 

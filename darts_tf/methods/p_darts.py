@@ -49,7 +49,7 @@ class PDarts(Method):
         most = max(int(rows.sum(-1).max()) for rows in masks) if masks else len(self.config.primitives)
         if not self.config.p_darts_stage and (keep[0] < most or keep != sorted(keep, reverse=True)):
             raise UserError(
-                f"p_darts_keep must begin with at least the number of candidates, {most}, and not rise. "
+                f"p_darts_keep must begin with at least the number of candidates, {most}, and must not increase. "
                 f"Received: p_darts_keep={self.config.p_darts_keep}."
             )
 

@@ -44,8 +44,8 @@ class Precision:
         odd = next((v.dtype for v in variables if v.dtype != "float32"), None)
         if self.narrow is not None and odd is not None:
             raise UserError(
-                f"Expected float32 variables with precision={self.narrow.name}. Received: {odd}; "
-                "leave Keras' floatx alone, or use precision=float32."
+                f"Expected float32 variables with precision={self.narrow.name}. Received: {odd}; do not change Keras' "
+                "floatx, or use precision=float32."
             )
 
     @property

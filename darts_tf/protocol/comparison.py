@@ -80,8 +80,8 @@ def plan(config: ComparisonConfig) -> dict[str, list[Run]]:
     base = presets.get(config.search_preset).config
     if not isinstance(base, SearchConfig) or base.space != NasBench201Genotype.kind:
         raise UserError(
-            "search_preset must be of searches in NAS-Bench-201, whose cells' accuracies are known. Expected one such "
-            f"as nasbench201_small. Received: search_preset={config.search_preset}"
+            "search_preset must be for searches in NAS-Bench-201, whose cells' accuracies are known. Expected one "
+            f"such as nasbench201_small. Received: search_preset={config.search_preset}"
         )
     base = changed(base, "overrides", config.overrides, _RESERVED | {"method": "methods"}).replace(
         threads=config.threads
@@ -198,13 +198,13 @@ def training_seconds(config: ComparisonConfig, say: Callable[[str], None]) -> fl
         cell = NasBench201Genotype.of_index(int(rng.integers(NUM_CELLS)))
         timed = bench.train(base.replace(genotype=cell.string), 2)
         seconds.append(timed["step_s"] * _EXAMPLES * _EPOCHS / base.batch_size)
-        say(f"a training of 12 epochs would take {seconds[-1]:.0f} s, cell {number + 1} of {_TIMED}")
+        say(f"training for 12 epochs would take {seconds[-1]:.0f} s, cell {number + 1} of {_TIMED}")
     return round(statistics.fmean(seconds), 1)
 
 
 def table(result: dict[str, Any]) -> str:
     """The contents of `comparison.json` as lines of text."""
-    lines = [["method", "mean", "deviation", "worst", "seeds", "time of a search", "random search of equal cost"]]
+    lines = [["method", "mean", "deviation", "worst", "seeds", "time per search", "random search at equal cost"]]
     chance = {each["cells"]: each["test_mean"] for each in result["random"]}
     for row in sorted(result["table"], key=lambda row: -row["test_mean"]):
         spread = (row[key] for key in ("test_mean", "test_std", "test_worst"))

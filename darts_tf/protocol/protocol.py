@@ -100,14 +100,14 @@ class _Protocol:
 
     def _all(self, runs, title):
         done = sum(run.done(self.path) for run in runs)
-        self.say(f"{title}: {len(runs)}" + (f", done before: {done}" if done else ""))
+        self.say(f"{title}: {len(runs)}" + (f", already done: {done}" if done else ""))
         if not self.workers.run(runs):
             raise _Stopped
 
     def _short(self, method, cells):
         """Trains each cell for a short time; reads its result on validation data, never that on test data."""
         runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
-        self._all(runs, f"short trainings of {results.TITLES[method]} cells")
+        self._all(runs, f"short training runs of {results.TITLES[method]} cells")
         trained = []
         for run, cell in zip(runs, cells, strict=True):
             self.metric, self.better, valid, seconds = results.validation(self.path / run.name)
@@ -121,7 +121,7 @@ class _Protocol:
         spent, one = sum(each["seconds"] for each in searches) + sum(short), statistics.fmean(short)
         equal = max(1, round(spent / one))
         self.say(
-            f"the searches and their short trainings took {spent:.0f} s, a short training {one:.0f} s: "
+            f"the searches and their short training runs took {spent:.0f} s, one short training run {one:.0f} s: "
             f"{equal} random cells cost the same"
         )
         return self.plan.config.num_random or equal
@@ -136,7 +136,7 @@ class _Protocol:
     def _evaluate(self, cells):
         runs = {method: self.plan.evaluations(method, cell) for method, cell in cells.items()}
         in_turn = [run for pair in zip(*runs.values(), strict=True) for run in pair]
-        self._all(in_turn, "full trainings of the two selected cells")
+        self._all(in_turn, "full training runs of the two selected cells")
         return {
             method: [results.evaluation(self.path, run, self.metric) for run in each] for method, each in runs.items()
         }

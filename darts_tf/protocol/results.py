@@ -57,7 +57,7 @@ def validation(path: pathlib.Path) -> Validated:
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
     if summary.get(f"test_{metric}", 0.0) is None:  # fails now, not after the full trainings; the value is not read
         raise UserError(
-            f"{path} was not tested, since its data have no test part, by which the selected cells are evaluated. "
+            f"{path} was not tested, since its data have no test part, on which the selected cells are evaluated. "
             "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
         )
     return Validated(metric, summary["better"], value, summary["seconds"])

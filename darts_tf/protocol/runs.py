@@ -61,8 +61,9 @@ class Run:
         planned = self.config.replace(genotype=earlier.to_json()["genotype"]) if any_cell else self.config
         if other := earlier.differences(planned, include_resumable=False):
             raise UserError(
-                f"{path} holds a run with other settings. Expected those of this protocol. Received (there -> now): "
-                f"{some_of(other, 5, '; ')}. Use its settings, remove that directory, or choose another --workdir"
+                f"{path} holds a run with different settings. Expected those of this protocol. Received (there -> "
+                f"now): {some_of(other, 5, '; ')}. Use its settings, remove that directory, or choose another "
+                "--workdir"
             )
         return True
 
@@ -97,9 +98,9 @@ class Plan:
             fitting = (each for each in trainings if getattr(each.config, "space", None) == search.space)
             example = next((f", such as {each.name}" for each in fitting), "")
             raise UserError(
-                f"search_preset and train_preset must be of one kind of cell. Expected a train_preset of "
+                "search_preset and train_preset must be for one kind of cell. Expected a train_preset for "
                 f"{search.space} cells{example}. Received: search_preset={config.search_preset}, "
-                f"train_preset={config.train_preset}, which is of {train.space} cells"
+                f"train_preset={config.train_preset}, which is for {train.space} cells"
             )
         self._search = self._changed(search, "search_overrides")
         self._retrain = self._changed(train, "retrain_overrides").replace(epochs=config.retrain_epochs)

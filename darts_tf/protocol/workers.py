@@ -15,7 +15,7 @@ from darts_tf.system.signals import stopping
 
 POLL_SECONDS = 1.0
 RELAY_SECONDS = 60.0  # seconds between reports of a run's progress
-NOTICE = "stopping: the runs save and end; a second signal kills them"
+NOTICE = "stopping: the runs save and stop; a second signal kills them"
 
 
 def start(command: list[str], log: pathlib.Path) -> subprocess.Popen:
@@ -81,7 +81,9 @@ class Workers:
         while not self._stop.is_set() and not self._failures:
             if (user := WorkDir(self.directory / run.name).user()) is not None:
                 if not said:
-                    self.say(f"{run.name}: process {user} of an earlier start is at it; waiting for its end")
+                    self.say(
+                        f"{run.name}: process {user} of an earlier start is still running it; waiting for it to finish"
+                    )
                 said = True
                 self._stop.wait(POLL_SECONDS)
             elif run.done(self.directory):
@@ -137,7 +139,7 @@ class Workers:
         )
         if others := len(self._running):
             self.say(self._failures[-1])
-            self.say(f"no further runs are started; waiting for {others} to end (Ctrl-C stops them, too)")
+            self.say(f"no further runs will start; waiting for {others} to finish (Ctrl-C stops them, too)")
         else:
             self.say(f"{run.name}: failed")
 

@@ -118,7 +118,7 @@ def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
     first, last = weights.epochs[0], weights.epochs[-1]
     words = (
         f"{title} cell, mixing weights of each edge. Left to right: epochs {first} to {last}. Faint to strong: "
-        f"{low:.3g} to {high:.3g}. Bold: the operation that the edge selects at the end."
+        f"{low:.3g} to {high:.3g}. Bold: the operation selected at the end."
     )
     return tag("figure", tag("figcaption", words), tag("div", *maps, class_="maps"))
 

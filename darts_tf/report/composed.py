@@ -45,10 +45,10 @@ def tuning(found: Run) -> list[Html | None]:
         _HALVING if found.config.get("algorithm") in IN_FULL else ("refine",) if "algorithm" in found.config else ()
     )
     parts = [facts([(key, found.config.get(key)) for key in _TUNING if key not in unused])]
-    parts.append(table(["trial", "status", *columns, "Pareto front of"], rows, marked))
+    parts.append(table(["trial", "status", *columns, "Pareto front for"], rows, marked))
     parts.append(pareto.figures(trials, metric, better))
     if not trials:
-        parts.append(tag("p", "The tuning has not ended; its trials so far are below.", class_="note"))
+        parts.append(tag("p", "The tuning run has not finished; its trials so far are below.", class_="note"))
     if reason := found.summary.get("stopped_because"):
         parts.append(tag("p", f"No further trials: {reason}.", class_="note"))
     if found.genotype:
@@ -83,22 +83,22 @@ def protocol(found: Run) -> list[Html | None]:
     ]
     parts = [facts([(key, found.config.get(key)) for key in _PROTOCOL])]
     if rows:
-        parts.append(table([*headings, "time of search", "time of selection"], rows))
+        parts.append(table([*headings, "search time", "selection time"], rows))
     else:
         below = "; its runs so far are below." if found.parts else "."
-        parts.append(tag("p", f"The protocol has not ended: it has no table yet{below}", class_="note"))
+        parts.append(tag("p", f"The protocol has not finished, so it has no table yet{below}", class_="note"))
     if data.get("better"):
         parts.append(tag("p", f"For {metric}, {data['better']} is better.", class_="note"))
     chosen = data.get("selected") or {}
     for method, key in (("search", "searches"), ("random", "random")):
         entries = data.get(key) or []
         if entries:
-            parts.append(tag("h3", f"Candidates of {method}; the selected one in bold"))
+            parts.append(tag("h3", f"Candidates from {method}; the selected one is in bold"))
             parts.append(_candidates(entries, metric, chosen.get(method)))
     for method, entries in (data.get("evaluations") or {}).items():
         body = [[e.get("workdir"), show(metric, e.get("valid")), show(metric, e.get("test"))] for e in entries or []]
         if body:
-            parts.append(tag("h3", f"Evaluations of the selected cell of {method}"))
+            parts.append(tag("h3", f"Evaluations of the selected cell from {method}"))
             parts.append(table(["run", f"validation {metric}", f"test {metric}"], body))
     return parts
 
@@ -111,17 +111,17 @@ def comparison(found: Run) -> list[Html | None]:
     chance = {each.get("cells"): each.get("test_mean") for each in random}
     parts = [facts([(key, found.config.get(key)) for key in _COMPARISON])]
     if not rows:
-        return [*parts, tag("p", "The comparison has not ended; its searches so far are below.", class_="note")]
-    words = f"True test accuracy on {data.get('benchmark')}, by NAS-Bench-201, of the cells that were found."
+        return [*parts, tag("p", "The comparison has not finished; its searches so far are below.", class_="note")]
+    words = f"True test accuracy on {data.get('benchmark')}, according to NAS-Bench-201, of the cells found."
     parts.append(tag("p", words, class_="note"))
     headings = [
         "mean",
         "deviation",
         "worst",
         "seeds",
-        "time of a search",
-        "random search of equal cost",
-        "which is the best of",
+        "time per search",
+        "random search at equal cost",
+        "random cells",
     ]
     body = [
         [row.get("method", "–")]
@@ -134,19 +134,19 @@ def comparison(found: Run) -> list[Html | None]:
     curves = [(str(row.get("method")), list(enumerate(row["curve"], 1))) for row in rows if row.get("curve")]
     figures = [
         charts.chart(
-            f"after each epoch, mean of the seeds ({number})", curves[start : start + charts.COLOURS], "accuracy"
+            f"after each epoch, mean over seeds ({number})", curves[start : start + charts.COLOURS], "accuracy"
         )
         for number, start in enumerate(range(0, len(curves), charts.COLOURS), 1)
     ]
     parts.append(charts.grid(figures))
-    parts.append(tag("h3", "Random search: the best by validation after 12 epochs"))
+    parts.append(tag("h3", "Random search: the best cell by validation after 12 epochs"))
     shown = [
         [show("", each.get("cells")), show("accuracy", each.get("test_mean")), show("accuracy", each.get("test_std"))]
         for each in random
     ]
     parts.append(table(["cells", "mean", "deviation"], shown))
     took = show("seconds", data.get("training_seconds"))
-    parts.append(tag("p", f"A training of 12 epochs would take {took} here, estimated from steps.", class_="note"))
+    parts.append(tag("p", f"Training for 12 epochs would take {took} here, estimated from a few steps.", class_="note"))
     return parts
 
 
@@ -191,14 +191,14 @@ def _spread(row, metric):
 def _candidates(entries, metric, chosen):
     """A table of cells and their short trainings, which select; a random cell has only that training."""
     searched = any(entry.get("retrain") for entry in entries)
-    headings = ["short training", f"validation {metric} of the short training", "time of short training"]
+    headings = ["short training run", f"validation {metric} of short training run", "short training time"]
     rows = [
         [entry.get("retrain") or entry.get("workdir"), show(metric, entry.get("valid"))]
         + [show("seconds", entry.get("retrain_seconds" if searched else "seconds"))]
         for entry in entries
     ]
     if searched:
-        headings = ["search", "time of search", *headings]
+        headings = ["search", "search time", *headings]
         searches = [[entry.get("workdir"), show("seconds", entry.get("seconds"))] for entry in entries]
         rows = [search + row for search, row in zip(searches, rows, strict=True)]
     return table(headings, rows, [chosen])

@@ -33,8 +33,8 @@ def figures(trials: Sequence[dict], metric: str, better: str) -> Html | None:
             parts.append(_figure([trials[index] for index in known], [known.index(i) for i in front], cost, metric))
     if not parts:
         return None
-    note = "Ringed and joined: the Pareto front, the trials that no other one beats in cost or value without losing in "
-    note += "the other one. Values are those after the epochs that a trial has been trained for."
+    note = "Ringed and connected: the Pareto front, the trials that no other one beats in cost or value without "
+    note += "being worse in the other one. Values are those after the epochs for which a trial has been trained."
     return join(charts.grid(parts), tag("p", note, class_="note"))
 
 
@@ -70,7 +70,7 @@ def _figure(trials, front, cost, metric):
         kind = f"dot front {colour}" if index in front else f"dot {colour}"
         (x, y), radius = at(*point), 4 if index in front else 3
         parts.append(tag("circle", tag("title", about), cx=x, cy=y, r=radius, class_=kind))
-    title = f"validation {metric} over {COSTS[cost]}"
+    title = f"validation {metric} against {COSTS[cost]}"
     legend = [
         tag("span", tag("i", class_=f"s{index % COLOURS}"), f"after {each} epochs" if each > 1 else "after 1 epoch")
         for index, each in enumerate(epochs)

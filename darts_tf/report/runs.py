@@ -103,10 +103,10 @@ def read(path: pathlib.Path, name: str) -> Run:
         return _protocol(path, name)
     config = _json(path / "config.json")
     if config is None:
-        what = "no such directory" if not path.is_dir() else "neither config.json nor protocol.json in it"
+        what = "no such directory" if not path.is_dir() else "it has neither config.json nor protocol.json"
         raise UserError(
-            f"{path} is not a work directory: {what}. Expected one of darts-search, darts-train, darts-tune or "
-            "darts-protocol"
+            f"{path} is not a work directory: {what}. Expected one written by darts-search, darts-train, darts-tune "
+            "or darts-protocol"
         )
     _check(path / "config.json", config, {"epochs": _COUNT})
     run = Run(name, path, str(config.get("kind", "search")), config)  # older files lack it; those were searches
@@ -137,7 +137,7 @@ def part(path: pathlib.Path, name: str) -> Run:
     """Reads a run that is part of another; if it cannot be read, its `problem` says why."""
     try:
         if (path / "protocol.json").is_file():
-            raise UserError(f"{path} is a protocol itself")
+            raise UserError(f"{path} is itself a protocol")
         return read(path, name)
     except UserError as error:
         return Run(name, path, problem=str(error))
@@ -212,7 +212,7 @@ def _weights(found, folder):
         if values.shape[1:] != (len(first["edges"]), len(first["primitives"])):
             raise ValueError(f"weights of shape {values.shape[1:]}")
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{folder} is damaged. Expected epochs of equal cells. Received: {error}") from error
+        raise UserError(f"{folder} is damaged. Expected the same cells in all epochs. Received: {error}") from error
     return Weights(
         [n for n, _ in found], [str(e) for e in first["edges"]], [str(p) for p in first["primitives"]], values
     )

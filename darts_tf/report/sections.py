@@ -32,7 +32,7 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
     special = _special(found)
     parts += special(found) if special else _single(found, nasbench201)
     if found.parts:
-        parts.append(tag("h3", "Every run"))
+        parts.append(tag("h3", "All runs"))
         if found.kind != runs.COMPARISON:  # which has too many runs for a joint chart of curves
             parts.append(comparison(found.parts, nasbench201))
         parts += [
@@ -68,7 +68,7 @@ def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
         figures.append(true)
     if not rows:
         return Html("")
-    note = "The time of a protocol's method is that of its searches and short trainings, without the full trainings."
+    note = "The time of a protocol's method covers its searches and short training runs, not its full training runs."
     methods = any(each.kind == runs.PROTOCOL and each.summary.get("table") for each in found)
     return join(
         table(headings, [[row.get(heading, "–") for heading in headings] for row in rows]),
@@ -104,12 +104,12 @@ def _single(found, nasbench201):
         parts.append(
             tag(
                 "p",
-                f"The dominant eigenvalue grew {verdict.ratio:.2f}-fold: RobustDARTS' rule stops after epoch "
+                f"The dominant eigenvalue grew {verdict.ratio:.2f}-fold: the rule of RobustDARTS stops after epoch "
                 f"{verdict.seen} and returns the genotype of epoch {verdict.epoch}"
                 + (
                     ", as requested."
                     if found.config.get("early_stop") == "eigenvalue"
-                    else "; the search was not set to stop."
+                    else "; this search was not configured to stop."
                 ),
             )
         )
@@ -125,19 +125,19 @@ def _single(found, nasbench201):
         figures.append(true)
     parts.append(charts.grid(figures))
     if not latest:
-        parts.append(tag("p", "No epoch is done yet.", class_="note"))
+        parts.append(tag("p", "No epoch has finished yet.", class_="note"))
     genotype = found.genotype or found.latest
     if genotype:
         parts += [tag("h3", "Genotype" if found.genotype else "Genotype so far"), drawings.cells(genotype)]
     none = genotype is not None and genotype.none_allowed
     if found.weights:
-        parts.append(tag("h3", "Mixing weights over the epochs"))
+        parts.append(tag("h3", "Mixing weights over epochs"))
         parts += [
             tag("details", tag("summary", f"{cell} cell"), charts.heat_maps(cell, weights, none), open=True)
             for cell, weights in found.weights.items()
         ]
     if found.genotypes:
-        parts += [tag("h3", "Every genotype of the search"), film(found.genotypes, _by_epoch(found))]
+        parts += [tag("h3", "All genotypes of the search"), film(found.genotypes, _by_epoch(found))]
     return parts
 
 

@@ -34,7 +34,7 @@ def chart(found: Sequence[Run], dataset: str) -> Html | None:
     known = benchmark.accuracies(dataset) / 100
     for name, level in (("mean of all cells", np.mean(known)), ("best of all cells", np.max(known))):
         curves.append((name, [(epoch, float(level)) for epoch in dict.fromkeys((epochs[0], epochs[-1]))]))
-    return charts.chart(f"true test accuracy on {dataset}, by NAS-Bench-201", curves, "accuracy")
+    return charts.chart(f"true test accuracy on {dataset}, according to NAS-Bench-201", curves, "accuracy")
 
 
 def check(found: Sequence[Run], dataset: str) -> None:
@@ -46,5 +46,5 @@ def check(found: Sequence[Run], dataset: str) -> None:
     if dataset and not any(points(each, dataset) for each in every):
         raise UserError(
             "Only searches in NAS-Bench-201 have a true accuracy. Expected a run of darts-search --space=nasbench201 "
-            f"with an epoch that is done. Received: nasbench201={dataset} and other runs."
+            f"with at least one finished epoch. Received: nasbench201={dataset} and other runs."
         )

@@ -140,7 +140,7 @@ class Checkpoints:
             except OSError:
                 free = "an unknown amount"
             cause += f" ({size / 1e6:.1f} MB needed, {free} free on the disk of {self.directory})"
-        kept = f"{self.path(earlier[-1]).name} is as before" if earlier else "There is no earlier one"
+        kept = f"{self.path(earlier[-1]).name} is unchanged" if earlier else "There is no earlier one"
         return f"Cannot write the checkpoint {path}: {cause}. {kept}; fix this and start again to resume from there"
 
     def restore(self) -> Checkpoint | None:

@@ -78,7 +78,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
             records.append(record)
         elif number < len(lines) - 1:
             raise UserError(
-                f"{path} is damaged. Expected one JSON object a line. Received in line {number}: {line[:40]!r}; "
+                f"{path} is damaged. Expected one JSON object per line. Received in line {number}: {line[:40]!r}; "
                 "delete that line to continue without it"
             )
     return records

@@ -116,8 +116,8 @@ class WorkDir(contextlib.AbstractContextManager):
                 raise
         except OSError as error:
             raise UserError(
-                f"Cannot use the work directory {self.path}: {error.strerror or error}. "
-                "Expected a directory that can be written; choose another --workdir"
+                f"Cannot use the work directory {self.path}: {error.strerror or error}. Expected a writable "
+                "directory; choose another --workdir"
             ) from error
         return changes
 
@@ -171,8 +171,9 @@ class WorkDir(contextlib.AbstractContextManager):
         refused = earlier.differences(config, include_resumable=False)
         if refused:
             raise UserError(
-                f"The work directory {self.path} holds a run with other settings. Expected the same. Received (there "
-                f"-> now): {some_of(refused, 5, '; ')}. Use the settings of that run, or choose another --workdir"
+                f"The work directory {self.path} holds a run with different settings. Expected the same. Received "
+                f"(there -> now): {some_of(refused, 5, '; ')}. Use the settings of that run, or choose another "
+                "--workdir"
             )
         return earlier.differences(config)
 
@@ -194,7 +195,7 @@ class WorkDir(contextlib.AbstractContextManager):
             raise
         except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
             raise UserError(
-                f"{self.config} is damaged or of another version: {error}. Fix the file, or choose another --workdir"
+                f"{self.config} is damaged or from another version: {error}. Fix the file, or choose another --workdir"
             ) from error
 
     def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:

@@ -21,7 +21,6 @@ def get(name: str) -> Space:
     """Returns the search space with a name. Raises UserError if there is none."""
     if name not in SPACES:
         raise UserError(
-            f"space must be one of {', '.join(SPACES)}, or one that was given to `darts_tf.spaces.add`. "
-            f"Received: space={name}."
+            f"space must be one of {', '.join(SPACES)}, or one added by `darts_tf.spaces.add`. Received: space={name}."
         )
     return SPACES[name]

@@ -138,8 +138,8 @@ def network(space: Space, config: SearchConfig, genotype: Genotype, sizes: Seque
     """
     if type(space).places is Space.places:
         raise UserError(
-            "Costs are counted at the places where operations of images stand, which this space does not name. "
-            f"Expected one with `Space.places`. Received: space={config.space}."
+            "Costs are counted at the places of image operations, which this space does not define. Expected one "
+            f"with `Space.places`. Received: space={config.space}."
         )
     own = {name: getattr(config, name) for name in ("space", "init_channels", "num_cells", "operations_file", "seed")}
     train = TrainConfig(**own, genotype=genotype.to_text(), auxiliary=False, drop_path=0.0)

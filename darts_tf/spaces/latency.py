@@ -37,13 +37,14 @@ def read(path: Path) -> dict[str, Any]:
             raise ValueError("parts are missing")
     except OSError as error:
         raise UserError(
-            f"cost_table cannot be read: {error.strerror or error}. Expected what `darts-benchmark operations "
-            f"--format=json` printed. Received: cost_table={path}."
+            f"cost_table cannot be read: {error.strerror or error}. Expected the output of `darts-benchmark "
+            f"operations --format=json`. Received: cost_table={path}."
         ) from error
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            "cost_table is no table of operations. Expected the JSON that `darts-benchmark operations --format=json` "
-            f"printed. Received: cost_table={path}, {type(error).__name__}: {' '.join(str(error).split())[:80]}."
+            "cost_table is not a table of operations. Expected the output of `darts-benchmark operations "
+            f"--format=json`. Received: cost_table={path}, {type(error).__name__}: "
+            f"{' '.join(str(error).split())[:80]}."
         ) from error
     return table
 
@@ -64,13 +65,13 @@ def check(table: Mapping[str, Any], config: SearchConfig, image_shape: Sequence[
     for name, value in expected.items():
         if table[name] != value:
             raise UserError(
-                f"cost_table is of another network. Expected {name}={value}; `darts-benchmark operations` takes the "
+                f"cost_table is for another network. Expected {name}={value}; `darts-benchmark operations` takes the "
                 f"network's flags. Received: {name}={table[name]}."
             )
     if table["device"] != device:
         raise UserError(
-            f"cost_table is of another device. Expected {device!r}: measure there, or name the table's device by "
-            f"--cost_device if that is to serve the network. Received: {table['device']!r}."
+            f"cost_table is for another device. Expected {device!r}: measure there, or pass the table's device as "
+            f"--cost_device if it will serve the network. Received: {table['device']!r}."
         )
 
 
@@ -92,7 +93,7 @@ def costs(table: Mapping[str, Any], space: Space, config: SearchConfig, network:
     def price(name, place):
         if (name, *place) not in known:
             raise UserError(
-                f"cost_table is of another network. Expected {name} with {json.dumps(place._asdict())}; give "
+                f"cost_table is for another network. Expected {name} with {json.dumps(place._asdict())}; pass "
                 f"`darts-benchmark operations` the same --primitives and sizes. Received: {len(known)} others."
             )
         return known[name, *place] * table["scale"]

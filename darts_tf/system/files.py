@@ -44,8 +44,8 @@ def user_path(path: Path, what: str) -> pathlib.Path:
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):  # no such user; a shell leaves it unchanged, too
         raise UserError(
-            f"{what} begins with the home folder of a user who is not known here. Expected ~/ for your own, or ./~ for "
-            f"a name that begins so. Received: {short(repr(text))}."
+            f"{what} begins with the home folder of an unknown user. Expected ~/ for your own, or ./~ for a name that "
+            f"begins with ~. Received: {short(repr(text))}."
         )
     found = pathlib.Path(expanded)
     # "./~x" loses its "./": unless absolute, the path would be taken for a home folder the next time.
@@ -58,8 +58,8 @@ def check_local(path: Path, what: str) -> None:
     if _URL.match(text):
         scheme = text.split(":")[0]
         raise UserError(
-            f"{what} must be a local path: {scheme}:// is not supported. Received: "
-            f"{short(repr(text))}. Copy the data here, or mount them and give the folder of the mount."
+            f"{what} must be a local path: {scheme}:// is not supported. Received: {short(repr(text))}. Copy the data "
+            "to this machine, or mount them and pass the mounted folder."
         )
 
 

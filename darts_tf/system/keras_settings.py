@@ -44,15 +44,15 @@ def check_backend() -> None:
             raise
         if backend is None:
             raise UserError(
-                "Keras cannot be imported as it is configured. Expected a valid keras.json in ~/.keras (or KERAS_HOME) "
-                f"or none, and KERAS_ variables that Keras knows. Received: {one_line(error)}. Correct them, and start "
-                "Python again."
+                "Keras cannot be imported as it is configured. Expected a valid keras.json in ~/.keras (or "
+                f"KERAS_HOME) or none, and KERAS_ variables that Keras knows. Received: {one_line(error)}. Correct "
+                "them, and restart Python."
             ) from error
     if backend != "tensorflow":
         raise UserError(
-            "darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: "
-            f"{backend!r}, from KERAS_BACKEND or keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported, "
-            "and start Python again."
+            f"darts_tf works with Keras on TensorFlow only. Expected the backend tensorflow. Received: {backend!r}, "
+            "from KERAS_BACKEND or keras.json. Set KERAS_BACKEND=tensorflow before Keras is imported, and restart "
+            "Python."
         ) from failure
 
 
@@ -112,8 +112,8 @@ def of_one_type(init: Init) -> Init:
         if policy.compute_dtype != policy.variable_dtype or policy.compute_dtype not in _TYPES:
             raise UserError(
                 f"A network must be of one type, {' or '.join(_TYPES)}. Received: {policy.name}, "
-                f"{'as Keras floatx' if wanted is None else 'as dtype'}. For lower precision use precision=bfloat16 or "
-                "float16 of a run's settings."
+                f"{'as Keras floatx' if wanted is None else 'as dtype'}. For lower precision use precision=bfloat16 "
+                "or float16 in a run's settings."
             )
         with standing(policy):
             init(self, *args, **kwargs)

@@ -179,8 +179,8 @@ def check_header(path: str, name: str, archive: zipfile.ZipFile, size: int) -> N
     shape, dtype, header = _header(path, name, archive)
     if dtype.hasobject:
         raise UserError(
-            f"Array {name!r} of {path} holds Python objects, which are not read for safety: expected numbers "
-            f"of one shape, or strings. Received: dtype {dtype}. Convert it: numpy.array(values.tolist())."
+            f"Array {name!r} of {path} holds Python objects, which are not loaded, for safety: expected numbers of "
+            f"one shape, or strings. Received: dtype {dtype}. Convert it: numpy.array(values.tolist())."
         )
     if not all(type(n) is int and n >= 0 for n in shape) or (shape and not dtype.itemsize):
         # Elements of zero bytes could occur any number of times.

@@ -40,7 +40,7 @@ def given(config: Any, data: Any) -> Any:
         return config
     if config.data_dir:
         raise UserError(
-            f"The data are handed over, so the settings must name no others: expected data_dir=''. "
-            f"Received: data_dir={config.data_dir}."
+            "The data are passed in, so the settings must not name others: expected data_dir=''. Received: "
+            f"data_dir={config.data_dir}."
         )
     return config.replace(dataset=NAME)

@@ -78,7 +78,7 @@ def evaluate(
             requested part.
     """
     if bool(workdir) == bool(model):
-        raise UserError("Say what to evaluate: expected one of --workdir and --model. Received: both or neither.")
+        raise UserError("Specify what to evaluate: expected either --workdir or --model. Received: both or neither.")
     wanted, source = Asked(**asked), user_path(workdir, "workdir") if workdir else newest_version(model)
     if model and source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
         raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
@@ -92,11 +92,11 @@ def evaluate(
     return {"dataset": dataset, "split": split, "source": str(source)} | found
 
 
-_NOT_OF_IMAGES = {"bits_per_character": "for a text, and this is a network on images. Leave it out."}
+_NOT_OF_IMAGES = {"bits_per_character": "for texts, but this is a network on images. Leave it out."}
 _NOT_OF_TEXT = {
-    "dataset": "for images. A text is named by --data_dir, or is that of the run.",
+    "dataset": "for images. Pass a text as --data_dir, or leave it out for the run's text.",
     "value_range": "for images. Leave it out.",
-    "operations_file": "for networks on images, and this is a language model. Leave it out.",
+    "operations_file": "for networks on images, but this is a language model. Leave it out.",
 }
 
 
@@ -125,8 +125,8 @@ def _of_images(
     if asked.data is not None:
         if dataset or data_dir or split:
             raise UserError(
-                "data is evaluated as it is: expected no dataset, data_dir and split with it. "
-                f"Received: dataset={dataset!r}, data_dir={data_dir!r}, split={split!r}."
+                "data is evaluated as given: expected no dataset, data_dir or split with it. Received: "
+                f"dataset={dataset!r}, data_dir={data_dir!r}, split={split!r}."
             )
         dataset, split, given = NAME, "train", arrays.as_one(asked.data, names)
     elif trained and dataset in ("", config["dataset"]):
@@ -134,7 +134,7 @@ def _of_images(
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}
         dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
     if not dataset:
-        raise UserError("Say on which images: expected --dataset with --model. Received: none.")
+        raise UserError("Specify the images: expected --dataset with --model. Received: none.")
     say(f"reading {dataset} ...")
     saved = source / "split.json" if facts and split in ("train", "valid") else None
     data = images.load(
@@ -161,7 +161,7 @@ def _of_images(
     split = split if given is None else "data"
     indices = images.sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
     if mean is None:
-        say("normalising by this data set's own mean and standard deviation: the file does not say which were used")
+        say("normalising with this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
     say(f"evaluating {len(indices)} images ...")
     batches = images.evaluation_batches(part, indices, asked.batch_size or 96, mean=mean, std=std)
@@ -205,8 +205,8 @@ def _part(data, split, saved, facts, limited):
     if saved is not None and saved.exists():
         if "parts" not in facts and limited:
             raise UserError(
-                f"{saved.parent} was made by version 0.1, which kept other images for its max_train_examples: expected "
-                f"a run of this version for --split={split}. Train again, or use --split=test."
+                f"{saved.parent} was made by version 0.1, which selected other images for max_train_examples: "
+                f"expected a run of this version for --split={split}. Train again, or use --split=test."
             )
         found = images.load_split(saved)
         check_same_part(saved.parent, facts, data, "train", "valid")

@@ -157,8 +157,8 @@ class LanguageEvaluator:
         steps = len(rows) - 1
         if not nats / steps <= LARGEST:
             raise Diverged(
-                f"The perplexity on held-out text is not finite (a loss of {nats / steps:.4g} nats per word). Expected "
-                "a number; the weights are ruined. Train with a lower learning rate."
+                f"The perplexity on held-out text is not finite (a loss of {nats / steps:.4g} nats per word). "
+                "Expected a number; the weights have diverged. Train with a lower learning rate."
             )
         found = {"loss": nats / steps, "perplexity": perplexity(nats / steps)}
         return found | {"words": steps * rows.shape[1], "words_per_second": throughput.rate()}

@@ -48,8 +48,8 @@ def of_text(path: pathlib.Path) -> tuple:
         config = LanguageTrainConfig.from_json(parse_json(card.read_bytes())["training_config"]).to_json()
     except (OSError, LookupError, ValueError, TypeError) as error:
         raise UserError(
-            f"{card} cannot be read: expected what darts-export writes; export the model again. "
-            f"Received: {one_line(error)}."
+            f"{card} cannot be read: expected a file written by darts-export; export the model again. Received: "
+            f"{one_line(error)}."
         ) from error
 
     def forward(tokens, state, keep=loaded):

@@ -55,8 +55,8 @@ def check_data_facts(directory: Path, dataset: ImageDataset, division: Division 
         now = images.SavedSplit(division.train, division.held_out, division.of)
         if not all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(saved, now, strict=True)):
             raise UserError(
-                f"The images are not divided as in the run in {directory}: expected {len(saved.train_indices)} and "
-                f"{len(saved.valid_indices)}, as its split.json has them. Received: {len(now.train_indices)} and "
+                f"The images are not split as in the run in {directory}: expected {len(saved.train_indices)} and "
+                f"{len(saved.valid_indices)}, as in its split.json. Received: {len(now.train_indices)} and "
                 f"{len(now.valid_indices)}, or others. Restore the images, or choose another --workdir."
             )
 
@@ -112,8 +112,8 @@ def load_data_facts(directory: Path, missing_ok: bool = False) -> dict[str, Any]
     }
     if wrong := [name for name, is_sound in sound.items() if not is_sound]:
         raise UserError(
-            f"{path} is damaged: {wrong[0]} is missing or wrong. Expected what darts-train writes. Train again, or "
-            "restore the file."
+            f"{path} is damaged: {wrong[0]} is missing or wrong. Expected a file written by darts-train. Train again, "
+            "or restore the file."
         )
     return facts
 
@@ -137,4 +137,4 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
             f"{path.parent} holds no training run: {path.name} is missing. Expected the work directory of darts-train."
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}. Expected what darts-train writes.") from error
+        raise UserError(f"{path} cannot be read: {error}. Expected a file written by darts-train.") from error

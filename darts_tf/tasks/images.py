@@ -59,9 +59,7 @@ class _Images(Domain):
         return (pixels, drop, *([draw_keys(size, seed)] if self._draws else []))
 
     def _read(self, say: Callable[[str], None]) -> images.ImageDataset:
-        where = (
-            "that were handed over" if self._data is not None else f"of {self.config.data_dir or self.config.dataset}"
-        )
+        where = "passed in" if self._data is not None else f"of {self.config.data_dir or self.config.dataset}"
         say(f"reading the images {where} ...")
         self.dataset = found = images.load_for(self.config, self._data, say)
         self._data = None  # a task lives as long as its network; the data passed in need not
@@ -157,7 +155,7 @@ class SearchImages(_Images):
                 raise UserError(
                     f"The batch is larger than the part of the data that trains the {name}, {len(part)} examples. "
                     f"Received: batch_size={c.batch_size}. Use a smaller --batch_size or more examples"
-                    + (", or --validation=train, which takes a part of the training images instead." if own else ".")
+                    + (", or --validation=train, which uses a part of the training images instead." if own else ".")
                 )
         self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
         # In random order: batch norm may use the statistics of batches, which must not be those of single classes.
@@ -289,14 +287,14 @@ class TrainImages(_Images):
             self.notes += found.warnings
             if found.of == "valid" and config.train_portion < 1:
                 self.notes.append(
-                    f"train_portion={config.train_portion:g} has no effect, since the data bring validation images; "
-                    "--validation=train takes a part of the training images instead"
+                    f"train_portion={config.train_portion:g} has no effect, since the data have their own validation "
+                    "images; --validation=train uses a part of the training images instead"
                 )
         elif d.test is None:
             raise UserError(
                 f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so there is nothing to "
-                "measure the network on. Expected --train_portion below 1, which keeps some training images apart"
-                f"{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
+                "evaluate the network on. Expected --train_portion below 1, which holds out some training "
+                f"images{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
             )
         else:
             self.watched = "test", d.test, np.arange(len(d.test))
@@ -324,9 +322,9 @@ class TrainImages(_Images):
         about = (
             f"{d.name}: {len(self.train_indices)} training and {len(indices)} {watched} images, {len(d.class_names)} "
             f"classes, {size}; network of {network.parameters:,} weights and {network.macs() / 1e6:,.1f} million "
-            f"multiply-adds an image at {size}, without the auxiliary head; {sum(self.epoch_steps)} steps"
+            f"multiply-adds per image at {size}, without the auxiliary head; {sum(self.epoch_steps)} steps"
         )
-        warning = "the test images are watched, as in the original; --train_portion=0.9 keeps some apart"
+        warning = "validating on the test images, as in the original; --train_portion=0.9 holds out others instead"
         return [*self.notes, about, *([warning] if watched == "test" else [])]
 
     def network(self) -> Any:

@@ -17,7 +17,7 @@ from darts_tf.system.signals import stopping
 from darts_tf.tasks.training import Training
 
 FILE = "judgements.json"
-NOTICE = "stopping: saving what has been judged; a second signal stops at once"
+NOTICE = "stopping: saving the judgements so far; a second signal stops immediately"
 SAVE_SECONDS = 1.0  # a cheap judgement may be one of a thousand
 
 Found = TypeVar("Found")
@@ -126,7 +126,7 @@ class Judgements:
             return []
         except (ValueError, TypeError, LookupError):
             pass
-        self.say(f"warning: {self.path} is damaged; judging anew")
+        self.say(f"warning: {self.path} is damaged; judging again")
         return []
 
 

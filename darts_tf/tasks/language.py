@@ -289,7 +289,7 @@ class SearchText(Text):
         except Diverged:
             found = {"loss": math.nan, "perplexity": math.nan}
             say(
-                "warning: the supernet has no validation perplexity: the batch norms' moving statistics do not suit "
+                "warning: the supernet has no validation perplexity: the batch norms' moving statistics do not fit "
                 "its weights yet; the search itself does not use them"
             )
         return {f"valid_{name}": found[name] for name in ("loss", "perplexity")}

@@ -114,12 +114,12 @@ def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
         if known.get(split) != now[split]:
             raise UserError(
                 f"The {split} text is not that of the run in {directory}: expected {known.get(split)} words. "
-                f"Received: {now[split]}. Give the same text, or choose another --workdir."
+                f"Received: {now[split]}. Pass the same text, or choose another --workdir."
             )
     if known.get("checksum", now["checksum"]) != now["checksum"]:
         raise UserError(
-            f"The text is not that of the run in {directory}, though of the same length: expected the checksum "
-            f"{known['checksum']}. Received: {now['checksum']}. Give the same text, or choose another --workdir."
+            f"The text is not that of the run in {directory}, although it has the same length: expected the checksum "
+            f"{known['checksum']}. Received: {now['checksum']}. Pass the same text, or choose another --workdir."
         )
 
 
@@ -137,7 +137,9 @@ def load_facts(directory: pathlib.Path) -> dict:
     """
     found = read_json(directory / "data.json")
     if not isinstance(found.get("dataset", ""), str):
-        raise UserError(f"{directory / 'data.json'} is damaged: expected what darts-train writes. Restore the file.")
+        raise UserError(
+            f"{directory / 'data.json'} is damaged: expected a file written by darts-train. Restore the file."
+        )
     return found
 
 
@@ -160,8 +162,8 @@ def load_vocabulary(directory: pathlib.Path) -> text.Vocabulary:
         return text.Vocabulary.from_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected what darts-train or "
-            "darts-export writes."
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Expected a file written by "
+            "darts-train or darts-export."
         ) from error
     except UserError as error:
         raise UserError(f"{path} is damaged: {error} Restore the file.") from error

@@ -45,7 +45,7 @@ def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> 
             # Before the last stage an edge may have few candidates other than skip connections.
             limits = {} if stage == len(stages) else {"max_skips": -1, "max_parameter_free": -1}
             own = config.replace(p_darts_stage=stage, num_cells=cells, candidates=candidates, **limits)
-            say(f"stage {stage} of {len(stages)}: {cells} cells, at most {keep} candidates of an edge")
+            say(f"stage {stage} of {len(stages)}: {cells} cells, at most {keep} candidates per edge")
             found = one(own, directory.path / f"stage_{stage}")
             if found is None:
                 return None

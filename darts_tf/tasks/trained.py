@@ -52,8 +52,8 @@ class ImageFacts:
         """Checks that a network, read from a file, is for such images. Raises UserError."""
         if network.num_classes != len(self.class_names) or tuple(network.image_shape) != self.image_shape:
             raise UserError(
-                f"{file} has {network.num_classes} classes of {'x'.join(map(str, network.image_shape))} images, and "
-                f"data.json {len(self.class_names)} of {'x'.join(map(str, self.image_shape))}. Expected the same."
+                f"{file} has {network.num_classes} classes of {'x'.join(map(str, network.image_shape))} images, but "
+                f"data.json has {len(self.class_names)} of {'x'.join(map(str, self.image_shape))}. Expected the same."
             )
 
 
@@ -81,8 +81,8 @@ class TextFacts:
         """Checks that a network, read from a file, has these words. Raises UserError."""
         if network.vocabulary_size != len(self.vocabulary):
             raise UserError(
-                f"{file} has {network.vocabulary_size} words, and vocabulary.txt {len(self.vocabulary)}. "
-                "Expected the same; restore the file."
+                f"{file} has {network.vocabulary_size} words, but vocabulary.txt has {len(self.vocabulary)}. Expected "
+                "the same; restore the file."
             )
 
 
@@ -139,7 +139,7 @@ def load(workdir: str | os.PathLike, weights: str | None = None, operations_file
     path, (config_class, facts_of) = user_path(workdir, "workdir"), _KINDS[kind]
     config = (WorkDir(path).read_config(config_class) or config_class()).to_json()
     if operations_file and "operations_file" not in config:
-        raise UserError(f"--operations_file is for networks on images, and this is a {facts_of.network}. Leave it out.")
+        raise UserError(f"--operations_file is for networks on images, but this is a {facts_of.network}. Leave it out.")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
     if wrong := [name for name in WEIGHTS if not isinstance(summary.get(name, {}), dict)]:
         raise UserError(f"{path / 'summary.json'} is damaged: {wrong[0]} is not an object. Restore the file.")
@@ -217,6 +217,6 @@ def save_network(network: Any, path: str | os.PathLike) -> None:
         os.replace(scratch / path.name, path)
         sync_directory(path.parent)
     except OSError as error:
-        raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is as it was.") from error
+        raise UserError(f"Cannot write {path}: {error.strerror or error}. The earlier file is unchanged.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -77,8 +77,8 @@ class Training:
                 losses = task.steps(task.config.epochs - 1, min(CHUNK, steps - first), rate)["loss"]
                 if not math.isfinite(sum(losses)):
                     raise Diverged(
-                        "The loss is not finite in the training between decisions. Expected a number; the weights are "
-                        f"ruined. Use a lower learning rate in a new work directory. Received: {rate}."
+                        "The loss is not finite in the training between decisions. Expected a number; the weights "
+                        f"have diverged. Use a lower learning rate in a new work directory. Received: {rate}."
                     )
                 tell(f"tuning the supernet: after decision {number + 1}, epoch {epoch + 1} of {len(rates)}")
         self._checkpoints.save(number + 1, snapshot(task.variables), {"judged": judged})

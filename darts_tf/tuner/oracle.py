@@ -235,8 +235,8 @@ class DartsOracle(SharedOracle):
         other = [f"{name}: {saved.get(name)} -> {own.get(name)}" for name in names if own.get(name) != saved.get(name)]
         if other:
             raise UserError(
-                f"{self._project_dir} holds a tuning with other settings. Expected the same. Received (there -> now): "
-                f"{some_of(other, 5, '; ')}. Give the settings of that tuning, or another project_name."
+                f"{self._project_dir} holds a tuning run with different settings. Expected the same. Received (there "
+                f"-> now): {some_of(other, 5, '; ')}. Use the settings of that tuning run, or another project_name."
             )
         super().set_state(state)
         if self._too_many_failures():  # those that ended the tuning come first, since their cause may be fixed
@@ -270,6 +270,6 @@ class DartsOracle(SharedOracle):
             raise
         except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
             raise UserError(
-                f"The tuning in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
+                f"The tuning run in {self._project_dir} cannot be read: {error}. Restore oracle.json and "
                 "trial_*/trial.json from a copy, or start over: another project_name, or overwrite=True."
             ) from error

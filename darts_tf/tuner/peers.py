@@ -53,11 +53,11 @@ def watch_chief() -> None:
                 there = False
             if before and not there:
                 say(
-                    f"the chief at {':'.join(map(str, address))} does not answer. If there are trials left, start it "
-                    "again, and this worker continues"
+                    f"the chief at {':'.join(map(str, address))} does not respond. If there are trials left, restart "
+                    "it, and this worker continues"
                 )
             elif there and not before:
-                say("the chief answers")
+                say("the chief responds again")
 
     threading.Thread(target=watch, name="chief watch", daemon=True).start()
 
@@ -67,8 +67,8 @@ def _say_who_is_awaited(ongoing, before, status):
     if awaited and awaited != before:
         say(
             f"no {'further trials' if status == TrialStatus.STOPPED else 'promotion is due'}; waiting for "
-            f"{some_of(awaited)}. If that process has died, start it again with "
-            "the same KERASTUNER_TUNER_ID, or stop this one too and restart all of them"
+            f"{some_of(awaited)}. If that process has died, restart it with the same KERASTUNER_TUNER_ID, or stop "
+            "this one too and restart all of them"
         )
     return awaited
 

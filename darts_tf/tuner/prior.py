@@ -106,8 +106,8 @@ def load_prior(
         )
     if kind not in (None, found.space.kind):
         raise UserError(
-            f"The prior has cells of another kind. Expected {kind} ones, which are what the settings train; choose "
-            f"another --preset, or another prior. Received: {found.space.kind} ones from {source}."
+            f"The prior has cells of another kind. Expected {kind} cells, which the settings train; choose another "
+            f"--preset, or another prior. Received: {found.space.kind} ones from {source}."
         )
     if space is not None and found.space != space:
         raise UserError(f"The prior does not fit the space. Expected {space}. Received: {found.space}.")
@@ -187,7 +187,7 @@ def _of_archive(path, space):
         edges = {cell: _finite(arrays, f"edges/{cell}", own.shape[:1]) for cell in own.cells}
         return Prior(own, alphas, edges, first and genotypes.from_json(first))
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged: {error}. Expected a prior that darts-tune wrote.") from error
+        raise UserError(f"{path} is damaged: {error}. Expected a prior written by darts-tune.") from error
 
 
 def _finite(arrays, name, shape):

@@ -56,8 +56,8 @@ class Rungs:
             return
         if self.max_epochs is None:
             raise UserError(
-                f"max_epochs must say how long a trial is trained in the end with algorithm={self.algorithm}. "
-                "Received: max_epochs=None."
+                f"max_epochs must be a trial's final number of epochs with algorithm={self.algorithm}. Received: "
+                "max_epochs=None."
             )
         check_rungs(self.algorithm, self.max_epochs, self.max_trials, self.reduction_factor, self.rungs)
 

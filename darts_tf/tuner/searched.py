@@ -105,15 +105,15 @@ def _config(path):
         return {}
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path / 'config.json'} cannot be read: {error}. Expected what darts-search writes."
+            f"{path / 'config.json'} cannot be read: {error}. Expected a file written by darts-search."
         ) from error
     if not isinstance(config, dict):
         return {}
     for name, holds in _FIELDS.items():
         if name in config and not holds(config[name]):
             raise UserError(
-                f"{path / 'config.json'} is damaged at {name!r}. Expected what darts-search writes. "
-                f"Received: {str(config[name])[:80]}."
+                f"{path / 'config.json'} is damaged at {name!r}. Expected a file written by darts-search. Received: "
+                f"{str(config[name])[:80]}."
             )
     return config
 
@@ -150,5 +150,5 @@ def _of_epoch(path, genotype, epoch):
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{file} cannot be read: {error}. Expected what darts-search writes.") from error
+            raise UserError(f"{file} cannot be read: {error}. Expected a file written by darts-search.") from error
     return strengths

@@ -67,8 +67,8 @@ class Space:
         primitives = tuple(genotype.primitives if primitives is None else primitives)
         if nodes < 1 or not set(primitives) - {"none"} or len(set(primitives)) < len(primitives):
             raise UserError(
-                "A space of genotypes needs at least one node and different primitives, one at least not 'none'. "
-                f"Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
+                "A space of genotypes needs at least one node and different primitives, at least one other than "
+                f"'none'. Received: num_nodes={nodes}, primitives={some_of(primitives, 10)}."
             )
         concat = [genotype.output_nodes(nodes)] * len(genotype.cells) if concat is None else concat
         return cls(kind, nodes, primitives, tuple(map(tuple, concat)))

@@ -86,14 +86,14 @@ class Trials:
             ended = [[each["trial"], each["status"]] for each in self.trials if each["status"] != RUNNING]
             self.ended = state.get("ended", ended)  # older files do not have it
             if any(not 1 <= number <= len(self.trials) or not isinstance(status, str) for number, status in self.ended):
-                raise ValueError("its list of what has ended is damaged")
+                raise ValueError("its list of finished trials is damaged")
             same = state["prior"] == self.digest
             wrong = None if same else "its trials were proposed from another prior than prior.npz"
         except (ValueError, KeyError, TypeError) as error:
             wrong = one_line(error)
         if wrong:
             raise UserError(
-                f"{self.path} cannot be resumed: {wrong}. Expected what darts-tune has written. Restore both files "
+                f"{self.path} cannot be resumed: {wrong}. Expected files written by darts-tune. Restore both files "
                 "from a copy, or choose another --workdir"
             )
         if len(failed := self.failed_last()) >= MAX_FAILURES:

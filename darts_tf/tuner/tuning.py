@@ -90,9 +90,7 @@ def _tune(config, workdir, out, data, say):
     known = spaces.get(config.space).operations
     for name in prior.space.operations:
         if name not in known:
-            raise UserError(
-                f"The prior has an operation that is not known. Expected {', '.join(known)}. Received: {name!r}."
-            )
+            raise UserError(f"The prior has an unknown operation. Expected {', '.join(known)}. Received: {name!r}.")
     with directory:
         for change in directory.open_for(config, ("plots",), lambda: _refuse_earlier_version(directory.path)):
             say(f"changed since the last start: {change}")
@@ -119,7 +117,7 @@ def _tune(config, workdir, out, data, say):
         say(table(summary))
         raise UserError(
             f"{stopped_because.rstrip('.')}. Once that is fixed outside of the settings (a file, memory), the same "
-            "command runs these trials again; other settings take another work directory."
+            "command runs these trials again; other settings need another work directory."
         )
     return summary
 
@@ -134,8 +132,9 @@ def _entry(trial, objective):
 def _refuse_earlier_version(path):
     if (path / "tuner" / "oracle.json").exists() and not (path / "trials.json").exists():
         raise UserError(
-            f"{path} holds a tuning that an earlier version began, which this version cannot resume. Expected "
-            "trials.json. Received: tuner/oracle.json. Its trials are trainings in trials/; choose another --workdir"
+            f"{path} holds a tuning run started by an earlier version, which this version cannot resume. Expected "
+            "trials.json. Received: tuner/oracle.json. Its trials are training runs in trials/; choose another "
+            "--workdir"
         )
 
 
@@ -174,12 +173,12 @@ def _spent(config, state, seconds, epochs):
     done = state.those(COMPLETED)
     total = sum(trial["epochs"] for trial in state.trials)
     if config.budget_epochs and total + epochs > config.budget_epochs:
-        reason = f"of {config.budget_epochs} epochs {total} are spent"
+        reason = f"{total} of {config.budget_epochs} epochs are spent"
     elif config.minutes and done:
         each = sum(trial["seconds"] for trial in done) / sum(trial["epochs"] for trial in done)
         if seconds + each * epochs <= 60 * config.minutes:
             return None
-        reason = f"of {config.minutes:g} minutes {seconds / 60:.1f} are spent"
+        reason = f"{seconds / 60:.1f} of {config.minutes:g} minutes are spent"
     else:
         return None
     best = state.best()
@@ -262,7 +261,7 @@ def table(summary: dict[str, Any]) -> str:
             fronts.setdefault(done[index]["trial"], []).append(name)
     widths = [max(width, len(heading)) for heading, width, _ in columns]
     headings = [heading.rjust(width) for (heading, _, _), width in zip(columns, widths, strict=True)]
-    lines = ["trial  " + "".join(headings) + "  Pareto front of"]
+    lines = ["trial  " + "".join(headings) + "  Pareto front for"]
     for trial in trials:
         start = f"{trial['trial']:5d}  "
         if trial["status"] != COMPLETED:

@@ -87,7 +87,7 @@ def _choices(module):
 def _table(heading, rows):
     yield f"**{heading}**\n\n| | |\n|---|---|"
     for form, text in rows:
-        text = _text(text).replace("settings to start from, see below", "one of the [presets](presets.md)")
+        text = _text(text).replace("settings to start from; see below", "one of the [presets](presets.md)")
         yield f"| `{form}` | {text} |"
     yield ""
 

@@ -61,7 +61,7 @@ def test_loading_gives_the_same_result(found, trained, folder):
     again = darts_tf.load(folder / "search")
     assert again.genotype == found.genotype and again.history == found.history and not again.interrupted
     assert dict(darts_tf.load(str(folder / "train"))) == dict(trained)
-    with pytest.raises(UserError, match="neither a search nor a training"):
+    with pytest.raises(UserError, match="neither a search nor a training run"):
         darts_tf.load(folder)
 
 
@@ -82,7 +82,7 @@ def test_evaluating_the_test_data_again_gives_the_summary(trained):
     assert again["accuracy"] == trained["test_accuracy"] and again["split"] == "data" and again["examples"] == 40
     with pytest.raises(UserError, match="without data"):
         darts_tf.evaluate(trained, out=None)
-    with pytest.raises(UserError, match="as it is"):
+    with pytest.raises(UserError, match="as given"):
         darts_tf.evaluate(trained, data=(X, Y), split="test", out=None)
     with pytest.raises(UserError, match="one part"):
         darts_tf.evaluate(trained, data={"train": (X, Y)}, out=None)
@@ -97,12 +97,12 @@ def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
 
 
 def test_settings_and_data_must_not_contradict(tmp_path):
-    with pytest.raises(UserError, match="handed over"):
+    with pytest.raises(UserError, match="passed in"):
         darts_tf.search("smoke", tmp_path / "a", data=(X, Y), dataset="npz", data_dir="x.npz")
     for config, call in (("smoke_train", darts_tf.search), ("smoke", darts_tf.train)):
         with pytest.raises(UserError, match=f"{config} is a preset of"):
             call(config, tmp_path / "a")
-    with pytest.raises(UserError, match="config must be of searches on images or of"):
+    with pytest.raises(UserError, match="config must be for searches on images or "):
         darts_tf.search(darts_tf.TrainConfig(), tmp_path / "a")
     assert not list(tmp_path.iterdir())
 

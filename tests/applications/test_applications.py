@@ -186,7 +186,7 @@ def test_features_have_no_classifier_and_take_weights_that_have_one(files, stage
         ({"weights": "original.npz", "cells": 4}, "missing"),
         ({"weights": "damaged.keras"}, "Cannot read the weights"),
         ({"weights": "damaged.weights.h5"}, "Cannot read the weights"),
-        ({"weights": "weights.bin"}, "says nothing of its form"),
+        ({"weights": "weights.bin"}, "does not tell its format"),
         ({"classes": 0}, "classes must be an integer of at least 2. Received: classes=0"),
     ],
 )

@@ -120,7 +120,7 @@ def test_probabilities_and_logits_are_one_network():
     assert other.train_on_batch(x, y) == pytest.approx(network.train_on_batch(x, y), rel=1e-5)
     for loss in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()):
         network.compile("sgd", loss)
-        with pytest.raises(UserError, match="gives logits.*from_logits=True.*classifier_activation='softmax'"):
+        with pytest.raises(UserError, match="outputs logits.*from_logits=True.*classifier_activation='softmax'"):
             network.train_on_batch(x, y)
 
 
@@ -284,7 +284,7 @@ def test_sizes_are_those_of_the_papers_unless_given():
         ({"auxiliary": True, "auxiliary_weight": -1}, "auxiliary_weight must be at least 0"),
         ({"classifier_activation": "tanh"}, "'softmax', for probabilities. Received: classifier_activation='tanh'"),
         ({"pooling": "avg"}, "include_top=False"),
-        ({"include_top": False, "auxiliary": True}, "no auxiliary one"),
+        ({"include_top": False, "auxiliary": True}, "no auxiliary classifier"),
         ({"genotype": BENCHMARK, "auxiliary": True}, "neither an auxiliary head nor drop path"),
         ({"genotype": BENCHMARK, "drop_path": 0.2}, "neither an auxiliary head nor drop path"),
         ({"genotype": BENCHMARK, "network": "cifar"}, "must be auto for nasbench201 cells"),

@@ -94,7 +94,7 @@ def test_the_binary_measures_any_space_and_prints_one_json_object(monkeypatch, c
 
 
 def test_what_cannot_be_measured_is_refused():
-    with pytest.raises(UserError, match="which this space does not name.*Received: space=recurrent"):
+    with pytest.raises(UserError, match="which this space does not define.*Received: space=recurrent"):
         operations.measure(SearchConfig(space="recurrent", primitives=("tanh", "relu")), 1)
     with pytest.raises(UserError, match="nothing to choose between.*Received: primitives=none, skip_connect"):
         operations.measure(SearchConfig(primitives=("none", "skip_connect")), 1)

@@ -134,7 +134,7 @@ def test_two_processes_give_the_numbers_of_one_with_two_replicas(tmp_path, repli
     chief, worker = cluster(tmp_path / "run", EPOCHS)
     told = [finished(each) for each in (chief, worker)]
     close(arrays(tmp_path / "run"), replicas, 1e-6)
-    assert "worker 1: the chief reports and keeps the files" in told[1] and "epoch 1 done" not in told[1]
+    assert "worker 1: the chief reports and writes the files" in told[1] and "epoch 1 done" not in told[1]
     assert "epoch 8 done" in told[0] and "genotype: " in told[0]
 
 
@@ -214,8 +214,8 @@ def test_processes_with_other_settings_are_refused(tmp_path):
     ]
     told = [each.communicate(timeout=120)[0].strip().splitlines()[-1] for each in processes]
     assert [each.returncode for each in processes] == [1, 1], told
-    assert "Another process has other settings or data than the chief" in told[0]
-    assert "Worker 1 of 2 has other settings or data than the chief" in told[1]
+    assert "Another process has different settings or data from the chief" in told[0]
+    assert "Worker 1 of 2 has different settings or data from the chief" in told[1]
     for words in (
         "steps_per_loop: 1 -> 2",
         "eigenvalue: False -> True",

@@ -106,13 +106,13 @@ def test_every_field_has_a_one_line_help_and_a_supported_type(config_class):
         ("order", "secnd", "order must be one of first, second. Received: order='secnd'. Did you mean second?"),
         ("dataset", 3, "dataset must be a string. Received: dataset=3 (int)"),
         ("primitives", ["none", "skip_connect"], "primitives must be a tuple of strings. Received:"),
-        ("primitives", ("skip_connect",), "primitives must be at least 2 names of operations, none twice. Received:"),
-        ("primitives", ("none", "none"), "primitives must be at least 2 names of operations, none twice. Received:"),
-        ("primitives", ("none", ""), "primitives must be at least 2 names of operations, none twice. Received:"),
+        ("primitives", ("skip_connect",), "primitives must be at least 2 different names of operations. Received:"),
+        ("primitives", ("none", "none"), "primitives must be at least 2 different names of operations. Received:"),
+        ("primitives", ("none", ""), "primitives must be at least 2 different names of operations. Received:"),
         ("concat", 5, "concat must be at most num_nodes=4, or 0 for all nodes. Received: concat=5"),
         ("learning_rate_min", 1, "learning_rate_min must be at most learning_rate=0.025. Received:"),
         ("warmup_epochs", 51, "warmup_epochs must be at most epochs=50. Received: warmup_epochs=51"),
-        ("dataset", "npz", "data_dir must say where the data is when dataset=npz. Received: data_dir=''"),
+        ("dataset", "npz", "data_dir must name the location of the data when dataset=npz. Received: data_dir=''"),
         ("seed", 2**31, "seed must be at least 0 and at most 2147483647. Received: seed=2147483648"),
     ],
 )
@@ -195,7 +195,7 @@ def test_flags_of_two_kinds_of_run():
     found = _flags.config_from(values, "digits_search", both)
     assert isinstance(found, LanguageSearchConfig) and (found.num_units, found.dataset) == (7, "folder")
     values["preset"].value = "digits_search"
-    with pytest.raises(flags.IllegalFlagValueError, match="--num_units is no flag of searches on images"):
+    with pytest.raises(flags.IllegalFlagValueError, match="--num_units is not a flag of searches on images"):
         _flags.config_from(values, "digits_search", both)
 
 
@@ -273,7 +273,7 @@ def test_a_config_of_another_kind_is_refused():
     [
         ({"init_channels": 7}, "init_channels must be even, .* Received: init_channels=7"),
         ({"resized_crop": True}, "crop_padding must be 0 with resized_crop, .* Received: crop_padding=4"),
-        ({"eval_crop": 0.875}, "eval_crop must be 1 where .* Received: eval_crop=0.875, image_size=0"),
+        ({"eval_crop": 0.875}, "eval_crop must be 1 unless .* Received: eval_crop=0.875, image_size=0"),
         ({"train_portion": 1.1}, "train_portion must be above 0 and at most 1. Received: train_portion=1.1"),
         ({"color_jitter": 2}, "color_jitter must be at least 0 and at most 1. Received: color_jitter=2"),
         ({"schedule": "cosin"}, r"schedule must be one of cosine, exponential. .* Did you mean cosine\?"),
@@ -319,8 +319,8 @@ def test_unrolled_is_an_alias_of_order():
         ("--epochs=x", "epochs"),
         ("--order=third", "order"),
         ("--learning_rate=nan", "--learning_rate must be a finite number"),
-        ("--primitives=none", "--primitives must be at least 2 names"),
-        ("--primitives=", "--primitives must be at least 2 names"),
+        ("--primitives=none", "--primitives must be at least 2 different names"),
+        ("--primitives=", "--primitives must be at least 2 different names"),
         ("--preset", "preset"),
         ("--epoch=3", "epoch"),
     ],

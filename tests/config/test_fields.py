@@ -93,7 +93,7 @@ def test_what_is_walked():
 
 def test_a_list_of_fields_is_checked_where_it_is_written():
     assert named(("seed", "num_units"), SearchConfig, LanguageTrainConfig) == ("seed", "num_units")
-    with pytest.raises(AttributeError, match="'hidden_size' is no field of SearchConfig, TrainConfig"):
+    with pytest.raises(AttributeError, match="'hidden_size' is not a field of SearchConfig, TrainConfig"):
         named(("seed", "hidden_size"), SearchConfig, TrainConfig)
     with pytest.raises(AttributeError, match="Did you mean num_units"):
         named(("num_unit",), LanguageTrainConfig)

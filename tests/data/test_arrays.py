@@ -70,7 +70,9 @@ def test_every_usual_name_finds_its_part(load, names):
         np.testing.assert_array_equal(part[0], parts[2 * number])
         np.testing.assert_array_equal(part[1], parts[2 * number + 1])
     x, _, x_val, _, x_test, _ = names
-    expected = f"photos.npz: {x} trains (12 images), {x_val} validates (6 images), {x_test} tests (9 images)"
+    expected = (
+        f"photos.npz: {x} for training (12 images), {x_val} for validation (6 images), {x_test} for testing (9 images)"
+    )
     assert found.notes == (expected,)
     alone = load(**dict(zip(names[:4], parts[:4], strict=True)))
     assert alone.test is None and len(alone.valid[1]) == 6
@@ -224,7 +226,7 @@ def test_bytes_of_another_type(load, dtype):
         ((X / 255 - 0.5) / 0.2, ["from -2.5 to 2.5", "--value_range", "standardised"]),
         (X / 255 * 1.1, ["from 0 to 1.1", "numpy.clip"]),
         (X / 255 / 255, ["from 0 to 0.0039215686", "--value_range"]),
-        (np.rint(X / 16), ["float64 from 0 to 16", "such as 0,16, or 0,255 of dark"]),
+        (np.rint(X / 16), ["float64 from 0 to 16", "such as 0,16, or 0,255 for dark"]),
         (X // 16, ["int64 from 0 to 15", "such as 0,15"]),
         (X // 128, ["int64 from 0 to 1", "such as 0,1"]),
         (X.astype(int) * 257, ["int64 from 0 to 65535", "such as 0,65535"]),
@@ -342,7 +344,7 @@ def test_labels_that_are_read_rightly(load, labels, classes, numbers, note):
         (Y.astype("M8[D]"), ["dtype", "datetime64"]),
         (Y * 1j, ["dtype", "complex"]),
         (Y - 1, ["the label -1", "without a label"]),
-        (Y * 0, ["one class only"]),
+        (Y * 0, ["only one class"]),
         (np.arange(12) * 7, ["its own label", "12 different"]),
         (Y[1:], ["wrong length", "expected 12", "Received: 11"]),
         (np.arange(15) % 3, ["wrong length", "Received: 15"]),
@@ -427,7 +429,7 @@ def test_any_number_of_channels_is_loaded_resized_and_asked_for_again(tmp_path, 
         assert data.image_shape == (8, 8, channels) and len(data.mean) == len(data.std) == channels
     others = {1: (2, 4), 3: (2, 4)}.get(channels, (1, 3))
     for asked in others:
-        with pytest.raises(UserError, match=f"{channels} channels cannot be turned into {asked}"):
+        with pytest.raises(UserError, match=f"{channels} channels cannot be converted to {asked}"):
             images.load("npz", str(path), channels=asked)
 
 
@@ -445,7 +447,7 @@ def test_images_to_predict(tmp_path):
     with pytest.raises(UserError, match="one array of images. Received: x, x_test"):
         arrays.load_images(str(tmp_path / "new.npz"))
     np.save(tmp_path / "odd", X / 99)
-    with pytest.raises(UserError, match="odd.npy has values in a range that is not certain.*value_range"):
+    with pytest.raises(UserError, match="odd.npy has values in an ambiguous range.*value_range"):
         arrays.load_images(str(tmp_path / "odd.npy"), "auto")
     np.save(tmp_path / "odd", np.array([{}]), allow_pickle=True)
     os.truncate(tmp_path / "all.npy", 300)

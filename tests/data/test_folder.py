@@ -71,8 +71,8 @@ def test_three_roles(tmp_path, train, valid, test):
     assert sizes(data) == tuple(expected) and data.class_names == ("bird", "cat", "dog")
     for split, count in zip(data.splits, expected, strict=True):
         assert split is None or np.bincount(split.labels).tolist() == [count // 6, count // 3, count // 2]
-    line = f"{tmp_path}/{train}: 6 images of 3 classes train (bird 1, cat 2, dog 3)"
-    line += f"; {tmp_path}/{valid}: 12 validate" if valid else ""
+    line = f"{tmp_path}/{train}: 6 training images of 3 classes (bird 1, cat 2, dog 3)"
+    line += f"; {tmp_path}/{valid}: 12 validation images" if valid else ""
     line += f"; {tmp_path}/{test}: {expected[2]} test" if test else ""
     assert data.notes == (line,)
 
@@ -80,7 +80,7 @@ def test_three_roles(tmp_path, train, valid, test):
 def test_classes_at_the_top(tmp_path):
     data = load(tree(tmp_path, cat=2, dog=3))
     assert sizes(data) == (5, None, None)
-    assert data.notes == (f"{tmp_path}: 5 images of 2 classes train (cat 2, dog 3)",)
+    assert data.notes == (f"{tmp_path}: 5 training images of 2 classes (cat 2, dog 3)",)
     tree(tmp_path, test_cat=1, test_dog=1, VAL_dog=2)
     data = load(tmp_path)
     assert sizes(data) == (5, 2, 2) and data.class_names == ("cat", "dog")
@@ -106,9 +106,9 @@ def test_what_can_be_understood_in_two_ways_is_refused(tmp_path):
     others = tree(tmp_path / "others", cat=1, dog=1, val_x=1, val_y=1)
     assert "none of the classes cat, dog" in refused(others)
     flat = tree(tmp_path / "flat", train=3, test=2)
-    assert "holds no class folders that train" in refused(flat) and "test, train with images" in refused(flat)
+    assert "holds no class folders for training" in refused(flat) and "test, train with images" in refused(flat)
     alone = tree(tmp_path / "alone", val_a=1, val_b=1, test_a=1)
-    assert "holds no class folders that train" in refused(alone) and "test, val with class folders" in refused(alone)
+    assert "holds no class folders for training" in refused(alone) and "test, val with class folders" in refused(alone)
     inside = tree(tmp_path / "inside", cat_train=1, cat_test=1, dog_train=1, dog_test=1)
     assert "cat holds test, train" in refused(inside) and "Move the images to train/cat" in refused(inside)
     outer = tree(tmp_path / "outer", photos_train_a=1, photos_train_b=1, photos_val_a=1)
@@ -119,7 +119,7 @@ def test_classes_that_are_missing_or_unknown_are_named(tmp_path):
     tree(tmp_path, **{f"train_c{number:03}": 1 for number in range(40)}, val_c003=1, test_c001=2, test_c003=0)
     data = load(tmp_path)
     assert sizes(data) == (40, 1, 2)
-    assert data.notes[0].startswith(f"{tmp_path}/train: 40 images of 40 classes train (1 each)")
+    assert data.notes[0].startswith(f"{tmp_path}/train: 40 training images of 40 classes (1 each)")
     assert data.notes[1:] == (
         "warning: none of the validation images is of classes 'c000', 'c001', 'c002' and 36 more",
         "warning: none of the test images is of classes 'c000', 'c002', 'c003' and 36 more",
@@ -152,7 +152,7 @@ def test_empty_held_out_folders(tmp_path):
 
 def test_a_sample_is_counted(tmp_path):
     data = load(tree(tmp_path, a=4, b=8), max_train_examples=6)
-    assert data.notes[0] == f"{tmp_path}: 12 images of 2 classes, of which 6 are kept, train (a 4, b 8)"
+    assert data.notes[0] == f"{tmp_path}: 12 training images of 2 classes, of which 6 are kept (a 4, b 8)"
     assert np.bincount(data.train.labels).tolist() == [2, 4]
 
 
@@ -184,7 +184,7 @@ def test_content_decides(tmp_path):
 def test_an_ending_that_promises_an_image_is_kept_or_refused(tmp_path):
     tree(tmp_path, cat=1, dog=1)
     for name, content, reason in (
-        ("a.jpg", b"no image", "it is not an image, or of an unknown format"),
+        ("a.jpg", b"no image", "it is not an image, its format is unknown"),
         ("b.WEBP", b"", "the file is empty"),
         ("c.jpeg", b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIF; convert it to JPEG"),
     ):
@@ -217,7 +217,7 @@ def test_deeper_folders_links_and_what_the_system_leaves(tmp_path):
     line = data.notes[-1]
     for part in (
         "6 hidden or system files",
-        "3 links to folders that are read already",
+        "3 links to folders that have been read already",
         "1 broken links",
         "2 pipes, sockets or devices",
     ):
@@ -393,7 +393,7 @@ def test_a_relative_folder_is_read_from_wherever_it_was_named(lazy, monkeypatch)
     monkeypatch.chdir(lazy.parent)
     data = load(f"{lazy.name}/")
     assert data.notes[0].startswith(
-        f"{lazy.name}/train: 6 images of 2 classes train (cat 3, dog 3); {lazy.name}/val: 3"
+        f"{lazy.name}/train: 6 training images of 2 classes (cat 3, dog 3); {lazy.name}/val: 3"
     )
     monkeypatch.chdir("/")
     assert data.train.read(tf.range(6)).shape == (6, 8, 8, 3) and data.train.unreadable() is None

@@ -141,11 +141,13 @@ def test_what_is_missing_is_named(tmp_path):
         images.load("imagenet2012", str(tmp_path / "absent"), image_size=8)
     with raises("ImageNet's photographs differ in size.*Pass --image_size"):
         images.load("imagenet2012", str(tmp_path))
-    both = "Received: no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar. Get them from https://image-net.org"
+    both = (
+        "Received: no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar. Download them from https://image-net.org"
+    )
     with raises(f"ImageNet is not prepared.*{tmp_path}/downloads/manual. {both}"):
         images.load("imagenet2012", str(tmp_path), image_size=8)
     write_archives(tmp_path, imagenet.ARCHIVES[1:])
-    with raises("ImageNet is not prepared.*Received: no ILSVRC2012_img_train.tar. Get"):
+    with raises("ImageNet is not prepared.*Received: no ILSVRC2012_img_train.tar. Download"):
         images.load("imagenet2012", str(tmp_path), image_size=8)
     (tmp_path / "downloads" / "manual" / imagenet.ARCHIVES[0]).write_bytes(b"no archive")
     with raises("ImageNet cannot be prepared: expected the archives.*Received: "):

@@ -171,8 +171,8 @@ def test_npz_with_the_names_of_keras(tmp_path):
         ({"y": np.zeros(12, complex)}, "'y' .* wrong dtype.*Received: complex128"),
         ({"y": np.arange(11) % 3}, "'y' .* wrong length: expected 12.*Received: 11"),
         ({"y": np.arange(12) % 3 - 1}, "'y' .* the label -1.*Received: -1, 0, 1"),
-        ({"y": np.full(12, 2**40)}, "'y' .* one class only"),
-        ({"y": np.zeros(12, int)}, "'y' .* one class only"),
+        ({"y": np.full(12, 2**40)}, "'y' .* only one class"),
+        ({"y": np.zeros(12, int)}, "'y' .* only one class"),
         ({"y_test": np.arange(4)}, "'y_test' .* expected 0 to 2.*Received: 3"),
         ({"class_names": np.array(["a", "b"])}, "'y' .* out of range.*expected 0 to 1.*Received: 0, 1, 2"),
         ({"class_names": np.arange(3)}, "'class_names' .* distinct, non-blank strings"),
@@ -228,7 +228,7 @@ def test_channels_that_cannot_be_made(tmp_path):
     path = tmp_path / "data.npz"
     np.savez(path, x=np.zeros((4, 3, 3, 5), np.uint8), y=[0, 1, 0, 1])
     assert images.load("npz", str(path)).image_shape == (3, 3, 5)
-    with raises("5 channels cannot be turned into 3"):
+    with raises("5 channels cannot be converted to 3"):
         images.load("npz", str(path), channels=3)
 
 
@@ -357,7 +357,7 @@ def test_folder_errors(tmp_path, monkeypatch):
     with raises("holds no class folders"):
         images.load("folder", str(tmp_path))
     make_folder(tmp_path, ("ant",))
-    with raises("one class only.*Received: ant"):
+    with raises("only one class.*Received: ant"):
         images.load("folder", str(tmp_path))
     (tmp_path / "bee").mkdir()
     with raises("bee holds no images: expected JPEG, PNG, WebP"):

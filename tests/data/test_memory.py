@@ -147,7 +147,7 @@ def test_the_data_set_is_named_and_needs_its_data():
     found = images.load("memory", data=(X, Y))
     assert found.name == "memory" and found.image_shape == (6, 6, 3)
     for dataset_name, data in (("memory", None), ("digits", (X, Y))):
-        with pytest.raises(UserError, match="hands over"):
+        with pytest.raises(UserError, match="passed from Python"):
             images.load(dataset_name, data=data)
 
 

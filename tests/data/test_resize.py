@@ -108,7 +108,7 @@ def test_center_fraction_out_of_range(fraction):
 
 def test_center_fraction_needs_a_size():
     with pytest.raises(
-        UserError, match="expected an image_size with it. Received: center_fraction=0.875, image_size=0"
+        UserError, match="expected an image_size as well. Received: center_fraction=0.875, image_size=0"
     ):
         images.load("digits", center_fraction=0.875)
 

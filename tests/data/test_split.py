@@ -77,7 +77,7 @@ def test_search_split_errors():
     with raises("expected one of stratified, index. Received: random"):
         images.search_split(labels, 0.5, "random", 0)
     for portion in (0, 1, -0.5, float("nan")):
-        with raises(f"train_portion must lie between 0 and 1.*Received: {portion}"):
+        with raises(f"train_portion must be above 0 and below 1.*Received: {portion}"):
             images.search_split(labels, portion, "index", 0)
     with raises("part empty.*Received: 10 examples and train_portion=0.05"):
         images.search_split(labels, 0.05, "stratified", 0)
@@ -325,5 +325,5 @@ def test_a_run_of_version_0_1_is_known_by_its_split(tmp_path):
     (tmp_path / "split.json").write_text(
         json.dumps({"train_indices": list(range(8)), "valid_indices": list(range(8, 16))})
     )
-    with raises("The images are not divided as in the run.*expected 8 and 8"):
+    with raises("The images are not split as in the run.*expected 8 and 8"):
         check_data_facts(tmp_path, dataset, division)

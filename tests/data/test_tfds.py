@@ -81,8 +81,8 @@ def test_images_and_labels_are_those_of_tfds(root, own):
     np.testing.assert_allclose(found.mean, pixels.mean((0, 1, 2)))
     np.testing.assert_allclose(found.std, pixels.std((0, 1, 2)))
     where = f"own/1.0.0 in {root}/own/1.0.0: "
-    counts = "train: 30 images of 3 classes train (ant 10, bee 10, cat 10); validation: 9 validate"
-    assert found.notes == (where + counts, "not used: extra (no training, validation or test by its name)")
+    counts = "train: 30 training images of 3 classes (ant 10, bee 10, cat 10); validation: 9 validation images"
+    assert found.notes == (where + counts, "not used: extra (not training, validation or test by name)")
 
 
 def test_versions_and_configs_are_named_as_tfds_does_or_with_slashes(root, own, tmp_path):
@@ -186,7 +186,7 @@ def test_what_is_not_prepared_is_announced(tmp_path, caplog, capsys):
 
 def test_several_labels_none_of_which_is_the_own_one(tmp_path, monkeypatch):
     monkeypatch.setattr(TwoLabels, "supervised", None)
-    with raises("two_labels/2.0.0 is no data set of .*one feature of type ClassLabel.*Received: coarse, label"):
+    with raises("two_labels/2.0.0 is not a data set of .*one feature of type ClassLabel.*Received: coarse, label"):
         load(tmp_path, "two_labels")
 
 
@@ -194,10 +194,10 @@ def test_features_that_do_not_fit(tmp_path):
     text = tfds.features.Text()
     plain = [(0, {"label": "ant", "caption": "an ant"})]
     store(tmp_path, {"train": plain}, name="captions", image=None, caption=text)
-    with raises("captions/1.0.0 is no .* type Image with whole.*Received: caption .Text., label .ClassLabel."):
+    with raises("captions/1.0.0 is not a .* type Image with whole.*Received: caption .Text., label .ClassLabel."):
         load(tmp_path, "captions")
     store(tmp_path, {"eval": examples(3)}, name="untrained")
-    with raises("untrained/1.0.0 has no split that trains: expected one of train, training. Received: eval"):
+    with raises("untrained/1.0.0 has no training split: expected one of train, training. Received: eval"):
         load(tmp_path, "untrained")
     store(tmp_path, {"train": examples(3), "val": examples(3), "dev": examples(3)}, name="twice")
     with raises("twice/1.0.0 has two splits for one purpose.*Received: val and dev"):

@@ -51,7 +51,7 @@ def test_what_is_exported(exported):
     assert loaded.signatures["serving_default"].structured_input_signature[1]["image"].shape == (None, 8, 8, 2)
     card = json.loads((exported.path / "assets" / "model_card.json").read_text())
     assert card["input"] == "serving_default: image, float32 in 0..255" and len(card["normalisation"]["mean"]) == 2
-    assert any("2 warm-up requests run" in line for line in exported.lines)
+    assert any("ran 2 warm-up requests" in line for line in exported.lines)
     assert card["checks"]["tflite"]["float32"]["largest_probability_difference"] < 1e-4
 
 
@@ -85,11 +85,11 @@ def test_a_server_of_arrays(exported):
             found = client.predict(ask, [exported.root.parent / "bytes.npy"], 2)
             assert [p.number for p in found] == [p.number for p in local[:5]]
             np.testing.assert_allclose([p.probability for p in found], [p.probability for p in local[:5]], atol=1e-5)
-            with pytest.raises(UserError, match="give .npy or .npz files"):
+            with pytest.raises(UserError, match="pass .npy or .npz files"):
                 client.predict(ask, [file])
             with pytest.raises(UserError, match=r"new.npy must be scaled as in training.*--value_range"):
                 client.predict(ask, [exported.array])
-            with pytest.raises(UserError, match=r"refuses .*new.npy\[0\].*Received: 12x12x2") as caught:
+            with pytest.raises(UserError, match=r"rejects .*new.npy\[0\].*Received: 12x12x2") as caught:
                 client.predict(ask, [exported.array], facts=inputs.Facts("0,1"))
             assert "\n" not in str(caught.value)
 

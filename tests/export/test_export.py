@@ -215,7 +215,7 @@ def test_what_is_published(exported, trained):
     assert card["accuracy"] == {"accuracy_on": "validation", "epoch": 1, "accuracy": 0.5, "loss": 1.0}
     assert card["training_config"]["init_channels"] == 4 and card["versions"]["tensorflow"] == tf.__version__
     assert card["checks"]["batch_norms_folded"] and card["checks"]["saved_model"]["probabilities"] <= 1e-5
-    assert any("4 warm-up requests run" in line for line in lines)
+    assert any("ran 4 warm-up requests" in line for line in lines)
     assert set(config(path.parent.parent)) == {"digits"}
     # Every number once, and none of the auxiliary head or of folded statistics.
     stored = tf.train.list_variables(str(path / "variables" / "variables"))
@@ -385,7 +385,7 @@ def test_data_that_are_gone_or_others(refused, workdir, tmp_path):
     assert "x.npz" in refused(run, root)
     other = {f"x_{part}": np.zeros((9, 8, 8, 1), np.uint8) for part in ("train", "test")}
     np.savez(tmp_path / "x.npz", **other, y_train=np.arange(9) % 3, y_test=np.arange(9) % 3)
-    assert "not those that the network was trained on" in refused(run, root)
+    assert "differ from the network's training data" in refused(run, root)
 
 
 def test_the_binary_publishes(workdir, tmp_path, capfd, monkeypatch):

@@ -155,11 +155,13 @@ def test_a_prompt_is_continued_the_same_wherever_the_model_is(exported, server):
     _, said = follow(asks[2], exported, f"{strange}\nw1", count=1)
     assert len(said) == 1 and said[0].endswith("x8, x9 and 15 more")
     _, said = follow(asks[2], exported, "W1\nW3", count=1)
-    assert said[0] == "read as <unk>: W1, W3" and said[1].startswith("warning: the model knows no word of the prompt")
+    assert said[0] == "read as <unk>: W1, W3" and said[1].startswith(
+        "warning: the model knows none of the prompt's words"
+    )
     known = follow(asks[2], exported, "w1 <unk> w3 <unk>", count=40)
     assert known == (words, [])
     assert follow(asks[2], exported, "w1\nw3") == follow(asks[2], exported, "w1 <eos> w3")
-    with pytest.raises(UserError, match="The model does not answer: .*NOT_FOUND"):
+    with pytest.raises(UserError, match="The model returned an error: .*NOT_FOUND"):
         follow(client.connect(server[0], "other"), exported)
 
 
@@ -211,7 +213,7 @@ def test_mistakes_are_one_line(exported, capfd, tmp_path):
         return lines[-1]
 
     here = f"--export_dir={exported.root}"
-    assert "expected image files, or --text" in refused(predict_binary.main, here, "--text=a", "cat.png")
+    assert "expected either image files or --text" in refused(predict_binary.main, here, "--text=a", "cat.png")
     assert "expected --vocabulary_dir" in refused(predict_binary.main, "--server=localhost:1", "--text=a")
     assert "There is no exported model darts" in refused(predict_binary.main, here, "--text=a")
     image = tmp_path / "a.png"
@@ -237,7 +239,7 @@ def test_mistakes_are_one_line(exported, capfd, tmp_path):
     shutil.copytree(exported.run, damaged)
     words = (damaged / "vocabulary.txt").read_text()
     (damaged / "vocabulary.txt").write_text(words.replace("w3\n", ""))
-    assert "has 14 words, and vocabulary.txt 13" in refused(evaluate_binary.main, str(damaged))
+    assert "has 14 words, but vocabulary.txt has 13" in refused(evaluate_binary.main, str(damaged))
     (damaged / "vocabulary.txt").write_text(words.replace("w3\n", "w4\n"))
     assert "is damaged" in refused(evaluate_binary.main, str(damaged))
     assert not (tmp_path / "e").exists() and not (tmp_path / "exports").exists()

@@ -264,7 +264,7 @@ def test_bad_images_are_named(asked, exported, tmp_path):
     (tmp_path / "half.png").write_bytes(exported.files[0].read_bytes()[:60])
     with pytest.raises(UserError, match=r"^\S*no.png is not an image: expected a JPEG or PNG file.$"):
         client.predict(asked("digits"), [*exported.files, tmp_path / "no.png"])
-    with pytest.raises(UserError, match="refuses .*half.png: .*PNG") as caught:
+    with pytest.raises(UserError, match="rejects .*half.png: .*PNG") as caught:
         client.predict(asked("digits"), [exported.files[0], tmp_path / "half.png"])
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="Cannot read the image .*nowhere.png: No such file"):
@@ -323,7 +323,7 @@ def test_a_server_of_something_else(exported):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         while bodies:
-            with pytest.raises(UserError, match="does not answer like TensorFlow Serving"):
+            with pytest.raises(UserError, match="does not respond like TensorFlow Serving"):
                 client.predict(client.connect(f"http://127.0.0.1:{other.server_port}", "m"), exported.files[:1])
         other.shutdown()
 
@@ -346,8 +346,8 @@ def test_the_binary(exported, server, capfd, monkeypatch, tmp_path):
     assert json.loads(capfd.readouterr().out)["number"] == exported.classes[0]
     (tmp_path / "saved_model.pb").write_text("damaged")
     for arguments, words in (
-        ([files[0]], "expected one of --server and --export_dir"),
-        ([f"--server={server[0]}"], "expected image files"),
+        ([files[0]], "expected either --server or --export_dir"),
+        ([f"--server={server[0]}"], "expected either image files"),
         ([files[0], f"--export_dir={tmp_path / 'none'}"], "There is no exported model darts"),
         ([files[0], f"--export_dir={tmp_path}"], "cannot be loaded"),
     ):

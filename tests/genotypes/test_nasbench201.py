@@ -62,13 +62,13 @@ def test_it_is_drawn(tmp_path):
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("|none~0|", "the text is no cell of NAS-Bench-201; expected |op~0|+"),
+        ("|none~0|", "the text is not a cell of NAS-Bench-201; expected |op~0|+"),
         ("|none~0|+|none~0|none~1|+|none~0|none~1|", "node 3 has 3 edges"),
-        ("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|", "node 2 reads each of the inputs 0..1 once"),
-        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~3|", "reads one of the inputs 0..2"),
+        ("|none~0|+|none~0|none~0|+|none~0|none~1|none~2|", "node 2 must read each of the inputs 0..1 once"),
+        ("|none~0|+|none~0|none~1|+|none~0|none~1|none~3|", "must read one of the inputs 0..2"),
         ("|none~0|+|none~0|none~1|+|none~0|none~1|sep_conv_3x3~2|", "unknown operation 'sep_conv_3x3'; did you mean"),
-        ("|none|+|none~0|none~1|+|none~0|none~1|none~2|", "an edge is written operation~input"),
-        ("none", "the text is no cell"),
+        ("|none|+|none~0|none~1|+|none~0|none~1|none~2|", "an edge must be written operation~input"),
+        ("none", "the text is not a cell"),
         (-1, "expected the number of a NAS-Bench-201 cell, 0 to 15624. Received: -1"),
         (NUM_CELLS, "Received: 15625"),
         (True, "expected the number of a NAS-Bench-201 cell, 0 to 15624. Received: True"),

@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_named(arrays):
     given["classifier.bias"] = np.array(["a", "b", "c"])
     message = refused(load_arrays, other, given)
     assert f"missing: {', '.join(missing)}" in message
-    assert "surplus: cells.9.extra, auxiliary_head.classifier.bias" in message
+    assert "unexpected: cells.9.extra, auxiliary_head.classifier.bias" in message
     for name in wrong:
         assert f"{name} has shape {given[name].shape}, expected {arrays[name].shape}" in message
     assert "classifier.bias has dtype <U1, expected numbers" in message
@@ -118,7 +118,7 @@ def test_another_network(arrays):
     wider = ConvSupernet(3, (8, 8, 3), 6, 3, 2)
     assert "stem.0.weight has shape (12, 3, 3, 3), expected (18, 3, 3, 3)" in refused(load_arrays, wider, arrays)
     fewer = ConvSupernet(3, (8, 8, 3), 4, 3, 2, primitives=("none", "skip_connect", "sep_conv_3x3"))
-    assert "surplus: " in refused(load_arrays, fewer, arrays)
+    assert "unexpected: " in refused(load_arrays, fewer, arrays)
 
 
 WRAPS = {
@@ -175,7 +175,7 @@ def test_state_dicts_that_are_refused(arrays):
     message = refused(load_arrays, other, {"encoder": arrays, "decoder": arrays})
     assert "under one of the keys state_dict, model_state_dict" in message and "the keys encoder, decoder" in message
     assert "maps names to arrays. Received: a list" in refused(load_arrays, other, [1])
-    assert "classifier.bias is no array" in refused(load_arrays, other, arrays | {"classifier.bias": [[1], [1, 2]]})
+    assert "classifier.bias is not an array" in refused(load_arrays, other, arrays | {"classifier.bias": [[1], [1, 2]]})
     message = refused(load_arrays, other, arrays | {"module.stem.0.weight": arrays["stem.0.weight"]})
     assert "Received: stem.0.weight and module.stem.0.weight" in message
     assert snapshot(other) == before
@@ -185,7 +185,7 @@ def test_a_message_about_hundreds_of_arrays_is_short(arrays):
     """DataParallel's prefix alone once made a line of 13,972 characters."""
     other = supernet(2)
     message = refused(load_arrays, other, {f"x{index}.{name}": a for index, (name, a) in enumerate(arrays.items())})
-    assert f"missing: {', '.join(list(arrays)[:3])} and {len(arrays) - 3} more; surplus: x0." in message
+    assert f"missing: {', '.join(list(arrays)[:3])} and {len(arrays) - 3} more; unexpected: x0." in message
     assert len(message) < 700
     message = refused(load_arrays, other, {name: np.zeros((9, 9)) for name in arrays})
     assert f"and {len(arrays) - 3} more" in message and len(message) < 700

@@ -243,17 +243,17 @@ def with_edge(names):
     [
         ("s5", "candidates must be all, s1, s2, s3, s4, JSON, or the path of a file with JSON; there is no such file"),
         ("", "candidates must be the path"),
-        ("{", "candidates: not JSON that can be read"),
+        ("{", "candidates: the JSON cannot be read"),
         ("[1]", "of the cells normal, reduce"),
         ('{"normal": []}', "of the cells normal, reduce"),
         (json.dumps({"normal": EDGES[:4], "reduce": OTHERS}), "cell normal has 5 edges.* Received: 4"),
         (json.dumps({"normal": EDGES, "reduce": {}}), "cell reduce has 5 edges"),
-        (with_edge([]), "edge 4 of cell normal needs a list of one operation at least"),
+        (with_edge([]), "edge 4 of cell normal needs a list of at least one operation"),
         (with_edge("none"), "edge 4 of cell normal needs a list"),
         (with_edge([3]), "edge 4 of cell normal needs names of operations"),
         (with_edge(["noise", "noise"]), "edge 4 of cell normal names an operation twice"),
         (with_edge(["none"]), "edge 4 of cell normal needs an operation other than none"),
-        ("s1", "candidates=s1 is of cells with 4 nodes"),
+        ("s1", "candidates=s1 is for cells with 4 nodes"),
     ],
 )
 def test_bad_candidates_are_refused(text, message):

@@ -251,16 +251,16 @@ LATENCY = {"method": "cost", "cost_kind": "latency"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_cells": 4}, "cost_table is of another network. Expected num_cells=3;.*Received: num_cells=4"),
+        ({"num_cells": 4}, "cost_table is for another network. Expected num_cells=3;.*Received: num_cells=4"),
         ({"init_channels": 16}, "another network. Expected init_channels=4"),
         ({"image_shape": [32, 32, 3]}, r"another network. Expected image_shape=\[8, 8, 3\].*Received: .*32"),
         ({"space": "nasbench201"}, "another network. Expected space=conv"),
-        ({"device": "a phone"}, "cost_table is of another device. Expected .*--cost_device.* Received: 'a phone'"),
+        ({"device": "a phone"}, "cost_table is for another device. Expected .*--cost_device.* Received: 'a phone'"),
         ({"without": 1}, "another network. Expected max_pool_3x3 with .*--primitives"),
-        ({"operations": []}, "no table of operations.*Received: cost_table=.*parts are missing"),
-        ({"operations": 3}, "no table of operations.*TypeError"),
-        ({"scale": float("nan")}, "no table of operations.*not finite"),
-        ("[", "no table of operations.*JSONDecodeError"),
+        ({"operations": []}, "not a table of operations.*Received: cost_table=.*parts are missing"),
+        ({"operations": 3}, "not a table of operations.*TypeError"),
+        ({"scale": float("nan")}, "not a table of operations.*not finite"),
+        ("[", "not a table of operations.*JSONDecodeError"),
         (None, "cost_table cannot be read: No such file.*Received: cost_table=.*none.json"),
     ],
 )
@@ -276,13 +276,13 @@ def test_a_table_that_does_not_fit_is_refused_in_one_line(tmp_path, changes, mes
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cost_target": 1e-6}, "cost_target must be in reach: networks of this search have .* to .* million macs"),
-        ({"cost_target": 1e6}, r"cost_target must be in reach.*Received: cost_target=1e\+06"),
+        ({"cost_target": 1e-6}, "cost_target must be reachable: networks of this search have .* to .* million macs"),
+        ({"cost_target": 1e6}, r"cost_target must be reachable.*Received: cost_target=1e\+06"),
         ({"cost_channels": 7}, "cost_channels, cost_cells: init_channels must be even.*Received: cost_channels=7"),
         ({"cost_cells": 2}, "cost_channels, cost_cells: .*Received: cost_channels=0, cost_cells=2"),
         ({"primitives": ("max_pool_3x3", "avg_pool_3x3")}, "needs operations of different cost.*max_pool_3x3"),
         ({"cost_kind": "latency"}, "cost_table must be given with cost_kind=latency"),
-        ({"cost_table": "t.json"}, "cost_table must be given with cost_kind=latency, and with no other"),
+        ({"cost_table": "t.json"}, "cost_table must be given with cost_kind=latency, and only then"),
         ({"cost_device": "x"}, "cost_device must be empty without a cost_table"),
         ({"method": "darts", "cost_weight": 0.2}, "cost_weight is a setting of the method cost"),
         ({"cost_kind": "energy"}, "cost_kind must be one of macs, parameters, latency"),
@@ -298,7 +298,7 @@ def test_spaces_of_which_nothing_is_known_are_refused():
     with pytest.raises(UserError, match="recurrent cells all cost the same. Received: method=cost"):
         methods.make(LanguageSearchConfig(method="cost"))
     config = SearchConfig(space="chain", num_nodes=2, primitives=Chain.genotype.primitives)
-    with pytest.raises(UserError, match="which this space does not name.*Received: space=chain"):
+    with pytest.raises(UserError, match="which this space does not define.*Received: space=chain"):
         costs.counted(spaces.get("chain"), config, SIZES, "macs")
 
 

@@ -258,7 +258,7 @@ def test_what_contradicts_it_is_refused():
         ({"method": "darts_pt,random_nas"}, "darts_pt, random_nas each choose the cells"),
         (
             {"method": "darts_pt", "max_parameter_free": 2},
-            "darts_pt chooses otherwise; leave them at -1. Received: max_skips=-1, max_parameter_free=2",
+            "darts_pt chooses in another way; leave them at -1. Received: max_skips=-1, max_parameter_free=2",
         ),
         ({"method": "darts_pt", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         ({"method": "darts_pt", "darts_pt_criterion": "error"}, "darts_pt_criterion must be one of loss, accuracy"),
@@ -269,5 +269,5 @@ def test_what_contradicts_it_is_refused():
         with pytest.raises(UserError, match=message) as caught:
             methods.make(SearchConfig(**changes))
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="searches on images only.*Received: darts_pt_tuning_epochs=5"):
+    with pytest.raises(UserError, match="only in searches on images.*Received: darts_pt_tuning_epochs=5"):
         methods.make(LanguageSearchConfig(method="darts_pt"))

@@ -130,7 +130,7 @@ def test_settings_without_their_method_are_refused():
 def test_what_a_method_cannot_do_is_refused():
     with pytest.raises(UserError, match="XLA.*jit_compile=True"):
         methods.make(SearchConfig(method="drnas", jit_compile=True))
-    with pytest.raises(UserError, match="cells of images.*darts_minus"):
+    with pytest.raises(UserError, match="image cells.*darts_minus"):
         methods.make(LanguageSearchConfig(method="darts_minus"))
     with pytest.raises(UserError, match="pc_darts_k must divide the channels.*Received: pc_darts_k=3"):
         step_of("pc_darts", pc_darts_k=3)

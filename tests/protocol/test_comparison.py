@@ -33,13 +33,13 @@ def test_all_methods_of_the_preset_can_be_searched_with():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"search_preset": "digits_search"}, "must be of searches in NAS-Bench-201"),
+        ({"search_preset": "digits_search"}, "must be for searches in NAS-Bench-201"),
         ({"methods": ("darts:pc_darts_k=2",)}, "pc_darts_k is a setting of the method pc_darts"),
         ({"methods": ("drnas+gdas",)}, "each relax the choice of operations"),
         ({"methods": ("dartz",)}, "method must be one of darts"),
         ({"methods": ("darts:epochs=x",)}, "epochs"),
         ({"methods": ("darts:seed=3",)}, "cannot set seed"),
-        ({"methods": ("darts", "darts")}, "different ones"),
+        ({"methods": ("darts", "darts")}, "distinct"),
         ({"methods": ("darts:",)}, "name\\+name:setting=value"),
         ({"benchmark": "svhn"}, "benchmark must be one of"),
         ({"overrides": ("method=gdas",)}, "cannot set method"),

@@ -146,7 +146,7 @@ def test_as_many_random_cells_as_cost_what_the_searches_cost(tmp_path, binaries)
     said = []
     found = protocol.run(config(num_random=0), tmp_path / "run", said.append)
     assert len(found["random"]) == 7  # (2 * 10 + 2 * 4) / 4
-    assert any("took 28 s, a short training 4 s: 7 random cells cost the same" in line for line in said)
+    assert any("took 28 s, one short training run 4 s: 7 random cells cost the same" in line for line in said)
 
 
 def test_lower_perplexity_is_better(tmp_path, binaries):
@@ -178,9 +178,9 @@ def test_a_stopped_protocol_goes_on(tmp_path, binaries):
 @pytest.mark.parametrize(
     ("stops_at", "settings", "message"),
     [
-        ("searches/seed_1", {"seed": 1}, "run holds a run with other settings.*seed: 0 -> 1. Use the settings of"),
+        ("searches/seed_1", {"seed": 1}, "run holds a run with different settings.*seed: 0 -> 1. Use the settings of"),
         ("searches/seed_1", {"search_overrides": ("order=first",)}, "seed_0 holds .*: order: second -> first. Use"),
-        ("searches/seed_1", {"search_preset": "digits_search"}, "searches/seed_0 holds a run with other settings"),
+        ("searches/seed_1", {"search_preset": "digits_search"}, "searches/seed_0 holds a run with different settings"),
         ("retrain/search_1", {"num_searches": 3, "retrain_epochs": 2}, "retrain/search_0 holds .*: epochs: 1 -> 2"),
         ("retrain/random_1", {"retrain_seed": 5}, "retrain/search_0 holds .*: seed: 1000 -> 5"),
         ("", {"num_searches": 3, "num_random": 0, "evaluation_overrides": ("epochs=7",)}, "evaluate/search/seed_0 ho"),
@@ -204,7 +204,7 @@ def test_a_short_training_of_another_cell_is_refused_before_other_searches_run(t
     protocol.run(config(), tmp_path / "run", lambda line: None)
     genotypes.save(genotypes.load("DARTS_V1"), tmp_path / "run" / "searches" / "seed_0" / "genotype.json")
     ran = binaries()
-    with pytest.raises(UserError, match="retrain/search_0 holds a run with other settings.*: genotype: "):
+    with pytest.raises(UserError, match="retrain/search_0 holds a run with different settings.*: genotype: "):
         protocol.run(config(num_searches=3), tmp_path / "run", lambda line: None)
     assert not ran.started
 
@@ -271,7 +271,7 @@ def test_a_run_of_other_settings_is_refused(tmp_path, binaries):
     protocol.run(config(), tmp_path / "run", lambda line: None)
     path = tmp_path / "run" / "retrain" / "random_1" / "config.json"
     write_json(path, json.loads(path.read_text()) | {"learning_rate": 0.5})
-    with pytest.raises(UserError, match=r"random_1 holds a run with other settings.*learning_rate: 0.5 -> 0.05"):
+    with pytest.raises(UserError, match=r"random_1 holds a run with different settings.*learning_rate: 0.5 -> 0.05"):
         protocol.run(config(), tmp_path / "run", lambda line: None)
 
 
@@ -301,8 +301,8 @@ def test_what_cannot_select_is_refused(tmp_path, summary, message):
             {"search_preset": "text_search"},
             "one kind of cell. Expected .* of recurrent cells, such as text_train.*conv",
         ),
-        ({"train_preset": "text_train"}, "Expected a train_preset of conv cells, such as digits_train.*=text_train"),
-        ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be of one kind of cell"),
+        ({"train_preset": "text_train"}, "Expected a train_preset for conv cells, such as digits_train.*=text_train"),
+        ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be for one kind of cell"),
         ({"train_preset": "cifar10_train"}, "retrain_overrides must hold out images.*train_portion=1.0"),
         ({"overrides": ("strategy=multi_worker",)}, "strategy must be none or mirrored in a protocol"),
         ({"overrides": ("seed=3",)}, "overrides cannot set seed, which comes from seed"),

@@ -140,7 +140,7 @@ def tuning(path, ended=True):
     good |= {"genotype": cell.to_json(), "workdir": "trials/000"}
     bad = {"trial": 2, "status": "failed", "valid_accuracy": None, "parameters": None, "seconds": None, "message": EVIL}
     write_json(
-        path / "summary.json", {"best": good, "trials": [good, bad], "stopped_because": "of 1 minute 2 are spent"}
+        path / "summary.json", {"best": good, "trials": [good, bad], "stopped_because": "2 of 1 minutes are spent"}
     )
     genotype.save(cell, path / "genotype.json")
     return path
@@ -171,7 +171,7 @@ def protocol(path, metric="accuracy"):
 def test_a_search(tmp_path):
     page = page_of(tmp_path, search(tmp_path / "mine"))
     assert "mine: search" in page and "4 of 4" in page and "DARTS" not in page
-    assert "Mixing weights over the epochs" in page and page.tags["img"] == 4  # two edges of two cells
+    assert "Mixing weights over epochs" in page and page.tags["img"] == 4  # two edges of two cells
     assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
     figures = 2 + 2 + 4  # the result, that of the slider, and what there was on the way
     assert page.source.count('class="cell"') == figures
@@ -200,9 +200,9 @@ def test_a_recurrent_search(tmp_path):
 
 
 def test_runs_that_have_hardly_begun(tmp_path):
-    assert "No epoch is done yet" in page_of(tmp_path, search(tmp_path / "new", 0))
+    assert "No epoch has finished yet" in page_of(tmp_path, search(tmp_path / "new", 0))
     page_of(tmp_path, search(tmp_path / "one", 1))
-    assert "has not ended" in page_of(tmp_path, tuning(tmp_path / "going", ended=False))
+    assert "has not finished" in page_of(tmp_path, tuning(tmp_path / "going", ended=False))
     (tmp_path / "plan").mkdir()
     write_json(tmp_path / "plan" / "protocol.json", {"metric": "accuracy"})
     assert "no table yet" in page_of(tmp_path, tmp_path / "plan")
@@ -237,7 +237,7 @@ def test_a_training(tmp_path, metric):
 
 def test_a_tuning(tmp_path):
     page = page_of(tmp_path, tuning(tmp_path / "tune"))
-    assert "85.00 %" in page and EVIL in page and "No further trials: of 1 minute 2 are spent" in page
+    assert "85.00 %" in page and EVIL in page and "No further trials: 2 of 1 minutes are spent" in page
     assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
     assert "is not a work directory" in page  # the failed trial's, in its fold
 
@@ -253,8 +253,8 @@ def test_a_protocol(tmp_path, metric):
     shown = ">91.00 %<" if metric == "accuracy" else ">0.91<"
     assert search < short < page.source.index(shown, search) < page.source.index("</tr>", search)
     assert (
-        'data-label="short training">r1<' in page.source
-        and 'data-label="time of short training">1 min 40 s<' in page.source
+        'data-label="short training run">r1<' in page.source
+        and 'data-label="short training time">1 min 40 s<' in page.source
     )
     assert page.source.count('class="marked"') == 2 and "no such directory" in page
 
@@ -262,7 +262,7 @@ def test_a_protocol(tmp_path, metric):
 def test_a_protocol_in_itself(tmp_path):
     (tmp_path / "plan").mkdir()
     write_json(tmp_path / "plan" / "protocol.json", {"searches": [{"seed": 0, "workdir": "."}]})
-    assert "is a protocol itself" in page_of(tmp_path, tmp_path / "plan")
+    assert "is itself a protocol" in page_of(tmp_path, tmp_path / "plan")
 
 
 def test_several_side_by_side(tmp_path):
@@ -296,7 +296,7 @@ def test_tunings_and_protocols_side_by_side_with_what_they_found(tmp_path):
         {"run": "new", "kind": "search", "epochs": "0"},
         {"run": "plan", "kind": "protocol"},
     ]
-    assert "without the full trainings" in page
+    assert "not its full training runs" in page
     table = {"table": [{"method": "search", "test_mean": 0.9, "test_std": None}], "metric": "accuracy"}
     write_json(tmp_path / "plan" / "protocol.json", table)
     assert rows_of(page_of(tmp_path, made[0], tmp_path / "plan"))[1]["test accuracy"] == "90.00 %"
@@ -378,7 +378,7 @@ def test_the_true_accuracy_of_searches_in_nasbench201(tmp_path, capsys):
     output = f"--output={tmp_path / 'page.html'}"
     assert binary.main([str(paths[0]), "--nasbench201=cifar10", output]) == 0
     page = Page(tmp_path / "page.html")
-    assert 'aria-label="true test accuracy on cifar10, by NAS-Bench-201"' in page.source
+    assert 'aria-label="true test accuracy on cifar10, according to NAS-Bench-201"' in page.source
     assert page.source.count("94.37 %") == 2 and "87.06 %" in page  # the last genotype's, and the best of all
     assert binary.main([*map(str, paths), "--nasbench201=imagenet16_120", output]) == 0
     assert Page(tmp_path / "page.html").source.count('aria-label="true test accuracy on imagenet16_120') == 3
@@ -531,4 +531,4 @@ def test_the_slider_has_every_epoch_and_without_a_script_the_last_cells_are_show
 
 def test_the_page_of_a_protocol_that_has_evaluated_nothing(tmp_path):
     (tmp_path / "protocol.json").write_text('{"metric": "accuracy", "evaluations": {"search": null}}')
-    assert "The protocol has not ended" in sections.run(runs.read(tmp_path, "mine"))
+    assert "The protocol has not finished" in sections.run(runs.read(tmp_path, "mine"))

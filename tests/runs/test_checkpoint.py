@@ -225,7 +225,7 @@ def test_a_failing_disk_is_one_line_and_leaves_the_earlier_one(tmp_path, monkeyp
         with pytest.raises(UserError) as caught:
             save(checkpoints, 2)
     message = str(caught.value)
-    assert "\n" not in message and os.strerror(code) in message and "step_00000001.npz is as before" in message
+    assert "\n" not in message and os.strerror(code) in message and "step_00000001.npz is unchanged" in message
     assert ("MB needed" in message) == (code != errno.EIO)
     assert os.listdir(tmp_path) == ["step_00000001.npz"]
     assert_is_state(checkpoints.restore(), 1)
@@ -250,7 +250,7 @@ def test_a_file_larger_than_allowed_is_one_line_and_leaves_the_earlier_one(tmp_p
     """
     arguments = [sys.executable, "-c", textwrap.dedent(code), tmp_path, ROOT]
     out = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
-    assert out.count("\n") == 1 and "File too large (0.4 MB needed" in out and "step_00000001.npz is as before" in out
+    assert out.count("\n") == 1 and "File too large (0.4 MB needed" in out and "step_00000001.npz is unchanged" in out
     assert os.listdir(tmp_path) == ["step_00000001.npz"]
 
 
@@ -261,7 +261,7 @@ def test_a_really_full_disk(tmp_path):
     try:
         checkpoints = Checkpoints(tmp_path, warn=refuse_warning)
         save(checkpoints, 1, size=150_000)
-        with pytest.raises(UserError, match="No space left on device .*step_00000001.npz is as before"):
+        with pytest.raises(UserError, match="No space left on device .*step_00000001.npz is unchanged"):
             save(checkpoints, 2, size=150_000)
         assert os.listdir(tmp_path) == ["step_00000001.npz"]
         assert_is_state(checkpoints.restore(), 1, size=150_000)
@@ -364,7 +364,7 @@ def test_what_a_start_leaves_that_was_killed_early_is_no_obstacle(tmp_path):
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe", b"[]", b'{"epochs": "5"}', b'{"epohcs": 5}', b"nul"])
 def test_a_damaged_config_is_one_line(tmp_path, damage):
     (tmp_path / "config.json").write_bytes(damage)
-    with pytest.raises(UserError, match="config.json is damaged or of another version: ") as caught:
+    with pytest.raises(UserError, match="config.json is damaged or from another version: ") as caught:
         WorkDir(tmp_path).open_for(SearchConfig())
     assert "\n" not in str(caught.value)
     assert (tmp_path / "config.json").read_bytes() == damage

@@ -65,7 +65,7 @@ def test_any_photograph(size):
         ({"num_classes": 1}, "at least 2 classes"),
         ({"num_cells": 2}, "at least 3 cells"),
         ({"init_channels": 5}, "even"),
-        ({"image_shape": (3, 32, 3)}, "smaller than CifarNetwork can reduce"),
+        ({"image_shape": (3, 32, 3)}, "too small for the reductions of CifarNetwork"),
         ({"genotype": "ENAS"}, "recurrent"),
         ({"genotype": "Genotype(normal=[('bad', 0), ('bad', 1)], normal_concat=[2], reduce=[('bad', 0), ('bad', 1)], "
           "reduce_concat=[2])"}, "unknown operation 'bad'"),

@@ -123,7 +123,7 @@ def refusing_calls(path):
 
 
 @pytest.mark.parametrize(
-    "path, word", [("gs://bucket/a", "gs://"), ("~nobodyhere/a", "home folder of a user who is not known")]
+    "path, word", [("gs://bucket/a", "gs://"), ("~nobodyhere/a", "home folder of an unknown user")]
 )
 @pytest.mark.parametrize("name", refusing_calls(""))
 def test_every_argument_refuses(home, name, path, word):
@@ -134,7 +134,7 @@ def test_every_argument_refuses(home, name, path, word):
 
 
 @pytest.mark.parametrize(
-    "path, word", [("s3://bucket/a", "s3://"), ("~nobodyhere/a", "home folder of a user who is not known")]
+    "path, word", [("s3://bucket/a", "s3://"), ("~nobodyhere/a", "home folder of an unknown user")]
 )
 @pytest.mark.parametrize(
     "main, flags",

@@ -102,7 +102,7 @@ def test_results_that_cannot_be_printed_are_a_failure_in_one_line(name, monkeypa
         visualize.main(["--help"])
     error = capsys.readouterr().err
     assert caught.value.code == 1 and len(error.splitlines()) == 1
-    assert "cannot be printed" in error
+    assert "cannot write the results" in error
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -148,7 +148,7 @@ def call(redirections, *words, **options):
 def test_a_process_says_that_its_results_are_lost(where):
     done = call(where, "--help")
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("darts-visualize: error: the results cannot be printed")
+    assert done.stderr.startswith("darts-visualize: error: cannot write the results")
 
 
 @pytest.mark.parametrize("where", [">&-", "2>&-", ">&- 2>&- <&-", pytest.param(">/dev/full 2>/dev/full", marks=FULL)])

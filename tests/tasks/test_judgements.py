@@ -106,7 +106,7 @@ def test_a_search_that_was_killed_while_it_chose(whole, tmp_path, damage):
     console = Console()
     assert search(config, tmp_path / "run", console) == found
     assert path.read_bytes() == (workdir / "judgements.json").read_bytes()
-    assert ("is damaged; judging anew" in console.getvalue()) == (damage == "damaged")
+    assert ("is damaged; judging again" in console.getvalue()) == (damage == "damaged")
 
 
 def test_a_finished_search_is_told_again_without_a_graph(whole):

@@ -281,7 +281,7 @@ def test_a_supernet_that_cannot_be_evaluated_goes_on(texts, tmp_path, monkeypatc
 
 def test_batch_norm_of_a_single_row_is_refused():
     for sizes in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
-        with pytest.raises(UserError, match="batch_size must leave two rows to each micro-batch"):
+        with pytest.raises(UserError, match="batch_size must give each micro-batch at least two rows"):
             LanguageSearchConfig(**sizes)
     assert LanguageTrainConfig(batch_size=1).batch_size == 1  # no batch norm
 
@@ -304,7 +304,7 @@ def test_another_vocabulary_is_refused(texts, tmp_path):
         (other / path.name).write_text(path.read_text())
     lines = (texts / "valid.txt").read_text().splitlines(keepends=True)
     (other / "valid.txt").write_text("".join(reversed(lines)))
-    with pytest.raises(UserError, match="The text is not that of the run .*, though of the same length"):
+    with pytest.raises(UserError, match="The text is not that of the run .*, although it has the same length"):
         train(tmp_path / "run", config.replace(data_dir=str(other)))
     assert before == {path: path.read_bytes() for path in before}
 

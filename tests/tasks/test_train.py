@@ -93,7 +93,7 @@ def test_the_test_images_are_watched_where_none_are_kept_apart(tmp_path):
     changes = {"train_portion": 1.0, "batch_size": 4, "epochs": 1, "image_size": 16, "resized_crop": True}
     changes |= {"crop_padding": 0, "color_jitter": 0.4, "eval_crop": 0.875, "label_smoothing": 0.1, "flip": True}
     found, printed = run(tmp_path / "run", dataset="folder", data_dir=str(path.parent), **changes)
-    assert "the test images are watched" in printed and "test accuracy" in printed
+    assert "validating on the test images" in printed and "test accuracy" in printed
     assert found["recommended_weights"] == "last" and found["selected_on"] == "test"
     assert found["test_accuracy"] == found["last"]["accuracy"] and found["valid_accuracy"] is None
     assert "top5_accuracy" not in found["last"]  # of two classes
@@ -222,7 +222,7 @@ def test_mistakes_at_evaluation_are_one_line(whole, tmp_path, capfd, monkeypatch
     damaged.write_bytes((workdir / "last.keras").read_bytes()[:5000])
     other = archive(tmp_path / "own.npz", size=8)
     for flags, words in [
-        ([], ["one of --workdir and --model"]),
+        ([], ["either --workdir or --model"]),
         ([f"--workdir={tmp_path / 'none'}"], ["no work directory"]),
         ([f"--workdir={tmp_path}"], ["holds no training run"]),
         ([f"--model={damaged}", "--dataset=digits"], ["Cannot read", "damaged.keras"]),
@@ -241,7 +241,7 @@ def test_a_checkpoint_with_other_classes_is_refused(whole, tmp_path):
         (path / name).write_bytes((whole[0] / name).read_bytes())
     facts = json.loads((path / "data.json").read_text())
     (path / "data.json").write_text(json.dumps(facts | {"class_names": ["a", "b"]}))
-    with pytest.raises(UserError, match="has 10 classes .* and data.json 2"):
+    with pytest.raises(UserError, match="has 10 classes .* but data.json has 2"):
         load(path)
     (path / "data.json").write_text("{")
     with pytest.raises(UserError, match="data.json cannot be read"):
@@ -256,10 +256,10 @@ def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch)
     own.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'executed')!r}).touch()\n")
     settings = json.loads((path / "config.json").read_text()) | {"operations_file": str(own)}
     (path / "config.json").write_text(json.dumps(settings))
-    words = ["operations of its own", str(own), "--operations_file=PATH"]
+    words = ["custom operations", str(own), "--operations_file=PATH"]
     one_line(lambda: evaluate_binary.main([str(path)]), capfd, words)
     one_line(lambda: export_binary.main([str(path), f"--export_dir={tmp_path / 'exports'}"]), capfd, words)
-    with pytest.raises(UserError, match="other settings.*operations_file: .*own.py -> ''"):
+    with pytest.raises(UserError, match="different settings.*operations_file: .*own.py -> ''"):
         run(path)
     assert not (tmp_path / "executed").exists()
     assert evaluate_binary.main([str(path), f"--operations_file={own}", "--max_examples=9"]) == 0

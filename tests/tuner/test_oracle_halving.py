@@ -96,7 +96,7 @@ def test_a_killed_project_continues_alike(tmp_path, algorithm):
     made = tuner(tmp_path / "parts", algorithm, prior="DARTS_V2", random_share=0.5)
     made.search()
     assert jobs(made.oracle) == jobs(whole.oracle)
-    with pytest.raises(UserError, match="other settings.*rungs: 3 -> 2"):
+    with pytest.raises(UserError, match="different settings.*rungs: 3 -> 2"):
         tuner(tmp_path / "parts", algorithm, prior="DARTS_V2", random_share=0.5, rungs=2)
 
 
@@ -162,7 +162,7 @@ def test_a_space_that_is_used_up_is_still_halved(tmp_path):
     ("settings", "message"),
     [
         ({"algorithm": "sha"}, "algorithm must be one of refine, random, halving, hyperband, asha"),
-        ({"algorithm": "asha", "max_epochs": None}, "max_epochs must say how long"),
+        ({"algorithm": "asha", "max_epochs": None}, "max_epochs must be a trial's final number"),
         ({"algorithm": "halving", "rungs": 4}, "rungs must be at most 3 .*epochs=4"),
         ({"algorithm": "halving", "max_trials": 3}, "trials must be at least 4"),
         ({"algorithm": "halving", "max_trials": 0}, "max_trials must be an integer of at least 1"),

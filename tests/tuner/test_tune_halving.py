@@ -168,7 +168,7 @@ def test_a_budget_of_epochs(tmp_path, trainings):
     spent = sum(trial["epochs"] for trial in summary["trials"])
     assert spent == 12 and len(seen.jobs) == 12  # the next training would take two more
     assert summary["best"]["epochs"] == 2 and genotypes.load(tmp_path).to_json() == summary["best"]["genotype"]
-    line = "no further trials: of 13 epochs 12 are spent; the best trial has been trained for 2 of 4 epochs"
+    line = "no further trials: 12 of 13 epochs are spent; the best trial has been trained for 2 of 4 epochs"
     assert tuning.table(summary).splitlines()[-1] == line
     more = tuning.tune(settings.replace(budget_epochs=16), tmp_path, io.StringIO())
     assert more["best"]["epochs"] == 4 and more["stopped_because"] is None
@@ -180,14 +180,14 @@ def test_a_budget_of_minutes(tmp_path, trainings):
     assert not summary["stopped_because"]  # counted by the clock, and these have taken no time
     trainings(seconds=30.0)
     summary = tuning.tune(config(trials=16, minutes=8.4), tmp_path, io.StringIO())
-    assert "of 8.4 minutes 8.0 are spent" in summary["stopped_because"]
+    assert "8.0 of 8.4 minutes are spent" in summary["stopped_because"]
 
 
 def test_the_table_and_the_page_mark_the_pareto_front(tmp_path, trainings):
     trainings()
     summary = tuning.tune(config(trials=8), tmp_path / "run", io.StringIO())
     lines = tuning.table(summary).splitlines()
-    assert lines[0].split() == "trial validation accuracy epochs weights multiply-adds seconds Pareto front of".split()
+    assert lines[0].split() == "trial validation accuracy epochs weights multiply-adds seconds Pareto front for".split()
     assert sum(line.endswith(" *") for line in lines) == 1 and "weights, multiply-adds" in "".join(lines)
     done = summary["trials"]
     for line, trial in zip(lines[1:], done, strict=True):

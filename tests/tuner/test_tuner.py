@@ -312,7 +312,7 @@ def test_damaged_files_of_a_prior(tmp_path):
         ({"kind": "images"}, "kind must be conv or recurrent"),
         ({"kind": "recurrent", "prior": {"normal": [], "reduce": []}}, "other cells|does not fit"),
         ({"num_nodes": 0}, "at least one node"),
-        ({"primitives": ["none"]}, "one at least not 'none'"),
+        ({"primitives": ["none"]}, "at least one other than 'none'"),
         ({"prior": "DARTS_V2", "num_nodes": 3}, "does not fit the space: normal has 4 nodes"),
     ],
 )
@@ -469,7 +469,7 @@ def test_state_files_are_replaced_not_overwritten(tmp_path, monkeypatch):
 @pytest.mark.parametrize("settings", [{"temperature": 2.0}, {"prior": "DARTS_V1"}, {"seed": 5}])
 def test_a_project_with_other_settings(tmp_path, settings):
     tuner(tmp_path, TARGET, 2).search()
-    with pytest.raises(UserError, match="other settings"):
+    with pytest.raises(UserError, match="different settings"):
         tuner(tmp_path, **{"prior": TARGET, **settings})
     assert len(tuner(tmp_path, TARGET, 9).oracle.trials) == 2  # more trials are no other tuning
 
@@ -569,11 +569,11 @@ def test_three_in_a_row_stop_a_chief_without_an_exception(tmp_path, monkeypatch)
 def test_a_project_of_other_settings_is_refused(tmp_path):
     tuner(tmp_path, TARGET, 2).search()
     for objective in (keras_tuner.Objective("score", "min"), keras_tuner.Objective("loss", "max")):
-        with pytest.raises(UserError, match="other settings.*objective: score \\(max\\) -> "):
+        with pytest.raises(UserError, match="different settings.*objective: score \\(max\\) -> "):
             Scored(oracle=DartsOracle(TARGET, objective, 2, seed=0), directory=str(tmp_path), project_name="project")
     own = keras_tuner.HyperParameters()
     own.Float("learning_rate", 0.01, 0.1)
-    with pytest.raises(UserError, match="other settings.*hyperparameter learning_rate: None -> "):
+    with pytest.raises(UserError, match="different settings.*hyperparameter learning_rate: None -> "):
         tuner(tmp_path, TARGET, 2, hyperparameters=own)
 
 

@@ -96,7 +96,7 @@ def test_a_killed_worker_and_a_killed_chief(tmp_path):
         assert running["worker1"].wait(120) == 0  # has done all but the killed one's trial
         end("chief")
         told = (tmp_path / "chief.log").read_text()
-        assert f"waiting for trial {killed} of worker0. If that process has died, start it again" in told
+        assert f"waiting for trial {killed} of worker0. If that process has died, restart it" in told
         (tmp_path / f"worker0 is at {killed}").unlink()
         running |= {name: start(name) for name in ("chief", "worker0")}
         assert wait("worker0") == killed
@@ -105,7 +105,7 @@ def test_a_killed_worker_and_a_killed_chief(tmp_path):
         running["chief"] = start("chief")
         assert running["worker0"].wait(120) == running["chief"].wait(120) == 0
         told = (tmp_path / "worker0.log").read_text()
-        assert "does not answer. If there are trials left, start it again" in told and "the chief answers" in told
+        assert "does not respond. If there are trials left, restart it" in told and "the chief responds" in told
     finally:
         for name in running:
             end(name)

@@ -78,9 +78,9 @@ def _from_one_hot(where: str, rows: np.ndarray) -> np.ndarray:
     if len(wrong):
         row = ", ".join(f"{value:g}" for value in rows[wrong[0]][:8].tolist()) + (", ..." if rows.shape[1] > 8 else "")
         raise UserError(
-            f"{where} is not one-hot: expected exactly one 1 in each row and else 0, or (N,), one label per image. "
-            f"Received: {len(wrong):,} other rows, such as row {wrong[0]}: {row}. Several labels per image, and soft "
-            "ones, cannot be trained on; numpy.argmax(y, axis=1) takes the strongest."
+            f"{where} is not one-hot: expected exactly one 1 in each row and 0 elsewhere, or (N,), one label per "
+            f"image. Received: {len(wrong):,} other rows, such as row {wrong[0]}: {row}. Several labels per image, "
+            "and soft ones, cannot be trained on; numpy.argmax(y, axis=1) takes the largest."
         )
     return np.argmax(rows == 1, axis=1).astype(np.int64)
 
@@ -94,8 +94,8 @@ def _whole(where: str, values: np.ndarray) -> np.ndarray:
         if wrong.any():
             raise UserError(
                 f"{where} holds labels that are not whole numbers: expected classes, such as 0, 1, 2. Received: "
-                f"{np.count_nonzero(wrong):,} others, such as {values[wrong][0]:g}. Numbers that are measured "
-                "(regression) are not classes."
+                f"{np.count_nonzero(wrong):,} others, such as {values[wrong][0]:g}. Measured numbers (regression) are "
+                "not classes."
             )
     elif values.dtype.kind == "u" and values.max() > np.iinfo(np.int64).max:
         raise UserError(f"{where} holds labels beyond int64: expected classes, such as 0, 1. Received: {values.max()}.")
@@ -132,7 +132,7 @@ def classes_of(where: str, labels: Labels, names: np.ndarray | None, names_where
     """
     found = np.unique(labels.values)
     if len(found) < 2:
-        raise UserError(f"{where} holds one class only: expected at least two. Received: {found[0]}.")
+        raise UserError(f"{where} holds only one class: expected at least two. Received: {found[0]}.")
     if names is not None:
         return _named(where, found, _checked_names(names_where, names), labels.width)
     if labels.width:
@@ -184,7 +184,7 @@ def _named(where: str, found: np.ndarray, names: tuple[str, ...], width: int) ->
     if from_zero:
         return Classes(np.arange(count), names)
     if from_one:
-        note = f"labels 1 to {count} became classes 0 to {count - 1}, the names in their order"
+        note = f"labels 1 to {count} became classes 0 to {count - 1}, in the order of the names"
         return Classes(np.arange(1, count + 1), names, note)
     raise _misnamed(where, names, _few(found))
 
@@ -199,7 +199,7 @@ def _value(name: str, index: int) -> int:
 
 def _misnamed(where: str, names: Sequence[str], received: str) -> UserError:
     return UserError(
-        f"{where} holds labels out of range of the {len(names)} class names, or not certain: expected 0 to "
+        f"{where} holds labels out of range for the {len(names)} class names, or ambiguous: expected 0 to "
         f"{len(names) - 1} or 1 to {len(names)}, in the order of the names, or the names themselves ({_few(names)}). "
         f"Received: {received}."
     )

@@ -224,8 +224,8 @@ def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) ->
             if size > room:
                 raise UserError(
                     f"The data for {part} are too large to be held in memory: expected at most {room / 1e9:.1f} GB. "
-                    "Received: more. Write them as files and use dataset=folder or tfds:NAME, which read as they go, "
-                    "or hand over uint8 instead of floating point."
+                    "Received: more. Write them as files and use dataset=folder or tfds:NAME, which are read batch "
+                    "by batch, or pass uint8 instead of floating point."
                 )
     except tf.errors.OpError as error:
         raise UserError(

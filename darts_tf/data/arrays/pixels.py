@@ -86,8 +86,8 @@ def _layout_problem(shape: tuple[int, ...], count: int, x: str) -> str | None:
         return f"has its channels first: {wanted} Convert it: numpy.moveaxis({x}, 1, -1)."
     if axis is None:
         return (
-            f"has a layout that is not certain, with its channels first or last: {wanted} Convert channels that are "
-            f"first with numpy.moveaxis({x}, 1, -1); else pad or crop so that each side exceeds their number."
+            f"has an ambiguous layout, with its channels first or last: {wanted} If they are first, convert it: "
+            f"numpy.moveaxis({x}, 1, -1); otherwise pad or crop so that each side exceeds their number."
         )
     return f"has images with a side of one pixel: {wanted}" if 1 in shape[1:3] else None
 
@@ -114,7 +114,7 @@ def _grey_problem(shape: tuple[int, ...], x: str, wanted: str) -> str | None:
         return None  # tiny
     side = math.isqrt(max(shape[1:]))
     if side == 1 or side**2 != max(shape[1:]):
-        return f"has a layout that is not certain, grey images {shape[1]} high and {shape[2]} wide or others: {wanted}"
+        return f"has an ambiguous layout, grey images {shape[1]} high and {shape[2]} wide or others: {wanted}"
     if shape[1] < shape[2]:
         convert = f"numpy.moveaxis({x}.reshape(-1, {shape[1]}, {side}, {side}), 1, -1)"
     else:
@@ -156,8 +156,7 @@ def measure(where: str, values: np.ndarray) -> Measured:
     """
     if values.dtype.kind not in "biuf":
         raise UserError(
-            f"{where} has the wrong dtype: expected uint8, or real numbers that images are made of. "
-            f"Received: {values.dtype}."
+            f"{where} has the wrong dtype: expected uint8, or real numbers as pixels. Received: {values.dtype}."
         )
     if values.dtype.kind == "f":
         bad = sum(int(np.count_nonzero(~np.isfinite(values[block]))) for block in _blocks(values))
@@ -222,26 +221,26 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
             return 0.0, 1.0
         if found.within(0, 255) and found.high >= SURE:
             return 0.0, 255.0
-    what = "values in a range that is not certain" if 0 <= found.low <= found.high <= 255 else "values out of range"
+    what = "values in an ambiguous range" if 0 <= found.low <= found.high <= 255 else "values out of range"
     raise UserError(
-        f"{where} has {what}: expected uint8, or floating point in 0..1, or numbers in 0..255 with a maximum from "
-        f"{SURE} on. Received: {found}{', a constant' if found.low == found.high else ''}. {_settling(found)}"
+        f"{where} has {what}: expected uint8, or floating point in 0..1, or numbers in 0..255 with a maximum of at "
+        f"least {SURE}. Received: {found}{', a constant' if found.low == found.high else ''}. {_settling(found)}"
     )
 
 
 def _settling(found: Measured) -> str:
     """How a user can resolve an ambiguity."""
-    said = "Say which values are black and white: --value_range=LOW,HIGH"
+    said = "Specify which values are black and white: --value_range=LOW,HIGH"
     if found.low == found.high:
         return f"{said}."
     for low, high in USUAL:
         if found.within(low, high) and found.high > 0.4 * high and (found.low < 0.4 * low or not low):
-            dark = ", or 0,255 of dark bytes" if found.low >= 0 and 1 < found.high < SURE else ""
+            dark = ", or 0,255 for dark bytes" if found.low >= 0 and 1 < found.high < SURE else ""
             return f"{said}, such as {low},{high}{dark}."
     if found.dtype.kind == "f" and found.low > -0.25 and 1 < found.high < 1.25:
-        return f"{said}; where resizing has overstepped 0 to 1, convert it: numpy.clip(x, 0, 1)."
+        return f"{said}; if resizing has exceeded 0 to 1, convert it: numpy.clip(x, 0, 1)."
     if found.dtype.kind == "f" and found.low < 0:
-        return f"{said}; standardised images have to be converted back first: x * std + mean."
+        return f"{said}; standardised images must be converted back first: x * std + mean."
     return f"{said}, or convert the images to uint8."
 
 
@@ -267,8 +266,9 @@ def check_same_scale(where: str, found: Measured, other: str, of_other: Measured
         same &= found.high - low > DARK * (of_other.high - low)
     if not same:
         raise UserError(
-            f"{where} is on another scale than {other!r}: expected values as there, {of_other}. Received: {found}. "
-            f"Bring both to one scale{f'; or if they are, pass --value_range={low:g},{high:g}' if within else ''}."
+            f"{where} is on a different scale from {other!r}: expected the same, {of_other}. Received: {found}. "
+            "Convert both to one "
+            f"scale{f'; or if they are on one, pass --value_range={low:g},{high:g}' if within else ''}."
         )
 
 

@@ -95,8 +95,8 @@ def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], li
         inner = len(subfolders(layout.classes[0])) > 1
         hint = f" If that is the data set, pass --data_dir={shown(layout.classes[0])}." if inner else ""
         raise UserError(
-            f"{shown(layout.root)} holds one class only: expected at least two class folders. Received: {classes[0]}."
-            f"{hint}"
+            f"{shown(layout.root)} holds only one class: expected at least two class folders. Received: "
+            f"{classes[0]}.{hint}"
         )
     return classes, files, np.asarray(labels, np.int32)
 

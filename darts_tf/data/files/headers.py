@@ -153,7 +153,7 @@ def _reason(file):
         return "the file is empty"
     if head[4:8] == b"ftyp" and head[8:] in _HEIF:
         return "it is HEIF; convert it to JPEG"
-    return "it is not an image, or of an unknown format, or its header is cut off"
+    return "it is not an image, its format is unknown, or its header is cut off"
 
 
 def _native(image, file):

@@ -115,7 +115,7 @@ def walk(folder: str, left_out: LeftOut) -> Iterator[tuple[str, int]]:
             elif not stat.S_ISDIR(found.st_mode):
                 left_out.add("pipes, sockets or devices", entry.path)
             elif (found.st_dev, found.st_ino) in visited or (entry.is_symlink() and _leads_back(entry.path, folder)):
-                left_out.add("links to folders that are read already", entry.path)
+                left_out.add("links to folders that have been read already", entry.path)
             else:
                 visited.add((found.st_dev, found.st_ino))
                 waiting.append(entry.path)

@@ -50,15 +50,15 @@ def find(root: str) -> Layout:
     classes = [p for p in tops if not _role(p)] + [p for p in named if _role(p) == "train"]
     if not any(_role(p) is None for p in classes) and (named or any(chosen.values())):
         raise UserError(
-            f"{shown(root)} holds no class folders that train: expected {EXPECTED}. Received: "
+            f"{shown(root)} holds no class folders for training: expected {EXPECTED}. Received: "
             f"{few([os.path.basename(p) for p in named or filter(None, chosen.values())])} with "
-            f"{'images, and no class folders in it' if named else 'class folders, and no train'}."
+            f"{'images, but no class folders in it' if named else 'class folders, but no train'}."
         )
     for path in named:
         if path not in classes:
             raise UserError(
-                f"{shown(path)} can be a class, or images without labels: expected {EXPECTED}. Received: images and no "
-                "class folders in it. Rename it, or sort its images into class folders."
+                f"{shown(path)} can be a class, or images without labels: expected {EXPECTED}. Received: images but "
+                "no class folders in it. Rename it, or sort its images into class folders."
             )
     known = {os.path.basename(path) for path in classes}
     for path in filter(None, chosen.values()):
@@ -66,7 +66,7 @@ def find(root: str) -> Layout:
         if not held & known:
             raise UserError(
                 f"{shown(path)} can be a class, or a part of the data: expected {EXPECTED}. Received: the folders "
-                f"{few(held)} in it, and none of the classes {few(known)}. Rename it, or its folders."
+                f"{few(held)} in it, but none of the classes {few(known)}. Rename it, or its folders."
             )
     for path in classes if len(classes) > 1 else ():
         inner = {_role(each): each for each in subfolders(path) if _role(each) and holds_images(each)}

@@ -131,7 +131,7 @@ def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, m
         most: How many of them are kept; 0: all.
     """
     if verb != "train":
-        return f"{place}: {len(labels)} {verb}"
+        return f"{place}: {len(labels)} {'validation' if verb == 'validate' else verb} images"
     counts = np.bincount(labels, minlength=len(classes))
     if len(classes) <= _NAMED:
         sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
@@ -139,8 +139,8 @@ def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, m
         low, high = int(counts.argmin()), int(counts.argmax())
         sizes = f"from {classes[low]} {counts[low]} to {classes[high]} {counts[high]}"
         sizes = sizes if counts[low] < counts[high] else f"{counts[low]} each"
-    kept = f", of which {most} are kept," if 0 < most < len(labels) else ""
-    return f"{place}: {len(labels)} images of {len(classes)} classes{kept} train ({sizes})"
+    kept = f", of which {most} are kept" if 0 < most < len(labels) else ""
+    return f"{place}: {len(labels)} training images of {len(classes)} classes{kept} ({sizes})"
 
 
 def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -60,8 +60,8 @@ def fit_array(images: np.ndarray, image_size: int, channels: int, center_fractio
     height, width, given = images.shape[1:]
     if channels not in (0, given) and {channels, given} != {1, 3}:
         raise UserError(
-            f"Images of {given} channels cannot be turned into {channels}: expected {channels} channels in the data"
-            f"{', or 1 or 3' if channels in (1, 3) else ''}. Received: {given}."
+            f"Images of {given} channels cannot be converted to {channels}: expected {channels} channels in the "
+            f"data{', or 1 or 3' if channels in (1, 3) else ''}. Received: {given}."
         )
     same_size = image_size == 0 or image_size == height == width and center_fraction == 1
     if channels in (0, given) and same_size:

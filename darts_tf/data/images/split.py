@@ -116,9 +116,7 @@ def search_split(labels: np.ndarray, train_portion: float, method: str, seed: in
     if method not in METHODS[1:]:
         raise UserError(f"Unknown split method: expected one of {', '.join(METHODS[1:])}. Received: {method}.")
     if not 0 < train_portion < 1:
-        raise UserError(
-            f"train_portion must lie between 0 and 1, both excluded. Received: {train_portion}. The original uses 0.5."
-        )
+        raise UserError(f"train_portion must be above 0 and below 1. Received: {train_portion}. The original uses 0.5.")
     if seed < 0:
         raise UserError(f"The seed of the split must be >= 0. Received: {seed}.")
     labels = np.asarray(labels)
@@ -226,6 +224,6 @@ def load_split(path: str | os.PathLike) -> SavedSplit:
     if not sound:
         raise UserError(
             f"{path} is not a search split: expected two disjoint, non-empty lists of indices, train_indices and "
-            "valid_indices. Delete it to have it created again."
+            "valid_indices. Delete it to recreate it."
         )
     return SavedSplit(parts[0].astype(np.int64), parts[1].astype(np.int64), valid_of)

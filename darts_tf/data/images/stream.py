@@ -70,12 +70,12 @@ def stream(
         raise UserError(f"color_jitter must be >= 0. Received: {color_jitter}.")
     if resized_crop and crop_padding:
         raise UserError(
-            "An image is cropped in one way: expected resized_crop or crop_padding, not both. "
-            f"Received: resized_crop and crop_padding={crop_padding}. Set crop_padding to 0."
+            "An image is cropped only once: expected resized_crop or crop_padding, not both. Received: resized_crop "
+            f"and crop_padding={crop_padding}. Set crop_padding to 0."
         )
     read_crops = split.read_crops if resized_crop else None
     if resized_crop and read_crops is None:
-        raise UserError("These images have no random windows: expected a split with read_crops. Set resized_crop off.")
+        raise UserError("These images have no random windows: expected a split with read_crops. Turn resized_crop off.")
     if batch_size > len(indices):
         raise UserError(
             f"The batch size exceeds the split: expected at most {len(indices)} examples per batch. "

@@ -47,7 +47,7 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
             builder.download_and_prepare()
     except (Exception, SystemExit) as error:  # TFDS passes on whatever the network, the disk or the source raise
         raise UserError(
-            f"{title} can be neither read nor downloaded: expected it prepared by TensorFlow Datasets in "
+            f"{title} can be neither read nor downloaded: expected the data prepared by TensorFlow Datasets in "
             f"{shown(data_dir) or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
             "--data_dir with the folder that holds it, or use --dataset=digits, which needs no network."
         ) from error
@@ -101,8 +101,8 @@ def _builder(name: str, data_dir: str, title: str) -> Any:
     except Exception as error:  # an unknown config or version, damaged files, a missing package
         why = str(error).split('}": ')[-1].strip().splitlines()  # after the name and the settings
         raise UserError(
-            f"{title} cannot be opened: expected a config and version that TensorFlow Datasets knows, and sound files "
-            f"in {where}. Received: {short(why[0]) if why else one_line(error)}."
+            f"{title} cannot be opened: expected a config and version that TensorFlow Datasets knows, and intact "
+            f"files in {where}. Received: {short(why[0]) if why else one_line(error)}."
         ) from error
 
 

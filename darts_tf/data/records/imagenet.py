@@ -61,8 +61,8 @@ def load_imagenet(
         valid = split("validation", 0) if "validation" in builder.info.splits else None
     except Exception as error:  # TFDS passes on whatever the disk or the records raise
         raise UserError(
-            f"ImageNet cannot be read: expected records with a split train in {builder.data_dir}. "
-            f"Received: {one_line(error)}. Delete that folder to have it prepared again."
+            f"ImageNet cannot be read: expected records with a split train in {builder.data_dir}. Received: "
+            f"{one_line(error)}. Delete that folder to prepare it again."
         ) from error
     return Parts(train, valid, None, tuple(builder.info.features["label"].names))
 
@@ -84,7 +84,7 @@ def _prepared(data_dir: str) -> Any:
     if missing:
         raise UserError(
             f"ImageNet is not prepared and cannot be downloaded without an account: expected {' and '.join(ARCHIVES)} "
-            f"in {manual}. Received: no {' and no '.join(missing)}. Get them from "
+            f"in {manual}. Received: no {' and no '.join(missing)}. Download them from "
             "https://image-net.org/download-images to that folder, or pass --data_dir with the folder that holds "
             "imagenet2012."
         )

@@ -116,9 +116,9 @@ def _only(builder, features, kind, fits):
     if len(names) != 1:
         held = names or [f"{name} ({type(each).__name__})" for name, each in sorted(features.items())]
         raise UserError(
-            f"{builder.info.full_name} is no data set of labelled images: expected one feature of type {kind}"
-            f"{' with whole numbers' if kind == 'Image' else ''}, or supervised_keys that name it. "
-            f"Received: {some_of(held, 6)}."
+            f"{builder.info.full_name} is not a data set of labelled images: expected one feature of type "
+            f"{kind}{' with whole numbers' if kind == 'Image' else ''}, or supervised_keys that name it. Received: "
+            f"{some_of(held, 6)}."
         )
     return names[0]
 
@@ -134,11 +134,11 @@ def _roles(builder: Any) -> tuple[dict[str, str], list[str]]:
             )
     if not known["train"]:
         raise UserError(
-            f"{builder.info.full_name} has no split that trains: expected one of {some_of(roles.NAMES['train'])}. "
+            f"{builder.info.full_name} has no training split: expected one of {some_of(roles.NAMES['train'])}. "
             f"Received: {some_of(builder.info.splits) or 'none'}."
         )
     others = [split for split in builder.info.splits if not any(split in splits for splits in known.values())]
-    notes = [f"not used: {some_of(others)} (no training, validation or test by its name)"] if others else []
+    notes = [f"not used: {some_of(others)} (not training, validation or test by name)"] if others else []
     return {role: splits[0] for role, splits in known.items() if splits}, notes
 
 

@@ -41,7 +41,7 @@ class Shards:
         kind = builder.info.file_format.value
         if kind not in _READERS:
             raise UserError(
-                f"The records in {shown(str(builder.data_dir))} cannot be read by number: expected the format "
+                f"The records in {shown(str(builder.data_dir))} cannot be read by index: expected the format "
                 f"{' or '.join(_READERS)}. Received: {kind}. Have TensorFlow Datasets prepare them in another folder."
             )
         self._read = _READERS[kind](builder, split, self.paths, self.count)
@@ -76,8 +76,8 @@ def _tf_records(builder: Any, split: str, paths: Sequence[str], count: int) -> C
     starts, sizes = np.concatenate(spans).T
     if len(files) != count:
         raise UserError(
-            f"Records are missing: expected {count} of the split {split} in {shown(str(builder.data_dir))}. "
-            f"Received: {len(files)}. Delete that folder to have it prepared again."
+            f"Records are missing: expected {count} of the split {split} in {shown(str(builder.data_dir))}. Received: "
+            f"{len(files)}. Delete that folder to prepare it again."
         )
 
     def read(numbers):

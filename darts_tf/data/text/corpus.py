@@ -175,8 +175,8 @@ def load_english(vocabulary_size: int = 0) -> Corpus:
         texts = english.splits()
     except ImportError:
         raise UserError(
-            "This Python lacks pydoc_data, the text of the embedded corpus. Install Python's full standard "
-            "library, or name a folder of texts by --data_dir."
+            "This Python lacks pydoc_data, the text of the embedded corpus. Install Python's full standard library, "
+            "or pass a folder of texts as --data_dir."
         ) from None
     streams = {split: ([*words, EOS] for words in lines) for split, lines in texts.items()}
     return corpus_of("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})

@@ -12,8 +12,8 @@ from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.streams import silent
 
 FORMS = (
-    "a list of strings, a line each; or a list of token numbers; or a pair of lists for training and validation; or a "
-    "dict of lists with the keys train, validation and test"
+    "a list of strings, one per line; or a list of token numbers; or a pair of lists for training and validation; or "
+    "a dict of lists with the keys train, validation and test"
 )
 _SHARE = 10  # one part in this many is cut off for each missing split
 

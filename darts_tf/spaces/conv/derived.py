@@ -181,8 +181,8 @@ class DerivedNetwork(ConvModel):
         height, width, _ = self.image_shape
         if min(height, width) < self.smallest:
             raise UserError(
-                f"The images are smaller than {type(self).__name__} can reduce: expected at least {self.smallest} "
-                f"pixels each way. Received: {height}x{width}."
+                f"The images are too small for the reductions of {type(self).__name__}: expected at least "
+                f"{self.smallest} pixels per side. Received: {height}x{width}."
             )
 
     alphas: dict = {}  # the architecture is fixed

@@ -93,9 +93,9 @@ class Classifier:
         network: Any = self
         if self.include_top and self.classifier_activation is None and _takes_probabilities(network.loss):
             raise UserError(
-                "The network gives logits, and the loss takes probabilities. Expected a loss with from_logits=True, "
-                "such as keras.losses.SparseCategoricalCrossentropy(from_logits=True), or a network with "
-                f"classifier_activation='softmax'. Received: loss={_name(network.loss)}."
+                "The network outputs logits, but the loss takes probabilities. Expected a loss with "
+                "from_logits=True, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True), or a "
+                f"network with classifier_activation='softmax'. Received: loss={_name(network.loss)}."
             )
         keras_model: Any = super()
         return keras_model.compute_loss(x, y, y_pred, sample_weight, training)

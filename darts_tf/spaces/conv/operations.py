@@ -458,8 +458,8 @@ class PerEdge(Operation):
             self._run(copy, tf.zeros((1, 6, 7, self.channels), keras.config.floatx()), False)
             if isinstance(copy, keras.layers.Layer) and copy.non_trainable_variables:
                 raise UserError(
-                    "An operation of your own must have no state other than its weights: the search adds a batch norm, "
-                    f"and dropout is not supported. Received: {some_of(v.path for v in copy.non_trainable_variables)}."
+                    "A custom operation must have no state other than its weights: the search adds a batch norm, and "
+                    f"dropout is not supported. Received: {some_of(v.path for v in copy.non_trainable_variables)}."
                 )
         self.bn = None if self.affine else BatchNorm(self.edges * self.channels, affine=False)
 
@@ -523,5 +523,5 @@ def add_operation(name: str, make_layer: Callable) -> None:
         ('none', 'skip_connect', 'conv_3x3')
     """
     if name in OPERATIONS:
-        raise UserError(f"An operation of that name exists. Expected a new name. Received: {name!r}.")
+        raise UserError(f"An operation with that name exists. Expected a new name. Received: {name!r}.")
     OPERATIONS[name] = functools.partial(PerEdge, make_layer)

@@ -43,7 +43,7 @@ def add_operations_of(workdir: Path, stored: str, named: str) -> None:
     """
     if stored and not named and stored not in _executed:
         raise UserError(
-            f"The run in {workdir} has operations of its own, from the Python file {stored!r}. It is not run unless "
-            "you ask for it: expected --operations_file=PATH on this command line, of a file that you trust."
+            f"The run in {workdir} has custom operations, from the Python file {stored!r}. It is not executed unless "
+            "you ask for it: expected --operations_file=PATH on this command line, with a file that you trust."
         )
     add_operations(named)

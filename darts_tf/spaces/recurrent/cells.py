@@ -140,7 +140,7 @@ class RecurrentSearchCell(_Cell):
             if name not in ACTIVATIONS:
                 raise UserError(f"Unknown activation. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
         if not set(primitives) - {"none"}:
-            raise UserError(f"Expected an activation besides 'none'. Received: primitives={list(primitives)}.")
+            raise UserError(f"Expected an activation other than 'none'. Received: primitives={list(primitives)}.")
         if num_nodes < 1 or not 0 <= concat <= num_nodes:
             raise UserError(
                 f"A cell averages at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
