@@ -57,7 +57,8 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
             f"{came}"
         )
     prior = {"prior": next(iter(given.values()))} if given else {}
-    own = {name: flag_values[name].value for name in ("algorithm", *OWN) if flag_values[name].value is not None}
+    names = ("algorithm", *OWN)
+    own: dict[str, Any] = {name: flag_values[name].value for name in names if flag_values[name].value is not None}
     if "primitives" in own and "search" in given:
         raise flags.IllegalFlagValueError(
             "--primitives has no effect with --search, which has its own. Leave it out, or use --prior=uniform. "

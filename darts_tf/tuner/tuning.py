@@ -90,7 +90,9 @@ def _tune(config, workdir, out, data, say):
     known = spaces.get(config.space).operations
     for name in prior.space.operations:
         if name not in known:
-            raise UserError(f"The prior has an unknown operation. Expected {', '.join(known)}. Received: {name!r}.")
+            raise UserError(
+                f"The proposals have an unknown operation. Expected {', '.join(known)}. Received: {name!r}."
+            )
     with directory:
         for change in directory.open_for(config, ("plots",), lambda: _refuse_earlier_version(directory.path)):
             say(f"changed since the last start: {change}")
