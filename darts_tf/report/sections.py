@@ -36,7 +36,7 @@ def run(found: runs.Run, heading: bool = True, nasbench201: str = "") -> Html:
         if found.kind != runs.COMPARISON:  # which has too many runs for a joint chart of curves
             parts.append(comparison(found.parts, nasbench201))
         parts += [
-            tag("details", tag("summary", f"{each.name}{_result(each)}"), run(each, False, nasbench201))
+            tag("details", tag("summary", f"{each.name}{_result(each, nasbench201)}"), run(each, False, nasbench201))
             for each in found.parts
         ]
     return join(*parts)
@@ -182,6 +182,10 @@ def _last(found, key):
     return points[-1][1] if points else None
 
 
-def _result(found):
+def _result(found, nasbench201):
+    """What a run has reached, in a few words; for a search where it is known the truth, not its supernet's accuracy."""
+    if nasbench201 and (true := truth.points(found, nasbench201)):
+        return f": true test accuracy {show('accuracy', true[-1][1])}"
     key = next((k for k in _numbers([found]) if k in ("valid_accuracy", "valid_perplexity")), None)
-    return f": {words(key)} {show(key, _last(found, key))}" if key else ""
+    of = "supernet " if found.genotypes else ""  # which only searches have
+    return f": {of}{words(key)} {show(key, _last(found, key))}" if key else ""

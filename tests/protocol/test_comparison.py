@@ -76,3 +76,5 @@ def test_a_comparison_leaves_a_table_and_a_page(tmp_path):
         assert row["curve"][-1] == row["tests"][0] and len(row["curve"]) == 2
     page = (tmp_path / "report.html").read_text()
     assert "drnas+beta_darts" in page and "Random search" in page
+    shares = [f"{100 * row['tests'][0]:.2f} %" for row in result["table"]]
+    assert all(f": true test accuracy {share}" in page for share in shares)
