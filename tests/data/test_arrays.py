@@ -261,7 +261,7 @@ def test_a_range_that_is_given(load, refused):
 def test_bytes_are_bytes_whatever_they_hold(load):
     dark = load(x=X % 2, y=Y)
     np.testing.assert_array_equal(dark.train[0], X % 2)
-    assert any("from 0 to 1 of 255" in note for note in dark.notes)
+    assert any("from 0 to 1 out of 255" in note for note in dark.notes)
 
 
 @pytest.mark.parametrize(

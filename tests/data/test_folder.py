@@ -73,7 +73,7 @@ def test_three_roles(tmp_path, train, valid, test):
         assert split is None or np.bincount(split.labels).tolist() == [count // 6, count // 3, count // 2]
     line = f"{tmp_path}/{train}: 6 training images of 3 classes (bird 1, cat 2, dog 3)"
     line += f"; {tmp_path}/{valid}: 12 validation images" if valid else ""
-    line += f"; {tmp_path}/{test}: {expected[2]} test" if test else ""
+    line += f"; {tmp_path}/{test}: {expected[2]} test images" if test else ""
     assert data.notes == (line,)
 
 

@@ -299,7 +299,7 @@ def test_what_cannot_select_is_refused(tmp_path, summary, message):
         ({"train_preset": "smoke"}, "train_preset must be a preset of darts-train.*which is of darts-search"),
         (
             {"search_preset": "text_search"},
-            "one kind of cell. Expected .* of recurrent cells, such as text_train.*conv",
+            "one kind of cell. Expected .* for recurrent cells, such as text_train.*conv",
         ),
         ({"train_preset": "text_train"}, "Expected a train_preset for conv cells, such as digits_train.*=text_train"),
         ({"train_preset": "text_train", "retrain_overrides": ("train_portion=0.9",)}, "be for one kind of cell"),

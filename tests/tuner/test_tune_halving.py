@@ -202,8 +202,8 @@ def test_the_table_and_the_page_mark_the_pareto_front(tmp_path, trainings):
     write_report([tmp_path / "run"], tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     for text in (
-        "validation accuracy over multiply-adds",
-        "validation accuracy over weights",
+        "validation accuracy against multiply-adds",
+        "validation accuracy against weights",
         "Pareto front",
         "halving",
     ):
