@@ -114,7 +114,7 @@ def _are_radii(texts):
 
 
 def benchmark(flag_values: flags.FlagValues) -> None:
-    """Times whole steps or single operations on random data, or compares the ways to the gradient of the alphas."""
+    """Times whole steps or single operations on random data, or compares ways to compute the alphas' gradient."""
     suite, dataset, steps = flag_values.suite, flag_values.dataset, flag_values.steps
     _refuse_unread(flag_values, suite)
     if suite == "gpu":

@@ -58,7 +58,7 @@ def define_flags(to: flags.FlagValues) -> None:
 
 
 def evaluate(flag_values: flags.FlagValues) -> None:
-    """Prints how good a trained network is: accuracy and loss on labelled images, perplexity on a text; throughput."""
+    """Measures a trained network: accuracy and loss on labelled images, or perplexity on a text; and throughput."""
     asked: dict[str, Any] = {name: flag_values[name].value or "" for name in (*FLAGS, "weights", "split")}
     asked |= {name: flag_values[name].value or 0 for name in ("max_examples", "batch_size", "bits_per_character")}
     if bool(asked["workdir"]) == bool(asked["model"]):

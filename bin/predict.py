@@ -62,7 +62,7 @@ def define_flags(to: flags.FlagValues) -> None:
 
 
 def predict(flag_values: flags.FlagValues) -> None:
-    """Prints the label and probability that a served or exported model gives each image; or continues a text."""
+    """Prints the label and probability that a served or exported model assigns to each image, or continues a text."""
     paths, server, export_dir = flag_values.image, flag_values.server, flag_values.export_dir
     if bool(server) == bool(export_dir):
         raise UserError(

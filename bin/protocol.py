@@ -30,9 +30,9 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 def protocol(flag_values: flags.FlagValues) -> int:
     """Runs the whole experiment around a search, and random search at equal cost; prints a table.
 
-    Searches with several seeds, a short training of each cell, selection on validation data, several full trainings of
-    the selected cell; the same with random cells at equal cost. A comparison has searches by several methods in
-    NAS-Bench-201, where the worth of every cell is known. The same command resumes what was interrupted.
+    It searches with several seeds, trains each cell briefly, selects one on validation data, and trains that one in
+    full several times; then it does the same with random cells at equal cost. A comparison searches with several
+    methods in NAS-Bench-201, where the accuracy of every cell is known. The same command resumes an interrupted run.
     """
     config: Any = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
     preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)

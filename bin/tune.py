@@ -95,9 +95,9 @@ def _refuse_without_effect(algorithm, own):
 def tune(flag_values: flags.FlagValues) -> int:
     """Trains genotypes from scratch, the most probable first, and keeps the best on validation data.
 
-    With --search it proposes what a search, a genotype or alphas make probable; with --prior=uniform at random, the
-    baseline. --algorithm=halving trains all for few epochs and only the best to the end. --preset says whether images
-    or texts are trained on. The same command resumes an interrupted tuning.
+    With --search, proposals are those that a search, a genotype or alphas make probable; with --prior=uniform, they
+    are random, as a baseline. --algorithm=halving trains all of them for a few epochs and only the best to the end.
+    --preset selects images or texts. The same command resumes an interrupted tuning run.
     """
     config = config_from(flag_values)
     workdir = _flags.directory(flag_values, "runs/tune")

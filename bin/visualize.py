@@ -38,7 +38,7 @@ def define_flags(flag_values: flags.FlagValues) -> None:
 def draw(flag_values: flags.FlagValues) -> None:
     """Draws the cells of a genotype: normal.svg and reduction.svg, or recurrent.svg, or nasbench201.svg.
 
-    Their Graphviz source is written, too.
+    It also writes their Graphviz source.
     """
     from darts_tf import genotypes as genotype
     from darts_tf.genotypes import drawing as visualize  # here, so that --help is instant

@@ -10,14 +10,14 @@ from darts_tf.genotypes.checks import is_integer
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Path
 
-_DOCSTRING = """Builds the network of {about}; weights are at their start values unless a file is given.
+_DOCSTRING = """Builds the network of {about}; its weights have their initial values unless a file is given.
 
-    It maps images `(N, height, width, channels)`, normalised as for the weights, to probabilities `(N, classes)`. See
-    `darts_tf.build` for what such a network has, and for the arguments that are not listed here.
+    It maps images `(N, height, width, channels)`, normalised as in training, to probabilities `(N, classes)`. See
+    `darts_tf.build` for such networks and for the arguments that are not listed here.
 
     Args:
-        input_shape: `(height, width, channels)` of the images. Below 96 pixels the network is that for CIFAR,
-            from 96 on that for ImageNet.
+        input_shape: `(height, width, channels)` of the images. Below 96 pixels, the network is the one for CIFAR,
+            otherwise the one for ImageNet.
         classes: Number of classes, at least 2; the papers' networks for ImageNet have 1000.
         weights: None, or a file: `.keras` (also those that `darts-train` writes), `.weights.h5`, or a state dict of the
             original code in PyTorch, `.pt` or `.pth` (if torch is installed) or `.npz`.
