@@ -21,10 +21,10 @@ _WITHOUT_NONE = tuple(name for name in CONV_PRIMITIVES if name != "none")
 
 def _preset(base: SearchConfig, method: str, title: str, source: str, expected: str, **settings: Any) -> Preset:
     space, where = ("nasbench201", "in NAS-Bench-201") if base is _NASBENCH201 else ("cifar10", "on CIFAR-10")
-    name = f"{space}_search_{method}"
+    name = f"{space}_{method}"
     return Preset(
         name=name,
-        about=f"{title} {where} with its authors' settings, first order",
+        about=f"{title} {where} as published, first order",
         config=base.replace(method=method, **settings),
         source=source,
         command=f"darts-search --preset={name} --workdir=runs/{name}",
