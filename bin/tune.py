@@ -13,7 +13,7 @@ from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
 from darts_tf.config import presets
 from darts_tf.config.tuning import ALGORITHMS, IN_FULL, LanguageTuneConfig, Tune, TuneConfig, tuning_of
 from darts_tf.system import streams
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 
 KINDS = (*CONFIGS, TuneConfig)  # kinds of preset: a training, or a whole tuning
 OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
@@ -62,7 +62,7 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
     if "primitives" in own and "search" in given:
         raise flags.IllegalFlagValueError(
             "--primitives has no effect with --search, which has its own. Leave it out, or use --prior=uniform. "
-            f"Received: --primitives={','.join(own['primitives'])}"
+            f"Received: --primitives={some_of(own['primitives'])}"
         )
     _refuse_without_effect(own.get("algorithm", getattr(preset, "algorithm", ALGORITHMS[0])), own)
     if isinstance(preset, Tune):

@@ -119,14 +119,15 @@ def collect(
 ) -> dict[str, Any]:
     """Returns the contents of `comparison.json`: the true accuracy of each search's cell, and of random search.
 
-    Accuracies are fractions, not percent. `curve` is the mean over the seeds after each epoch.
+    Accuracies are fractions, not percent. `curve` is the mean over the seeds after each epoch; empty for a method that
+    chooses its cell only at the end. `seconds` are those of the epochs, without such a choice.
     """
     known = benchmark.accuracies(config.benchmark) / 100
     rows = []
     for method, each in runs.items():
         found = [_cell(genotypes.load(path / one.name)) for one in each]
         tests = [float(known[cell.index]) for cell in found]
-        curves = [_curve(path / one.name, known) for one in each]
+        curves = [_curve(path / one.name, cell, known) for one, cell in zip(each, found, strict=True)]
         rows.append(
             {
                 "method": method,
@@ -162,9 +163,10 @@ def _cell(found: genotypes.Genotype) -> NasBench201Genotype:
     return found
 
 
-def _curve(path, known):
-    records = read_metrics(WorkDir(path).metrics)
-    return [float(known[_cell(genotypes.from_json(record["genotype"])).index]) for record in records]
+def _curve(path, found, known):
+    """The accuracy after each epoch; empty if the last epoch's cell is not the one that the search found."""
+    cells = [_cell(genotypes.from_json(record["genotype"])) for record in read_metrics(WorkDir(path).metrics)]
+    return [float(known[cell.index]) for cell in cells] if cells[-1] == found else []
 
 
 def random_search(count: int, dataset: str = "cifar10") -> dict[str, float]:

@@ -54,6 +54,7 @@ table { border-collapse: collapse; min-width: min(100%, 32rem); margin: .75rem 0
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 th { font-size: .8rem; color: var(--soft); font-weight: 600; vertical-align: bottom; overflow-wrap: normal; }
 td { overflow-wrap: normal; } td:first-child, td:last-child { overflow-wrap: anywhere; }
+td.short { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; } .marked td { font-weight: 700; }
 details { border-bottom: 1px solid var(--line); padding: .35rem 0; } summary { cursor: pointer; padding: .2rem 0; }
 summary small { color: var(--soft); font-weight: 400; } details[open] > summary { font-weight: 700; }

@@ -61,6 +61,11 @@ def _time(seconds):
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def _class(cell):
+    """What the style sheet has to know of a cell: that it is empty, or a number with its unit, which stay together."""
+    return "nothing" if cell in ("", "–") else "short" if len(str(cell)) <= 12 else None
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[int] = ()) -> Html:
     """Returns a table; the first column is text, the others are numbers.
 
@@ -74,7 +79,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence], marked: Sequence[in
         tag(
             "tr",
             *[
-                tag("td", cell, data_label=heading, class_="nothing" if cell in ("", "–") else None)
+                tag("td", cell, data_label=heading, class_=_class(cell))
                 for heading, cell in zip(headings, row, strict=True)
             ],
             class_="marked" if index in marked else None,

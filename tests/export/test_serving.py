@@ -301,7 +301,7 @@ def test_requests_with_wrong_inputs(server, exported):
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "grpc://127.0.0.1:1", "http://127.0.0.1:1"])
 def test_no_server(exported, address):
-    with pytest.raises(UserError, match="127.0.0.1:1 (answers UNAVAILABLE|cannot be reached)") as caught:
+    with pytest.raises(UserError, match="127.0.0.1:1 (returned UNAVAILABLE|cannot be reached)") as caught:
         client.predict(client.connect(address, "digits", timeout=5), exported.files)
     assert "\n" not in str(caught.value)
 

@@ -220,7 +220,7 @@ def test_the_stages_are_searches_that_resume(tmp_path):
     ("settings", "message"),
     [
         ({"p_darts_cells": "5,11"}, "a number for each stage"),
-        ({"p_darts_cells": "5,x,17"}, "p_darts_cells must be whole numbers"),
+        ({"p_darts_cells": "5,x,17"}, "p_darts_cells must be comma-separated whole numbers"),
         ({"p_darts_cells": "2,11,17"}, "p_darts_cells must be .* at least 3"),
         ({"p_darts_keep": "8,5,1"}, "p_darts_keep must be .* at least 2"),
         ({"p_darts_keep": "7,5,3"}, "begin with at least the number of candidates, 8"),
