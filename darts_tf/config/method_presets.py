@@ -63,8 +63,8 @@ METHOD_PRESETS = (
         _CIFAR10,
         "smooth_darts",
         "SmoothDARTS, at random,",
-        "arXiv:2002.05283; `sota/cnn/train_search.py` of xiangning-chen/SmoothDARTS at d3dbfed, in its space s5 and with "
-        "its perturbation at random",
+        "arXiv:2002.05283; `sota/cnn/train_search.py` of xiangning-chen/SmoothDARTS at d3dbfed, in its space s5, with "
+        "random perturbations",
         "not measured here; the authors' figures are those of the best of four searches",
         primitives=_WITHOUT_NONE,
     ),

@@ -224,7 +224,7 @@ def test_a_protocol_that_was_killed_in_a_search(tmp_path, begun):
     names = [f"searches/seed_{n}" for n in range(begun)]
     names += ["retrain/search_0", "retrain/random_0", "evaluate/random/seed_0"] if begun > 1 else []
     assert re.findall("<summary>([a-z]+/[^:<]+)", page.source) == [*names[:begun], "searches/seed_99", *names[begun:]]
-    assert re.findall('data-label="run">([^<]+)<', page.source) == names
+    assert re.findall('data-label="run"[^>]*>([^<]+)<', page.source) == names
     assert page.source.count("<svg") >= begun and "neither config.json nor protocol.json" in page
 
 
@@ -253,8 +253,8 @@ def test_a_protocol(tmp_path, metric):
     shown = ">91.00 %<" if metric == "accuracy" else ">0.91<"
     assert search < short < page.source.index(shown, search) < page.source.index("</tr>", search)
     assert (
-        'data-label="short training run">r1<' in page.source
-        and 'data-label="short training time">1 min 40 s<' in page.source
+        'data-label="short training run" class="short">r1<' in page.source
+        and 'data-label="short training time" class="short">1 min 40 s<' in page.source
     )
     assert page.source.count('class="marked"') == 2 and "no such directory" in page
 
