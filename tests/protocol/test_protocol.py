@@ -381,6 +381,7 @@ def test_the_defaults_are_those_of_the_paper():
 def test_a_real_one_is_stopped_and_goes_on(tmp_path):
     command = [sys.executable, "-m", "darts_tf.bin.protocol", "--preset=smoke_protocol", "--num_searches=1"]
     command += ["--num_random=1", "--eval_seeds=1", "--search_overrides=order=first", f"--workdir={tmp_path / 'run'}"]
+    command += ["--retrain_epochs=6"]  # long enough that the signal comes in time, also on a busy machine
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with subprocess.Popen(command, **pipes) as process:
         for line in process.stdout:
