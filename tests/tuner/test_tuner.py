@@ -9,7 +9,7 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from darts_tf import genotypes
+from darts_tf import genotypes, spaces
 from darts_tf.genotypes import ConvGenotype, Genotype, RecurrentGenotype
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.genotypes.selection import select, softmax
@@ -20,6 +20,7 @@ from darts_tf.tuner import DartsOracle, genotype_from, values_from
 from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose, refined
 from darts_tf.tuner.space import Space
+from tests.helpers import toy_space
 
 pytestmark = [
     # keras-tuner 1.4.8 asks threads for their names as Python 3.9 did.
@@ -139,6 +140,7 @@ class Chain(Genotype):
 def test_another_kind_of_cell(tmp_path, monkeypatch):
     """Nothing but its class is needed, for the space, the prior, proposals and the oracle."""
     monkeypatch.setitem(genotypes.KINDS, "chain", Chain)
+    monkeypatch.setitem(spaces.SPACES, "chain", type("ChainSpace", (toy_space.Chain,), {"genotype": Chain})())
     prior = {"chain": np.random.default_rng(0).normal(size=(5, 3))}
     found = load_prior(prior)
     assert found.space == Space.of("chain") and found.first == genotypes.derive(Chain, prior)
