@@ -20,11 +20,8 @@ from darts_tf.passes.loss_scale import SKIPPED, reported
 from darts_tf.runs.saved_model import load_saved_model
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.system.device import device
+from darts_tf.system.streams import silent
 from darts_tf.tasks import domains
-
-
-def silent(line: str) -> None:
-    """Prints nothing."""
 
 
 def random_batches(config: Run, image_shape: tuple[int, int, int], num_classes: int) -> list[tuple]:

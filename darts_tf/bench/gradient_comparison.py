@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf import spaces
-from darts_tf.bench.benchmark import random_batches, silent
+from darts_tf.bench.benchmark import random_batches
 from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.objective import SupernetLoss
 from darts_tf.bilevel.optimizers import SGD, global_norm
@@ -14,6 +14,7 @@ from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
 from darts_tf.data.reading import reading
 from darts_tf.system.device import device
+from darts_tf.system.streams import silent
 
 PAPER_RADIUS = 0.01
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf import genotypes, spaces
-from darts_tf.bench.benchmark import silent
 from darts_tf.config import SearchConfig
 from darts_tf.spaces import costs, latency
 from darts_tf.spaces.conv.folding import fold, fold_in_place
@@ -18,6 +17,7 @@ from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.spaces.space import Place
 from darts_tf.system.device import device
 from darts_tf.system.errors import UserError, some_of
+from darts_tf.system.streams import silent
 
 COPIES = 8
 """Sequential copies of an operation in one graph, so that calling the graph is a small part of its time."""

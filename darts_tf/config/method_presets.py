@@ -7,7 +7,7 @@ from darts_tf.config.preset import Preset
 from darts_tf.genotypes import CONV_PRIMITIVES, NASBENCH201_PRIMITIVES
 
 _CIFAR10 = SearchConfig(order="first")
-_NASBENCH201 = SearchConfig(
+NASBENCH201 = SearchConfig(  # of its authors, see the preset nasbench201_search
     space="nasbench201",
     primitives=NASBENCH201_PRIMITIVES,
     num_nodes=3,
@@ -20,7 +20,7 @@ _WITHOUT_NONE = tuple(name for name in CONV_PRIMITIVES if name != "none")
 
 
 def _preset(base: SearchConfig, method: str, title: str, source: str, expected: str, **settings: Any) -> Preset:
-    space, where = ("nasbench201", "in NAS-Bench-201") if base is _NASBENCH201 else ("cifar10", "on CIFAR-10")
+    space, where = ("nasbench201", "in NAS-Bench-201") if base is NASBENCH201 else ("cifar10", "on CIFAR-10")
     name = f"{space}_{method}"
     return Preset(
         name=name,
@@ -119,7 +119,7 @@ METHOD_PRESETS = (
         epochs=100,
     ),
     _preset(
-        _NASBENCH201,
+        NASBENCH201,
         "drnas",
         "DrNAS",
         "arXiv:2006.10355; `201-space/train_search.py` of xiangning-chen/DrNAS at f2caa4d",
@@ -128,7 +128,7 @@ METHOD_PRESETS = (
         weight_decay=3e-4,
     ),
     _preset(
-        _NASBENCH201,
+        NASBENCH201,
         "beta_darts",
         "beta-DARTS",
         "arXiv:2203.01665; `nasbench201/train_search.py` of Sunshine-Ye/Beta-DARTS at f307704; its search in the space "
@@ -138,7 +138,7 @@ METHOD_PRESETS = (
         weight_decay=3e-4,
     ),
     _preset(
-        _NASBENCH201,
+        NASBENCH201,
         "gdas",
         "GDAS",
         "arXiv:1910.04465 and 2001.00326; `configs/nas-benchmark/algos/GDAS.config` of AutoDL-Projects. Deviations: as "

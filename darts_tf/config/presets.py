@@ -6,7 +6,7 @@ Each comes with its source, command, cost and expected result. Needs no TensorFl
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
 from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.config.method_presets import METHOD_PRESETS
+from darts_tf.config.method_presets import METHOD_PRESETS, NASBENCH201
 from darts_tf.config.preset import Preset
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.config.tuning import TuneConfig
@@ -30,17 +30,6 @@ _DIGITS = SearchConfig(
     eigenvalue=False,  # 6 % of an epoch, and its graph takes as long to build as three epochs
 )
 
-_NASBENCH201 = SearchConfig(
-    space="nasbench201",
-    primitives=NASBENCH201_PRIMITIVES,
-    num_nodes=3,
-    init_channels=16,
-    num_cells=17,
-    stem_multiplier=1,
-    weight_decay=5e-4,
-    order="first",
-)
-
 # Eight narrow cells instead of five wider ones at the same cost: cells that are good in a shallow network are not good
 # in a deep one. The validation images of each epoch's record are few; the alphas are trained on half of the 10,000.
 # Three candidates instead of eight: a random cell of these is better than most cells of all eight, and so few steps
@@ -61,7 +50,7 @@ _CIFAR10_SMALL = _CIFAR10.replace(
 # The network is narrow and shallow, the images are whole; the alphas' rate is ten times the published one, since a run
 # has a hundredth of the steps. Without `none`, which in so short a run wins edges because it is zero before the others
 # can learn.
-_NASBENCH201_SMALL = _NASBENCH201.replace(
+_NASBENCH201_SMALL = NASBENCH201.replace(
     method="drnas",
     primitives=NASBENCH201_PRIMITIVES[1:],
     init_channels=8,
@@ -276,7 +265,7 @@ _PRESETS = (
     Preset(
         name="nasbench201_search",
         about="DARTS in NAS-Bench-201 as published, first order; on CIFAR-10",
-        config=_NASBENCH201,
+        config=NASBENCH201,
         source=(
             "arXiv:2001.00326, DARTS-V1; `configs/nas-benchmark/algos/DARTS.config` of AutoDL-Projects. Deviations: "
             "plain momentum instead of Nesterov's; alphas before weights, as in Algorithm 1; the rate changes after "
