@@ -110,6 +110,9 @@ class MethodSettings(Config):
     max_skips: int = _method(
         -1, "maximum number of skip connections in the derived normal cell; -1 = no limit", at_least(-1)
     )
+    min_skips: int = _method(
+        0, "minimum number of skip connections in the derived normal cell; for images", at_least(0)
+    )
     max_parameter_free: int = _method(
         -1, "the same for skip connections and pooling together; -1 = no limit", at_least(-1)
     )
@@ -136,6 +139,17 @@ class MethodSettings(Config):
                 f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
                 f"{each.default}. Received: {each.name}={value}",
             )
+        least = min((each for each in (self.max_skips, self.max_parameter_free) if each >= 0), default=self.min_skips)
+        self._refuse(
+            self.min_skips > least,
+            "min_skips must not exceed max_skips or max_parameter_free. Received: "
+            f"min_skips={self.min_skips}, max_skips={self.max_skips}, max_parameter_free={self.max_parameter_free}",
+        )
+        self._refuse(
+            self.min_skips > 0 and "p_darts" in chosen,
+            "min_skips must be 0 for p_darts, which may remove the skip connections of most edges before the last "
+            f"stage. Received: min_skips={self.min_skips}",
+        )
         self._refuse(
             (self.cost_kind == "latency") != bool(self.cost_table),
             f"cost_table must be given with cost_kind=latency, and only then. Received: cost_kind={self.cost_kind}, "

@@ -56,7 +56,7 @@ def make(config: Search) -> Combined:
                 f"several of them, comma separated. Received: method={config.method}."
             )
     parts = {name: METHODS[name](config) for name in names}
-    if max(config.max_skips, config.max_parameter_free) >= 0:
+    if max(config.max_skips, config.max_parameter_free) >= 0 or config.min_skips > 0:
         parts["limits"] = Limits(config)
     method = Combined(config, parts)
     method.check(method.base)

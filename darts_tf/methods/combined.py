@@ -60,9 +60,9 @@ class Combined(Method):
             )
         if "limits" in parts:
             raise UserError(
-                f"max_skips and max_parameter_free limit the choice by strength, but {choosing[0]} chooses in another "
-                f"way; leave them at -1. Received: max_skips={self.config.max_skips}, "
-                f"max_parameter_free={self.config.max_parameter_free}."
+                f"min_skips, max_skips and max_parameter_free limit the choice by strength, but {choosing[0]} chooses "
+                f"in another way; leave them at 0, -1 and -1. Received: min_skips={self.config.min_skips}, "
+                f"max_skips={self.config.max_skips}, max_parameter_free={self.config.max_parameter_free}."
             )
         if self.config.early_stop != "none":
             raise UserError(

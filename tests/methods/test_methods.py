@@ -11,7 +11,6 @@ from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
-from darts_tf.genotypes import ConvGenotype, selection
 from darts_tf.system.errors import UserError
 from tests.helpers.steps import KINDS, array, rate, search_step
 
@@ -134,10 +133,6 @@ def test_what_a_method_cannot_do_is_refused():
         methods.make(LanguageSearchConfig(method="darts_minus"))
     with pytest.raises(UserError, match="pc_darts_k must divide the channels.*Received: pc_darts_k=3"):
         step_of("pc_darts", pc_darts_k=3)
-    with pytest.raises(UserError, match="max_skips: the cell has no other operations"):
-        only = methods.make(SearchConfig(primitives=("none", "skip_connect"), max_skips=1))
-        topology = ConvGenotype.topology(2)
-        only.selection(selection.select)(np.ones((5, 2)), topology, ("none", "skip_connect"), "normal")
 
 
 def test_drop_path_on_mixed_edges(float64):

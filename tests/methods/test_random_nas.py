@@ -109,7 +109,7 @@ def test_what_contradicts_it_is_refused():
         ),
         (
             {"method": "random_nas", "max_skips": 2},
-            "max_skips and max_parameter_free limit .*Received: max_skips=2, max_parameter_free=-1",
+            "max_skips and max_parameter_free limit .*Received: min_skips=0, max_skips=2, max_parameter_free=-1",
         ),
         ({"method": "random_nas", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         (
