@@ -1,5 +1,6 @@
 """State dicts of PyTorch networks: reading them, and removing what wrappers and training scripts add."""
 
+import pickle
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,6 +40,11 @@ def read(path: Path) -> dict[str, np.ndarray]:
         return unnested(torch.load(path, map_location="cpu", weights_only=True))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{path} holds Python objects other than tensors, and loading these could run code. Expected a state dict, "
+            "as `torch.save(network.state_dict(), FILE)` writes it."
+        ) from None
     except Exception as error:  # torch raises whatever its unpickler encounters
         raise UserError(
             f"Cannot read the weights in {path}: {one_line(error)}. Expected a state dict of tensors."

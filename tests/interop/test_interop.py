@@ -237,9 +237,16 @@ def test_pt_without_torch(tmp_path):
 def test_pt(one, arrays, tmp_path):
     torch = pytest.importorskip("torch")
     path = tmp_path / "weights.pt"
-    for state in (lambda s: s, lambda s: {"state_dict": s, "epoch": 3}):
-        torch.save(state({name: torch.tensor(np.array(a)) for name, a in arrays.items()}), path)
-        found = read_state_dict(path)
-        assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    tensors = {name: torch.tensor(np.array(a)) for name, a in arrays.items()}
+    for state in (tensors, {"state_dict": {f"module.{name}": each for name, each in tensors.items()}, "epoch": 3}):
+        for zipped in (True, False):
+            torch.save(state, path, _use_new_zipfile_serialization=zipped)
+            other = supernet(2)
+            load(other, path)
+            assert all(np.array_equal(a, b) for a, b in zip(other.weight_variables, one.weight_variables, strict=True))
+    torch.save({name: each.bfloat16() for name, each in tensors.items()}, path)
+    assert all(np.allclose(a, arrays[name], rtol=2**-8) for name, a in read_state_dict(path).items())
+    torch.save(torch.nn.Linear(2, 3), path)
+    assert "other than tensors" in refused(read_state_dict, path)
     path.write_bytes(b"damaged")
-    assert re.search("weights.npz cannot be read|is damaged", refused(read_state_dict, path))
+    assert re.search("Cannot read the weights|other than tensors", refused(read_state_dict, path))
