@@ -99,7 +99,9 @@ def with_skips(usual: Callable[..., list], least: int) -> Callable[..., list]:
 
     def select(strength: np.ndarray, topology: Topology, primitives: Sequence[str], cell: str = "") -> list[Any]:
         if SKIP not in primitives:
-            raise UserError(f"min_skips: {SKIP} is not among the primitives. Received: min_skips={least}.")
+            raise UserError(
+                f"min_skips: {SKIP} is not among the primitives; add it, or set 0. Received: min_skips={least}."
+            )
         strength, skip = np.array(strength), primitives.index(SKIP)
         while True:
             pairs = usual(strength, topology, primitives, cell)
@@ -113,7 +115,7 @@ def with_skips(usual: Callable[..., list], least: int) -> Callable[..., list]:
             }
             if not chosen:
                 raise UserError(
-                    f"min_skips: only {least - missing} edges of the {cell} cell may have {SKIP}. "
+                    f"min_skips: only {least - missing} edges of the {cell} cell may have {SKIP}; lower it. "
                     f"Received: min_skips={least}."
                 )
             closest = min(chosen, key=lambda row: chosen[row] - strength[row, skip])

@@ -107,7 +107,7 @@ class _Protocol:
     def _short(self, method, cells):
         """Trains each cell for a short time; reads its result on validation data, never that on test data."""
         runs = [self.plan.retrain(f"{method}_{i}", cell) for i, cell in enumerate(cells)]
-        self._all(runs, f"short training runs of {results.TITLES[method]} cells")
+        self._all(runs, f"short training runs of {results.CELLS[method]}")
         trained = []
         for run, cell in zip(runs, cells, strict=True):
             self.metric, self.better, valid, seconds = results.validation(self.path / run.name)
@@ -130,7 +130,7 @@ class _Protocol:
         values = [each["valid"] for each in trained]
         index = scores.best(values, self.better)
         shown = ", ".join(scores.shown(value, self.metric) for value in values)
-        self.say(f"validation {self.metric} of {results.TITLES[method]} cells: {shown}; selected: number {index}")
+        self.say(f"validation {self.metric} of {results.CELLS[method]}: {shown}; selected: number {index}")
         return index
 
     def _evaluate(self, cells):

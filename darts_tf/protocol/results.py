@@ -14,7 +14,7 @@ from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 
-TITLES = {"search": "DARTS", "random": "random"}
+CELLS = {"search": "the cells found", "random": "random cells"}
 
 
 def read_summary(path: pathlib.Path) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def table(result: dict[str, Any]) -> str:
             test = f"{test.removesuffix(' %')} ± {shown(each['test_std'], metric)}"
         lines.append(
             [
-                TITLES[each["method"]],
+                each["method"],
                 str(len(cells)),
                 shown(each["selected_valid"], metric),
                 test,

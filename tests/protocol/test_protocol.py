@@ -135,7 +135,7 @@ def test_the_order_of_the_runs_and_what_is_left(tmp_path, binaries):
     assert (second["method"], second["search_seconds"], second["select_seconds"], second["n"]) == ("random", 0, 8, 2)
     assert first["test_std"] == pytest.approx(statistics.stdev([0, 5 / 7]))
     text = results.table(found).splitlines()
-    assert len(text) == 3 and text[1].startswith("DARTS") and "35.71 ± 50.51 %" in text[1]
+    assert len(text) == 3 and text[1].startswith("search") and "35.71 ± 50.51 %" in text[1]
     short = {ran.configs[f"retrain/{name}"].replace(genotype="") for name in ("search_0", "search_1", "random_0")}
     assert len(short) == 1 and short.pop().epochs == 1  # the same conditions for all
     assert ran.configs["retrain/random_0"].seed not in range(2)
@@ -401,6 +401,6 @@ def test_a_real_one_is_stopped_and_goes_on(tmp_path):
     for each in (*found["evaluations"]["search"], *found["evaluations"]["random"]):
         summary = json.loads((tmp_path / "run" / each["workdir"] / "summary.json").read_text())
         assert (summary["valid_accuracy"], summary["test_accuracy"]) == (each["valid"], each["test"])
-    assert found["table"][0]["test_std"] is None and "DARTS" in done.stdout
+    assert found["table"][0]["test_std"] is None and "\nsearch " in done.stdout
     page = (tmp_path / "run" / "report.html").read_text()
     assert "evaluate/search/seed_0" in page and scores.shown(found["table"][0]["test_mean"], "accuracy") in page
