@@ -37,7 +37,7 @@ ABOUT = {
 }
 COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
 COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary_size": 10000}
-COMMON |= {"learning_rate": None, "threads": 0, "order": "second", "hvp": "finite_difference"}
+COMMON |= {"learning_rate": None, "threads": 0, "method": "darts", "order": "second", "hvp": "finite_difference"}
 COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
 COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
 COMMON |= dict.fromkeys(("space", "primitives", "operations_file"))
@@ -49,8 +49,8 @@ SUPERNET = {"init_channels", "num_cells", "num_nodes", "image_size"}
 DERIVED = {"genotype", "network", "init_channels", "num_cells", "image_size"}
 # Suite -> the flags that it reads; any other is refused, since it would have no effect.
 READS = {
-    "search": RUN | SUPERNET | {"order", "hvp"},
-    "search_recurrent": RUN | {"num_nodes", "num_units", "bptt", "vocabulary_size", "order", "hvp"},
+    "search": RUN | SUPERNET | {"method", "primitives", "order", "hvp"},
+    "search_recurrent": RUN | {"method", "num_nodes", "num_units", "bptt", "vocabulary_size", "order", "hvp"},
     "gradients": SUPERNET
     | {"batch_size", "seed", "learning_rate", "radii", "float64"}
     | {"dataset", "data_dir", "value_range"},
@@ -122,6 +122,7 @@ def benchmark(flag_values: flags.FlagValues) -> None:
     config_class, defaults = SUITES[suite]
     known = {field.name for field in dataclasses.fields(config_class)}
     given = {name: flag_values[name].value for name in COMMON if name in known}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     given = defaults | {name: value for name, value in given.items() if value is not None}
     if suite == "operations":
         given = _of_space(given)
@@ -150,8 +151,7 @@ def benchmark(flag_values: flags.FlagValues) -> None:
 def _of_space(given):
     """Adds a space's usual operations and nodes, if none are given."""
     kind = genotypes.KINDS.get(given["space"], genotypes.ConvGenotype)
-    usual = {"num_nodes": kind.usual_nodes, "primitives": kind.primitives} | given
-    return usual | {"primitives": tuple(usual["primitives"])}
+    return {"num_nodes": kind.usual_nodes, "primitives": kind.primitives} | given
 
 
 def _refuse_unread(flag_values, suite):

@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 
 from darts_tf.system.keras_settings import keras, tf
-from darts_tf import spaces
+from darts_tf import methods, spaces
 from darts_tf.bilevel.step import SearchStep, TrainStep
 from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
@@ -110,8 +110,8 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     """Times whole search steps, architecture and weights, on random images.
 
     Args:
-        config: The settings; network, order, batch size, image size (0 means 32 pixels), seed and `jit_compile` are
-            used.
+        config: The settings; method, candidates, network, order, batch size, image size (0 means 32 pixels), seed and
+            `jit_compile` are used.
         steps: Steps to time after the first one, at least 1.
         say: Called with progress lines.
 
@@ -123,20 +123,21 @@ def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = si
     nets = []
 
     def build():
-        nets.append(spaces.get(config.space).supernet(config, None, (size, size, 3), 10))
-        step = SearchStep(nets[0], config, domains.of(config))
+        method = methods.make(config)
+        nets.append(spaces.get(config.space).supernet(config, method, (size, size, 3), 10))
+        step = SearchStep(nets[0], config, domains.of(config), method=method)
         train, valid = random_batches(config, (size, size, 3), 10)
 
         def one_step(train, valid, number, rate):
             report = step(train, valid, number, rate)
-            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
+            return _losses(report, config)
 
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         return one_step, (train, valid, tf.constant(0, tf.int64), rate)
 
     measured = _timed(build, steps, say, config.jit_compile)
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
-    settings = {name: getattr(config, name) for name in ("order", "init_channels", "num_cells", "num_nodes")}
+    settings = {name: getattr(config, name) for name in ("method", "order", "init_channels", "num_cells", "num_nodes")}
     settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
     settings |= {"image_size": size, "parameters": _size(nets[0].weight_variables)}
     return measured | settings | _run_settings(config) | losses
@@ -146,8 +147,8 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
     """Times whole steps of a search for a recurrent cell on a random text.
 
     Args:
-        config: The settings; network, order, batch size, window, vocabulary size, dropout, seed and `jit_compile` are
-            used.
+        config: The settings; method, network, order, batch size, window, vocabulary size, dropout, seed and
+            `jit_compile` are used.
         steps: See `search`.
         say: See `search`.
 
@@ -158,8 +159,9 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
     nets = []
 
     def build():
-        nets.append(spaces.get(config.space).supernet(config, None, config.vocabulary_size))
-        step = SearchStep(nets[0], config, domains.of(config))
+        method = methods.make(config)
+        nets.append(spaces.get(config.space).supernet(config, method, config.vocabulary_size))
+        step = SearchStep(nets[0], config, domains.of(config), method=method)
         window = tf.constant([0, config.bptt, config.bptt], tf.int64)
         rng = np.random.default_rng(config.seed)
         shape = (2, 2, config.bptt, config.batch_size)
@@ -168,17 +170,22 @@ def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable
 
         def one_step(train, valid, number, rate):
             report = step(train, valid, number, rate)
-            return {name: report[name] for name in ("loss", "valid_loss", *reported(config.precision))}
+            return _losses(report, config)
 
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         return one_step, (train, valid, tf.constant(0, tf.int64), rate)
 
     measured = _timed(build, steps, say, config.jit_compile, config.bptt)
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
-    names = ("order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size")
+    names = ("method", "order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size")
     settings = {name: getattr(config, name) for name in names}
     settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": nets[0].parameters}
     return measured | settings | _run_settings(config) | losses
+
+
+def _losses(report, config):
+    names = ("loss", "valid_loss", *reported(config.precision))
+    return {name: report[name] for name in names if name in report}  # without steps of the alphas there is one loss
 
 
 def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:

@@ -53,6 +53,16 @@ def test_a_recurrent_search_reports_the_same():
     assert {name: result[name] for name in sizes} == sizes
 
 
+def test_a_search_is_timed_with_its_method():
+    sizes = TINY | {"init_channels": 8, "order": "first", "image_size": 8}
+    plain, partial, control = (
+        benchmark.search(SearchConfig(**sizes, method=name), steps=1) for name in ("darts", "pc_darts", "random_nas")
+    )
+    assert partial["method"] == "pc_darts" and partial["parameters"] < plain["parameters"]
+    assert partial["estimated_tensors_MB"] <= plain["estimated_tensors_MB"] and partial["loss"] != plain["loss"]
+    assert control["executed_ops"] < plain["executed_ops"] and "valid_loss" not in control
+
+
 @pytest.mark.parametrize("scale, skipped", [(2.0**40, 2), (1.0, 0)])
 def test_steps_that_the_loss_scale_has_undone_are_counted(monkeypatch, scale, skipped):
     monkeypatch.setattr(loss_scale, "START", scale)
