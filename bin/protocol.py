@@ -48,7 +48,7 @@ def protocol(flag_values: flags.FlagValues) -> int:
         return 130
     streams.out(results.table(result))
     for method, arm in (("search", result["searches"]), ("random", result["random"])):
-        streams.out(f"selected {results.TITLES[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
+        streams.out(f"selected of {results.CELLS[method]}: {workdir}/{arm[result['selected'][method]]['workdir']}")
     streams.out(f"figures: {workdir}/protocol.json  page: {workdir}/report.html")
     return 0
 

@@ -185,7 +185,8 @@ class SupernetLoss:
     def _forward(self, weights, alphas, noise, batch, wide=False):
         inputs, labels = batch
         mixing = self.method.mixing_weights(self.named(alphas), noise)
-        with within(narrow=None if wide else self.precision.narrow, recompute=self.recompute):
+        narrow = None if wide else self.precision.narrow
+        with within(narrow=narrow, recompute=self.recompute, sparse=self.method.sparse):
             outputs, statistics = self.supernet.stateless(weights, mixing, inputs)
         return self.loss(outputs, labels), outputs, statistics
 

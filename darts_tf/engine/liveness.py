@@ -12,11 +12,13 @@ import tensorflow as tf
 # The result shares the first operand's memory.
 _VIEWS = {"Identity", "IdentityN", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "PreventGradient"}
 _VIEWS |= {"TensorListFromTensor", "TensorListGetItem", "TensorListPopBack"}
+_VIEWS |= {"OptionalFromValue", "OptionalGetValue"}  # what one branch keeps for its gradient, and the other lacks
 # The result overwrites an operand that has no other reader.
 _IN_PLACE = {"Add", "AddV2", "AddN", "Sub", "Mul", "RealDiv", "Maximum", "Neg", "Square", "Select", "SelectV2"}
 _IN_PLACE |= {"Relu", "ReluGrad", "Sigmoid", "SigmoidGrad", "Tanh", "TanhGrad", "BiasAdd", "Exp", "Rsqrt"}
 _CALLS = {"PartitionedCall": "f", "StatefulPartitionedCall": "f"}
 _LOOPS = {"While": "body", "StatelessWhile": "body"}
+_BRANCHES = {"If", "StatelessIf"}
 
 
 class _Buffer:
@@ -82,7 +84,9 @@ class Liveness:
 
     def _results(self, graph, op, inputs):
         if op.type in _CALLS:
-            return self._call(graph, op, inputs)
+            return self._call(graph, op, _CALLS[op.type], inputs)
+        if op.type in _BRANCHES:
+            return self._branches(graph, op, inputs[1:])
         if op.type in _LOOPS:
             return self._loop(graph, op, inputs)
         known = [size for tensor, (_, size) in zip(op.inputs, inputs, strict=True) if _unknown(tensor)]
@@ -100,10 +104,18 @@ class Liveness:
             buffers[0] = next(reused, buffers[0])
         return 0, [(buffer, length) for buffer in buffers]
 
-    def _call(self, graph, op, inputs):
-        function = graph._get_function(op.get_attr(_CALLS[op.type]).name)  # not part of TensorFlow's public interface
-        peak, results = self._run(function.graph, [(_Buffer(b.size, foreign=True), size) for b, size in inputs])
-        return peak, [(_Buffer(buffer.size), size) for buffer, size in results]
+    def _call(self, graph, op, attribute, inputs):
+        function = graph._get_function(op.get_attr(attribute).name)  # not part of TensorFlow's public interface
+        given = [(_Buffer(b.size, foreign=True), size) for b, size in inputs]
+        peak, results = self._run(function.graph, given)
+        owners = {id(inner): outer for (inner, _), (outer, _) in zip(given, inputs, strict=True)}
+        return peak, [(owners.get(id(buffer)) or _Buffer(buffer.size), size) for buffer, size in results]
+
+    def _branches(self, graph, op, inputs):
+        """Simulates both branches; which of them runs is not known, so the larger values count."""
+        one, other = (self._call(graph, op, name, inputs) for name in ("then_branch", "else_branch"))
+        larger = [max(pair, key=lambda result: result[0].size) for pair in zip(one[1], other[1], strict=True)]
+        return max(one[0], other[0]), larger
 
     def _loop(self, graph, op, inputs):
         """Simulates a loop: it holds its results and, in lists, what every iteration adds; all iterations are alike."""

@@ -41,6 +41,7 @@ class Combined(Method):
             )
         self.base: Method = parts[relaxing[0]] if relaxing else self.parts[0]
         self.moves_alphas = all(part.moves_alphas for part in self.parts)
+        self.sparse = any(part.sparse for part in self.parts)
         self.chooser: Method | None = self._chooser(parts)
         still = [name for name, part in parts.items() if not part.moves_alphas]
         if still and (others := [name for name, part in parts.items() if overrides(part, "penalty")]):

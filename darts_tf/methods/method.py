@@ -51,10 +51,12 @@ class Method(Protocol):
 
     Attributes:
         moves_alphas: Whether Algorithm 1 updates the alphas; if not, a step costs only that of the weights.
+        sparse: Whether most mixing weights of a step are 0, so that operations that no edge uses are left out.
     """
 
     config: Any
     moves_alphas: bool = True
+    sparse: bool = False
 
     def __init__(self, config: Any = None):
         self.config = config

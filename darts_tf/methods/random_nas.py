@@ -28,6 +28,7 @@ class RandomNas(Method):
     """
 
     moves_alphas = False
+    sparse = True
 
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
         """Returns the rows of a random cell, see `random_rows`."""

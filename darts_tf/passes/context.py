@@ -24,6 +24,7 @@ class Pass:
         mean: Maps a list of tensors to their means over the replicas; as often differentiable as the pass.
         statistics: Where batch norms in training store their batch's statistics, by the `id` of the moving statistic's
             variable; None makes them update the variables.
+        sparse: Whether candidate operations whose mixing weight is 0 on every edge are left out, not multiplied by 0.
         seed: `(2,)` integers of the step and of this part of its batch, for the layers' draws; None outside of steps.
     """
 
@@ -32,6 +33,7 @@ class Pass:
     replicas: int = 1
     mean: Callable[[list], list] = list
     statistics: dict[int, Any] | None = None
+    sparse: bool = False
     seed: Any = None
 
     def mean_of(self, tensor: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.passes import graph
-from darts_tf.spaces.conv import functional
+from darts_tf.spaces.conv import functional, sparse
 from darts_tf.spaces.conv.operations import OPERATIONS, Source, Zero
 
 
@@ -116,7 +116,9 @@ class MixedOp(keras.layers.Layer):
         # Selecting and repeating by products with zeros and ones takes one graph node; slices take a dozen.
         repeat = np.repeat(np.eye(self.edges)[:, list(own)], self.channels, axis=1)
         scales = tf.matmul(weights, graph.array(repeat, weights.dtype), transpose_a=True)  # (P, E' * C)
-        phases, wide = [], []
+        used = sparse.used(weights, training)
+        phases: list[tf.Tensor] = []
+        wide: list[tf.Tensor] = []
         for index, (operation, scale) in enumerate(zip(self.operations, tf.unstack(scales), strict=True)):
             if self.having[index] != own or operation is None or isinstance(operation, Zero):
                 continue
@@ -126,10 +128,12 @@ class MixedOp(keras.layers.Layer):
                     shared[index] = y
                 else:  # inference: each edge has its own moving statistics
                     wide.append(y * tf.cast(scale, y.dtype))
-            elif operation.in_phases and operation.stride == 1 and source.even:
-                phases.append(operation.apply(source, scale, training))
+                continue
+            if used is None:
+                y = operation.apply(source, scale, training)
             else:
-                wide.append(operation.apply(source, scale, training))
+                y = sparse.apply_if(used[index], operation, source, scale)
+            (phases if operation.in_phases and operation.stride == 1 and source.even else wide).append(y)
         if phases:
             wide.append(functional.from_phases(tf.add_n(phases)))
         return [tf.add_n(wide)] if wide else []

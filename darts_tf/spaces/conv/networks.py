@@ -110,6 +110,8 @@ class ConvModel(KnownInput):
     def stateless(self, weights: Tensors, mixing: Any, inputs: Any, training: bool = True) -> tuple[Any, list]:
         """Runs the network on given weights; no variable is written, and in training mode none is read.
 
+        A sparse pass reads the moving statistics of the operations that it leaves out, which it returns as the batch's.
+
         Args:
             weights: Tensors in the order of `weight_variables`.
             mixing: The mixing weights of each kind of cell, by the names of `alphas`; none in a derived network.
