@@ -182,11 +182,11 @@ class SupernetLoss:
         function = self.trace(function) if self.replication is None else self.replication.over(function)
         return function if self.accumulation is None else self.accumulation.over(function)
 
-    def _forward(self, weights, alphas, noise, batch, wide=False):
+    def _forward(self, weights, alphas, noise, batch, wide=False, sparse=False):
         inputs, labels = batch
         mixing = self.method.mixing_weights(self.named(alphas), noise)
         narrow = None if wide else self.precision.narrow
-        with within(narrow=narrow, recompute=self.recompute, sparse=self.method.sparse):
+        with within(narrow=narrow, recompute=self.recompute, sparse=sparse and self.method.sparse):
             outputs, statistics = self.supernet.stateless(weights, mixing, inputs)
         return self.loss(outputs, labels), outputs, statistics
 
@@ -201,7 +201,7 @@ class SupernetLoss:
             aside = []
 
             def loss_of(weights, alphas):
-                loss, outputs, statistics = self._forward(weights, alphas, noise, batch, wide)
+                loss, outputs, statistics = self._forward(weights, alphas, noise, batch, wide, ALPHAS not in wrt)
                 measured = self.measure(loss, outputs, batch[1])
                 aside.extend([measured, self.state.pack(statistics) if with_statistics else []])
                 return scale(loss, factor)

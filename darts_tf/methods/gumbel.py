@@ -48,6 +48,8 @@ class Snas(Method):
 class Gdas(Snas):
     """Mixes by the one-hot choice of the largest entry, with the gradient of the soft sample."""
 
+    sparse = True
+
     def temperature(self, epoch: Any) -> Any:
         """Returns tau in an epoch."""
         return linear(self.config.gdas_tau, self.config.gdas_tau_min, epoch, self.config.epochs)

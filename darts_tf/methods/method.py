@@ -51,7 +51,8 @@ class Method(Protocol):
 
     Attributes:
         moves_alphas: Whether Algorithm 1 updates the alphas; if not, a step costs only that of the weights.
-        sparse: Whether most mixing weights of a step are 0, so that operations that no edge uses are left out.
+        sparse: Whether most mixing weights of a step are 0. The step of the weights then leaves out operations that no
+            edge uses; the gradient of the alphas needs all of them.
     """
 
     config: Any

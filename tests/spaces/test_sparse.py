@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.methods.random_nas import RandomNas
+from darts_tf.methods import METHODS
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.nasbench201.operations import OPERATIONS, NasBench201MixedOp
@@ -50,16 +50,19 @@ def test_values_gradients_and_statistics_are_the_same(float64, kind, stride, siz
         np.testing.assert_allclose(one, variable if id(variable) in unused else other, rtol=1e-10)
 
 
-@pytest.mark.parametrize("settings", [{}, {"recompute": True}, {"accumulate": 2}, {"jit_compile": True}])
-@pytest.mark.parametrize("space", ["conv", "nasbench201"])
-def test_a_step_is_the_same(monkeypatch, space, settings):
+CASES = [("conv", "random_nas", {"recompute": True, "accumulate": 2}), ("conv", "random_nas", {"jit_compile": True})]
+CASES += [("nasbench201", "gdas", {})]
+
+
+@pytest.mark.parametrize("space, method, settings", CASES)
+def test_a_step_is_the_same(monkeypatch, space, method, settings):
     moves = []
     for sparse in (True, False):
-        monkeypatch.setattr(RandomNas, "sparse", sparse)
-        step, arguments = search_of(space, "random_nas", "first", **settings)
+        monkeypatch.setattr(METHODS[method], "sparse", sparse)
+        step, arguments = search_of(space, method, "first", **settings)
         assert step.method.sparse == sparse
         run = tf.function(step, jit_compile=settings.get("jit_compile", False), autograph=False)
         report = run(*arguments)
-        moves.append([report["loss"], *map(array, step.supernet.weight_variables)])
+        moves.append([report["loss"], *map(array, [*step.supernet.weight_variables, *step.functions.arch.values()])])
     for one, other in zip(*moves, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
