@@ -186,7 +186,7 @@ class SupernetLoss:
         inputs, labels = batch
         mixing = self.method.mixing_weights(self.named(alphas), noise)
         narrow = None if wide else self.precision.narrow
-        with within(narrow=narrow, recompute=self.recompute, sparse=sparse and self.method.sparse):
+        with within(narrow=narrow, recompute=self.recompute, sparse=sparse):
             outputs, statistics = self.supernet.stateless(weights, mixing, inputs)
         return self.loss(outputs, labels), outputs, statistics
 
@@ -195,18 +195,20 @@ class SupernetLoss:
 
         With `wide` it computes in the variables' dtype, whatever the precision.
         """
+        sparse = self.method.sparse and ALPHAS not in wrt
+        strict = self.strict and not sparse  # outside of a graph, what is left out depends on nothing
 
         def function(common, batch):
             weights, alphas, noise, factor = common
             aside = []
 
             def loss_of(weights, alphas):
-                loss, outputs, statistics = self._forward(weights, alphas, noise, batch, wide, ALPHAS not in wrt)
+                loss, outputs, statistics = self._forward(weights, alphas, noise, batch, wide, sparse)
                 measured = self.measure(loss, outputs, batch[1])
                 aside.extend([measured, self.state.pack(statistics) if with_statistics else []])
                 return scale(loss, factor)
 
-            loss, *gradients = eqs.Objective(loss_of, self.strict).gradients(self.weights.unpack(weights), alphas, wrt)
+            loss, *gradients = eqs.Objective(loss_of, strict).gradients(self.weights.unpack(weights), alphas, wrt)
             outputs, statistics = aside
             pairs = zip(wrt, gradients, strict=True)
             gradients = [self.weights.pack(g) if name == WEIGHTS else g for name, g in pairs]

@@ -490,12 +490,18 @@ _PRESETS = (
     ),
     Preset(
         name="cifar10_protocol_small",
-        about="cifar10_search_small against random cells of equal cost; two hours on two CPU cores",
+        about="cifar10_search_small against random cells of equal cost; over two hours on two CPU cores",
         config=_CIFAR10_PROTOCOL_SMALL,
         source="ours: the paper's protocol scaled down for two CPU cores",
         command="darts-protocol --preset=cifar10_protocol_small --workdir=runs/cifar10_protocol_small",
-        cost="not measured here",
-        expected="not measured here",
+        cost=(
+            "searches and short training runs: 2 hours on 2 CPU cores that did other work, too (2026-11-29); full "
+            "training runs: not measured"
+        ),
+        expected=(
+            "short training runs: validation accuracy 51.5 +- 1.0 % (4 cells found), 51.8 +- 3.3 % (21 random cells); "
+            "by a predictor fitted to long training runs, the selected ones reach 94.5 % and 94.0 %"
+        ),
     ),
     Preset(
         name="cifar10_protocol",
