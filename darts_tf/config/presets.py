@@ -473,8 +473,11 @@ _PRESETS = (
         config=_CIFAR10_TUNE,
         source="ours: successive halving (arXiv:1502.07943) of 12 random cells, as in arXiv:1902.07638",
         command="darts-tune --preset=cifar10_tune_small --workdir=runs/cifar10_tune",
-        cost="at most 28 minutes: no training run starts after that; its table shows the number of epochs",
-        expected="not measured yet; random cells of its candidates: the 97th percentile of the whole space on average",
+        cost="24 min on 2 CPU cores that did little else (2026-11-29); no training run starts after 28 minutes",
+        expected=(
+            "validation accuracy 59.7 %; a cell of the 99th percentile among random ones of the whole space, by a "
+            "predictor fitted to training runs; its 12 cells: the 75th to the 99th (seed 0)"
+        ),
     ),
     Preset(
         name="digits_protocol",
