@@ -139,9 +139,9 @@ class MethodSettings(Config):
                 f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
                 f"{each.default}. Received: {each.name}={value}",
             )
-        least = min((each for each in (self.max_skips, self.max_parameter_free) if each >= 0), default=self.min_skips)
+        most = min((each for each in (self.max_skips, self.max_parameter_free) if each >= 0), default=self.min_skips)
         self._refuse(
-            self.min_skips > least,
+            self.min_skips > most,
             "min_skips must not exceed max_skips or max_parameter_free. Received: "
             f"min_skips={self.min_skips}, max_skips={self.max_skips}, max_parameter_free={self.max_parameter_free}",
         )

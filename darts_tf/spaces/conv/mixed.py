@@ -133,7 +133,7 @@ class MixedOp(keras.layers.Layer):
                 y = operation.apply(source, scale, training)
             else:
                 y = sparse.apply_if(used[index], operation, source, scale)
-            (phases if operation.in_phases and operation.stride == 1 and source.even else wide).append(y)
+            (phases if operation.gives_phases(source) else wide).append(y)
         if phases:
             wide.append(functional.from_phases(tf.add_n(phases)))
         return [tf.add_n(wide)] if wide else []

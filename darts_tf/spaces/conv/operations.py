@@ -102,7 +102,7 @@ class Operation(keras.layers.Layer):
     """
 
     shared = False  # True: in training, `apply` gives (N, H', W', channels), the same for every edge, and no scale
-    in_phases = False  # True: `apply` gives phases (see `functional.to_phases`) at stride 1 where `source.even`
+    in_phases = False  # True: `apply` can give phases, see `gives_phases`
     # Batch norm -> the kernels that it normalises, concatenated along their last axis, see `folding`.
     folds: ClassVar[dict[str, tuple[str, ...]]] = {}
 
@@ -122,12 +122,16 @@ class Operation(keras.layers.Layer):
     def on(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Applies the operation like `call`; operations that read the same `source` share its views."""
         y = self.apply(source, scale, training)
-        if self.in_phases and self.stride == 1 and source.even:
+        if self.gives_phases(source):
             y = functional.from_phases(y)
         if not self.shared:
             return y
         y = y if y.shape[-1] == self.edges * self.channels else source.wide(y)
         return y if scale is None else y * tf.cast(scale, y.dtype)
+
+    def gives_phases(self, source: Source) -> bool:
+        """Returns whether `apply` gives phases (see `functional.to_phases`) instead of an image."""
+        return self.in_phases and self.stride == 1 and source.even
 
     def macs(self, height: int, width: int) -> int:
         """Returns the multiply-adds of the convolutions for one image whose output is `(height, width)` pixels."""

@@ -43,7 +43,7 @@ def apply_if(needed: tf.Tensor, operation: Operation, source: Source, scale: tf.
     def left_out():
         count, height, width, _ = tf.unstack(tf.shape(source.x))
         channels, stride = operation.edges * operation.channels, operation.stride
-        if operation.in_phases and stride == 1 and source.even:
+        if operation.gives_phases(source):
             count, stride = 4 * count, 2
         shape = (count, -(-height // stride), -(-width // stride), channels)
         return tf.zeros(shape, source.x.dtype), [tf.convert_to_tensor(v.value) for v in state]
