@@ -64,6 +64,9 @@ class Workers:
         ):
             try:
                 for future in [pool.submit(self._one, run) for run in waiting]:
+                    # In short waits: a signal that comes just before one would otherwise be noticed after the run.
+                    while concurrent.futures.wait([future], POLL_SECONDS).not_done:
+                        pass
                     future.result()
             except BaseException:
                 self._stop.set()  # otherwise the pool would start the remaining runs before raising the error

@@ -245,6 +245,25 @@ def test_a_long_run_says_how_far_it_is(tmp_path, monkeypatch):
     assert [line for line in said if ": epoch" in line] == ["searches/seed_0: epoch 1", "searches/seed_0: epoch 2"]
 
 
+def test_a_signal_that_another_thread_takes_stops_the_runs_too(tmp_path):
+    """It wakes nobody who waits for a lock: the same as one that comes just before the main thread begins to wait."""
+
+    class Long:
+        name = "searches/seed_0"
+
+        def done(self, directory):
+            return False
+
+        def command(self, directory):
+            return [sys.executable, "-c", "import time; time.sleep(60)"]
+
+    timer = threading.Timer(1.0, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+    said, begin = [], time.monotonic()
+    timer.start()
+    assert not workers.Workers(tmp_path, 1, said.append).run([Long()])
+    assert time.monotonic() - begin < 30 and said[-1] == "searches/seed_0: stopped"
+
+
 def test_a_process_that_an_earlier_start_has_left_is_waited_for(tmp_path, binaries, monkeypatch):
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.05)
     ran, said = binaries(), []
