@@ -29,7 +29,7 @@ class DartsPT(Method):
     along a cosine, and the momentum is reset. With 0 epochs it is the cheap form, which takes evaluations only.
 
     Deviation: validation images are not augmented, and no running statistics move. `none` is not tried where a cell may
-    not keep it. With `pc_darts` a removed operation takes its share of the channels that bypass it with it.
+    not keep it.
     """
 
     def __init__(self, config: Any = None):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.config import SearchConfig
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes import graph
 from darts_tf.spaces.conv.mixed import WrappedMixedOp
@@ -22,9 +23,11 @@ PREFIX = "edges_"  # prefix of the names of edge weights
 class PartialMixedOp(WrappedMixedOp):
     """A mixed operation of which only the first C / k channels are operated on, called like `MixedOp`.
 
-    The others pass unchanged, or at stride 2 through 2x2 max pooling. The channels of a node's sum are shuffled, so
-    that the next operations see other channels; permutation and sum commute, so this is done once per node, not per
-    edge.
+    The others pass unchanged, or at stride 2 through 2x2 max pooling, times the last column of the weights. The
+    channels of a node's sum are shuffled, so that the next operations see other channels; permutation and sum commute,
+    so this is done once per node, not per edge.
+
+    Deviation: pooling keeps the last row and column of images of odd size, as the operations do; the original fails.
 
     Args:
         usual: Makes the mixed operation of C / k channels.
@@ -55,16 +58,18 @@ class PartialMixedOp(WrappedMixedOp):
         self.share, self.stride, self.part = share, stride, channels // share
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
-        """Returns for each edge the terms that `combine` sums: tensors of C / k channels, and a pair with the others.
+        """Returns for each edge the terms that `combine` sums: tensors of C / k channels, and a tuple with the others.
 
-        A row of weights that sums to one passes the other channels unchanged. A row includes its edge's weight, so
-        these are multiplied by it, too.
+        Args:
+            x: `(N, H, W, C)`.
+            weights: `(num_edges, num_primitives + 1)`; the last column is the factor of the other channels.
+            training: Whether batch norms use the statistics of the batch.
         """
-        operated = self.inner.terms(x[..., : self.part], weights, training)
+        operated = self.inner.terms(x[..., : self.part], weights[:, :-1], training)
         rest = x[..., self.part :]
         if self.stride == 2:
-            rest = tf.nn.max_pool2d(rest, 2, 2, "VALID")
-        scales = tf.unstack(tf.cast(tf.reduce_sum(weights, -1), rest.dtype))
+            rest = tf.nn.max_pool2d(rest, 2, 2, "SAME")
+        scales = tf.unstack(tf.cast(weights[:, -1], rest.dtype))
         return [[*terms, (scale * rest,)] for terms, scale in zip(operated, scales, strict=True)]
 
     def combine(self, terms: Sequence) -> tf.Tensor:
@@ -99,10 +104,23 @@ class PCDarts(Method):
         }
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
-        """Multiplies each row by its edge's weight."""
-        if not self.config.pc_darts_edges:
-            return mixing
-        return {cell: rows * self.edge_weights(alphas[PREFIX + cell])[:, None] for cell, rows in mixing.items()}
+        """Multiplies each row by its edge's weight, and appends this as a column for the channels that bypass it.
+
+        Nothing passes an edge whose row is zero: DARTS-PT has left it out.
+        """
+        adjusted = {}
+        for cell, rows in mixing.items():
+            if self.config.pc_darts_edges:
+                weights = tf.cast(self.edge_weights(alphas[PREFIX + cell]), rows.dtype)[:, None]
+            else:
+                weights = tf.ones((rows.shape[0], 1), rows.dtype)
+            used = tf.sign(tf.reduce_sum(rows, -1, keepdims=True))
+            adjusted[cell] = tf.concat([rows * weights, used * weights], -1) if self._partial else rows * weights
+        return adjusted
+
+    @property
+    def _partial(self):
+        return self.config.pc_darts_k > 1 and isinstance(self.config, SearchConfig)
 
     def edge_weights(self, logits: Any) -> Any:
         """Returns the softmax of edge logits `(E,)` over the edges that enter the same node."""
@@ -111,7 +129,4 @@ class PCDarts(Method):
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a factory for mixed operations with partial channels; `usual` for k = 1."""
-        share = self.config.pc_darts_k
-        if share == 1:
-            return usual
-        return functools.partial(PartialMixedOp, usual, share)
+        return functools.partial(PartialMixedOp, usual, self.config.pc_darts_k) if self._partial else usual

@@ -255,7 +255,7 @@ def test_what_is_decided_has_no_gradient(float64):
 
 def test_what_contradicts_it_is_refused():
     for changes, message in (
-        ({"method": "darts_pt,random_nas"}, "darts_pt, random_nas each choose the cells"),
+        ({"method": "darts_pt,random_nas"}, "random_nas, darts_pt each choose the cells"),
         (
             {"method": "darts_pt", "max_parameter_free": 2},
             "darts_pt chooses in another way; leave them at 0, -1 and -1. "

@@ -135,6 +135,44 @@ def test_what_a_method_cannot_do_is_refused():
         step_of("pc_darts", pc_darts_k=3)
 
 
+def test_the_order_of_the_names_does_not_matter(float64):
+    names = ("darts_minus", "pc_darts", "beta_darts")
+    one, other = (moved(step_of(",".join(each))) for each in (names, reversed(names)))
+    for a, b in zip([*one[0], *one[1]], [*other[0], *other[1]], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("method", ["pc_darts", "pc_darts,fair_darts", "pc_darts,darts_minus"])
+def test_what_bypasses_the_operations_has_the_weight_of_its_edge(float64, method):
+    """Also where the weights of the operations do not sum to one; and the auxiliary skip is part of its edge."""
+    made = methods.make(SearchConfig(method=method, **SMALL))
+    net = spaces.get("conv").supernet(made.config, made, (8, 8, 3), 4)
+    alphas = {name: array(v) for name, v in (net.alphas | made.variables(net)).items()}
+    relaxed = made.relax(alphas, None)
+    noise = tuple(tf.constant(0.7, "float64") if each == "darts_minus" else () for each in method.split(",")[::-1])
+    for cell, rows in made.adjust(relaxed, alphas, noise).items():
+        edges = np.concatenate([np.exp(each) / np.exp(each).sum() for each in np.split(alphas["edges_" + cell], [2])])
+        np.testing.assert_allclose(rows[:, -1], edges)
+        np.testing.assert_allclose(rows[:, :3], relaxed[cell] * edges[:, None])
+        if method == "pc_darts,darts_minus":
+            np.testing.assert_allclose(rows[:, 3], 0.7 * edges)
+        assert rows.shape[-1] == (5 if "minus" in method else 4)
+    left_out = {cell: tf.zeros_like(rows) for cell, rows in relaxed.items()}
+    assert not any(np.any(rows) for rows in made.adjust(left_out, alphas, None).values())
+
+
+@pytest.mark.parametrize("method", ["darts", "pc_darts", "darts_minus"])
+def test_odd_images(method):
+    """Operations of stride 2 keep the last row and column of an odd size; what passes them has to do the same."""
+    config = SearchConfig(method=method, **SMALL)
+    made = methods.make(config)
+    net = spaces.get("conv").supernet(config, made, (7, 9, 3), 4)
+    step = search_step(net, config, method=made)
+    batch = tf.ones((2, 7, 9, 3)), tf.constant([0, 1])
+    step(batch, batch, tf.constant(0, tf.int64), rate(0.1), rate(1))
+    assert all(np.isfinite(array(v)).all() for v in net.weight_variables)
+
+
 def test_drop_path_on_mixed_edges(float64):
     """The mean over the draws of one image's factors is 1, and all passes of a step share a draw."""
     config = SearchConfig(**SMALL, **KINDS["finite_difference"], edge_drop_path=0.6)
