@@ -33,6 +33,8 @@ class Combined(Method):
     def __init__(self, config: Any, parts: Mapping[str, Method]):
         super().__init__(config)
         self.parts: Sequence[Method] = tuple(parts.values())
+        for part in self.parts:
+            part.whole = self
         relaxing = [name for name, part in parts.items() if overrides(part, "relax")]
         if len(relaxing) > 1:
             raise UserError(
@@ -64,6 +66,11 @@ class Combined(Method):
                 f"min_skips, max_skips and max_parameter_free limit the choice by strength, but {choosing[0]} chooses "
                 f"in another way; leave them at 0, -1 and -1. Received: min_skips={self.config.min_skips}, "
                 f"max_skips={self.config.max_skips}, max_parameter_free={self.config.max_parameter_free}."
+            )
+        if "cost" in parts:
+            raise UserError(
+                f"method: cost makes cheap operations strong, but {choosing[0]} chooses without regard to that; keep "
+                f"one of them. Received: method={self.config.method}."
             )
         if self.config.early_stop != "none":
             raise UserError(

@@ -7,6 +7,7 @@ mit-han-lab/proxylessnas, its loss `add#linear`.
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from darts_tf import spaces
@@ -27,9 +28,9 @@ class Cost(Method):
     Without a target (0) the reference is E at equal mixing weights, and the penalty always lowers the cost, as in the
     original; the weight is the price of cost in nats.
 
-    Deviation: with a target the penalty acts only while the cell that the mixing weights choose costs more than that.
-    The original's continues below its reference, and trades accuracy for a saving that is not required. E itself does
-    not measure this: the mixing weights stay nearly equal whatever is chosen, and so does E.
+    Deviation: with a target the penalty acts only while the cell that would be derived now costs more than that. The
+    original's continues below its reference, and trades accuracy for a saving that is not required. E itself does not
+    measure this: the mixing weights stay nearly equal whatever is chosen, and so does E.
 
     Deviation: where a node keeps some of its edges, E counts as many operations as it keeps, see `Costs.expected`; the
     original's networks keep every edge.
@@ -39,11 +40,16 @@ class Cost(Method):
     """
 
     def check(self, relaxation: Method) -> None:
-        """Refuses recurrent cells, whose operations all cost the same."""
+        """Refuses recurrent cells, whose operations all cost the same, and XLA, which cannot derive a cell."""
         if not isinstance(self.config, SearchConfig):
             raise UserError(
                 "method=cost needs operations of different cost; those of recurrent cells all cost the same. "
                 f"Received: method={self.config.method}."
+            )
+        if self.config.cost_target and self.config.jit_compile:
+            raise UserError(
+                "cost_target derives the cell in every step, which XLA cannot compile; switch jit_compile off. "
+                "Received: jit_compile=True."
             )
 
     def variables(self, supernet: Any) -> dict[str, Any]:
@@ -89,7 +95,22 @@ class Cost(Method):
         excess = self.config.cost_weight * (self.costs.expected(mixing) - self.reference) / self.reference
         if not self.config.cost_target:
             return excess
-        return tf.where(self.costs.chosen(mixing) > self.reference, excess, tf.zeros_like(excess))
+        return tf.where(self.derived(alphas) > self.reference, excess, tf.zeros_like(excess))
+
+    def derived(self, alphas: Alphas) -> Any:
+        """Returns the cost of the cell that all methods and limits of the search derive now, a float64 scalar tensor.
+
+        It is piecewise constant, so it has no gradient. Deriving is Python, which a CPU runs.
+        """
+        names = list(alphas)
+
+        def cost(*values):
+            if not all(np.isfinite(each).all() for each in values):
+                return np.float64("nan")  # the search has diverged, and says so itself
+            return np.float64(self.costs.of(self.whole.derive(dict(zip(names, values, strict=True)))))
+
+        with tf.device("CPU"):
+            return tf.numpy_function(cost, list(alphas.values()), tf.float64)
 
     def facts(self, mixing: Mixing, genotype: Genotype) -> Mapping[str, float]:
         """Returns E, the cost of the current genotype, and the target if there is one."""

@@ -30,12 +30,11 @@ class Limits(Method):
     """
 
     def check(self, relaxation: Method) -> None:
-        """Refuses a lower limit that the cells cannot meet: before the search, not after its first epoch."""
-        if self.config.min_skips > 0:
-            select = with_skips(selection.select, self.config.min_skips)
-            for cell in self.cells:
-                equal = np.ones((self.topology.num_edges, len(self.config.primitives)))
-                select(np.where(self.masks.get(cell, True), equal, -1), self.topology, self.config.primitives, cell)
+        """Refuses limits that the cells cannot meet: before the search, not after its first epoch."""
+        select = self.selection(selection.select)
+        for cell in self.cells:
+            equal = np.ones((self.topology.num_edges, len(self.config.primitives)))
+            select(np.where(self.masks.get(cell, True), equal, -1), self.topology, self.config.primitives, cell)
 
     def selection(self, usual: Callable[..., list]) -> Callable[..., list]:
         """Returns `usual` with the limits of the config."""
@@ -72,16 +71,16 @@ def limited(
             counted = [place for place, (name, _) in zip(places, pairs, strict=True) if name in names]
             if cell == UNLIMITED_CELL or len(counted) <= limit:
                 return pairs
-            needed = len(counted)
-            if sum(name == SKIP for name, _ in pairs) <= least:
-                counted = [place for place in counted if primitives[place[1]] != SKIP]
-            weakest = min(counted, key=lambda place: strength[place])
-            if strength[weakest] == REMOVED:
+            kept = sum(name == SKIP for name, _ in pairs) <= least
+            removable = [
+                place for place in counted if strength[place] != REMOVED and not (kept and primitives[place[1]] == SKIP)
+            ]
+            if not removable:
                 raise UserError(
-                    f"{setting}: the cell has no other operations left to choose; it needs {needed} of "
+                    f"{setting}: the cell has no other operations left to choose; it needs {len(counted)} of "
                     f"{some_of(sorted(names & set(primitives)))}. Received: {setting}={limit}."
                 )
-            strength[weakest] = REMOVED
+            strength[min(removable, key=lambda place: strength[place])] = REMOVED
 
     return select
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
+from darts_tf import genotypes, spaces
 from darts_tf.genotypes import selection
 from darts_tf.genotypes.topology import Topology
 
@@ -50,6 +50,7 @@ class Method(Protocol):
         config: A `config.Search`, whose settings the method reads.
 
     Attributes:
+        whole: All methods of the search combined; this one if it is alone.
         moves_alphas: Whether Algorithm 1 updates the alphas; if not, a step costs only that of the weights.
         sparse: Whether most mixing weights of a step are 0. The step of the weights then leaves out operations that no
             edge uses; the gradient of the alphas needs all of them.
@@ -61,6 +62,7 @@ class Method(Protocol):
 
     def __init__(self, config: Any = None):
         self.config = config
+        self.whole: Method = self
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -158,6 +160,18 @@ class Method(Protocol):
         found = self.adjust(self.ranked(alphas), alphas, None)
         # Columns that a method has added are not operations that a cell may keep.
         return {name: np.asarray(each)[:, : np.shape(alphas[name])[-1]] for name, each in found.items()}
+
+    def derive(
+        self, alphas: Mapping[str, np.ndarray], chosen: Mapping[str, np.ndarray] | None = None
+    ) -> genotypes.Genotype:
+        """Returns the genotype of given alphas, or of a choice in place of their strength, see `choose`."""
+        c, kind = self.config, spaces.get(self.config.space).genotype
+        how: dict[str, Any] = {
+            "strength": self.strength if chosen is None else lambda alphas: dict(chosen),
+            "select": self.selection(selection.select),
+        }
+        outputs = kind.output_nodes(c.num_nodes, c.concat)
+        return genotypes.derive(kind, alphas, c.primitives, c.num_nodes, outputs, **how)
 
     def facts(self, mixing: Mixing, genotype: Any) -> Mapping[str, float]:
         """Returns numbers to add to the record of an epoch.

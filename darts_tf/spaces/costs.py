@@ -75,23 +75,6 @@ class Costs:
             total += tf.reduce_sum(kept * means[:, 0])
         return total + self.fixed
 
-    def chosen(self, mixing: Mapping[str, Any]) -> Any:
-        """Returns the cost of the cells that `genotypes.selection.select` chooses by mixing weights, a scalar tensor.
-
-        Args:
-            mixing: See `expected`. The cost is piecewise constant, so it has no gradient.
-        """
-        total: Any = 0.0
-        for cell, costs in self.operations.items():
-            rows = tf.gather(mixing[cell], self._choices, axis=1)
-            table = tf.constant(costs[:, self._choices], rows.dtype)
-            own = tf.gather(table, tf.argmax(rows, -1), axis=1, batch_dims=1)
-            for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
-                first, end = self.topology.rows(node)[0], self.topology.rows(node)[-1] + 1
-                kept = tf.math.top_k(tf.reduce_max(rows, -1)[first:end], count).indices
-                total += tf.reduce_sum(tf.gather(own[first:end], kept))
-        return total + self.fixed
-
     def of(self, genotype: Genotype) -> float:
         """Returns the cost of a genotype's network."""
         total = self.fixed

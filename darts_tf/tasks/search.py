@@ -20,7 +20,7 @@ from darts_tf.engine.monitor import Monitor
 from darts_tf.engine.phases import Phases
 from darts_tf.engine.reporting import Reporter
 from darts_tf.engine.session import run, session
-from darts_tf.genotypes import Genotype, selection
+from darts_tf.genotypes import Genotype
 from darts_tf.methods.method import Method
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
@@ -139,11 +139,7 @@ class SearchTask:
 
     def derive(self, chosen: Mapping[str, np.ndarray] | None = None) -> Genotype:
         """Returns the genotype of the current alphas, or of a method's choice, see `Method.choose`."""
-        c, arch = self.config, {name: np.asarray(a) for name, a in self.step.functions.arch.items()}
-        outputs = self.domain.space.genotype.output_nodes(c.num_nodes, c.concat)
-        strength = self.method.strength if chosen is None else lambda alphas: dict(chosen)
-        how: dict[str, Any] = {"strength": strength, "select": self.method.selection(selection.select)}
-        return genotypes.derive(self.domain.space.genotype, arch, c.primitives, c.num_nodes, outputs, **how)
+        return self.method.derive({name: np.asarray(a) for name, a in self.step.functions.arch.items()}, chosen)
 
     def _eigenvalue(self) -> float:
         if self._curvature is not None:

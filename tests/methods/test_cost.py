@@ -20,7 +20,7 @@ from darts_tf.system.device import device
 from darts_tf.system.errors import UserError
 from tests.conformance.cases import IMAGES, SPACES, one_hot, searched
 from tests.helpers.golden import read, under
-from tests.helpers.kernels import assert_kernels
+from tests.helpers.kernels import assert_kernels, available, missing_on_a_gpu
 from tests.helpers.runs import metrics
 from tests.helpers.searches import run
 from tests.helpers.steps import array, search_step
@@ -138,56 +138,101 @@ def made(space="conv", method="cost", **changes):
     return method
 
 
+def logits(seed=0, space="conv"):
+    """Alphas that tell the operations apart."""
+    rng, case = np.random.default_rng(seed), SPACES[space]
+    kind, nodes = spaces.get(space).genotype, case.search.num_nodes
+    shape = kind.topology(nodes).num_edges, len(case.search.primitives)
+    return {cell: rng.normal(size=shape) for cell in kind.cells}
+
+
 @pytest.mark.parametrize("space", IMAGES)
-def test_what_mixing_weights_choose_costs_what_its_genotype_does(float64, space):
-    config, found = table_of(space, "macs")
+@pytest.mark.parametrize("name", ["cost", "cost,drnas", "cost,fair_darts"])
+def test_the_derived_cell_costs_what_its_genotype_does(float64, space, name):
+    method = made(space, name)
+    config, kind = method.config, spaces.get(space).genotype
+    for seed in range(5):
+        alphas = logits(seed, space)
+        strength = {"cost,fair_darts": lambda alphas: {cell: 1 / (1 + np.exp(-a)) for cell, a in alphas.items()}}
+        how = {"strength": strength[name]} if name in strength else {}  # DrNAS ranks by a softmax, mixes otherwise
+        expected = part(method).costs.of(genotypes.derive(kind, alphas, config.primitives, config.num_nodes, **how))
+        assert float(part(method).derived(alphas)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_limits_count_in_the_cost_of_the_derived_cell(float64):
+    few = ("skip_connect", "sep_conv_3x3", "sep_conv_5x5")
+    limits = [{}, {"max_skips": 0}, {"min_skips": 2}, {"max_skips": 1, "min_skips": 1}]
+    found = [part(made(primitives=few, num_nodes=2, **limit)) for limit in limits]
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        alphas = {cell: rng.normal(size=each.shape) for cell, each in found.operations.items()}
-        kind = spaces.get(space).genotype
-        expected = found.of(genotypes.derive(kind, alphas, config.primitives, config.num_nodes))
-        mixing = {cell: tf.nn.softmax(each) for cell, each in alphas.items()}
-        assert float(found.chosen(mixing)) == pytest.approx(expected, rel=1e-12)
+        alphas = {cell: rng.normal(size=(5, 3)) for cell in ("normal", "reduce")}
+        for limit, each in zip(limits, found, strict=True):
+            cells = each.whole.derive(alphas)
+            skips = sum(name == "skip_connect" for name, _ in cells.normal)
+            assert limit.get("min_skips", 0) <= skips <= limit.get("max_skips", 4)
+            assert float(each.derived(alphas)) == pytest.approx(each.costs.of(cells), rel=1e-12)
 
 
-def gradients_of(method, mixing):
+def test_a_search_that_diverges_has_no_derived_cell():
+    alphas = {cell: a * np.nan for cell, a in logits().items()}
+    assert np.isnan(part(made()).derived(alphas))
+
+
+def part(method):
+    """The one that penalises, of those that are combined."""
+    return next(each for each in method.parts if isinstance(each, Cost))
+
+
+def gradients_of(method, alphas):
+    alphas = {cell: tf.convert_to_tensor(a) for cell, a in alphas.items()}
     with tf.GradientTape() as tape:
-        tape.watch(mixing)
-        penalty = method.penalty({}, mixing, 0)
-    return tape.gradient(penalty, mixing)
+        tape.watch(alphas)
+        penalty = method.penalty(alphas, method.whole.mixing_weights(alphas, None), 0)
+    return tape.gradient(penalty, alphas, unconnected_gradients="zero")
 
 
-def test_a_target_acts_while_the_chosen_cell_is_above_it_and_without_one_the_penalty_always_does():
+def test_a_target_acts_while_the_derived_cell_is_above_it_and_without_one_the_penalty_always_does(float64):
     """Weights near equal expect much the same of a cheap and of a dear choice."""
-    free = made(alpha_init_scale=0.0).parts[0]
+    free = part(made())
     least, most = free.costs.range
-    capped = made(cost_target=(least + most) / 2).parts[0]
+    capped = part(made(cost_target=(least + most) / 2))
     tables = free.costs.operations.items()
-    dear = {cell: 0.3 + 0.01 * tf.one_hot(each.argmax(-1), 4) for cell, each in tables}
-    cheap = {cell: 0.3 + 0.01 * tf.one_hot(each[:, 1:].argmin(-1) + 1, 4) for cell, each in tables}
-    assert float(free.costs.chosen(dear)) == pytest.approx(most)
-    assert float(free.costs.chosen(cheap)) == pytest.approx(least)
-    for method, mixing, acts in ((free, cheap, True), (free, dear, True), (capped, cheap, False), (capped, dear, True)):
-        found = gradients_of(method, mixing)
+    dear = {cell: 0.01 * np.eye(4)[each.argmax(-1)] for cell, each in tables}
+    cheap = {cell: 0.01 * np.eye(4)[each[:, 1:].argmin(-1) + 1] for cell, each in tables}
+    assert float(free.derived(dear)) == pytest.approx(most)
+    assert float(free.derived(cheap)) == pytest.approx(least)
+    for method, alphas, acts in ((free, cheap, True), (free, dear, True), (capped, cheap, False), (capped, dear, True)):
+        found = gradients_of(method, alphas)
         assert all(bool(np.any(each != 0)) == acts for each in found.values())
+        mixing = method.whole.mixing_weights(alphas, None)
         ratio = float(method.costs.expected(mixing)) / method.reference
-        assert float(method.penalty({}, mixing, 0)) == pytest.approx(0.1 * (ratio - 1) * acts, rel=1e-4)
+        assert float(method.penalty(alphas, mixing, 0)) == pytest.approx(0.1 * (ratio - 1) * acts, rel=1e-4)
 
 
-def test_the_penalty_of_a_target_compiles_and_has_kernels_for_a_gpu():
-    method = made(cost_target=sum(made().parts[0].costs.range) / 2).parts[0]
-    names = list(method.costs.operations)
-    mixing = [tf.nn.softmax(tf.constant(method.costs.operations[name], "float32") * 1e3) for name in names]
+def test_the_penalty_compiles_and_has_kernels_for_a_gpu():
+    """That of a target derives a cell, in Python."""
+    free, target = (part(made(cost_target=each)) for each in (0.0, sum(made().parts[0].costs.range) / 2))
+    names = list(free.costs.operations)
+    alphas = [
+        tf.constant(10 * (each == each.max(-1, keepdims=True)), "float32") for each in free.costs.operations.values()
+    ]
 
-    def gradients(*rows):
-        return list(gradients_of(method, dict(zip(names, rows, strict=True))).values())
+    def of(method, **how):
+        def gradients(*rows):
+            return list(gradients_of(method, dict(zip(names, rows, strict=True))).values())
 
-    traced, compiled = (tf.function(gradients, autograph=False, jit_compile=each) for each in (None, True))
-    assert_kernels(traced.get_concrete_function(*mixing))
-    for one, other, eager in zip(traced(*mixing), compiled(*mixing), gradients(*mixing), strict=True):
-        assert np.any(eager != 0)
-        np.testing.assert_allclose(one, eager, rtol=1e-5)
-        np.testing.assert_allclose(other, eager, rtol=1e-5)
+        return tf.function(gradients, autograph=False, **how)
+
+    assert_kernels(of(free).get_concrete_function(*alphas))
+    missing = missing_on_a_gpu(of(target).get_concrete_function(*alphas)) if available() else [("PyFunc", "")]
+    assert [op for op, _ in missing] == ["PyFunc"]
+    for one, other, capped in zip(
+        of(free)(*alphas), of(free, jit_compile=True)(*alphas), of(target)(*alphas), strict=True
+    ):
+        assert np.any(one != 0)
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-9)
+        ratio = free.reference / target.reference  # the same expected cost, over another reference
+        np.testing.assert_allclose(capped, one * ratio, rtol=1e-4, atol=1e-9)
 
 
 def test_the_network_that_is_served_may_be_another():
@@ -285,6 +330,8 @@ def test_a_table_that_does_not_fit_is_refused_in_one_line(tmp_path, changes, mes
         ({"cost_table": "t.json"}, "cost_table must be given with cost_kind=latency, and only then"),
         ({"cost_device": "x"}, "cost_device must be empty without a cost_table"),
         ({"method": "darts", "cost_weight": 0.2}, "cost_weight is a setting of the method cost"),
+        ({"method": "cost,darts_pt", "darts_pt_tuning_epochs": 0}, "darts_pt chooses without regard to that; keep one"),
+        ({"cost_target": 0.1, "jit_compile": True}, "which XLA cannot compile; switch jit_compile off. Received: jit"),
         ({"cost_kind": "energy"}, "cost_kind must be one of macs, parameters, latency"),
     ],
 )

@@ -11,11 +11,23 @@ from darts_tf.methods import limits
 from darts_tf.system.errors import UserError
 
 
-def test_an_upper_limit_that_cannot_be_met():
-    with pytest.raises(UserError, match="max_skips: the cell has no other operations"):
-        only = methods.make(SearchConfig(primitives=("none", "skip_connect"), max_skips=1))
-        topology = ConvGenotype.topology(2)
-        only.selection(selection.select)(np.ones((5, 2)), topology, ("none", "skip_connect"), "normal")
+@pytest.mark.parametrize("method", ["darts", "pc_darts", "p_darts"])
+def test_an_upper_limit_that_cannot_be_met_is_refused_at_once(method):
+    with pytest.raises(UserError, match="max_skips: the cell has no other operations left.*it needs 8 of skip_connect"):
+        methods.make(SearchConfig(method=method, primitives=("none", "skip_connect"), max_skips=1))
+    with pytest.raises(UserError, match="max_parameter_free: .*Received: max_parameter_free=0"):
+        methods.make(SearchConfig(method=method, primitives=("max_pool_3x3", "skip_connect"), max_parameter_free=0))
+
+
+def test_an_edge_that_has_nothing_but_a_skip_keeps_it_and_others_lose_theirs():
+    topology, names = ConvGenotype.topology(1), ("skip_connect", "sep_conv_3x3")
+    select = limits.limited(selection.select, limits.SKIPS, 1, "max_skips")
+    pairs = select(np.array([[0.5, -1.0], [0.9, 0.1]]), topology, names, "normal")
+    assert pairs == [("sep_conv_3x3", 1), ("skip_connect", 0)]
+    with pytest.raises(UserError, match="it needs 1 of skip_connect"):
+        limits.limited(selection.select, limits.SKIPS, 0, "max_skips")(
+            np.array([[0.5, -1.0], [0.9, 0.1]]), topology, names, "normal"
+        )
 
 
 def test_a_cell_has_at_least_so_many_skips():
