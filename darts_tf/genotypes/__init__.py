@@ -107,8 +107,8 @@ def load(spec: str | os.PathLike | Genotype, kind: str | None = None) -> Genotyp
 
     Args:
         spec: A published name such as `DARTS_V2`; the path of a file with JSON or the text form; the path of a work
-            directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; or a
-            genotype, which is returned as is.
+            directory that holds `genotype.json`; what `parse` reads; its fields in a dictionary or a namedtuple; for
+            the kind `nasbench201` a cell's number in the benchmark; or a genotype, which is returned as is.
         kind: A key of `KINDS` to accept only that kind. None accepts any; for a name shared by an image cell and a
             recurrent cell it takes the image cell.
 
@@ -176,6 +176,8 @@ def _load_text(spec, kind):
         return _load_file(path)
     if re.search(r"[({\[]", spec):
         return parse(spec)
+    if kind == NasBench201Genotype.kind and spec.strip().isdecimal():
+        return NasBench201Genotype.of_index(int(spec))
     raise UserError(f"{show(spec)} is neither a published genotype nor a file{choices(spec, names(kind))}")
 
 

@@ -24,7 +24,8 @@ def choices(word: str, known: Collection[str]) -> str:
     lowered = {str(name).lower(): name for name in known}
     closest = difflib.get_close_matches(word.lower(), lowered, n=1)
     hint = f"; did you mean {lowered[closest[0]]!r}?" if closest else "."
-    return f"{hint} Known: {', '.join(map(str, known))}. Received: {show(word)}"
+    listed = f" Known: {', '.join(map(str, known))}." if known else ""
+    return f"{hint}{listed} Received: {show(word)}"
 
 
 def check_operation(where: str, operation: object) -> str:

@@ -54,6 +54,16 @@ def test_every_form_is_read(tmp_path):
         genotypes.load(BEST, "conv")
 
 
+def test_a_number_is_a_cell_where_one_of_the_benchmark_is_expected():
+    assert genotypes.load("6111", "nasbench201") == NasBench201Genotype(BEST)
+    with pytest.raises(UserError, match="expected the number of a NAS-Bench-201 cell, 0 to 15624. Received: 15625"):
+        genotypes.load("15625", "nasbench201")
+    with pytest.raises(UserError, match="'best' is neither a published genotype nor a file. Received: 'best'"):
+        genotypes.load("best", "nasbench201")
+    with pytest.raises(UserError, match="neither a published genotype nor a file. Known:"):
+        genotypes.load("6111", "conv")
+
+
 def test_it_is_drawn(tmp_path):
     assert visualize.main([BEST, f"--output_dir={tmp_path}", "--formats=svg", "--kind=nasbench201"]) == 0
     assert (tmp_path / "nasbench201.svg").read_text().count("nor_conv_3x3") == 4
