@@ -19,12 +19,15 @@ NASBENCH201 = SearchConfig(  # of its authors, see the preset nasbench201_search
 _WITHOUT_NONE = tuple(name for name in CONV_PRIMITIVES if name != "none")
 
 
-def _preset(base: SearchConfig, method: str, title: str, source: str, expected: str, **settings: Any) -> Preset:
+def _preset(
+    base: SearchConfig, method: str, title: str, source: str, expected: str, name: str = "", **settings: Any
+) -> Preset:
+    """A preset of one method, which has its name, or another one where a method has several."""
     space, where = ("nasbench201", "in NAS-Bench-201") if base is NASBENCH201 else ("cifar10", "on CIFAR-10")
-    name = f"{space}_{method}"
+    name = f"{space}_{name or method}"
     return Preset(
         name=name,
-        about=f"{title} {where} as published, first order",
+        about=f"{title} {where} as published, {settings.get('order', base.order)} order",
         config=base.replace(method=method, **settings),
         source=source,
         command=f"darts-search --preset={name} --workdir=runs/{name}",
@@ -67,6 +70,32 @@ METHOD_PRESETS = (
         "random perturbations",
         "not measured here; the authors' figures are those of the best of four searches",
         primitives=_WITHOUT_NONE,
+    ),
+    _preset(
+        _CIFAR10,
+        "smooth_darts",
+        "SmoothDARTS, adversarial,",
+        "arXiv:2002.05283; as cifar10_smooth_darts, with perturbations found by seven steps of ascent",
+        "not measured here; the authors' figures are those of the best of four searches",
+        name="smooth_darts_adv",
+        primitives=_WITHOUT_NONE,
+        smooth_darts_attack="adversarial",
+    ),
+    _preset(
+        _CIFAR10,
+        "darts",
+        "RobustDARTS in its space S1",
+        "arXiv:1909.09656; `src/search/train_search.py` of automl/RobustDARTS at 3dec3fe, of its grid 27 times the "
+        "weight decay of DARTS, drop path that rises to 0.2 and cutout that rises with it. --candidates=s2, s3 or s4: "
+        "its other spaces; --early_stop: its other remedy",
+        "authors: 0, 0 and 1 skip connections in the normal cells of 3 searches in S1, where DARTS has 7 of 8",
+        name="robust_darts",
+        order="second",
+        candidates="s1",
+        weight_decay=81e-4,
+        edge_drop_path=0.2,
+        cutout=16,
+        cutout_rises=True,
     ),
     _preset(
         _CIFAR10,
@@ -142,7 +171,7 @@ METHOD_PRESETS = (
         "gdas",
         "GDAS",
         "arXiv:1910.04465 and 2001.00326; `configs/nas-benchmark/algos/GDAS.config` of AutoDL-Projects. Deviations: as "
-        "nasbench201_search; all operations are computed, not the sampled ones alone",
+        "nasbench201_search; the step of the alphas computes all operations, not the sampled ones alone",
         "not measured here",
         epochs=250,
     ),
