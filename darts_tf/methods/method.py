@@ -57,6 +57,7 @@ class Method(Protocol):
     """
 
     config: Any
+    whole: "Method"
     moves_alphas: bool = True
     sparse: bool = False
 
