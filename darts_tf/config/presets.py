@@ -273,7 +273,7 @@ _PRESETS = (
         command="darts-search --preset=cifar10_search_small --workdir=runs/cifar10_small",
         cost="22 min 45 s with one of two CPU cores (2026-11-29)",
         expected=(
-            "cells of the 99th percentile or above among random ones of the whole space (seeds 0 to 3, by a predictor "
+            "cells of the 99th percentile or above among random ones of the whole space (seeds 0 to 4, by a predictor "
             "fitted to training runs); random cells of its candidates: the 97th on average"
         ),
     ),
