@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.config import SearchConfig
 from darts_tf.methods.method import Alphas, Method, Mixing
 from darts_tf.passes.context import now
 from darts_tf.spaces.conv import functional
@@ -37,10 +38,13 @@ class PDarts(Method):
         return self.config.p_darts_rates[max(self.config.p_darts_stage, 1) - 1]
 
     def check(self, relaxation: Method) -> None:
-        """Refuses other spaces, incompatible methods, several machines, and increasing numbers of candidates."""
-        method, space = self.config.method, getattr(self.config, "space", "")
-        if space != "conv":
-            raise UserError(f"method=p_darts searches for cells of the space conv. Received: space={space}.")
+        """Refuses recurrent cells, incompatible methods, several machines, and increasing numbers of candidates."""
+        method = self.config.method
+        if not isinstance(self.config, SearchConfig):
+            raise UserError(
+                "method=p_darts deepens a stack of cells from stage to stage, but a recurrent network has one cell. "
+                f"Expected a space of images. Received: space={self.config.space}."
+            )
         if wrong := [name for name in method.split(",") if name in _STRANGERS]:
             raise UserError(f"method: p_darts cannot be combined with {some_of(wrong)}. Received: method={method}.")
         if self.config.strategy == "multi_worker":

@@ -9,10 +9,12 @@ import tensorflow as tf
 from darts_tf import genotypes, methods, spaces
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
-from darts_tf.genotypes import ConvGenotype, selection
+from darts_tf.genotypes import NASBENCH201_PRIMITIVES, ConvGenotype, selection
 from darts_tf.methods import p_darts
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.mixed import MixedOp
+from darts_tf.spaces.nasbench201.networks import CELL
+from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
 from darts_tf.system.errors import UserError
 from darts_tf.tasks import stages
 from tests.helpers.golden import nhwc, read, under
@@ -20,6 +22,8 @@ from tests.helpers.runs import Console
 from tests.helpers.searches import SMOKE, run
 from tests.helpers.steps import KINDS, array, rate, search_step
 from tests.helpers.variants import CELLS, Variant, as_type, close
+
+NASBENCH201 = {"space": "nasbench201", "num_nodes": 3, "primitives": NASBENCH201_PRIMITIVES}
 
 
 def masks_of(alive, count=8):
@@ -135,6 +139,51 @@ def test_what_is_dropped():
     np.testing.assert_array_equal(evaluated[..., :4], 0.5)
 
 
+@pytest.mark.parametrize("allowed", [None, np.array([[1, 1, 0, 1, 0], [1, 0, 1, 0, 1], [0, 1, 0, 0, 0]], bool)])
+def test_a_rate_of_zero_is_the_plain_operation_of_nasbench201(allowed, float64):
+    """With gradients; operations that no edge has left do not exist."""
+    rng = np.random.default_rng(0)
+    sizes = 3, 4, 1, NASBENCH201_PRIMITIVES, allowed
+    dropped, plain = p_darts.DroppedSkips(NasBench201MixedOp, *sizes), NasBench201MixedOp(*sizes)
+    for mine, theirs in zip(dropped.variables, plain.variables, strict=True):
+        mine.assign(rng.uniform(0.5, 1.5, mine.shape))
+        theirs.assign(mine.value)
+    assert dropped.having == plain.having
+    x, weights = (tf.constant(rng.normal(size=shape)) for shape in ((2, 6, 6, 4), (3, 5)))
+    found = []
+    for layer, columns in ((dropped, [weights, tf.zeros((3, 1), weights.dtype)]), (plain, [weights])):
+        with tf.GradientTape() as tape, within(seed=tf.constant([1, 2], tf.int64)):
+            tape.watch([x, weights])
+            y = layer(x, tf.concat(columns, -1), training=True)
+            found.append((y, *tape.gradient(tf.reduce_sum(y * tf.sin(y)), [x, weights])))
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-11)
+
+
+def test_a_stage_in_nasbench201_has_only_its_candidates():
+    """Weights of the operations that are left, and no gradient for the others; its skip connections are numbered."""
+    rng = np.random.default_rng(0)
+    alive = {CELL: np.ones((6, 5), bool)}
+    left = p_darts.pruned({CELL: rng.random((6, 5))}, alive, 3)[CELL]
+    names = {CELL: [[*np.array(NASBENCH201_PRIMITIVES)[own]] for own in left]}
+    settings = NASBENCH201 | {"method": "p_darts", "p_darts_stage": 2, "candidates": json.dumps(names)}
+    config = SearchConfig(**settings, init_channels=4, num_cells=5, order="first", epochs=4, arch_weight_decay=0.0)
+    made, space = methods.make(config), spaces.get("nasbench201")
+    net, every = (space.supernet(config.replace(**each), made, (8, 8, 3), 4) for each in ({}, {"candidates": "all"}))
+    counts = [sum(np.prod(v.shape) for v in each.weight_variables) for each in (net, every)]
+    one, three = (sum(~left[:, NASBENCH201_PRIMITIVES.index(f"nor_conv_{n}x{n}")]) for n in (1, 3))
+    squares = sum(width**2 for width in (4, 8, 16))  # one cell of each width
+    assert left.sum() == 18 and counts[1] - counts[0] == squares * (one + 9 * three) > 0
+    skips = [each for cell in net.mixed_cells for each in cell.mixed]
+    assert net.draws and sorted(each.number for each in skips) == [*range(len(skips))]
+    step = search_step(net, config, None, method=made)
+    batches = [(tf.constant(rng.normal(size=(4, 8, 8, 3)), tf.float32), tf.constant([0, 3, 1, 2])) for _ in "tv"]
+    start = array(net.alphas[CELL])
+    step(*batches, tf.constant(3, tf.int64), rate(0.1), rate(1.0))
+    np.testing.assert_array_equal((array(net.alphas[CELL]) != start)[~left], False)
+    assert (array(net.alphas[CELL]) != start)[left].all()
+
+
 def moved(kind, **changes):
     small = {"init_channels": 4, "num_cells": 3, "num_nodes": 1, "epochs": 4, "alpha_init_scale": 0.5}
     config = SearchConfig(**small, primitives=("none", "skip_connect", "sep_conv_3x3"), **KINDS[kind], **changes)
@@ -159,6 +208,7 @@ def test_a_step_with_and_without_dropout():
 FEW = {"primitives": ("none", "max_pool_3x3", "skip_connect"), "order": "first", "epochs": 2, "num_nodes": 2}
 FEW |= {"method": "p_darts", "p_darts_cells": "3,4", "p_darts_keep": "3,2", "p_darts_skip_dropout": "0,0.4"}
 FEW |= {"tensorboard": False, "eigenvalue": False, "max_skips": 1}
+FEW_NASBENCH201 = FEW | NASBENCH201 | {"primitives": ("none", "skip_connect", "avg_pool_3x3")}
 
 
 def test_the_stages_without_their_searches(tmp_path):
@@ -198,19 +248,20 @@ def files(path):
 
 
 @pytest.mark.slow
-def test_the_stages_are_searches_that_resume(tmp_path):
+@pytest.mark.parametrize("few", [FEW, FEW_NASBENCH201], ids=["conv", "nasbench201"])
+def test_the_stages_are_searches_that_resume(tmp_path, few):
     """Stopped in the second stage, the same call ends with the same cell; other settings are refused."""
-    whole, printed = run(tmp_path / "whole", **FEW)
+    whole, printed = run(tmp_path / "whole", **few)
     assert "stage 1 of 2: 3 cells" in printed and "stage 2 of 2: 4 cells" in printed
     assert genotypes.load(tmp_path / "whole") == whole and list((tmp_path / "whole" / "plots").iterdir())
-    assert sum(name == "skip_connect" for name, _ in whole.normal) <= 1
+    assert sum(name == "skip_connect" for name, _ in getattr(whole, next(iter(whole.cells)))) <= 1
     first, second = (json.loads((tmp_path / "whole" / f"stage_{n}" / "config.json").read_text()) for n in (1, 2))
     assert first["candidates"] == "all" and (first["num_cells"], second["num_cells"]) == (3, 4)
     assert {len(names) for edges in json.loads(second["candidates"]).values() for names in edges} == {2}
     assert (first["max_skips"], second["max_skips"]) == (-1, 1)
-    found, _ = run(tmp_path / "halves", Second(), **FEW)
+    found, _ = run(tmp_path / "halves", Second(), **few)
     assert found is None and not (tmp_path / "halves" / "genotype.json").exists()
-    found, _ = run(tmp_path / "halves", **FEW)
+    found, _ = run(tmp_path / "halves", **few)
     assert found == whole
     one, other = (files(tmp_path / name) for name in ("whole", "halves"))
     assert one == other
@@ -229,7 +280,7 @@ def test_the_stages_are_searches_that_resume(tmp_path):
         ({"p_darts_stage": 4}, "must not exceed their count"),
         ({"method": "darts", "p_darts_stage": 2}, "setting of the method p_darts"),
         ({"method": "p_darts,pc_darts"}, "cannot be combined with pc_darts"),
-        ({"space": "nasbench201", "num_nodes": 3}, "the space conv"),
+        (NASBENCH201 | {"p_darts_keep": "4,3,2"}, "begin with at least the number of candidates, 5"),
         ({"strategy": "multi_worker"}, "one machine"),
     ],
 )
@@ -240,5 +291,5 @@ def test_bad_settings_are_refused(settings, message):
 
 
 def test_recurrent_cells_are_refused():
-    with pytest.raises(UserError, match="the space conv"):
+    with pytest.raises(UserError, match="a recurrent network has one cell.*Received: space=recurrent"):
         methods.make(LanguageSearchConfig(method="p_darts"))

@@ -198,7 +198,7 @@ def _copy(sources, targets):
 
 def small(dtype="float64", **changes):
     """A small search step, with equal start values at every call, and its batches."""
-    config = SEARCH.replace(num_cells=3, alpha_init_scale=0.5, **changes)
+    config = SEARCH.replace(**{"num_cells": 3} | changes, alpha_init_scale=0.5)
     supernet = spaces.get("nasbench201").supernet(config, None, (8, 8, 3), 4)
     rng = np.random.default_rng(0)
     batches = [(tf.constant(rng.normal(size=(4, 8, 8, 3)), dtype), tf.constant([0, 3, 1, 2])) for _ in "tv"]
@@ -223,6 +223,27 @@ def test_recomputed_and_in_parts(changes, float64):
     plain, other = (gradients(order="second", hvp="exact", **each) for each in ({}, changes))
     same = np.allclose(plain, other, rtol=1e-9, atol=1e-12)
     assert same == ("recompute" in changes) and np.isfinite(other).all()
+
+
+def test_drop_path_on_mixed_edges(float64):
+    """One row of factors for each edge of each cell, not of the blocks; nothing is dropped in the first epoch."""
+    step, batches = small(order="first", edge_drop_path=0.6, num_cells=4)
+    net, (images, _) = step.supernet, batches[0]
+    factors = np.asarray(net.drop_factors(4, 0.6, tf.constant([3, 4])))
+    assert factors.shape == (12, 4) and set(np.unique(factors.round(6))) == {0.0, 2.5}
+    weights, mixing = values(net.weight_variables), {CELL: tf.fill([6, 5], tf.constant(0.2, "float64"))}
+    plain = net.stateless(weights, mixing, images)[0]
+    np.testing.assert_allclose(net.stateless(weights, mixing, (images, tf.ones([12, 4], "float64")))[0], plain)
+    kept = np.array([[1.0], [0], [1], [0], [1], [1]])
+    dropped = net.stateless(weights, {CELL: kept * mixing[CELL]}, images)[0]
+    found = net.stateless(weights, mixing, (images, tf.constant(np.tile(kept, (2, 4)))))[0]
+    np.testing.assert_allclose(found, dropped, rtol=1e-9)
+    assert np.abs(found - plain).max() > 1e-3
+    other, _ = small(order="first", num_cells=4)
+    for each in (step, other):
+        each(*batches, tf.constant(3, tf.int64), rate(0.1), rate(0.0))
+    for mine, theirs in zip(snapshot(step), snapshot(other), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

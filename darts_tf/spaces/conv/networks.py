@@ -11,7 +11,7 @@ from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, softmax
-from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.cells import MixedCell, SearchCell
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
@@ -136,8 +136,47 @@ class ConvModel(KnownInput):
         return [moving_average(moving, batch) for moving, batch in zip(state, statistics, strict=True)]
 
 
+class Supernet(ConvModel):
+    """What supernets of images share; a subclass has `alphas`, `cells`, and `activations` with mixing weights and drop.
+
+    Cells that are no `MixedCell` have no mixed edges.
+    """
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights w, in a fixed order, without the alphas."""
+        own = {id(v) for v in self.arch_variables}
+        return [v for v in self.trainable_variables if id(v) not in own]
+
+    def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
+        return self.activations(images, training, mixing)["logits"]
+
+    @property
+    def mixed_cells(self) -> list:
+        """The cells with mixed edges."""
+        return [cell for cell in self.cells if isinstance(cell, MixedCell)]
+
+    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Draws the drop path factors of each mixed edge of each cell, see `draw_drop_factors`.
+
+        Returns:
+            `(cells * edges, N)`.
+
+        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
+        """
+        count = sum(cell.topology.num_edges for cell in self.mixed_cells)
+        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
+
+    def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
+        """Returns the logits in training mode for inputs as `unpacked` takes them."""
+        images, drop, seed = unpacked(inputs)
+        with within(seed=seed):
+            return self.activations(images, True, mixing, drop)["logits"]
+
+
 @keras.saving.register_keras_serializable(package="darts_tf")
-class ConvSupernet(ConvModel):
+class ConvSupernet(Supernet):
     """The network in which every edge holds all candidate operations, mixed by weights computed from the alphas.
 
     Stem, `num_cells` search cells, global average pooling, a linear classifier. All normal cells share one alpha, all
@@ -230,27 +269,6 @@ class ConvSupernet(ConvModel):
             if name not in OPERATIONS:
                 raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
 
-    @property
-    def weight_variables(self) -> list:
-        """The network's weights w, in a fixed order, without the alphas."""
-        own = {id(v) for v in self.arch_variables}
-        return [v for v in self.trainable_variables if id(v) not in own]
-
-    def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
-        return self.activations(images, training, mixing)["logits"]
-
-    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws the drop path factors of each mixed edge of each cell, see `draw_drop_factors`.
-
-        Returns:
-            `(cells * edges, N)`.
-
-        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
-        """
-        count = sum(cell.topology.num_edges for cell in self.cells)
-        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
-
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         if mixing is None:
@@ -265,12 +283,6 @@ class ConvSupernet(ConvModel):
             s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
         return stages | self.classified(s1)
-
-    def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
-        """Returns the logits in training mode for inputs as `unpacked` takes them."""
-        images, drop, seed = unpacked(inputs)
-        with within(seed=seed):
-            return self.activations(images, True, mixing, drop)["logits"]
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -44,18 +44,21 @@ class SearchCell(MixedCell):
         )
         self.built = True
 
-    def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(
+        self, x: tf.Tensor, weights: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Runs the cell.
 
         Args:
             x: `(N, H, W, C)`.
             weights: Mixing weights `(6, num_primitives)`.
             training: Whether batch norms use their batch's statistics.
+            drop: `(6, N)`, what drop path multiplies each edge's output with, or None.
 
         Returns:
             `(N, H, W, C)`.
         """
-        return self.run_nodes([x], weights, training)[-1]
+        return self.run_nodes([x], weights, training, drop)[-1]
 
 
 class Cell(keras.layers.Layer):

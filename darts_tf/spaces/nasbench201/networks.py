@@ -1,5 +1,6 @@
 """The networks of NAS-Bench-201: the supernet, and the network of one cell."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, softmax
 from darts_tf.spaces.conv.derived import ConvBN
 from darts_tf.spaces.conv.folding import fold
-from darts_tf.spaces.conv.networks import ConvModel, check_sizes, reduction_cells
+from darts_tf.spaces.conv.networks import ConvModel, Supernet, check_sizes, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.nasbench201.cells import TOPOLOGY, Cell, ResidualBlock, SearchCell
 from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
@@ -56,19 +57,19 @@ class NasBench201Model(ConvModel):
         self.last_bn = BatchNorm(channels, affine=True)
         self.make_classifier(channels)
 
-    def run(self, images: tf.Tensor, training: bool, *weights: tf.Tensor) -> dict:
+    def run(self, images: tf.Tensor, training: bool, call: Callable = call_cell) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`.
 
         Args:
             images: `(N, H, W, channels)`.
             training: Whether batch norms use their batch's statistics.
-            *weights: Further arguments of the cells, but not of the blocks.
+            call: Calls a cell, like `call_cell`; not the blocks.
         """
         x = self.stem(narrowed(images), training=training)
         stages = {"stem": x}
         for index, cell in enumerate(self.cells):
-            own = () if isinstance(cell, ResidualBlock) else weights
-            x = stages[f"cell{index}"] = call_cell(cell, x, *own, training=training)
+            each = call_cell if isinstance(cell, ResidualBlock) else call
+            x = stages[f"cell{index}"] = each(cell, x, training=training)
         x = tf.nn.relu(self.last_bn(x, training=training))
         return stages | self.classified(x)
 
@@ -79,7 +80,7 @@ class NasBench201Model(ConvModel):
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
-class NasBench201Supernet(NasBench201Model):
+class NasBench201Supernet(Supernet, NasBench201Model):
     """The network in which every edge holds all candidate operations, mixed by weights computed from the alphas.
 
     All cells share one alpha, `(6, num_primitives)`. Without mixing weights it uses softmax(alpha).
@@ -127,26 +128,18 @@ class NasBench201Supernet(NasBench201Model):
         start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         shape = TOPOLOGY.num_edges, len(self.primitives)
         self.alphas = {CELL: self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.number_draws()
         self.build((None, *self.image_shape))
 
-    @property
-    def weight_variables(self) -> list:
-        """The network's weights w, in a fixed order, without the alphas."""
-        own = {id(v) for v in self.arch_variables}
-        return [v for v in self.trainable_variables if id(v) not in own]
-
-    def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
-        return self.activations(images, training, mixing)["logits"]
-
-    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> dict:
+    def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""
         weights = softmax(self.alphas, self.allowed)[CELL] if mixing is None else mixing[CELL]
-        return self.run(images, training, weights)
+        rows = itertools.repeat(None) if drop is None else iter(tf.split(drop, len(self.mixed_cells)))
 
-    def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
-        """Returns the logits of images in training mode."""
-        return self.activations(inputs, training=True, mixing=mixing)["logits"]
+        def call(cell, x, training):
+            return call_cell(cell, x, weights, training=training, drop=next(rows))
+
+        return self.run(images, training, call)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""

@@ -28,11 +28,6 @@ class NasBench201(Space):
     def supernet(self, config: Any, method: Any, image_shape: Sequence[int], num_classes: int) -> NasBench201Supernet:
         """Builds the supernet of a `SearchConfig`. Raises UserError for settings that are not of this space."""
         NasBench201Genotype.output_nodes(config.num_nodes, config.concat)
-        if config.edge_drop_path:
-            raise UserError(
-                "The supernet of NAS-Bench-201 has no drop path. Expected --edge_drop_path=0. "
-                f"Received: edge_drop_path={config.edge_drop_path}."
-            )
         keras.utils.set_random_seed(config.seed)
         return NasBench201Supernet(
             num_classes,
