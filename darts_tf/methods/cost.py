@@ -70,7 +70,7 @@ class Cost(Method):
                 f"cost_channels, cost_cells: {str(error).rstrip('.')}. Received: cost_channels={c.cost_channels}, "
                 f"cost_cells={c.cost_cells}."
             ) from error
-        least, most = self.costs.range
+        least, most = self.costs.range(lambda strengths: self.whole.derive(strengths, strengths))
         if least == most:
             raise UserError(
                 f"method=cost needs operations of different cost; every network has {least:.4g} {self.unit}. "

@@ -84,16 +84,16 @@ class Costs:
                 total += costs[row, self.primitives.index(name)]
         return float(total)
 
-    @property
-    def range(self) -> tuple[float, float]:
-        """The costs of the cheapest and the most expensive network."""
-        least = most = self.fixed
-        for costs in self.operations.values():
-            for node, count in zip(self.topology.nodes, self.topology.kept, strict=True):
-                own = costs[self.topology.rows(node)][:, self._choices]
-                least += np.sort(own.min(-1))[:count].sum()
-                most += np.sort(own.max(-1))[-count:].sum()
-        return float(least), float(most)
+    def range(self, derive: Callable[[Mapping[str, np.ndarray]], Genotype]) -> tuple[float, float]:
+        """Returns the costs of the cheapest and the most expensive network.
+
+        Args:
+            derive: Chooses the cells by the strengths of their operations, within the limits of a search.
+        """
+        highest = max(costs.max() for costs in self.operations.values()) or 1.0
+        dear = {cell: costs / highest for cell, costs in self.operations.items()}
+        cheap = {cell: 1 - share for cell, share in dear.items()}
+        return self.of(derive(cheap)), self.of(derive(dear))
 
 
 @contextlib.contextmanager

@@ -39,6 +39,12 @@ def table_of(space, kind, **changes):
     return config, costs.counted(own, config, SIZES, kind)
 
 
+def range_of(config, found):
+    """The costs of the cheapest and the most expensive network."""
+    kind = spaces.get(config.space).genotype
+    return found.range(lambda each: genotypes.derive(kind, each, config.primitives, config.num_nodes, strength=dict))
+
+
 def random_cell(config, seed):
     kind, rng = spaces.get(config.space).genotype, np.random.default_rng(seed)
     shape = kind.topology(config.num_nodes).num_edges, len(config.primitives)
@@ -96,7 +102,7 @@ def test_the_expected_cost_and_its_gradient_are_the_closed_form(float64, space):
 def test_one_hot_weights_cost_what_their_network_does(float64, space, kind):
     """Also in other channels and cells than those of the search, and next to a column that a method has added."""
     config, found = table_of(space, kind, init_channels=6, num_cells=5)
-    least, most = found.range
+    least, most = range_of(config, found)
     for seed in range(3):
         cell = random_cell(config, seed)
         net = costs.network(spaces.get(space), config, cell, SIZES)
@@ -110,12 +116,13 @@ def test_one_hot_weights_cost_what_their_network_does(float64, space, kind):
 def test_the_range_is_that_of_all_cells():
     """Of NAS-Bench-201, 73,306 and 1,531,546 weights; of image cells, the cheapest and dearest of many."""
     config = SPACES["nasbench201"].search.replace(init_channels=16, num_cells=17)
-    least, most = costs.counted(spaces.get("nasbench201"), config, ((32, 32, 3), 10), "parameters").range
+    counted = costs.counted(spaces.get("nasbench201"), config, ((32, 32, 3), 10), "parameters")
+    least, most = range_of(config, counted)
     assert (round(1e6 * least), round(1e6 * most)) == (73306, 1531546)
     config, found = table_of("conv", "macs")
     topology = found.topology
     all_of = [found.of(random_cell(config, seed)) for seed in range(300)]
-    assert found.range[0] <= min(all_of) and max(all_of) <= found.range[1]
+    assert range_of(config, found)[0] <= min(all_of) and max(all_of) <= range_of(config, found)[1]
     dear = {cell: each.argmax(-1) for cell, each in found.operations.items()}
     pairs = {}
     for cell, chosen in dear.items():
@@ -126,7 +133,7 @@ def test_the_range_is_that_of_all_cells():
             pairs[cell] += [(config.primitives[chosen[row]], sources[row - rows.start]) for row in strongest]
     concat = tuple(topology.nodes)
     dearest = ConvGenotype(tuple(pairs["normal"]), concat, tuple(pairs["reduce"]), concat)
-    assert found.of(dearest) == pytest.approx(found.range[1])
+    assert found.of(dearest) == pytest.approx(range_of(config, found)[1])
 
 
 def made(space="conv", method="cost", **changes):
@@ -173,6 +180,18 @@ def test_limits_count_in_the_cost_of_the_derived_cell(float64):
             assert float(each.derived(alphas)) == pytest.approx(each.costs.of(cells), rel=1e-12)
 
 
+def test_a_target_must_be_reachable_within_the_limits(float64):
+    """The cheapest of normal cells has skip connections only."""
+    settings = {"primitives": ("skip_connect", "sep_conv_3x3", "sep_conv_5x5"), "num_nodes": 2}
+    free, limited = (part(made(**settings, **limits)).costs for limits in ({}, {"max_skips": 1, "min_skips": 1}))
+    assert free.operations.keys() == limited.operations.keys()
+    least = range_of(made(**settings).config, free)[0]
+    separable = free.operations["normal"][0, 1]  # of four kept edges, three have one
+    with pytest.raises(UserError, match=f"networks of this search have {least + 3 * separable:.4g} to "):
+        made(**settings, max_skips=1, min_skips=1, cost_target=least * 1.01)
+    made(**settings, max_skips=1, min_skips=1, cost_target=least + 3 * separable + 1e-9)
+
+
 def test_a_search_that_diverges_has_no_derived_cell():
     alphas = {cell: a * np.nan for cell, a in logits().items()}
     assert np.isnan(part(made()).derived(alphas))
@@ -194,7 +213,7 @@ def gradients_of(method, alphas):
 def test_a_target_acts_while_the_derived_cell_is_above_it_and_without_one_the_penalty_always_does(float64):
     """Weights near equal expect much the same of a cheap and of a dear choice."""
     free = part(made())
-    least, most = free.costs.range
+    least, most = range_of(free.config, free.costs)
     capped = part(made(cost_target=(least + most) / 2))
     tables = free.costs.operations.items()
     dear = {cell: 0.01 * np.eye(4)[each.argmax(-1)] for cell, each in tables}
@@ -211,7 +230,8 @@ def test_a_target_acts_while_the_derived_cell_is_above_it_and_without_one_the_pe
 
 def test_the_penalty_compiles_and_has_kernels_for_a_gpu():
     """That of a target derives a cell, in Python."""
-    free, target = (part(made(cost_target=each)) for each in (0.0, sum(made().parts[0].costs.range) / 2))
+    middle = sum(range_of(made().config, part(made()).costs)) / 2
+    free, target = (part(made(cost_target=each)) for each in (0.0, middle))
     names = list(free.costs.operations)
     alphas = [
         tf.constant(10 * (each == each.max(-1, keepdims=True)), "float32") for each in free.costs.operations.values()
@@ -236,9 +256,9 @@ def test_the_penalty_compiles_and_has_kernels_for_a_gpu():
 
 
 def test_the_network_that_is_served_may_be_another():
-    own, wide = made().parts[0].costs, made(cost_channels=8, cost_cells=6).parts[0].costs
-    assert wide.range[0] > 3 * own.range[0]
-    assert made(init_channels=8, num_cells=6).parts[0].costs.range == wide.range
+    methods = made(), made(cost_channels=8, cost_cells=6), made(init_channels=8, num_cells=6)
+    own, wide, same = (range_of(method.config, part(method).costs) for method in methods)
+    assert wide[0] > 3 * own[0] and same == wide
 
 
 @pytest.mark.parametrize("space", IMAGES)
