@@ -207,7 +207,7 @@ class SearchImages(_Images):
     def open(self, step: int) -> None:
         """Opens the two streams."""
         seed, parts = 2 * self.config.seed, self.division
-        rising = {"cutout_epochs": self.config.epochs if self.config.cutout_rises else 0}
+        rising = {"cutout_rise": (self.config.epochs, self.epoch_steps[0]) if self.config.cutout_rises else None}
         self._streams = [
             self._stream(self.dataset.train, parts.train, seed + TRAIN, step, **rising),
             self._stream(parts.split, parts.held_out, seed + VALID, step, **rising),

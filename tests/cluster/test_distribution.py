@@ -22,6 +22,7 @@ from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import PREFIX, scratch
+from tests.conformance.cases import TOGETHER
 from tests.helpers.paths import ROOT
 
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]
@@ -58,6 +59,11 @@ def test_two_replicas_give_the_numbers_of_one():
 @pytest.mark.parametrize("floats, tolerance, cases", [("float64", 1e-9, DEAR), ("float32", 1e-5, COARSE)])
 def test_two_replicas_give_the_numbers_of_one_in_every_order(floats, tolerance, cases):
     check(compared(floats, *cases), tolerance)
+
+
+@pytest.mark.slow
+def test_two_replicas_give_the_numbers_of_one_with_every_method():
+    check(compared("float64", *TOGETHER), 1e-9)
 
 
 def free_ports(count):

@@ -40,6 +40,16 @@ SETTINGS: dict[str, dict] = {"p_darts": {"p_darts_stage": 2}}  # the first one d
 COMBINED: tuple[str, ...] = ()
 """What `--method` also takes, next to the names of single methods."""
 METHODS = of_the_package(methods.METHODS) + COMBINED
+TOGETHER = (
+    "smooth_darts,beta_darts",
+    "drnas,pc_darts",
+    "gdas,cost",
+    "darts_minus,snas",
+    "fair_darts,darts_pt",
+    "random_nas",
+    "p_darts",
+)
+"""All methods but `darts` in few searches, for tests that take long."""
 
 
 @dataclasses.dataclass(frozen=True)

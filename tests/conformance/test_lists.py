@@ -22,3 +22,5 @@ def test_spaces():
 def test_methods():
     assert {"darts", *cases.SETTINGS} <= set(cases.METHODS)
     assert set(cases.METHODS) - set(cases.COMBINED) <= set(methods.METHODS)
+    together = [name for methods in cases.TOGETHER for name in methods.split(",")]
+    assert sorted(["darts", *together]) == sorted(set(cases.METHODS) - set(cases.COMBINED))

@@ -1,5 +1,7 @@
 """Every method in the step of Algorithm 1: it moves, in every order; its neutral settings are DARTS."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -11,17 +13,21 @@ from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
+from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.system.errors import UserError
 from tests.helpers.steps import KINDS, array, rate, search_step
 
 FEW = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")
 SMALL = {"init_channels": 4, "num_cells": 3, "num_nodes": 2, "primitives": FEW, "epochs": 4, "alpha_init_scale": 0.5}
 COMBINED = ("drnas,pc_darts", "smooth_darts,darts_minus,beta_darts,pc_darts")
-NEUTRAL = {  # of darts_minus, whose auxiliary operation has start values of its own, the golden numbers hold it
+NEUTRAL = {  # `docs/guides/methods.md` names them
     "smooth_darts": {"smooth_darts_epsilon": 0.0, "smooth_darts_epsilon_min": 0.0},
+    "darts_minus": {"darts_minus_skip": 0.0},
     "beta_darts": {"beta_darts_weight": 0.0},
     "pc_darts": {"pc_darts_k": 1, "pc_darts_edges": False},
     "cost": {"cost_weight": 0.0},
+    "p_darts": {"p_darts_stage": 1, "p_darts_keep": "3,3,3"},
+    "darts_pt": {},  # it differs after the search
 }
 
 
@@ -65,14 +71,29 @@ def test_a_step(float64, method, kind):
     assert {cell: s.shape for cell, s in strength.items()} == {"normal": (5, 3), "reduce": (5, 3)}
 
 
+@functools.cache
+def of_darts():
+    """The weights and the alphas of DARTS' step at its start, and after it."""
+    step = step_of("darts", "finite_difference")
+    before = to_arrays(step.supernet), [array(v) for v in step.supernet.alphas.values()]
+    alphas, _ = moved(step)
+    return *before, to_arrays(step.supernet), alphas
+
+
 @pytest.mark.parametrize("method", NEUTRAL)
 def test_neutral_settings_are_darts(float64, method):
-    mine, theirs = (
-        moved(step_of(method, "finite_difference", **NEUTRAL[method])),
-        moved(step_of("darts", "finite_difference")),
-    )
-    for own, darts in zip([*mine[0], *mine[1]], [*theirs[0], *theirs[1]], strict=True):
+    step, (weights, alphas, *after) = step_of(method, "finite_difference", **NEUTRAL[method]), of_darts()
+    # The auxiliary operation of darts_minus has weights of its own, and what is drawn after them differs.
+    load_arrays(step.supernet, to_arrays(step.supernet) | weights)
+    for variable, start in zip(step.supernet.alphas.values(), alphas, strict=True):
+        variable.assign(start)
+    found, _ = moved(step)
+    arrays, (expected, alphas) = to_arrays(step.supernet), after
+    assert expected.keys() <= arrays.keys() and (method == "darts_minus") == (expected.keys() < arrays.keys())
+    for own, darts in zip(found, alphas, strict=True):
         np.testing.assert_allclose(own, darts, rtol=1e-9, atol=1e-12)
+    for name, darts in expected.items():
+        np.testing.assert_allclose(arrays[name], darts, rtol=1e-9, atol=1e-12, err_msg=name)
 
 
 class Smooth:

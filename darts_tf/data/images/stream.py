@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,7 @@ def stream(
     crop_padding: int = 0,
     flip: bool = False,
     cutout: int = 0,
-    cutout_epochs: int = 0,
+    cutout_rise: tuple[int, int] | None = None,
     shuffle: bool = True,
     resized_crop: bool = False,
     color_jitter: float = 0.0,
@@ -49,8 +50,8 @@ def stream(
         crop_padding: See `augment.pad_crop`, pixels; 0 is off.
         flip: Whether to mirror half of the images.
         cutout: See `augment.cutout`, pixels; 0 is off.
-        cutout_epochs: In epoch e of this many, a fraction `e / (cutout_epochs - 1)` of the images is cut; 0: always
-            all.
+        cutout_rise: `(epochs, steps)`: in epoch e, of so many steps, a fraction `e / (epochs - 1)` of the images is
+            cut; None: always all. Streams of one search have its epochs, which need not be those of each stream.
         shuffle: Whether each epoch has its own random order.
         resized_crop: Whether to read a random window of each image, see `resize.crop_reader`; incompatible with
             crop_padding.
@@ -87,6 +88,12 @@ def stream(
     def kind_seed(kind: int, step: tf.Tensor) -> tf.Tensor:
         return tf.random.fold_in(tf.constant([seed, kind], tf.int64), step)
 
+    def share(step: tf.Tensor) -> Any:
+        if cutout_rise is None:
+            return 1.0
+        epochs, steps = cutout_rise
+        return tf.cast(step // steps, tf.float32) / max(1, epochs - 1)
+
     def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         epoch, position = step // steps_per_epoch, step % steps_per_epoch
         rows = position * batch_size + tf.range(batch_size, dtype=tf.int64)
@@ -100,8 +107,7 @@ def stream(
             images = augment.flip(images, kind_seed(FLIP, step))
         images = augment.color_jitter(images, kind_seed(COLOR, step), color_jitter)
         images = augment.normalize(images, mean, std)
-        share = tf.cast(epoch, tf.float32) / max(1, cutout_epochs - 1) if cutout_epochs else 1.0
-        return augment.cutout(images, kind_seed(CUTOUT, step), cutout, share), tf.gather(labels, chosen)
+        return augment.cutout(images, kind_seed(CUTOUT, step), cutout, share(step)), tf.gather(labels, chosen)
 
     steps = tf.data.Dataset.range(start_step, tf.int64.max)
     return _ahead(steps, batch)
