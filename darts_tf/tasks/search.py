@@ -233,7 +233,7 @@ def search(
 
     if stages.staged(config):
         methods.make(config)  # refuses contradictions before anything is written
-        return stages.run(config, workdir, one, printer(out))
+        return stages.run(config, workdir, one, printer(out), distribution.of(config))
     found = one(config, workdir)
     return None if found is None else found[0]
 
