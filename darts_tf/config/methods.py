@@ -72,7 +72,9 @@ class MethodSettings(Config):
         5, "darts_pt: epochs of training between two decisions; 0 = the cheap form, evaluations only", at_least(0)
     )
     darts_pt_learning_rate: float = _method(
-        0.0025, "darts_pt: learning rate of the weights in that training; falls to learning_rate_min", above(0)
+        0.0,
+        "darts_pt: learning rate of the weights in that training; falls to learning_rate_min; 0 = learning_rate / 10",
+        at_least(0),
     )
     cost_kind: str = _method(
         "macs",

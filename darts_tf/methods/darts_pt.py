@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.config import SearchConfig
 from darts_tf.genotypes.topology import Topology
 from darts_tf.methods.method import Judge, Method, Mixing
 from darts_tf.methods.schedules import cosine
@@ -26,7 +25,8 @@ class DartsPT(Method):
 
     Between two decisions the weights and the alphas of what is undecided are trained for `darts_pt_tuning_epochs`, in
     the order of the search (first or second); the learning rate of the weights falls from `darts_pt_learning_rate`
-    along a cosine, and the momentum is reset. With 0 epochs it is the cheap form, which takes evaluations only.
+    along a cosine, and the momentum is reset. On texts the rate is constant, as in their searches. With 0 epochs it is
+    the cheap form, which takes evaluations only.
 
     Deviation: validation images are not augmented, and no running statistics move. `none` is not tried where a cell may
     not keep it.
@@ -37,12 +37,13 @@ class DartsPT(Method):
         self._decided: dict[str, tuple[tf.Variable, tf.Variable]] = {}  # by cell: edges decided, and their rows
 
     def check(self, relaxation: Method) -> None:
-        """Refuses training between decisions for text and with several replicas."""
+        """Refuses training between decisions with replicas, in which a pass cannot read the variables of `settle`."""
         c = self.config
-        if c.darts_pt_tuning_epochs and (not isinstance(c, SearchConfig) or c.strategy != "none"):
+        if c.darts_pt_tuning_epochs and c.strategy != "none":
             raise UserError(
-                "darts_pt trains between its decisions only in searches on images, on one device. Expected "
-                f"darts_pt_tuning_epochs=0. Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
+                "darts_pt trains between its decisions on one device only, since replicas cannot read its decisions. "
+                f"Expected darts_pt_tuning_epochs=0 with strategy={c.strategy}. "
+                f"Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
             )
 
     def variables(self, supernet: Any) -> dict[str, Any]:
@@ -103,8 +104,8 @@ class DartsPT(Method):
     def _rates(self, number, of):
         """Returns the learning rates of one of several trainings."""
         c = self.config
-        start, epochs = c.darts_pt_learning_rate, c.darts_pt_tuning_epochs
-        end = min(c.learning_rate_min, start)
+        start, epochs = c.darts_pt_learning_rate or c.learning_rate / 10, c.darts_pt_tuning_epochs
+        end = min(getattr(c, "learning_rate_min", start), start)
         return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
 
     def decide(self, decided: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> None:

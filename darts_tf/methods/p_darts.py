@@ -38,7 +38,7 @@ class PDarts(Method):
         return self.config.p_darts_rates[max(self.config.p_darts_stage, 1) - 1]
 
     def check(self, relaxation: Method) -> None:
-        """Refuses recurrent cells, incompatible methods, several machines, and increasing numbers of candidates."""
+        """Refuses recurrent cells, incompatible methods, and increasing numbers of candidates."""
         method = self.config.method
         if not isinstance(self.config, SearchConfig):
             raise UserError(
@@ -47,8 +47,6 @@ class PDarts(Method):
             )
         if wrong := [name for name in method.split(",") if name in _STRANGERS]:
             raise UserError(f"method: p_darts cannot be combined with {some_of(wrong)}. Received: method={method}.")
-        if self.config.strategy == "multi_worker":
-            raise UserError("method=p_darts runs on one machine. Received: strategy=multi_worker.")
         masks, keep = self.masks.values(), [keep for _, keep in self.config.p_darts_stages]
         most = max(int(rows.sum(-1).max()) for rows in masks) if masks else len(self.config.primitives)
         if not self.config.p_darts_stage and (keep[0] < most or keep != sorted(keep, reverse=True)):

@@ -142,6 +142,9 @@ class Domain(Protocol):
     def open(self, step: int) -> None:
         """Opens the streams at a global step; each is a function of the seed and the step."""
 
+    def steps_in(self, epoch: int) -> int:
+        """Returns the steps of an epoch (from 0) of a search, also of one after the last, see `judgements`."""
+
     def streams(self, epoch: int) -> list:
         """Returns iterators over the elements that `batch` takes: training data and, in a search, validation data."""
 

@@ -213,6 +213,10 @@ class SearchImages(_Images):
             self._stream(parts.split, parts.held_out, seed + VALID, step, **rising),
         ]
 
+    def steps_in(self, epoch: int) -> int:
+        """The same for every epoch."""
+        return self.epoch_steps[0]
+
     def streams(self, epoch: int) -> list:
         """The two streams."""
         return self._streams

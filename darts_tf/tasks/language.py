@@ -179,9 +179,14 @@ class Text(Domain):
 
     def open(self, step: int) -> None:
         """Opens the training text at a global step."""
-        ends = np.cumsum(self.epoch_steps)
-        epoch = min(int(np.searchsorted(ends, step, "right")), len(ends) - 1)
-        self._open(epoch, step - int(ends[epoch]) + self.epoch_steps[epoch])
+        epoch = 0
+        while step >= (count := self.steps_in(epoch)):
+            epoch, step = epoch + 1, step - count
+        self._open(epoch, step)
+
+    def steps_in(self, epoch: int) -> int:
+        """The number of its windows."""
+        return self.epoch_steps[epoch] if epoch < len(self.epoch_steps) else len(self._plan(epoch))
 
     def streams(self, epoch: int) -> list:
         """The remaining windows of the epoch."""

@@ -78,14 +78,15 @@ class SearchTask:
         return self.steps(epoch, count, self.domain.rate(epoch))
 
     def steps(self, epoch: int, count: int, rate: float) -> dict[str, np.ndarray]:
-        """Takes steps at a given learning rate."""
-        moves = epoch >= self.config.warmup_epochs and self.method.moves_alphas
+        """Takes steps at a given learning rate; in epochs after the last one, schedules stay at their end."""
+        last = min(epoch, self.config.epochs - 1)
+        moves = last >= self.config.warmup_epochs and self.method.moves_alphas
 
         def step(train, valid, number, now):
             return self.step(train, valid, number, *now, moves)
 
         dtype = self.supernet.compute_dtype
-        now = tf.constant(rate, dtype), tf.constant(epoch, dtype)
+        now = tf.constant(rate, dtype), tf.constant(last, dtype)
         names = [*self.domain.reported, *(["valid_loss"] if moves else [])]
         return self._phases.run(moves, step, names, [*self.domain.streams(epoch), self._numbers], count, now)
 
@@ -228,7 +229,7 @@ def search(
 
     if stages.staged(config):
         methods.make(config)  # refuses contradictions before anything is written
-        return stages.run(config, workdir, one, printer(out))
+        return stages.run(config, workdir, one, printer(out), distribution.of(config))
     found = one(config, workdir)
     return None if found is None else found[0]
 

@@ -1,5 +1,6 @@
 """P-DARTS' stages: a driver above the search, which runs each stage in a folder and drops candidates in between."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from darts_tf import genotypes
+from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import Search
 from darts_tf.genotypes import Genotype
 from darts_tf.methods.p_darts import NAME, pruned
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir
+from darts_tf.system.scratch import scratch
 from darts_tf.system.types import Path
 
 One = Callable[[Any, Path], tuple[Genotype, Mapping[str, np.ndarray]] | None]
@@ -22,7 +25,9 @@ def staged(config: Search) -> bool:
     return NAME in config.method.split(",") and not config.p_darts_stage
 
 
-def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> Genotype | None:
+def run(
+    config: Search, workdir: Path, one: One, say: Callable[[str], None], distribution: Distribution | None = None
+) -> Genotype | None:
     """Runs the stages, each in `stage_N` of the work directory; the last one's genotype is the result.
 
     A stage begins with new weights and new alphas. A completed stage does not run again, and an interrupted one
@@ -34,11 +39,15 @@ def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> 
         one: Runs one stage in a folder; returns its genotype and the strength of each operation, or None if
             interrupted.
         say: Called with lines for the user.
+        distribution: Of several processes only the chief uses the work directory, and decides what is dropped.
 
     Raises:
         UserError: As in a search.
     """
-    with WorkDir(workdir) as directory:
+    with contextlib.ExitStack() as stack:
+        if distribution is not None and distribution.worker:
+            workdir, say = stack.enter_context(scratch()), _silent
+        directory = stack.enter_context(WorkDir(workdir))
         directory.open_for(config, ("plots",))
         stages, candidates = config.p_darts_stages, config.candidates
         for stage, (cells, keep) in enumerate(stages, 1):
@@ -51,10 +60,15 @@ def run(config: Search, workdir: Path, one: One, say: Callable[[str], None]) -> 
                 return None
             genotype, strength = found
             if stage < len(stages):
-                candidates = following(own, strength, stages[stage][1])
+                left = following(own, strength, stages[stage][1])
+                candidates = same(distribution, {"candidates": left})["candidates"]
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, say)
     return genotype
+
+
+def _silent(line: str) -> None:
+    """Says nothing."""
 
 
 def following(config: Search, strength: Mapping[str, np.ndarray], keep: int) -> str:

@@ -18,8 +18,8 @@ CHUNK = 10  # steps between two checks for signals
 class Training:
     """Trains weights and alphas by Algorithm 1, like the last epoch of the search except for the learning rate.
 
-    A piece begins where the previous one left the data streams, and ends with a checkpoint: an interrupted search
-    resumes from the last checkpoint, bit for bit.
+    Its epochs follow those of the search: a piece begins where the previous one left the data streams, and ends with a
+    checkpoint. An interrupted search resumes from the last checkpoint, bit for bit.
 
     Args:
         task: A `search.SearchTask` whose search is complete.
@@ -57,7 +57,7 @@ class Training:
         """Trains, unless this piece is already done.
 
         Args:
-            number: Number of the piece, from 0; all are equally long.
+            number: Number of the piece, from 0; all have as many epochs.
             rates: Learning rate of each of its epochs.
             judged: How many judgements came before it.
             tell: Called with the progress of the training, after every few steps.
@@ -67,19 +67,20 @@ class Training:
         """
         if number < self.done:
             return
-        task, steps = self.task, self.task.epoch_steps[-1]
+        task, count = self.task, self.task.domain.steps_in
         if number == 0:
             for variable in task.step.weight_optimizer.variables:
                 variable.assign(np.zeros(variable.shape))
-        task.start(sum(task.epoch_steps) + number * len(rates) * steps)
-        for epoch, rate in enumerate(rates):
-            for first in range(0, steps, CHUNK):
-                losses = task.steps(task.config.epochs - 1, min(CHUNK, steps - first), rate)["loss"]
+        begin = task.config.epochs + number * len(rates)
+        task.start(sum(map(count, range(begin))))
+        for epoch, rate in enumerate(rates, begin):
+            for first in range(0, count(epoch), CHUNK):
+                losses = task.steps(epoch, min(CHUNK, count(epoch) - first), rate)["loss"]
                 if not math.isfinite(sum(losses)):
                     raise Diverged(
                         "The loss is not finite in the training between decisions. Expected a number; the weights "
                         f"have diverged. Use a lower learning rate in a new work directory. Received: {rate}."
                     )
-                tell(f"tuning the supernet: after decision {number + 1}, epoch {epoch + 1} of {len(rates)}")
+                tell(f"tuning the supernet: after decision {number + 1}, epoch {epoch - begin + 1} of {len(rates)}")
         self._checkpoints.save(number + 1, snapshot(task.variables), {"judged": judged})
         self.done = number + 1

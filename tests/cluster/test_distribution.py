@@ -145,6 +145,24 @@ def test_two_processes_give_the_numbers_of_one_with_two_replicas(tmp_path, repli
 
 
 @pytest.mark.slow
+def test_two_processes_search_in_stages(tmp_path):
+    """The last stage has the candidates and the numbers of one process with two replicas; again, nothing is done."""
+    flags = ["--method=p_darts", "--p_darts_cells=3,3", "--p_darts_keep=3,2", "--p_darts_skip_dropout=0,0.4"]
+    finished(start(tmp_path / "one", "--epochs=2", *MIRRORED, *flags))
+    told = [finished(each) for each in cluster(tmp_path / "two", "--epochs=2", *flags)]
+    one, two = (tmp_path / name for name in ("one", "two"))
+    settings = [json.loads((each / "stage_2" / "config.json").read_text()) for each in (one, two)]
+    assert settings[0]["candidates"] == settings[1]["candidates"] != "all"
+    close(arrays(two / "stage_2"), arrays(one / "stage_2"), 1e-4)
+    assert (one / "genotype.json").read_bytes() == (two / "genotype.json").read_bytes()
+    assert "stage 2 of 2" in told[0] and "stage 2 of 2" not in told[1]
+    again = [finished(each) for each in cluster(two, "--epochs=2", *flags)]
+    assert (
+        "epoch 1 done" not in again[0] and (one / "genotype.json").read_bytes() == (two / "genotype.json").read_bytes()
+    )
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_with_more_devices_and_with_fewer(tmp_path, alone):
     """One device, then two replicas, then one device again; two processes are in the test below."""
     workdir = tmp_path / "run"

@@ -270,5 +270,3 @@ def test_what_contradicts_it_is_refused():
         with pytest.raises(UserError, match=message) as caught:
             methods.make(SearchConfig(**changes))
         assert "\n" not in str(caught.value)
-    with pytest.raises(UserError, match="only in searches on images.*Received: darts_pt_tuning_epochs=5"):
-        methods.make(LanguageSearchConfig(method="darts_pt"))

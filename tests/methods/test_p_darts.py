@@ -281,7 +281,6 @@ def test_the_stages_are_searches_that_resume(tmp_path, few):
         ({"method": "darts", "p_darts_stage": 2}, "setting of the method p_darts"),
         ({"method": "p_darts,pc_darts"}, "cannot be combined with pc_darts"),
         (NASBENCH201 | {"p_darts_keep": "4,3,2"}, "begin with at least the number of candidates, 5"),
-        ({"strategy": "multi_worker"}, "one machine"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

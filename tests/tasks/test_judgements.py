@@ -227,6 +227,24 @@ def test_a_signal_while_it_trains(tuned, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_training_on_texts_continues_after_a_signal(tmp_path, monkeypatch):
+    """Its epochs follow those of the search, at the published tenth of the rate: to the same bits as in one go."""
+    monkeypatch.setattr(judgements, "PLAIN_SECONDS", 0)
+    config = SPACES["recurrent"].replace(
+        method="darts_pt", darts_pt_batches=1, darts_pt_tuning_epochs=2, keep_checkpoints=9
+    )
+    found = search(config, tmp_path / "whole", Console())
+    every = trainings(tmp_path / "whole")
+    for before, after in itertools.pairwise([newest(tmp_path / "whole"), *every.values()]):
+        for group in ("weights", "alphas", "hidden"):
+            assert not np.array_equal(before.arrays[f"{group}/00000"], after.arrays[f"{group}/00000"])
+    console = Console("tuning the supernet: after decision 2, epoch 2 of 2")
+    assert search(config, tmp_path / "halves", console) is None
+    assert list(trainings(tmp_path / "halves")) == [1] and search(config, tmp_path / "halves", Console()) == found
+    same_trainings(tmp_path / "whole", tmp_path / "halves")
+
+
+@pytest.mark.slow
 def test_the_search_before_it_is_that_of_darts(tuned, tmp_path):
     config = SPACES["nasbench201"].replace(keep_checkpoints=9)
     search(config, tmp_path, Console())
