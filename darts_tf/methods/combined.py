@@ -110,11 +110,13 @@ class Combined(Method):
         """See `Method.relax`."""
         drawn = next(each for part, each in self._pairs(noise) if part is self.base)
         mixing = self.base.relax(masked(alphas, self.masks), drawn)
-        return dict(self.settle({cell: mixing[cell] for cell in self.cells}))
+        return dict(self.settle({cell: mixing[cell] for cell in self.cells}, noise))
 
-    def settle(self, relaxed: Mixing) -> Mixing:
+    def settle(self, relaxed: Mixing, noise: Any) -> Mixing:
         """See `Method.settle`."""
-        return relaxed if self.chooser is None else self.chooser.settle(relaxed)
+        for part, drawn in self._pairs(noise):
+            relaxed = part.settle(relaxed, drawn)
+        return relaxed
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """See `Method.adjust`."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.genotypes.topology import Topology
-from darts_tf.methods.method import Judge, Method, Mixing
+from darts_tf.methods.method import Alphas, Judge, Method, Mixing
 from darts_tf.methods.schedules import cosine
 from darts_tf.system.errors import UserError
 
@@ -37,17 +37,16 @@ class DartsPT(Method):
         self._decided: dict[str, tuple[tf.Variable, tf.Variable]] = {}  # by cell: edges decided, and their rows
 
     def check(self, relaxation: Method) -> None:
-        """Refuses training between decisions with replicas, in which a pass cannot read the variables of `settle`."""
+        """Refuses training between decisions in several processes."""
         c = self.config
-        if c.darts_pt_tuning_epochs and c.strategy != "none":
+        if c.darts_pt_tuning_epochs and c.strategy == "multi_worker":
             raise UserError(
-                "darts_pt trains between its decisions on one device only, since replicas cannot read its decisions. "
-                f"Expected darts_pt_tuning_epochs=0 with strategy={c.strategy}. "
-                f"Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
+                "darts_pt trains between its decisions in one process only. Expected darts_pt_tuning_epochs=0 with "
+                f"strategy=multi_worker. Received: darts_pt_tuning_epochs={c.darts_pt_tuning_epochs}."
             )
 
     def variables(self, supernet: Any) -> dict[str, Any]:
-        """Makes the variables that `settle` reads if there is training between decisions; no architecture variables."""
+        """Makes the variables of decisions if there is training between these; no architecture variables."""
         if self.config.darts_pt_tuning_epochs:
             self._decided = {
                 cell: (
@@ -58,11 +57,14 @@ class DartsPT(Method):
             }
         return {}
 
-    def settle(self, relaxed: Mixing) -> Mixing:
+    def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
+        """Returns the decisions by cell: which edges, and their rows. The passes of replicas cannot read variables."""
+        return {cell: tuple(map(tf.convert_to_tensor, each)) for cell, each in self._decided.items()}
+
+    def settle(self, relaxed: Mixing, noise: Any) -> Mixing:
         """Returns relaxed weights with the rows of decided edges replaced."""
-        if not self._decided:
-            return relaxed
-        return {cell: tf.where(*map(tf.convert_to_tensor, self._decided[cell]), rows) for cell, rows in relaxed.items()}
+        decided = noise or self.noise(relaxed, None, None)
+        return {cell: tf.where(*decided[cell], rows) if decided else rows for cell, rows in relaxed.items()}
 
     def choose(self, relaxed: Mapping[str, np.ndarray], judge: Judge) -> Mapping[str, np.ndarray]:
         """Returns the rows of the operations kept, decided in random order."""
@@ -109,7 +111,7 @@ class DartsPT(Method):
         return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
 
     def decide(self, decided: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]) -> None:
-        """Records for `settle` what has been decided.
+        """Records what has been decided, see `noise`.
 
         Args:
             decided: Which edges, `(num_edges,)` booleans by cell.

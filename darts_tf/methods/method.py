@@ -109,8 +109,13 @@ class Method(Protocol):
         """
         return {name: tf.nn.softmax(logits) for name, logits in alphas.items()}
 
-    def settle(self, relaxed: Mixing) -> Mixing:
-        """Returns relaxed weights in which decisions already made replace the values from the alphas."""
+    def settle(self, relaxed: Mixing, noise: Any) -> Mixing:
+        """Returns relaxed weights in which decisions already made replace the values from the alphas.
+
+        Args:
+            relaxed: The result of `relax`.
+            noise: See `relax`.
+        """
         return relaxed
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:

@@ -264,7 +264,7 @@ def test_what_contradicts_it_is_refused():
         ({"method": "darts_pt", "early_stop": "eigenvalue"}, "early_stop takes .*Received: early_stop=eigenvalue"),
         ({"method": "darts_pt", "darts_pt_criterion": "error"}, "darts_pt_criterion must be one of loss, accuracy"),
         ({"method": "darts_pt", "darts_pt_batches": -1}, "darts_pt_batches must be at least 0"),
-        ({"method": "darts_pt", "strategy": "mirrored"}, "on one device.*Received: darts_pt_tuning_epochs=5"),
+        ({"method": "darts_pt", "strategy": "multi_worker"}, "in one process only.*Received: darts_pt_tuning_epochs=5"),
         ({"darts_pt_batches": 5}, "darts_pt_batches is a setting of the method darts_pt"),
     ):
         with pytest.raises(UserError, match=message) as caught:
