@@ -116,6 +116,7 @@ def test_every_second_cell_is_random(tmp_path, trainings):
 
 
 def test_random_cells_of_few_operations(tmp_path, trainings):
+    trainings()
     names = ("skip_connect", "dil_conv_3x3")
     settings = config(algorithm="random", trials=6, primitives=names)
     for _ in range(2):  # the second time from what was saved
