@@ -37,8 +37,7 @@ class Result(os.PathLike):
     @functools.cached_property
     def run(self) -> Run:
         """The run as the report reads it; for a run in stages, the last stage that has begun."""
-        stages = sorted(self.path.glob("stage_*"), key=lambda each: (len(each.name), each.name))
-        return runs.read(stages[-1] if stages else self.path, self.path.name)
+        return runs.read(self.path, self.path.name)
 
     @property
     def config(self) -> dict[str, Any]:

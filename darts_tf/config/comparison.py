@@ -24,6 +24,8 @@ METHODS = (
     "gdas",
     "snas",
     "pc_darts",
+    "pc_darts:pc_darts_k=2",
+    "p_darts:epochs=4:p_darts_cells=5,8,11:p_darts_keep=4,3,2",
     "darts_pt:darts_pt_tuning_epochs=0",
     "random_nas:random_nas_cells=100",
 )

@@ -22,7 +22,6 @@ from darts_tf.protocol.overrides import changed
 from darts_tf.protocol.runs import Run
 from darts_tf.protocol.workers import Workers
 from darts_tf.report.page import write_report
-from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.scores import shown
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import streams
@@ -165,7 +164,7 @@ def _cell(found: genotypes.Genotype) -> NasBench201Genotype:
 
 def _curve(path, found, known):
     """The accuracy after each epoch; empty if the last epoch's cell is not the one that the search found."""
-    cells = [_cell(genotypes.from_json(record["genotype"])) for record in read_metrics(WorkDir(path).metrics)]
+    cells = [_cell(genotypes.from_json(record["genotype"])) for record in results.search_records(path)]
     return [float(known[cell.index]) for cell in cells] if cells[-1] == found else []
 
 

@@ -65,7 +65,12 @@ def validation(path: pathlib.Path) -> Validated:
 
 def search_seconds(path: pathlib.Path) -> float:
     """Seconds of all epochs of a search."""
-    return round(math.fsum(record["seconds"] for record in read_metrics(WorkDir(path).metrics)), 1)
+    return round(math.fsum(record["seconds"] for record in search_records(path)), 1)
+
+
+def search_records(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The records of all epochs of a search, of all of its stages."""
+    return [record for stage in WorkDir(path).stages for record in read_metrics(stage.metrics)]
 
 
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from darts_tf import genotypes
 from darts_tf.report.tables import is_number
 from darts_tf.runs.metrics import read_metrics
+from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json, user_path
 
@@ -93,12 +94,12 @@ class Run:
 
 
 def read(path: pathlib.Path, name: str) -> Run:
-    """Reads a work directory.
+    """Reads a work directory; of a search in stages, that of the last stage that has begun.
 
     Raises:
         UserError: It is not a work directory, or one of its files is damaged; one line.
     """
-    path = user_path(path, "workdir")
+    path = WorkDir(user_path(path, "workdir")).stages[-1].path
     if (path / "protocol.json").is_file():
         return _protocol(path, name)
     config = _json(path / "config.json")

@@ -70,6 +70,7 @@ class WorkDir(contextlib.AbstractContextManager):
         alphas: `alphas/`: `CELL/epoch_NNN.json`, the mixing weights of a search after each epoch.
         plots: `plots/`: drawings of those cells.
         tensorboard: `tensorboard/`: event files.
+        stages: `stage_1/`, `stage_2/` ...: the directories of a search in stages; its own alone if it has none.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -79,6 +80,12 @@ class WorkDir(contextlib.AbstractContextManager):
         self.alphas, self.plots, self.tensorboard = (self.path / name for name in ("alphas", "plots", "tensorboard"))
         self.resumed = False
         self._lock: int | None = None
+
+    @property
+    def stages(self) -> list["WorkDir"]:
+        """See the class."""
+        found = self.path.glob("stage_*")
+        return [WorkDir(each) for each in sorted(found, key=lambda each: (len(each.name), each.name))] or [self]
 
     def open_for(
         self,

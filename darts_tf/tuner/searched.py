@@ -14,6 +14,7 @@ from darts_tf.engine.monitor import verdict
 from darts_tf.genotypes import KINDS, selection
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.metrics import read_metrics
+from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import parse_json
 from darts_tf.tuner.space import Space
@@ -42,7 +43,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
 
     They are those of the newest checkpoint. If the search was stopped early and its result is the genotype of an
     earlier epoch, they are the strengths of that epoch; if the method has its own variables, which a checkpoint does
-    not name, they are those of the newest epoch.
+    not name, they are those of the newest epoch. Those of a search in stages are the last stage's.
 
     Args:
         path: Path of a work directory.
@@ -54,6 +55,7 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
     Raises:
         UserError: A file is damaged; one line.
     """
+    path = WorkDir(path).stages[-1].path
     config = _config(path)
     settings = _SEARCHES.get(str(config.get("kind", SearchConfig.kind)))
     kind = str(config.get("space") or (settings and settings.space))

@@ -12,11 +12,15 @@ from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES, ConvGenotype, selection
 from darts_tf.methods import p_darts
 from darts_tf.passes.context import within
+from darts_tf.protocol.results import search_records
+from darts_tf.report import runs
+from darts_tf.runs.metrics import read_metrics
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.nasbench201.networks import CELL
 from darts_tf.spaces.nasbench201.operations import NasBench201MixedOp
 from darts_tf.system.errors import UserError
 from darts_tf.tasks import stages
+from darts_tf.tuner.searched import found_alphas
 from tests.helpers.golden import nhwc, read, under
 from tests.helpers.runs import Console
 from tests.helpers.searches import SMOKE, run
@@ -265,6 +269,13 @@ def test_the_stages_are_searches_that_resume(tmp_path, few):
     assert found == whole
     one, other = (files(tmp_path / name) for name in ("whole", "halves"))
     assert one == other
+    told = runs.read(tmp_path / "whole", "mine")
+    assert (told.name, told.genotype, len(told.history)) == ("mine", whole, second["epochs"])
+    records = [read_metrics(tmp_path / "whole" / f"stage_{n}" / "metrics.jsonl") for n in (1, 2)]
+    assert all(records) and search_records(tmp_path / "whole") == [*records[0], *records[1]]
+    prior = found_alphas(tmp_path / "whole", str)
+    sizes = second["primitives"], second["num_nodes"]
+    assert whole == genotypes.derive(type(whole), prior.alphas, *sizes, strength=prior.strength, select=prior.select)
 
 
 @pytest.mark.parametrize(
