@@ -523,7 +523,7 @@ _PRESETS = (
     ),
     Preset(
         name="nasbench201_methods",
-        about="all methods in NAS-Bench-201 by the true accuracy of their cells; under two hours on two CPU cores",
+        about="methods in NAS-Bench-201 by the true accuracy of their cells; two hours on two CPU cores",
         config=ComparisonConfig(),
         source="ours: NAS-Bench-201 (arXiv:2001.00326) has the accuracies; each search is that of nasbench201_small",
         command="darts-protocol --preset=nasbench201_methods --workdir=runs/nasbench201_methods",
