@@ -86,6 +86,7 @@ class LanguageSearchConfig(LanguageRun, Search):
     primitives: tuple = changed(Search, "primitives", RECURRENT_PRIMITIVES)
     arch_learning_rate: float = changed(Search, "arch_learning_rate", 3e-3)
     arch_beta1: float = changed(Search, "arch_beta1", 0.9)
+    darts_pt_learning_rate: float = changed(Search, "darts_pt_learning_rate", 2.0)  # a tenth of the search's, as there
     reproduce: tuple = _method(
         (),
         f"defects of quark0/darts to reproduce: {', '.join(DEFECTS)}",

@@ -72,9 +72,7 @@ class MethodSettings(Config):
         5, "darts_pt: epochs of training between two decisions; 0 = the cheap form, evaluations only", at_least(0)
     )
     darts_pt_learning_rate: float = _method(
-        0.0,
-        "darts_pt: learning rate of the weights in that training; falls to learning_rate_min; 0 = learning_rate / 10",
-        at_least(0),
+        0.0025, "darts_pt: learning rate of the weights in that training; falls to learning_rate_min", above(0)
     )
     cost_kind: str = _method(
         "macs",
@@ -133,7 +131,10 @@ class MethodSettings(Config):
             f"p_darts_keep={self.p_darts_keep}, p_darts_skip_dropout={self.p_darts_skip_dropout}, "
             f"p_darts_stage={self.p_darts_stage}",
         )
-        for each in dataclasses.fields(MethodSettings):
+        settings = {each.name for each in dataclasses.fields(MethodSettings)}
+        for each in dataclasses.fields(self):
+            if each.name not in settings:
+                continue
             value: Any = getattr(self, each.name)
             owner = next((name for name in OWNERS if each.name.startswith(name + "_")), None)
             self._refuse(

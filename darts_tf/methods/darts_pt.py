@@ -106,7 +106,7 @@ class DartsPT(Method):
     def _rates(self, number, of):
         """Returns the learning rates of one of several trainings."""
         c = self.config
-        start, epochs = c.darts_pt_learning_rate or c.learning_rate / 10, c.darts_pt_tuning_epochs
+        start, epochs = c.darts_pt_learning_rate, c.darts_pt_tuning_epochs
         end = min(getattr(c, "learning_rate_min", start), start)
         return [cosine(start, end, number * epochs + epoch, of * epochs) for epoch in range(epochs)]
 
