@@ -131,10 +131,7 @@ class MethodSettings(Config):
             f"p_darts_keep={self.p_darts_keep}, p_darts_skip_dropout={self.p_darts_skip_dropout}, "
             f"p_darts_stage={self.p_darts_stage}",
         )
-        settings = {each.name for each in dataclasses.fields(MethodSettings)}
-        for each in dataclasses.fields(self):
-            if each.name not in settings:
-                continue
+        for each in dataclasses.fields(self):  # whose defaults may differ from those above
             value: Any = getattr(self, each.name)
             owner = next((name for name in OWNERS if each.name.startswith(name + "_")), None)
             self._refuse(

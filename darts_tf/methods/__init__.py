@@ -56,7 +56,7 @@ def make(config: Search) -> Combined:
                 f"several of them, comma separated. Received: method={config.method}."
             )
     # In this order, however they are named: some append a column to the mixing weights for their own operation.
-    parts = {name: make(config) for name, make in METHODS.items() if name in names}
+    parts = {name: METHODS[name](config) for name in METHODS if name in names}
     if max(config.max_skips, config.max_parameter_free) >= 0 or config.min_skips > 0:
         parts["limits"] = Limits(config)
     method = Combined(config, parts)

@@ -63,7 +63,7 @@ class Method(Protocol):
 
     def __init__(self, config: Any = None):
         self.config = config
-        self.whole: Method = self
+        self.whole = self
 
     @property
     def cells(self) -> tuple[str, ...]:

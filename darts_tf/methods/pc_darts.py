@@ -114,8 +114,10 @@ class PCDarts(Method):
                 weights = tf.cast(self.edge_weights(alphas[PREFIX + cell]), rows.dtype)[:, None]
             else:
                 weights = tf.ones((rows.shape[0], 1), rows.dtype)
-            used = tf.sign(tf.reduce_sum(rows, -1, keepdims=True))
-            adjusted[cell] = tf.concat([rows * weights, used * weights], -1) if self._partial else rows * weights
+            adjusted[cell] = rows * weights
+            if self._partial:
+                used = tf.sign(tf.reduce_sum(rows, -1, keepdims=True))
+                adjusted[cell] = tf.concat([adjusted[cell], used * weights], -1)
         return adjusted
 
     @property

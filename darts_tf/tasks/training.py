@@ -74,8 +74,9 @@ class Training:
         begin = task.config.epochs + number * len(rates)
         task.start(sum(map(count, range(begin))))
         for epoch, rate in enumerate(rates, begin):
-            for first in range(0, count(epoch), CHUNK):
-                losses = task.steps(epoch, min(CHUNK, count(epoch) - first), rate)["loss"]
+            steps = count(epoch)
+            for first in range(0, steps, CHUNK):
+                losses = task.steps(epoch, min(CHUNK, steps - first), rate)["loss"]
                 if not math.isfinite(sum(losses)):
                     raise Diverged(
                         "The loss is not finite in the training between decisions. Expected a number; the weights "

@@ -250,9 +250,9 @@ def test_the_penalty_compiles_and_has_kernels_for_a_gpu():
         of(free)(*alphas), of(free, jit_compile=True)(*alphas), of(target)(*alphas), strict=True
     ):
         assert np.any(one != 0)
-        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-9)
         ratio = free.reference / target.reference  # the same expected cost, over another reference
-        np.testing.assert_allclose(capped, one * ratio, rtol=1e-4, atol=1e-9)
+        np.testing.assert_allclose(capped, one * ratio, rtol=1e-5, atol=1e-9)
 
 
 def test_the_network_that_is_served_may_be_another():
