@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import flags
@@ -180,10 +180,7 @@ def everything(flag_values: flags.FlagValues) -> None:
     _main.show(json.dumps(result) if flag_values.format == "json" else gpu_suite.table(result))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-benchmark", benchmark, define_flags, argv, positional="suite", describe=describe)
-
+main = _main.Command("darts-benchmark", benchmark, define_flags, positional="suite", describe=describe)
 
 if __name__ == "__main__":
     sys.exit(main())

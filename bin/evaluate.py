@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -75,10 +74,7 @@ def evaluate(flag_values: flags.FlagValues) -> None:
     _main.show(json.dumps(result) if flag_values.format == "json" else evaluation.text(result))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-evaluate", evaluate, define_flags, argv, positional="workdir")
-
+main = _main.Command("darts-evaluate", evaluate, define_flags, positional="workdir")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,6 @@
 """Exports a trained network: `darts-export --workdir=runs/digits_train --export_dir=exports`."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -54,10 +53,7 @@ def export(flag_values: flags.FlagValues) -> None:
     streams.out(str(exporting.export(**asked, formats=flag_values.format, say=_say)))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-export", export, define_flags, argv, positional="workdir")
-
+main = _main.Command("darts-export", export, define_flags, positional="workdir")
 
 if __name__ == "__main__":
     sys.exit(main())

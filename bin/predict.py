@@ -4,7 +4,7 @@ import json
 import math
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -118,10 +118,7 @@ def write(flag_values: flags.FlagValues, ask: Callable, folder: pathlib.Path) ->
     _main.show("")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-predict", predict, define_flags, argv, positional="image")
-
+main = _main.Command("darts-predict", predict, define_flags, positional="image")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,7 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
 import dataclasses
-import functools
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -16,15 +14,8 @@ from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.system import runtime, streams
 from darts_tf.system.types import Path
 
-CONFIGS = (ProtocolConfig, ComparisonConfig)
 RUNS = (SearchConfig, TrainConfig, LanguageSearchConfig, LanguageTrainConfig)
-DEFAULT_PRESET = "digits_protocol"
-describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
-
-
-def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a protocol's config."""
-    _flags.define(flag_values, CONFIGS)
+SETTINGS = _flags.Settings("digits_protocol", (ProtocolConfig, ComparisonConfig))
 
 
 def protocol(flag_values: flags.FlagValues) -> int:
@@ -34,8 +25,8 @@ def protocol(flag_values: flags.FlagValues) -> int:
     full several times; then it does the same with random cells at equal cost. A comparison searches with several
     methods in NAS-Bench-201, where the accuracy of every cell is known. The same command resumes an interrupted run.
     """
-    config: Any = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
-    preset, workdir = _flags.place(flag_values, DEFAULT_PRESET)
+    config: Any = SETTINGS.config(flag_values)
+    preset, workdir = SETTINGS.place(flag_values)
     streams.out(f"darts-protocol: preset {preset}, work directory {workdir}")
     if isinstance(config, ComparisonConfig):
         return _compare(config, workdir)
@@ -66,16 +57,13 @@ def _compare(config: ComparisonConfig, workdir: Path) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-protocol", protocol, define_flags, argv, elsewhere=_elsewhere, describe=describe)
-
-
 def _elsewhere(name):
     """A protocol takes settings of its runs as overrides."""
     fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
     return f"a setting of the runs: --overrides={name}=..." if name in fields else None
 
+
+main = _main.Command("darts-protocol", protocol, SETTINGS.define, elsewhere=_elsewhere, describe=SETTINGS.describe)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,6 @@
 """Writes a page about runs: `darts-report runs/digits runs/digits_train --output=report.html`."""
 
 import sys
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -37,10 +36,7 @@ def report(flag_values: flags.FlagValues) -> None:
     streams.out(str(write_report(flag_values.workdir, flag_values.output, flag_values.nasbench201 or "")))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-report", report, define_flags, argv, positional="workdir")
-
+main = _main.Command("darts-report", report, define_flags, positional="workdir")
 
 if __name__ == "__main__":
     sys.exit(main())

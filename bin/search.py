@@ -1,8 +1,6 @@
 """Searches for a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
 
-import functools
 import sys
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -11,14 +9,7 @@ from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.system import streams
 
-CONFIGS = (SearchConfig, LanguageSearchConfig)
-DEFAULT_PRESET = "digits_search"
-describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
-
-
-def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a search's config."""
-    _flags.define(flag_values, CONFIGS)
+SETTINGS = _flags.Settings("digits_search", (SearchConfig, LanguageSearchConfig))
 
 
 def search(flag_values: flags.FlagValues) -> int:
@@ -26,7 +17,7 @@ def search(flag_values: flags.FlagValues) -> int:
 
     Without flags it searches on handwritten digits, which need no download.
     """
-    config, workdir = _flags.start("darts-search", flag_values, DEFAULT_PRESET, CONFIGS)
+    config, workdir = SETTINGS.start(flag_values)
     from darts_tf.tasks import search as task  # here, so that --help is instant
 
     genotype = task.search(config, workdir)
@@ -38,10 +29,7 @@ def search(flag_values: flags.FlagValues) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-search", search, define_flags, argv, describe=describe)
-
+main = _main.Command("darts-search", search, SETTINGS.define, describe=SETTINGS.describe)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,9 +1,7 @@
 """Trains a derived network: `darts-train --preset=digits_train --genotype=runs/digits_search`."""
 
-import functools
 import itertools
 import sys
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -13,14 +11,7 @@ from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.runs import scores
 from darts_tf.system import streams
 
-CONFIGS: tuple[type[TrainConfig | LanguageTrainConfig], ...] = (TrainConfig, LanguageTrainConfig)
-DEFAULT_PRESET = "digits_train"
-describe = functools.partial(_flags.describe, default_preset=DEFAULT_PRESET, config_classes=CONFIGS)
-
-
-def define_flags(flag_values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a training's config."""
-    _flags.define(flag_values, CONFIGS)
+SETTINGS = _flags.Settings[TrainConfig | LanguageTrainConfig]("digits_train", (TrainConfig, LanguageTrainConfig))
 
 
 def train(flag_values: flags.FlagValues) -> int:
@@ -28,7 +19,7 @@ def train(flag_values: flags.FlagValues) -> int:
 
     Without flags it trains the paper's cell on handwritten digits, which need no download.
     """
-    config, workdir = _flags.start("darts-train", flag_values, DEFAULT_PRESET, CONFIGS)
+    config, workdir = SETTINGS.start(flag_values)
     from darts_tf.tasks import train as task  # here, so that --help is instant
 
     summary = task.train(config, workdir)
@@ -43,10 +34,7 @@ def train(flag_values: flags.FlagValues) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-train", train, define_flags, argv, describe=describe)
-
+main = _main.Command("darts-train", train, SETTINGS.define, describe=SETTINGS.describe)
 
 if __name__ == "__main__":
     sys.exit(main())

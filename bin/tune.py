@@ -1,55 +1,45 @@
 """Trains genotypes that a search makes probable: `darts-tune --search=runs/digits_search --workdir=runs/tuning`."""
 
 import dataclasses
-import functools
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
 from darts_tf.bin import _flags, _main
-from darts_tf.bin.train import CONFIGS, DEFAULT_PRESET
-from darts_tf.config import presets
+from darts_tf.bin.train import SETTINGS as TRAINING
+from darts_tf.config import TrainConfig
+from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.config.tuning import ALGORITHMS, IN_FULL, LanguageTuneConfig, Tune, TuneConfig, tuning_of
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError, some_of
 
-KINDS = (*CONFIGS, TuneConfig)  # kinds of preset: a training, or a whole tuning
-OWN: dict[str, Callable] = {"trials": flags.DEFINE_integer, "minutes": flags.DEFINE_float}
-OWN |= {"budget_epochs": flags.DEFINE_integer, "reduction_factor": flags.DEFINE_integer, "rungs": flags.DEFINE_integer}
-OWN |= {name: flags.DEFINE_float for name in ("random_share", "temperature", "refine")}
-OWN |= {"primitives": flags.DEFINE_list}
-_FIELDS = {field.name: field for field in dataclasses.fields(Tune)}
-describe = functools.partial(
-    _flags.describe,
-    default_preset=DEFAULT_PRESET,
-    config_classes=KINDS,
-    own=Tune,
+OWN = {field.name: field.default for field in dataclasses.fields(Tune) if field.name != "prior"}
+SETTINGS = _flags.Settings[TrainConfig | LanguageTrainConfig](
+    TRAINING.default_preset,
+    (*TRAINING.kinds, TuneConfig),
     workdir="runs/tune",
-    defaults={name: _FIELDS[name].default for name in ("algorithm", *OWN) if name != "budget_epochs"},
+    own=Tune,
+    defaults={name: default for name, default in OWN.items() if name != "budget_epochs"},
 )
 
 
 def define_flags(flag_values: flags.FlagValues) -> None:
     """Defines a flag for each field of a training's config, and those of a tuning."""
-    _flags.define(flag_values, CONFIGS)
-    delattr(flag_values, "genotype")  # each trial has its own
+    SETTINGS.define(flag_values)
+    for name in ("genotype", "prior"):  # each trial has its own genotype
+        delattr(flag_values, name)
     text = "source of the proposals: a search's work directory, a genotype, or alphas as .npz"
     flags.DEFINE_string("search", None, text, flag_values=flag_values)
     flags.DEFINE_enum(
         "prior", None, ["uniform"], "instead of --search: uniform = propose at random", flag_values=flag_values
     )
-    text = _FIELDS["algorithm"].metadata["help"]
-    flags.DEFINE_enum("algorithm", None, ALGORITHMS, text, flag_values=flag_values)
-    for name, define in OWN.items():
-        define(name, None, _FIELDS[name].metadata["help"], flag_values=flag_values)
 
 
 def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfig:
     """Returns the tuning's config: the preset's training or tuning, changed by the flags that were given."""
-    preset = presets.get(flag_values["preset"].value or DEFAULT_PRESET, KINDS).config
-    given = {name: flag_values[name].value for name in ("search", "prior") if flag_values[name].value is not None}
+    _, preset = SETTINGS.chosen(flag_values)
+    given = _flags.given(flag_values, ("search", "prior"))
     if len(given) > 1 or (not given and not isinstance(preset, Tune)):
         came = ", ".join(f"--{name}={value}" for name, value in given.items()) or "neither"
         raise flags.IllegalFlagValueError(
@@ -57,8 +47,7 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
             f"{came}"
         )
     prior = {"prior": next(iter(given.values()))} if given else {}
-    names = ("algorithm", *OWN)
-    own: dict[str, Any] = {name: flag_values[name].value for name in names if flag_values[name].value is not None}
+    own = _flags.given(flag_values, OWN)
     if "primitives" in own and "search" in given:
         raise flags.IllegalFlagValueError(
             "--primitives has no effect with --search, which has its own. Leave it out, or use --prior=uniform. "
@@ -66,11 +55,10 @@ def config_from(flag_values: flags.FlagValues) -> TuneConfig | LanguageTuneConfi
         )
     _refuse_without_effect(own.get("algorithm", getattr(preset, "algorithm", ALGORITHMS[0])), own)
     if isinstance(preset, Tune):
-        tuning: Any = _flags.config_from(flag_values, DEFAULT_PRESET, KINDS, **prior)
+        tuning: Any = SETTINGS.config(flag_values, **prior)
         return tuning
-    training = _flags.config_from(flag_values, DEFAULT_PRESET, CONFIGS)
+    training = TRAINING.config(flag_values)
     try:
-        own |= {"primitives": tuple(own.get("primitives", ()))}
         return tuning_of(training, **prior, **own)
     except UserError as error:
         raise flags.IllegalFlagValueError(f"--{error}") from error
@@ -100,8 +88,8 @@ def tune(flag_values: flags.FlagValues) -> int:
     --preset selects images or texts. The same command resumes an interrupted tuning run.
     """
     config = config_from(flag_values)
-    workdir = _flags.directory(flag_values, "runs/tune")
-    _flags.begin("darts-tune", f"proposals from {config.prior}", workdir, config)
+    _, workdir = SETTINGS.place(flag_values)
+    _flags.begin(f"proposals from {config.prior}", workdir, config)
     from darts_tf.tuner import tuning  # here, so that --help is instant
 
     summary = tuning.tune(config, workdir)
@@ -116,10 +104,7 @@ def tune(flag_values: flags.FlagValues) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-tune", tune, define_flags, argv, describe=describe)
-
+main = _main.Command("darts-tune", tune, define_flags, describe=SETTINGS.describe)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,7 +2,6 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
 
 from absl import flags
 
@@ -55,10 +54,7 @@ def draw(flag_values: flags.FlagValues) -> None:
     streams.out("\n".join(str(path) for path in written))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console script; returns the exit status."""
-    return _main.run("darts-visualize", draw, define_flags, argv, positional="genotype")
-
+main = _main.Command("darts-visualize", draw, define_flags, positional="genotype")
 
 if __name__ == "__main__":
     sys.exit(main())

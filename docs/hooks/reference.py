@@ -3,12 +3,10 @@
 import dataclasses
 import re
 from collections.abc import Iterator
-from unittest import mock
 
-from absl import flags
-
-from darts_tf.bin import _main, benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
+from darts_tf.bin import benchmark, evaluate, export, predict, protocol, report, search, train, tune, visualize
 from darts_tf.config import presets
+from darts_tf.config.tuning import Tune
 
 BINARIES = (search, train, evaluate, export, predict, report, visualize, tune, protocol, benchmark)
 
@@ -25,19 +23,14 @@ def filled(markdown: str) -> str:
 def command_line() -> Iterator[str]:
     """A section for each binary: what it does, and its flags with the values of its usual preset or suite."""
     for module in BINARIES:
-        name, main, define, positional, describe = _passed(module)
-        choices = _choices(module)
+        command, choices = module.main, _choices(module)
+        name = command.name
         known: set[str] = set()
         yield f"## {name}\n"
         for index, arguments in enumerate(choices):
-            values = flags.FlagValues()
-            values.set_gnu_getopt(True)
-            define(values)
-            flags.DEFINE_bool("help", False, "print this page and exit", short_name="h", flag_values=values)
-            bare = values([name, *arguments])[1:]
-            if bare and positional:
-                values[positional].parse(bare[0])
-            parts = _main.parts(name, main, values, positional, describe)
+            values = command.defined()
+            command.parse(values, arguments)
+            parts = command.page(values)
             if len(choices) > 1:
                 yield f"### {' '.join([name, *arguments])}\n" if index else ""
             paragraphs = [part for part in parts if isinstance(part, str) and part.strip()]
@@ -68,19 +61,12 @@ def _settings(config):
             yield form[value] if isinstance(value, bool) else f"--{field.name}={shown}"
 
 
-def _passed(module):
-    """What a binary hands to `_main.run`."""
-    with mock.patch.object(_main, "run") as run:
-        module.main([])
-    name, main, define, _ = run.call_args.args
-    return name, main, define, run.call_args.kwargs.get("positional"), run.call_args.kwargs.get("describe")
-
-
 def _choices(module):
     """The command lines whose help together has every flag of a binary: one for each kind of run or suite."""
     if module is benchmark:
         return [[suite] for suite in benchmark.ABOUT]
-    kinds = getattr(module, "CONFIGS", ())
+    kinds = module.SETTINGS.kinds if hasattr(module, "SETTINGS") else ()
+    kinds = [kind for kind in kinds if not issubclass(kind, Tune)]  # its flags are those of a training, and its own
     return [[f"--preset={presets.names(kind)[0]}"] if index else [] for index, kind in enumerate(kinds)] or [[]]
 
 

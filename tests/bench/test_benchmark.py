@@ -170,7 +170,7 @@ def test_every_flag_is_read_by_a_suite():
     """And all that a suite hands to its config is among what it reads."""
     read = set.union(*binary.READS.values()) | binary.ALWAYS
     flag_values = flags.FlagValues()
-    binary.define_flags(flag_values)
+    binary.main.define_flags(flag_values)
     assert read == {name for name in flag_values}
     for suite, (config, defaults) in binary.SUITES.items():
         fields = {field.name for field in dataclasses.fields(config)}

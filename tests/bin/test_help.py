@@ -27,7 +27,7 @@ from darts_tf.config.tuning import Tune
 
 BINARIES = {"darts-search": search, "darts-train": train, "darts-tune": tune, "darts-protocol": protocol}
 OTHERS = (benchmark, evaluate, export, predict, report, visualize)
-CASES = [(name, preset) for name, binary in BINARIES.items() for preset in presets.names(binary.CONFIGS)]
+CASES = [(name, preset) for name, binary in BINARIES.items() for preset in presets.names(binary.SETTINGS.kinds)]
 HEADINGS = ["Common flags", "Presets", *(group.capitalize() for group in fields.GROUPS)]
 
 
@@ -63,7 +63,7 @@ def test_a_page_has_the_flags_and_values_of_its_preset(name, preset, capsys):
     for group, its in itertools.groupby(sorted(settings, key=_group(settings)), _group(settings)):
         section = text.split(f"\n{group.capitalize()}:\n")[1].split("\n\n")[0]
         assert rows(section).keys() >= set(its)
-    for kind in binary.CONFIGS:
+    for kind in binary.SETTINGS.kinds:
         hint = f"Flags of {kind.title}: {name} --preset={presets.names(kind)[0]} --help"
         assert (hint in text) == (not isinstance(config, kind))
     assert all(f"{each} " in text and presets.get(each).about in " ".join(text.split()) for each in _names(binary))
@@ -74,18 +74,18 @@ def _group(settings):
 
 
 def _names(binary):
-    return presets.names(binary.CONFIGS)
+    return presets.names(binary.SETTINGS.kinds)
 
 
 def _values(binary):
     values = flags.FlagValues()
-    binary.define_flags(values)
+    binary.main.define_flags(values)
     return values
 
 
 @pytest.mark.parametrize("binary", BINARIES.values())
 def test_without_a_preset_a_page_has_the_default_ones_values(binary, capsys):
-    assert page(binary, capsys=capsys) == page(binary, f"--preset={binary.DEFAULT_PRESET}", capsys=capsys)
+    assert page(binary, capsys=capsys) == page(binary, f"--preset={binary.SETTINGS.default_preset}", capsys=capsys)
     with pytest.raises(SystemExit) as stop:
         binary.main(["--preset=smoke_tran", "--help"])
     error = capsys.readouterr().err

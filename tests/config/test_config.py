@@ -21,9 +21,10 @@ from darts_tf.system.errors import UserError
 
 def parse(*arguments, default_preset="cifar10_search", config_class=SearchConfig):
     values = flags.FlagValues()
-    _flags.define(values, (config_class,))
+    settings = _flags.Settings(default_preset, (config_class,))
+    settings.define(values)
     values(["darts-search", *arguments])
-    return _flags.config_from(values, default_preset, (config_class,))
+    return settings.config(values)
 
 
 def test_defaults_are_the_original_recurrent_runs():
@@ -189,14 +190,14 @@ def test_resumable_fields_are_those_that_change_no_number():
 
 def test_flags_of_two_kinds_of_run():
     values = flags.FlagValues()
-    both = (SearchConfig, LanguageSearchConfig)
-    _flags.define(values, both)
+    settings = _flags.Settings("digits_search", (SearchConfig, LanguageSearchConfig))
+    settings.define(values)
     values(["darts-search", "--preset=text_search", "--num_units=7", "--dataset=folder"])
-    found = _flags.config_from(values, "digits_search", both)
+    found = settings.config(values)
     assert isinstance(found, LanguageSearchConfig) and (found.num_units, found.dataset) == (7, "folder")
     values["preset"].value = "digits_search"
     with pytest.raises(flags.IllegalFlagValueError, match="--num_units is not a flag of searches on images"):
-        _flags.config_from(values, "digits_search", both)
+        settings.config(values)
 
 
 def test_a_folder_of_texts_is_read_whatever_the_preset_reads():

@@ -103,7 +103,7 @@ def test_flags_in_messages_exist():
     known = {"help"}
     for binary in BINARIES:
         values = flags.FlagValues()
-        binary.define_flags(values)
+        binary.main.define_flags(values)
         for name in values:
             known |= {name, f"no{name}"}
     assert known >= FIELDS

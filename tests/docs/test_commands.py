@@ -9,7 +9,7 @@ from absl import flags
 
 import darts_tf
 from darts_tf.api import products
-from darts_tf.bin import _flags, tune
+from darts_tf.bin import tune
 from darts_tf.config import presets
 from docs.hooks import notebook, reference
 from tests.helpers.pages import BINARIES, PAGES, blocks, commands
@@ -24,22 +24,19 @@ DEVIATIONS = PAGES["docs/explanation/deviations.md"]
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_have_flags_that_exist(command):
     name, *arguments = shlex.split(command, comments=True)
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)
-    BINARIES[name].define_flags(values)
-    flags.DEFINE_bool("help", False, "", flag_values=values)
+    values = BINARIES[name].main.defined()
     values([name, *arguments])
     if name == "darts-tune":
         tune.config_from(values)
-    elif hasattr(BINARIES[name], "CONFIGS"):
-        _flags.config_from(values, BINARIES[name].DEFAULT_PRESET, BINARIES[name].CONFIGS)
+    elif hasattr(BINARIES[name], "SETTINGS"):
+        BINARIES[name].SETTINGS.config(values)
 
 
 def test_every_flag_that_is_named_exists():
     names = set()
     for binary in BINARIES.values():
         values = flags.FlagValues()
-        binary.define_flags(values)
+        binary.main.define_flags(values)
         names |= set(values) | {f"no{name}" for name in values if values[name].boolean}
     others = {"help", "logdir", "format", "check", "inplace"}
     others |= {"rm", "dir", "tag_set", "signature_def", "port", "rest_api_port"}  # of others in "Serving"
@@ -87,7 +84,7 @@ def test_the_reference_has_every_flag_and_preset():
     assert set(sections) == set(BINARIES)
     for name, binary in BINARIES.items():
         values = flags.FlagValues()
-        binary.define_flags(values)
+        binary.main.define_flags(values)
         for flag in values:
             if flag != values[flag].short_name:
                 shown = re.search(rf"^\| `--(\[no\])?{flag}(=\.\.\.)?`", sections[name], re.MULTILINE)

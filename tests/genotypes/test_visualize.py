@@ -221,7 +221,7 @@ def test_run_passes_on_what_is_no_users_mistake():
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        _main.run("x", defect, lambda flag_values: None, [])
+        _main.Command("x", defect, lambda flag_values: None)([])
 
 
 def test_run_interrupted_and_status(capsys):
@@ -229,9 +229,9 @@ def test_run_interrupted_and_status(capsys):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as stop:
-        _main.run("x", interrupted, lambda flag_values: None, [])
+        _main.Command("x", interrupted, lambda flag_values: None)([])
     assert (stop.value.code, capsys.readouterr().err) == (130, "x: interrupted\n")
-    assert _main.run("x", lambda flag_values: 3, lambda flag_values: None, []) == 3
+    assert _main.Command("x", lambda flag_values: 3, lambda flag_values: None)([]) == 3
 
 
 def test_help_lists_the_binarys_own_flags_and_imports_no_tensorflow():
@@ -248,7 +248,7 @@ def test_help_lists_the_binarys_own_flags_and_imports_no_tensorflow():
 
 
 def test_a_closed_pipe_is_silent():
-    code = "from darts_tf.bin import _main; _main.run('x', lambda f: print('y' * 10**6), lambda f: None, [])"
+    code = "from darts_tf.bin import _main; _main.Command('x', lambda f: print('y' * 10**6), lambda f: None)([])"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     assert io.BytesIO(process.stderr.read()).getvalue() == b""

@@ -15,8 +15,8 @@ import pytest
 from absl import flags
 
 from darts_tf import genotypes
-from darts_tf.bin import _flags, search, train
 from darts_tf.bin import protocol as binary
+from darts_tf.bin import search, train
 from darts_tf.config import SearchConfig, TrainConfig, presets
 from darts_tf.config.protocol import ProtocolConfig
 from darts_tf.genotypes.canonical import canonical
@@ -47,14 +47,14 @@ class Binaries:
 
     def __call__(self, command, log):
         module, *arguments = command[3:]
-        kinds = {"darts_tf.bin.search": search.CONFIGS, "darts_tf.bin.train": train.CONFIGS}[module]
+        settings = {"darts_tf.bin.search": search.SETTINGS, "darts_tf.bin.train": train.SETTINGS}[module]
         values = flags.FlagValues()
-        _flags.define(values, kinds)
+        settings.define(values)
         values(command[3:])
         path = pathlib.Path(values["workdir"].value)
         name = path.relative_to(self.directory).as_posix()
         self.started.append(name)
-        self.configs[name] = _flags.config_from(values, "", kinds)
+        self.configs[name] = settings.config(values)
         return Process(self, name, path, log)
 
     def valid(self, config):

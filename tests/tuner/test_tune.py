@@ -45,7 +45,7 @@ def save_alphas(path, cell):
 
 def parsed(*arguments):
     values = flags.FlagValues()
-    binary.define_flags(values)
+    binary.main.define_flags(values)
     values(["darts-tune", *arguments])
     return binary.config_from(values)
 

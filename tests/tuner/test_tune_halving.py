@@ -261,7 +261,7 @@ def test_a_real_trial_that_was_promoted_is_one_training(tmp_path):
 
 def parsed(*arguments):
     values = flags.FlagValues()
-    binary.define_flags(values)
+    binary.main.define_flags(values)
     values(["darts-tune", *arguments])
     return binary.config_from(values)
 
