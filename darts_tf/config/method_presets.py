@@ -30,8 +30,6 @@ def _preset(
         about=f"{title} {where} as published, {settings.get('order', base.order)} order",
         config=base.replace(method=method, **settings),
         source=source,
-        command=f"darts-search --preset={name} --workdir=runs/{name}",
-        cost="not measured here",
         expected=expected,
     )
 

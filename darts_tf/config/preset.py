@@ -14,15 +14,21 @@ class Preset:
         about: One line for `--help`.
         config: Every setting.
         source: Where the settings come from: a table of the paper, a flag of the original, quark0/darts.
-        command: The command line that runs it.
-        cost: Hardware and hours.
         expected: The result with its spread, and who measured it.
+        cost: Hardware and hours.
+        arguments: What the command line needs in addition to the preset and a work directory.
     """
 
     name: str
     about: str
     config: Config
     source: str
-    command: str
-    cost: str
     expected: str
+    cost: str = "not measured here"
+    arguments: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command line that runs it."""
+        words = (self.config.binary, f"--preset={self.name}", self.arguments, f"--workdir=runs/{self.name}")
+        return " ".join(filter(None, words))

@@ -13,8 +13,6 @@ from darts_tf.config.tuning import TuneConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES
 from darts_tf.system.errors import UserError
 
-_CIFAR10 = SearchConfig()
-
 # The digits are 8x8 grey images. No flip: digits are not mirror symmetric. A crop padded by 4 would lose half the
 # image. The alphas' rate is ten times the paper's, since a run has 120 steps and the paper's has 19,550.
 _DIGITS = SearchConfig(
@@ -35,7 +33,7 @@ _DIGITS = SearchConfig(
 # Three candidates instead of eight: a random cell of these is better than most cells of all eight, and so few steps
 # cannot tell eight apart. The alphas' rate is ten times the published one, since a run has a thirtieth of the steps.
 # Two skip connections, as in P-DARTS: without any, a cell is worth less, and chance takes some searches there.
-_CIFAR10_SMALL = _CIFAR10.replace(
+_CIFAR10_SMALL = SearchConfig(
     method="drnas",
     primitives=("skip_connect", "sep_conv_3x3", "sep_conv_5x5"),
     min_skips=2,
@@ -50,40 +48,8 @@ _CIFAR10_SMALL = _CIFAR10.replace(
     eigenvalue=False,
 )
 
-# The network is narrow and shallow, the images are whole; the alphas' rate is ten times the published one, since a run
-# has a hundredth of the steps. Without `none`, which in so short a run wins edges because it is zero before the others
-# can learn.
-_NASBENCH201_SMALL = NASBENCH201.replace(
-    method="drnas",
-    primitives=NASBENCH201_PRIMITIVES[1:],
-    init_channels=8,
-    num_cells=5,
-    max_train_examples=10_000,
-    valid_examples=1000,
-    epochs=10,
-    arch_learning_rate=3e-3,
-    eigenvalue=False,
-)
-
-_CIFAR10_TRAIN = TrainConfig()
-
-_NASBENCH201_TRAIN = TrainConfig(
-    space="nasbench201",
-    genotype="|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
-    init_channels=16,
-    num_cells=17,
-    auxiliary=False,
-    drop_path=0.0,
-    cutout=0,
-    epochs=200,
-    batch_size=256,
-    learning_rate=0.1,
-    weight_decay=5e-4,
-    grad_clip=0.0,
-)
-
 # As the paper's successors train on smaller and other data: 16 channels, 8 cells.
-_SMALL_TRAIN = _CIFAR10_TRAIN.replace(init_channels=16, num_cells=8)
+_SMALL_TRAIN = TrainConfig(init_channels=16, num_cells=8)
 
 # 12 epochs are 312 steps: the learning rate starts at twice that of CIFAR-10; drop path, meant for long runs, is low.
 _DIGITS_TRAIN = TrainConfig(
@@ -101,63 +67,6 @@ _DIGITS_TRAIN = TrainConfig(
     learning_rate=0.05,
 )
 
-_PTB = LanguageSearchConfig()
-
-# 45,000 words of training text: batch and windows are small, so that an epoch has enough steps; dropout, for larger
-# networks, is weak; and 64 units are enough for 2,000 words.
-_TEXT = LanguageSearchConfig(
-    dataset="english",
-    vocabulary_size=2000,
-    num_units=64,
-    batch_size=32,
-    bptt=20,
-    epochs=6,
-    dropout=0.25,
-    dropout_hidden=0.1,
-    dropout_x=0.25,
-    dropout_input=0.1,
-    learning_rate=10.0,
-)
-
-_PTB_TRAIN = LanguageTrainConfig()
-
-_TEXT_TRAIN = LanguageTrainConfig(
-    dataset="english",
-    vocabulary_size=2000,
-    num_units=128,
-    batch_size=32,
-    bptt=20,
-    bptt_deviation=3.0,
-    epochs=30,
-    dropout=0.4,
-    dropout_hidden=0.1,
-    dropout_x=0.4,
-    dropout_input=0.2,
-    dropout_embedding=0.05,
-    learning_rate=10.0,
-    test_batch_size=10,
-)
-
-# Eight narrow cells rank cells better than five wide ones at equal cost, and 5,000 validation images are the fewest
-# that resolve one percent. What only helps long trainings is off: drop path, cutout, auxiliary head.
-_CIFAR10_TUNE = TuneConfig(
-    primitives=_CIFAR10_SMALL.primitives,
-    algorithm="halving",
-    trials=12,
-    minutes=28.0,
-    max_train_examples=17_000,
-    train_portion=0.706,
-    init_channels=8,
-    num_cells=8,
-    epochs=4,
-    batch_size=64,
-    learning_rate=0.05,
-    drop_path=0.0,
-    cutout=0,
-    auxiliary=False,
-    tensorboard=False,
-)
-
 # Selection on 225 validation images: one of them is 0.44 %.
 _DIGITS_PROTOCOL = ProtocolConfig(
     search_preset="digits_search",
@@ -167,20 +76,6 @@ _DIGITS_PROTOCOL = ProtocolConfig(
     retrain_epochs=4,
     eval_seeds=3,
     retrain_overrides=(),
-    processes=2,
-    threads=1,
-)
-
-_TEXT_PROTOCOL = ProtocolConfig(
-    search_preset="text_search",
-    train_preset="text_train",
-    num_searches=2,
-    num_random=0,
-    retrain_epochs=5,
-    eval_seeds=2,
-    retrain_overrides=("nonmono=0",),
-    search_overrides=("epochs=2",),
-    evaluation_overrides=("epochs=10",),
     processes=2,
     threads=1,
 )
@@ -195,16 +90,6 @@ _CIFAR10_TRAIN_SMALL = (
     "cutout=0",
     "auxiliary=false",
 )
-_CIFAR10_PROTOCOL_SMALL = ProtocolConfig(
-    search_preset="cifar10_search_small",
-    num_random=0,
-    retrain_epochs=4,
-    eval_seeds=2,
-    retrain_overrides=(*_CIFAR10_TRAIN_SMALL, "max_train_examples=17000", "train_portion=0.706"),
-    evaluation_overrides=(*_CIFAR10_TRAIN_SMALL, "max_train_examples=12000", "epochs=10"),
-    processes=2,
-    threads=1,
-)
 
 _PRESETS = (
     Preset(
@@ -212,19 +97,17 @@ _PRESETS = (
         about="handwritten digits that need no download; minutes on two CPU cores",
         config=_DIGITS,
         source="ours: the CIFAR-10 search scaled down for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-search --preset=digits_search --workdir=runs/digits",
         cost="144 s of CPU time; 4 min 19 s on 2 CPU cores under a load of 4.5 (2026-11-24), not measured on idle ones",
         expected="supernet validation accuracy 98.0 %; normal cell of convolutions, reduction cell of pools (seed 2)",
     ),
     Preset(
         name="cifar10_search",
         about="the paper's search on CIFAR-10, second order",
-        config=_CIFAR10,
+        config=SearchConfig(),
         source=(
             "arXiv:1806.09055 section 3.1.1 and Table 1, second order; where the paper and the original differ, "
             "the original: `train_search.py --unrolled` (--learning_rate_min 0.001, alphas 1e-3 * normal, radius 0.01)"
         ),
-        command="darts-search --preset=cifar10_search --workdir=runs/cifar10",
         cost="Table 1: 4 GPU-days for 4 seeds, that is 24 hours per run on a GTX 1080 Ti; not measured here",
         expected=(
             "paper: derived networks 2.76 +- 0.09 % test error (600 epochs, cutout, 10 seeds); "
@@ -234,34 +117,31 @@ _PRESETS = (
     Preset(
         name="cifar10_search_first_order",
         about="the paper's search on CIFAR-10, first order",
-        config=_CIFAR10.replace(order="first"),
+        config=SearchConfig(order="first"),
         source="arXiv:1806.09055 Table 1, first order; `train_search.py` without --unrolled",
-        command="darts-search --preset=cifar10_search_first_order --workdir=runs/cifar10_first_order",
         cost="Table 1: 1.5 GPU-days for 4 seeds, that is 9 hours per run on a GTX 1080 Ti; not measured here",
         expected="paper: derived networks 3.00 +- 0.14 % test error (600 epochs, cutout, 10 seeds)",
     ),
     Preset(
         name="cifar100_search",
         about="the paper's search on CIFAR-100, as in later papers",
-        config=_CIFAR10.replace(dataset="tfds:cifar100"),
+        config=SearchConfig(dataset="tfds:cifar100"),
         source=(
             "arXiv:1909.09656 (RobustDARTS): the authors' `src/search/train_search.py --dataset cifar100`, whose "
             "settings are those of cifar10_search. Deviations: the halves are drawn within each class"
         ),
-        command="darts-search --preset=cifar100_search --workdir=runs/cifar100",
         cost="as cifar10_search; not measured here",
         expected="see cifar100_train",
     ),
     Preset(
         name="svhn_search",
         about="the paper's search on SVHN, as in later papers",
-        config=_CIFAR10.replace(dataset="tfds:svhn_cropped"),
+        config=SearchConfig(dataset="tfds:svhn_cropped"),
         source=(
             "arXiv:1909.09656 (RobustDARTS): the authors' `src/search/train_search.py --dataset svhn`, whose "
             "settings are those of cifar10_search; without the images of the split `extra`. Deviations: the halves "
             "are drawn within each class"
         ),
-        command="darts-search --preset=svhn_search --workdir=runs/svhn",
         cost="1.5 times as many images as CIFAR-10; not measured here",
         expected="see svhn_train",
     ),
@@ -270,19 +150,30 @@ _PRESETS = (
         about="CIFAR-10 on two CPU cores, by DrNAS; less than half an hour",
         config=_CIFAR10_SMALL,
         source="ours: DrNAS (arXiv:2006.10355) scaled down for two CPU cores, at full resolution",
-        command="darts-search --preset=cifar10_search_small --workdir=runs/cifar10_small",
         cost="22 min 45 s with one of two CPU cores (2026-11-29)",
         expected=(
             "cells of the 99th percentile or above among random ones of the whole space (seeds 0 to 4, by a predictor "
             "fitted to training runs); random cells of its candidates: the 97th on average"
         ),
     ),
+    # The network is narrow and shallow, the images are whole; the alphas' rate is ten times the published one, since a
+    # run has a hundredth of the steps. Without `none`, which in so short a run wins edges because it is zero before the
+    # others can learn.
     Preset(
         name="nasbench201_small",
         about="NAS-Bench-201 on CIFAR-10, by DrNAS; minutes on two CPU cores",
-        config=_NASBENCH201_SMALL,
+        config=NASBENCH201.replace(
+            method="drnas",
+            primitives=NASBENCH201_PRIMITIVES[1:],
+            init_channels=8,
+            num_cells=5,
+            max_train_examples=10_000,
+            valid_examples=1000,
+            epochs=10,
+            arch_learning_rate=3e-3,
+            eigenvalue=False,
+        ),
         source="ours: DrNAS (arXiv:2006.10355) scaled down for two CPU cores, at full resolution, without none",
-        command="darts-search --preset=nasbench201_small --workdir=runs/nasbench201_small",
         cost="3 min 20 s with one of two CPU cores (2026-11-29)",
         expected="true test accuracy 93.6 +- 0.4 %, worst 92.9 % (seeds 0 to 3); all cells: mean 87.1 %, best 94.4 %",
     ),
@@ -295,28 +186,39 @@ _PRESETS = (
             "plain momentum instead of Nesterov's; alphas before weights, as in Algorithm 1; the rate changes after "
             "each epoch, not each step; gradients are clipped by the norm of the weights' gradient alone"
         ),
-        command="darts-search --preset=nasbench201_search --workdir=runs/nasbench201",
-        cost="not measured here",
         expected="paper: all skip connections, 54.30 % test accuracy",
     ),
+    # 45,000 words of training text: batch and windows are small, so that an epoch has enough steps; dropout, for larger
+    # networks, is weak; and 64 units are enough for 2,000 words.
     Preset(
         name="text_search",
         about="Python's manual, which needs no download; minutes on two CPU cores",
-        config=_TEXT,
+        config=LanguageSearchConfig(
+            dataset="english",
+            vocabulary_size=2000,
+            num_units=64,
+            batch_size=32,
+            bptt=20,
+            epochs=6,
+            dropout=0.25,
+            dropout_hidden=0.1,
+            dropout_x=0.25,
+            dropout_input=0.1,
+            learning_rate=10.0,
+        ),
         source="ours: the Penn Treebank search scaled down for two CPU cores; data: Python's own manual",
-        command="darts-search --preset=text_search --workdir=runs/text",
         cost="3 min 25 s on 2 idle CPU cores, 316 s of CPU time (2026-11-25)",
         expected="supernet validation perplexity 134 to 153; a cell of relu and identity (seed 3)",
     ),
     Preset(
         name="ptb_search",
         about="the paper's search on Penn Treebank, second order",
-        config=_PTB,
+        config=LanguageSearchConfig(),
         source=(
             "arXiv:1806.09055 section 3.1.2 and Table 3, second order; `rnn/train_search.py --unrolled` of the "
             "original, whose defects `--reproduce` restores"
         ),
-        command="darts-search --preset=ptb_search --data_dir=data/penn --workdir=runs/ptb",
+        arguments="--data_dir=data/penn",
         cost="the paper: 6 hours per run on a GTX 1080 Ti, 1 GPU-day for 4 seeds; not measured here",
         expected="paper: derived networks 55.7 test and 58.1 validation perplexity (best of 4 searches)",
     ),
@@ -325,7 +227,6 @@ _PRESETS = (
         about="a few steps on digits, to check that everything works; under a minute",
         config=_DIGITS.replace(init_channels=4, num_nodes=2, epochs=2, batch_size=8, max_train_examples=64),
         source="ours: the smallest run that covers all code; its genotype is meaningless",
-        command="darts-search --preset=smoke --workdir=runs/smoke",
         cost="under 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph (2026-11-24)",
         expected="none: 8 steps",
     ),
@@ -334,16 +235,16 @@ _PRESETS = (
         about="handwritten digits that need no download; a minute on two CPU cores",
         config=_DIGITS_TRAIN,
         source="ours: the CIFAR-10 training scaled down for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-train --preset=digits_train --genotype=runs/digits_search --workdir=runs/digits_train",
+        arguments="--genotype=runs/digits_search",
         cost="46 s of CPU time, 48 s with one thread of a busy machine of 2 CPU cores (2026-11-24)",
         expected="97.0 % test accuracy (cells of digits_search, seed 0); 50,362 weights",
     ),
     Preset(
         name="cifar10_train",
         about="the paper's training on CIFAR-10",
-        config=_CIFAR10_TRAIN,
+        config=TrainConfig(),
         source="arXiv:1806.09055 section 3.2 and appendix A.2; `train.py --auxiliary --cutout` of the original",
-        command="darts-train --preset=cifar10_train --genotype=DARTS_V2 --workdir=runs/cifar10_train",
+        arguments="--genotype=DARTS_V2",
         cost="the original's README: 1.5 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 2.76 +- 0.09 % test error after 600 epochs, 10 seeds; 3.3 million weights",
     ),
@@ -355,8 +256,7 @@ _PRESETS = (
             "arXiv:1909.09656 (RobustDARTS): the authors' `src/evaluation/train.py --auxiliary --cutout`, 16 "
             "channels and 8 cells"
         ),
-        command="darts-train --preset=cifar100_train --genotype=runs/cifar100 --workdir=runs/cifar100_train",
-        cost="not measured here",
+        arguments="--genotype=runs/cifar100_search",
         expected=(
             "arXiv:2108.04392, cells of the space S1: 29.46 % test error with DARTS, 24.48 % with DARTS-PT; DARTS_V2 "
             "has 269,236 weights"
@@ -370,8 +270,7 @@ _PRESETS = (
             "arXiv:1909.09656 (RobustDARTS): the authors' `src/evaluation/train.py --auxiliary --cutout`, 16 "
             "channels and 8 cells, which also flips digits; without the images of the split `extra`"
         ),
-        command="darts-train --preset=svhn_train --genotype=runs/svhn --workdir=runs/svhn_train",
-        cost="not measured here",
+        arguments="--genotype=runs/svhn_search",
         expected=(
             "arXiv:2108.04392, cells of the space S1: 4.58 % test error with DARTS, 2.62 % with DARTS-PT; DARTS_V2 "
             "has 246,106 weights"
@@ -382,21 +281,32 @@ _PRESETS = (
         about="grey images of clothes, 28x28 pixels, with the network of svhn_train",
         config=_SMALL_TRAIN.replace(dataset="tfds:fashion_mnist"),
         source="ours: the settings of svhn_train; data of arXiv:1708.07747",
-        command="darts-train --preset=fashion_mnist_train --genotype=DARTS_V2 --workdir=runs/fashion_mnist_train",
-        cost="not measured here",
+        arguments="--genotype=DARTS_V2",
         expected="not measured here; DARTS_V2 has 245,242 weights",
     ),
     Preset(
         name="nasbench201_train",
         about="the training of NAS-Bench-201's table, on CIFAR-10",
-        config=_NASBENCH201_TRAIN,
+        config=TrainConfig(
+            space="nasbench201",
+            genotype="|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+            init_channels=16,
+            num_cells=17,
+            auxiliary=False,
+            drop_path=0.0,
+            cutout=0,
+            epochs=200,
+            batch_size=256,
+            learning_rate=0.1,
+            weight_decay=5e-4,
+            grad_clip=0.0,
+        ),
         source=(
             "arXiv:2001.00326, the settings of its 200 epochs; the genotype is the cell with the best CIFAR-10 "
             "accuracy. Deviations: plain momentum instead of Nesterov's; the rate changes after each epoch, not each "
             "step"
         ),
-        command="darts-train --preset=nasbench201_train --genotype=runs/nasbench201 --workdir=runs/nasbench201_train",
-        cost="not measured here",
+        arguments="--genotype=runs/nasbench201_search",
         expected="the table, this cell: 94.37 % test accuracy, mean of 3 seeds; 1,073,466 weights",
     ),
     Preset(
@@ -422,38 +332,49 @@ _PRESETS = (
             weight_decay=3e-5,
         ),
         source="arXiv:1806.09055 section 3.3 and appendix A.3; `train_imagenet.py --auxiliary` of the original",
-        command="darts-train --preset=imagenet_train --genotype=DARTS_V2 --workdir=runs/imagenet",
+        arguments="--genotype=DARTS_V2",
         cost="the original's README: 12 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 26.7 % top-1 and 8.7 % top-5 error; 4.7 million weights",
     ),
     Preset(
         name="text_train",
         about="Python's manual, which needs no download; minutes on two CPU cores",
-        config=_TEXT_TRAIN,
+        config=LanguageTrainConfig(
+            dataset="english",
+            vocabulary_size=2000,
+            num_units=128,
+            batch_size=32,
+            bptt=20,
+            bptt_deviation=3.0,
+            epochs=30,
+            dropout=0.4,
+            dropout_hidden=0.1,
+            dropout_x=0.4,
+            dropout_input=0.2,
+            dropout_embedding=0.05,
+            learning_rate=10.0,
+            test_batch_size=10,
+        ),
         source="ours: the Penn Treebank training scaled down for two CPU cores; data: Python's own manual",
-        command="darts-train --preset=text_train --genotype=runs/text --workdir=runs/text_train",
+        arguments="--genotype=runs/text_search",
         cost="1 min 26 s on 2 idle CPU cores, 126 s of CPU time (2026-11-25)",
         expected="64 to 65 test perplexity (cell of text_search, seed 1267); 585,680 weights",
     ),
     Preset(
         name="ptb_train",
         about="the paper's training on Penn Treebank",
-        config=_PTB_TRAIN,
+        config=LanguageTrainConfig(),
         source="arXiv:1806.09055 section 3.2 and appendix A.2; `rnn/train.py` of the original",
-        command="darts-train --preset=ptb_train --data_dir=data/penn --genotype=DARTS_V2 --workdir=runs/ptb_train",
+        arguments="--data_dir=data/penn --genotype=DARTS_V2",
         cost="the original's README: 3 days on a GTX 1080 Ti; not measured here",
         expected="paper, DARTS_V2: 58.1 validation and 55.7 test perplexity; 22,960,000 weights",
     ),
     Preset(
         name="wikitext2_train",
         about="the paper's training on WikiText-2",
-        config=_PTB_TRAIN.replace(num_units=700, dropout_hidden=0.15, weight_decay=5e-7),
+        config=LanguageTrainConfig(num_units=700, dropout_hidden=0.15, weight_decay=5e-7),
         source="arXiv:1806.09055 section 3.3 and appendix A.3; the flags in the original's README",
-        command=(
-            "darts-train --preset=wikitext2_train --data_dir=data/wikitext-2 --genotype=DARTS_V2 "
-            "--workdir=runs/wikitext2_train"
-        ),
-        cost="not measured here",
+        arguments="--data_dir=data/wikitext-2 --genotype=DARTS_V2",
         expected="paper, DARTS_V2: 71.2 validation and 69.6 test perplexity; 33,127,878 weights",
     ),
     Preset(
@@ -463,16 +384,32 @@ _PRESETS = (
             init_channels=4, num_cells=3, epochs=2, batch_size=8, max_train_examples=64, valid_examples=32
         ),
         source="ours: the smallest training that covers all code",
-        command="darts-train --preset=smoke_train --workdir=runs/smoke_train",
         cost="under 1 minute on 2 CPU cores, nearly all of it loading TensorFlow and building the graph",
         expected="none: 12 steps",
     ),
+    # Eight narrow cells rank cells better than five wide ones at equal cost, and 5,000 validation images are the fewest
+    # that resolve one percent. What only helps long trainings is off: drop path, cutout, auxiliary head.
     Preset(
         name="cifar10_tune_small",
         about="selection among random cells on CIFAR-10 by halving; half an hour on two CPU cores",
-        config=_CIFAR10_TUNE,
+        config=TuneConfig(
+            primitives=_CIFAR10_SMALL.primitives,
+            algorithm="halving",
+            trials=12,
+            minutes=28.0,
+            max_train_examples=17_000,
+            train_portion=0.706,
+            init_channels=8,
+            num_cells=8,
+            epochs=4,
+            batch_size=64,
+            learning_rate=0.05,
+            drop_path=0.0,
+            cutout=0,
+            auxiliary=False,
+            tensorboard=False,
+        ),
         source="ours: successive halving (arXiv:1502.07943) of 12 random cells, as in arXiv:1902.07638",
-        command="darts-tune --preset=cifar10_tune_small --workdir=runs/cifar10_tune",
         cost="24 min on 2 CPU cores that did little else (2026-11-29); no training run starts after 28 minutes",
         expected=(
             "validation accuracy 59.7 %; a cell of the 99th percentile among random ones of the whole space, by a "
@@ -484,7 +421,6 @@ _PRESETS = (
         about="handwritten digits that need no download; a quarter of an hour on two CPU cores",
         config=_DIGITS_PROTOCOL,
         source="ours: the paper's protocol scaled down for two CPU cores; data from scikit-learn's load_digits",
-        command="darts-protocol --preset=digits_protocol --workdir=runs/digits_protocol",
         cost="13.5 min of CPU time: 14 min 36 s on 2 cores under a load of 4 to 5, 24 min 45 s under 8 (2026-11-24)",
         expected=(
             "test accuracy 96.5 +- 1.0 % (best of 2 searches) and 95.1 +- 2.2 % (best of 11 random cells), 3 seeds "
@@ -494,9 +430,17 @@ _PRESETS = (
     Preset(
         name="cifar10_protocol_small",
         about="cifar10_search_small against random cells of equal cost; over two hours on two CPU cores",
-        config=_CIFAR10_PROTOCOL_SMALL,
+        config=ProtocolConfig(
+            search_preset="cifar10_search_small",
+            num_random=0,
+            retrain_epochs=4,
+            eval_seeds=2,
+            retrain_overrides=(*_CIFAR10_TRAIN_SMALL, "max_train_examples=17000", "train_portion=0.706"),
+            evaluation_overrides=(*_CIFAR10_TRAIN_SMALL, "max_train_examples=12000", "epochs=10"),
+            processes=2,
+            threads=1,
+        ),
         source="ours: the paper's protocol scaled down for two CPU cores",
-        command="darts-protocol --preset=cifar10_protocol_small --workdir=runs/cifar10_protocol_small",
         cost=(
             "2 hours 25 minutes on 2 CPU cores that did other work, too (2026-11-29 and 30), 24 minutes of it for the "
             "full training runs"
@@ -514,7 +458,6 @@ _PRESETS = (
             "arXiv:1806.09055 section 3.2 and Table 1: 4 searches, 100 epochs each to select, 10 training runs of "
             "the best cell, 24 random cells; the validation share, a tenth, is ours: the paper gives none"
         ),
-        command="darts-protocol --preset=cifar10_protocol --workdir=runs/cifar10_protocol",
         cost=(
             "from the cost of its runs, 41 GPU-days on a GTX 1080 Ti: 4 for searches, 7 for short training runs, 30 "
             "for full ones; not measured here"
@@ -526,7 +469,6 @@ _PRESETS = (
         about="methods in NAS-Bench-201 by the true accuracy of their cells; two hours on two CPU cores",
         config=ComparisonConfig(),
         source="ours: NAS-Bench-201 (arXiv:2001.00326) has the accuracies; each search is that of nasbench201_small",
-        command="darts-protocol --preset=nasbench201_methods --workdir=runs/nasbench201_methods",
         cost="about 2 hours on 2 CPU cores: 98 minutes without PC-DARTS with k = 2 and P-DARTS (2026-11-29)",
         expected=(
             "mean true test accuracy 93.7 % (DARTS, exact second order), 93.6 % (PC-DARTS with k = 2), 93.5 % (DrNAS, "
@@ -537,9 +479,20 @@ _PRESETS = (
     Preset(
         name="text_protocol",
         about="Python's manual, which needs no download; about 20 minutes on two CPU cores",
-        config=_TEXT_PROTOCOL,
+        config=ProtocolConfig(
+            search_preset="text_search",
+            train_preset="text_train",
+            num_searches=2,
+            num_random=0,
+            retrain_epochs=5,
+            eval_seeds=2,
+            retrain_overrides=("nonmono=0",),
+            search_overrides=("epochs=2",),
+            evaluation_overrides=("epochs=10",),
+            processes=2,
+            threads=1,
+        ),
         source="ours: the paper's protocol scaled down for two CPU cores; data: Python's own manual",
-        command="darts-protocol --preset=text_protocol --workdir=runs/text_protocol",
         cost="14.5 min of CPU time: 21 min on 2 cores under a load of 4, two processes (2026-11-24)",
         expected=(
             "test perplexity 84.1 +- 2.1 (best of 2 searches) and 86.5 +- 2.9 (best of 9 random cells), 2 evaluations "
@@ -556,7 +509,7 @@ _PRESETS = (
             "arXiv:1806.09055 section 3.2 and Table 3: 4 searches, 300 epochs each to select, 8 random cells; 10 "
             "training runs of the best cell are ours, the paper gives no number"
         ),
-        command="darts-protocol --preset=ptb_protocol --overrides=data_dir=penn --workdir=runs/ptb_protocol",
+        arguments="--overrides=data_dir=penn",
         cost="Table 3: 1 GPU-day for the 4 searches on a GTX 1080 Ti; not measured here",
         expected="paper: 55.7 test perplexity, random search 59.4",
     ),
@@ -567,7 +520,6 @@ _PRESETS = (
             search_preset="smoke", train_preset="smoke_train", num_random=2, retrain_epochs=1, eval_seeds=2
         ),
         source="ours: the smallest protocol that covers all code",
-        command="darts-protocol --preset=smoke_protocol --workdir=runs/smoke_protocol",
         cost="136 s of CPU time; 3 min 20 s on 2 CPU cores under a load of 5 (2026-11-24)",
         expected="none: 10 runs of a few steps",
     ),

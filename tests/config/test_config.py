@@ -217,7 +217,7 @@ def test_presets_are_complete_and_their_commands_parse():
     for name, preset in presets.PRESETS.items():
         assert preset.name == name
         for field in dataclasses.fields(preset):
-            assert getattr(preset, field.name), (name, field.name)
+            assert getattr(preset, field.name) or field.name == "arguments", (name, field.name)
         binary, *flags_given = preset.command.split()
         assert binary == preset.config.binary
         parsed = parse(*flags_given, config_class=type(preset.config))
