@@ -6,6 +6,8 @@ import re
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+COMMANDS = sorted(path.stem for path in (HERE / "bin").glob("[!_]*.py"))
+ONNX = ["onnxruntime>=1.20", "tf2onnx>=1.17,<2"]  # darts-export --format=onnx
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "darts_tf/system/version.py").read_text())[1]
 
 setup(
@@ -43,18 +45,16 @@ setup(
     ],
     extras_require={
         "dev": [
-            *(
-                "build",
-                "hypothesis",
-                "import-linter>=2.5",
-                "mypy>=2.4,<2.5",  # another version finds other errors
-                "pytest>=8",
-                "pytest-xdist>=3.6",
-                "ruff>=0.6",
-                "setuptools>=77",
-            ),
+            "build",
+            "hypothesis",
+            "import-linter>=2.5",
+            "mypy>=2.4,<2.5",  # another version finds other errors
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "ruff>=0.6",
+            "setuptools>=77",
             "wheel",
-            *("onnxruntime>=1.20", "tf2onnx>=1.17,<2"),  # the extra `onnx`
+            *ONNX,
             *("ai-edge-litert>=2.1,<3", "openvino>=2025.2"),  # run what darts-export writes, without TensorFlow
         ],
         "docs": [
@@ -65,21 +65,10 @@ setup(
             "mkdocstrings-python>=2,<3",
             "nbclient>=0.10,<1",
         ],
-        "onnx": ["onnxruntime>=1.20", "tf2onnx>=1.17,<2"],  # darts-export --format=onnx
+        "onnx": ONNX,
         "torch": ["torch>=2.4"],  # only to read `.pt` files of the original
     },
     entry_points={
-        "console_scripts": [
-            "darts-benchmark=darts_tf.bin.benchmark:main",
-            "darts-evaluate=darts_tf.bin.evaluate:main",
-            "darts-export=darts_tf.bin.export:main",
-            "darts-predict=darts_tf.bin.predict:main",
-            "darts-protocol=darts_tf.bin.protocol:main",
-            "darts-report=darts_tf.bin.report:main",
-            "darts-search=darts_tf.bin.search:main",
-            "darts-train=darts_tf.bin.train:main",
-            "darts-tune=darts_tf.bin.tune:main",
-            "darts-visualize=darts_tf.bin.visualize:main",
-        ]
+        "console_scripts": [f"darts-{name}=darts_tf.bin.{name}:main" for name in COMMANDS],
     },
 )
