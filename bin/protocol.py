@@ -8,9 +8,8 @@ from absl import flags
 
 from darts_tf.bin import _flags, _main
 from darts_tf.config import SearchConfig, TrainConfig
-from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.system import runtime, streams
 from darts_tf.system.types import Path
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
-from darts_tf.config.comparison import ComparisonConfig
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
 from darts_tf.system.types import Path
 

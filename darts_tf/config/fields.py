@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
 
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, short
 from darts_tf.system.files import check_local
 
 # The headings under which `--help` lists the flags, in this order.
@@ -57,6 +57,9 @@ def above(bound: float) -> Check:
 def between(low: float, high: float) -> Check:
     """The check for numbers in a closed range."""
     return Check(f"at least {low} and at most {high}", lambda value: low <= value <= high)
+
+
+SEED = between(0, 2**31 - 1)
 
 
 def fraction() -> Check:
@@ -156,7 +159,7 @@ class Config:
             UserError: It is not a mapping, a field is unknown (the message names the closest), or a value is wrong.
         """
         if not isinstance(data, Mapping):
-            raise UserError(f"A config must be a JSON object. Received: {type(data).__name__} {_shorten(data)}")
+            raise UserError(f"A config must be a JSON object. Received: {type(data).__name__} {short(repr(data))}")
         data = dict(data)
         if (kind := data.pop("kind", cls.kind)) != cls.kind:
             raise UserError(
@@ -168,7 +171,7 @@ class Config:
             if name not in types:
                 word = _word(name)
                 raise UserError(
-                    f"{word} is not a field of {cls.__name__}. Received: {word}={_shorten(value)}"
+                    f"{word} is not a field of {cls.__name__}. Received: {word}={short(repr(value))}"
                     + suggest(str(name), types)
                 )
             values[name] = tuple(value) if types[name] is tuple and isinstance(value, list) else value
@@ -191,11 +194,6 @@ class Config:
             if (a := getattr(self, each.name)) != (b := getattr(other, each.name))
             and (include_resumable or not each.metadata["resumable"])
         ]
-
-    @classmethod
-    def resumable_fields(cls) -> tuple[str, ...]:
-        """Names of the fields that may change when a run is resumed."""
-        return tuple(each.name for each in dataclasses.fields(cls) if each.metadata["resumable"])
 
 
 def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
@@ -226,14 +224,14 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     if not _has_type(value, field.type):
         kind = "" if isinstance(value, float) else f" ({type(value).__name__})"
         raise UserError(
-            f"{field.name} must be {_TYPE_NAMES[field.type]}. Received: {field.name}={_shorten(value)}{kind}"
+            f"{field.name} must be {_TYPE_NAMES[field.type]}. Received: {field.name}={short(repr(value))}{kind}"
         )
     if field.metadata["is_path"]:
         check_local(value, field.name)
     check = field.metadata["check"]
     if check is not None and not check.holds(value):
         hint = suggest(value, check.choices) if isinstance(value, str) else ""
-        raise UserError(f"{field.name} must be {check.expected}. Received: {field.name}={_shorten(value)}{hint}")
+        raise UserError(f"{field.name} must be {check.expected}. Received: {field.name}={short(repr(value))}{hint}")
 
 
 def _has_type(value: Any, wanted: Any) -> bool:
@@ -256,9 +254,4 @@ def _plain(value: Any) -> str:
 
 def _word(value: Any) -> str:
     """A name unchanged; anything else, which may contain line breaks, as its Python `repr`."""
-    return value if isinstance(value, str) and value.isidentifier() else _shorten(value)
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return value if isinstance(value, str) and value.isidentifier() else short(repr(value))

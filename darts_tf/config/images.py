@@ -8,7 +8,6 @@ from darts_tf.config.run import Run, Search
 
 _data, _network = in_group("data"), in_group("network")
 _weights, _architecture = in_group("weights"), in_group("architecture")
-_STRENGTH = Check("at least 0 and at most 1", lambda value: 0 <= value <= 1)
 
 
 def _value_range() -> Check:
@@ -190,7 +189,7 @@ class TrainConfig(ImageRun):
     )
     resized_crop: bool = _data(False, "random crop of random size and aspect, resized, instead of pad and crop")
     color_jitter: float = _data(
-        0.0, "strength of random brightness, contrast and saturation; half of it for hue; 0 = off", _STRENGTH
+        0.0, "strength of random brightness, contrast and saturation; half of it for hue; 0 = off", between(0, 1)
     )
     eval_crop: float = _data(
         1.0, "share of the shorter side that evaluation keeps: 0.875 = Resize(256), CenterCrop(224)", share()

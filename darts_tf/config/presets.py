@@ -4,11 +4,10 @@ Each comes with its source, command, cost and expected result. Needs no TensorFl
 """
 
 from darts_tf.config import Config, SearchConfig, TrainConfig, suggest
-from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.config.method_presets import METHOD_PRESETS, NASBENCH201
 from darts_tf.config.preset import Preset
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import TuneConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES
 from darts_tf.system.errors import UserError

@@ -6,14 +6,12 @@ import json
 
 import numpy as np
 
-from darts_tf.config.fields import Check, Config, above, at_least, between, fraction, in_group, one_of
+from darts_tf.config.fields import SEED, Check, Config, above, at_least, between, fraction, in_group, one_of
 from darts_tf.config.methods import MethodSettings
 from darts_tf.genotypes import CONV_PRIMITIVES, KINDS
 from darts_tf.genotypes import candidates as candidates_of
 
 # Upper bounds of sizes are far beyond practical use, but low enough that lists of that length do no harm.
-_MAX_SEED = 2**31 - 1
-
 _weights, _architecture, _method = in_group("weights"), in_group("architecture"), in_group("method")
 _devices, _run = in_group("memory and devices"), in_group("run")
 
@@ -62,7 +60,7 @@ class Run(Config):
     )
     weight_decay: float = _weights(3e-4, "L2 decay of the weights, added to the clipped gradient", at_least(0))
     grad_clip: float = _weights(5.0, "global norm at which the weights' gradient is clipped; 0 = off", at_least(0))
-    seed: int = _run(0, "seed for initial values, order of examples and augmentation", between(0, _MAX_SEED))
+    seed: int = _run(0, "seed for initial values, order of examples and augmentation", SEED)
     threads: int = _devices(0, "CPU threads for TensorFlow; 0 = all cores", between(0, 4096), True)
     steps_per_loop: int = _run(
         0, "steps between updates of the metrics; 0 = about one second's worth", at_least(0), True

@@ -13,7 +13,7 @@ import numpy as np
 from darts_tf import genotypes, methods
 from darts_tf.bench import benchmark as bench
 from darts_tf.config import SearchConfig, presets
-from darts_tf.config.comparison import ComparisonConfig
+from darts_tf.config.protocol import ComparisonConfig
 from darts_tf.engine.hparams import Entry, write_hparams
 from darts_tf.genotypes import NasBench201Genotype, benchmark
 from darts_tf.genotypes.nasbench201 import NUM_CELLS

@@ -1,8 +1,7 @@
 """The tables that introduce runs that consist of other runs."""
 
-from darts_tf.config.comparison import ComparisonConfig
 from darts_tf.config.fields import named
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import IN_FULL, Tune
 from darts_tf.report import charts, drawings, pareto
 from darts_tf.report.markup import Html, tag

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from darts_tf.config.comparison import ComparisonConfig
+from darts_tf.config.protocol import ComparisonConfig
 from darts_tf.genotypes import benchmark
 from darts_tf.protocol import comparison
 from darts_tf.system.errors import UserError
