@@ -3,28 +3,27 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from absl import flags
 
 from darts_tf import genotypes
 from darts_tf.bench import gpu_suite
-from darts_tf.bin import _help, _main
+from darts_tf.bin import _flags, _help, _main
 from darts_tf.config import Run, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.system.errors import some_of
 
-IMAGES: dict[str, Any] = {"batch_size": 16, "learning_rate": 0.025, "learning_rate_min": 0.0}
-SEARCH = {**IMAGES, "num_nodes": 4}
+IMAGES = {"batch_size": 16, "learning_rate_min": 0.0}
 # Suite -> its config and the defaults that differ from the config's.
 SUITES: dict[str, tuple[type[Run], dict[str, Any]]] = {
-    "search": (SearchConfig, {**SEARCH, "init_channels": 16, "num_cells": 8}),
-    "search_recurrent": (LanguageSearchConfig, {"batch_size": 64, "learning_rate": 20.0, "num_nodes": 8}),
-    "gradients": (SearchConfig, {**SEARCH, "init_channels": 8, "num_cells": 5}),
-    "train": (TrainConfig, {**IMAGES, "init_channels": 36, "num_cells": 20}),
-    "inference": (TrainConfig, {"batch_size": 16, "init_channels": 36, "num_cells": 20}),
-    "operations": (SearchConfig, {"space": "conv", "batch_size": 1, "init_channels": 16, "num_cells": 8}),
+    "search": (SearchConfig, IMAGES),
+    "search_recurrent": (LanguageSearchConfig, {"batch_size": 64, "seed": 2, "vocabulary_size": 10_000}),
+    "gradients": (SearchConfig, {**IMAGES, "init_channels": 8, "num_cells": 5}),
+    "train": (TrainConfig, {**IMAGES, "seed": 2}),
+    "inference": (TrainConfig, {"batch_size": 16, "seed": 2}),
+    "operations": (SearchConfig, {"batch_size": 1}),
 }
 ABOUT = {
     "search": "one step of a search for convolutional cells, and the time to the first step",
@@ -35,12 +34,6 @@ ABOUT = {
     "operations": "every candidate operation of a network as served: the cost_table of darts-search",
     "gpu": "everything worth timing on a GPU, in one table",
 }
-COMMON: dict[str, Any] = dict.fromkeys(("init_channels", "num_cells", "num_nodes", "batch_size"))
-COMMON |= {"image_size": 0, "seed": 2, "num_units": 300, "bptt": 35, "vocabulary_size": 10000}
-COMMON |= {"learning_rate": None, "threads": 0, "method": "darts", "order": "second", "hvp": "finite_difference"}
-COMMON |= {"jit_compile": False, "accumulate": 1, "precision": "float32", "recompute": False}
-COMMON |= {"genotype": "DARTS_V2", "network": "cifar", "value_range": "auto"}
-COMMON |= dict.fromkeys(("space", "primitives", "operations_file"))
 OWN = ("steps", "dataset", "data_dir", "radii", "float64", "check", "image_channels")  # flags that are not settings
 ROUNDS = 60  # of the suite operations, if no steps are given
 ALWAYS = {"suite", "format", "threads"}
@@ -62,9 +55,9 @@ READS = {
 }
 # The suite sets these itself.
 READS["gpu"] = set.union(*(READS[suite] for suite in gpu_suite.SUITES)) - {"order", "jit_compile", "precision"}
-DATASET = next(each for each in dataclasses.fields(SearchConfig) if each.name == "dataset").metadata["check"]
-KINDS: dict[Any, Callable] = {int: flags.DEFINE_integer, float: flags.DEFINE_float}
-KINDS |= {str: flags.DEFINE_string, bool: flags.DEFINE_bool, tuple: flags.DEFINE_list}
+FIELDS = _flags.fields_of(config for config, _ in SUITES.values())
+COMMON = [name for name in FIELDS if name not in OWN and any(name in read | ALWAYS for read in READS.values())]
+DATASET = FIELDS["dataset"][0].metadata["check"]
 
 _say = _main.sayer("darts-benchmark")
 
@@ -86,10 +79,9 @@ def define_flags(to: flags.FlagValues) -> None:
     text = "operations: random derived networks whose latency is predicted and measured"
     flags.DEFINE_integer("check", 0, text, lower_bound=0, flag_values=to)
     flags.DEFINE_integer("image_channels", 3, "operations: channels of the images", lower_bound=1, flag_values=to)
-    fields = {field.name: field for config, _ in SUITES.values() for field in dataclasses.fields(config)}
-    for name, default in COMMON.items():
-        KINDS[fields[name].type](name, default, fields[name].metadata["help"], flag_values=to)
-        if check := fields[name].metadata["check"]:
+    for name in COMMON:
+        _flags.define_field(FIELDS[name], to)
+        if check := FIELDS[name][0].metadata["check"]:
             holds = lambda value, check=check: value is None or check.holds(value)  # noqa: E731
             flags.register_validator(name, holds, f"must be {check.expected}", flag_values=to)
 
@@ -98,7 +90,10 @@ def describe(flag_values: flags.FlagValues) -> Iterator[_help.Part]:
     """The parts of `--help`: the flags that the chosen suite reads, with its values."""
     suite = flag_values.suite
     values: dict[str, Any] = {"suite": suite, "help": None, **({"steps": ROUNDS} if suite == "operations" else {})}
-    values |= SUITES.get(suite, (None, {}))[1]
+    parts = [_defaults(each, flag_values.space) for each in (gpu_suite.SUITES if suite == "gpu" else [suite])]
+    for name, value in (item for part in parts for item in part.items()):
+        if name in COMMON and all(part.get(name, value) == value for part in parts):
+            values[name] = value
     shown = [name for name in flag_values if name in READS[suite] | ALWAYS | {"help"}]
     rows = [_help.row(flag_values[name], values.get(name, flag_values[name].default)) for name in shown]
     yield f"Flags of the suite {suite}, with its values", rows
@@ -119,16 +114,10 @@ def benchmark(flag_values: flags.FlagValues) -> None:
     _refuse_unread(flag_values, suite)
     if suite == "gpu":
         return everything(flag_values)
-    config_class, defaults = SUITES[suite]
-    known = {field.name for field in dataclasses.fields(config_class)}
-    given = {name: flag_values[name].value for name in COMMON if name in known}
-    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
-    given = defaults | {name: value for name, value in given.items() if value is not None}
-    if suite == "operations":
-        given = _of_space(given)
+    given = _flags.given(flag_values, COMMON)
     if suite == "gradients" and dataset != "random":
         given |= {"dataset": dataset, "data_dir": flag_values.data_dir}
-    config: Any = config_class(**given)
+    config: Any = SUITES[suite][0](**_defaults(suite, flag_values.space) | given)
     _say("loading TensorFlow ...")
     from darts_tf.system import runtime  # here, so that --help is instant
 
@@ -148,10 +137,14 @@ def benchmark(flag_values: flags.FlagValues) -> None:
     _main.show(json.dumps(result) if flag_values.format == "json" else text(result))
 
 
-def _of_space(given):
-    """Adds a space's usual operations and nodes, if none are given."""
-    kind = genotypes.KINDS.get(given["space"], genotypes.ConvGenotype)
-    return {"num_nodes": kind.usual_nodes, "primitives": kind.primitives} | given
+def _defaults(suite, space):
+    """The settings of a suite, if none are given; those of the suite operations include the space's usual ones."""
+    config, own = SUITES[suite]
+    values = {field.name: field.default for field in dataclasses.fields(config)} | own
+    if suite == "operations":
+        kind = genotypes.KINDS.get(space, genotypes.ConvGenotype)
+        values |= {"num_nodes": kind.usual_nodes, "primitives": kind.primitives}
+    return values
 
 
 def _refuse_unread(flag_values, suite):
