@@ -76,7 +76,7 @@ class Settings(Generic[Kind]):
         """
         name, config = self.chosen(flag_values)
         values = {"preset": name, "workdir": self.workdir.format(name), "help": None, **self.defaults}
-        values |= {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        values |= dataclasses.asdict(config)
         fields = {field.name: field for each in (self.own, config) for field in dataclasses.fields(each)}
         others = fields_of(self.kinds).keys() - fields.keys()
         groups: dict[str, list[_help.Row]] = {group: [] for group in ("common flags", *GROUPS)}

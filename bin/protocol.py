@@ -1,6 +1,5 @@
 """Searches, selects and evaluates as the paper does: `darts-protocol --preset=digits_protocol --workdir=runs/all`."""
 
-import dataclasses
 import sys
 from typing import Any
 
@@ -58,8 +57,7 @@ def _compare(config: ComparisonConfig, workdir: Path) -> int:
 
 def _elsewhere(name):
     """A protocol takes settings of its runs as overrides."""
-    fields = {field.name for config in RUNS for field in dataclasses.fields(config)}
-    return f"a setting of the runs: --overrides={name}=..." if name in fields else None
+    return f"a setting of the runs: --overrides={name}=..." if name in _flags.fields_of(RUNS) else None
 
 
 main = _main.Command("darts-protocol", protocol, SETTINGS.define, elsewhere=_elsewhere, describe=SETTINGS.describe)

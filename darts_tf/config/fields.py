@@ -59,22 +59,14 @@ def between(low: float, high: float) -> Check:
     return Check(f"at least {low} and at most {high}", lambda value: low <= value <= high)
 
 
-SEED = between(0, 2**31 - 1)
-
-
-def fraction() -> Check:
-    """The check for numbers in [0, 1)."""
-    return Check("at least 0 and below 1", lambda value: 0 <= value < 1)
-
-
-def share() -> Check:
-    """The check for numbers in (0, 1]."""
-    return Check("above 0 and at most 1", lambda value: 0 < value <= 1)
-
-
 def one_of(*choices: str) -> Check:
     """The check for one of some words."""
     return Check("one of " + ", ".join(choices), lambda value: value in choices, choices)
+
+
+SEED = between(0, 2**31 - 1)
+FRACTION = Check("at least 0 and below 1", lambda value: 0 <= value < 1)
+SHARE = Check("above 0 and at most 1", lambda value: 0 < value <= 1)
 
 
 def field(
@@ -146,10 +138,8 @@ class Config:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, and the kind, as a dict that `json.dump` writes; tuples become lists."""
-        return {"kind": self.kind} | {
-            each.name: list(value) if isinstance(value := getattr(self, each.name), tuple) else value
-            for each in dataclasses.fields(self)
-        }
+        values = dataclasses.asdict(self).items()
+        return {"kind": self.kind} | {name: list(v) if isinstance(v, tuple) else v for name, v in values}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -179,7 +169,7 @@ class Config:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked again. Raises UserError as in `from_json`."""
-        return type(self).from_json({**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, **changes})
+        return type(self).from_json(dataclasses.asdict(self) | changes)
 
     def differences(self, other: Self, include_resumable: bool = True) -> list[str]:
         """The fields in which `other` differs, each as `"field: own value -> other's value"`, in the fields' order.

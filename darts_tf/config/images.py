@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from darts_tf.config.fields import Check, at_least, between, changed, fraction, in_group, one_of, share
+from darts_tf.config.fields import FRACTION, SHARE, Check, at_least, between, changed, in_group, one_of
 from darts_tf.config.run import Run, Search
 
 _data, _network = in_group("data"), in_group("network")
@@ -35,7 +35,7 @@ class ImageRun(Run):
     """The settings of every run on images: their source, their augmentation, the size of the network."""
 
     learning_rate_min: float = _weights(0.0, "learning rate that the cosine schedule approaches", at_least(0))
-    momentum: float = _weights(0.9, "momentum of the weights' SGD", fraction())
+    momentum: float = _weights(0.9, "momentum of the weights' SGD", FRACTION)
     dataset: str = _data(
         "cifar10",
         "digits (embedded), cifar10, folder, npz, imagenet2012, tfds:NAME of TensorFlow Datasets; memory = from Python",
@@ -127,7 +127,7 @@ class SearchConfig(ImageRun, Search):
         3, "channels of the stem as a multiple of init_channels; 1 in nasbench201", between(1, 1000)
     )
     edge_drop_path: float = _architecture(
-        0.0, "final probability of dropping a mixed edge for an image; rises linearly from 0", fraction()
+        0.0, "final probability of dropping a mixed edge for an image; rises linearly from 0", FRACTION
     )
     cutout_rises: bool = _data(False, "apply cutout to more images each epoch, to all only in the last one")
     bn_eval: str = _network(
@@ -170,7 +170,7 @@ class TrainConfig(ImageRun):
     network: str = _network("cifar", "cifar for small images, imagenet for photographs", one_of("cifar", "imagenet"))
     auxiliary: bool = _network(True, "train with the auxiliary head, which inference leaves out")
     auxiliary_weight: float = _network(0.4, "weight of the auxiliary head's loss", at_least(0))
-    drop_path: float = _network(0.2, "final probability of drop path; it rises linearly from 0", fraction())
+    drop_path: float = _network(0.2, "final probability of drop path; it rises linearly from 0", FRACTION)
 
     # Training.
     schedule: str = _weights(
@@ -178,21 +178,21 @@ class TrainConfig(ImageRun):
         "learning rate per epoch: cosine to learning_rate_min, or exponential by learning_rate_decay",
         one_of("cosine", "exponential"),
     )
-    learning_rate_decay: float = _weights(0.97, "exponential schedule: factor per epoch", share())
-    label_smoothing: float = _weights(0.0, "share of the target probability spread over all classes", fraction())
+    learning_rate_decay: float = _weights(0.97, "exponential schedule: factor per epoch", SHARE)
+    label_smoothing: float = _weights(0.0, "share of the target probability spread over all classes", FRACTION)
 
     # The images.
     train_portion: float = _data(
         1.0,
         "share of the training examples to train on; the rest is for validation; 1 = validate on the test set",
-        share(),
+        SHARE,
     )
     resized_crop: bool = _data(False, "random crop of random size and aspect, resized, instead of pad and crop")
     color_jitter: float = _data(
         0.0, "strength of random brightness, contrast and saturation; half of it for hue; 0 = off", between(0, 1)
     )
     eval_crop: float = _data(
-        1.0, "share of the shorter side that evaluation keeps: 0.875 = Resize(256), CenterCrop(224)", share()
+        1.0, "share of the shorter side that evaluation keeps: 0.875 = Resize(256), CenterCrop(224)", SHARE
     )
 
     def _check_together(self) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Self
 
 from darts_tf.config import Run, Search
-from darts_tf.config.fields import Check, at_least, between, changed, fraction, in_group, one_of, share
+from darts_tf.config.fields import FRACTION, SHARE, Check, at_least, between, changed, in_group, one_of
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 
 _data, _network, _weights = in_group("data"), in_group("network"), in_group("weights")
@@ -40,11 +40,11 @@ class LanguageRun(Run):
         "recurrent", "search space: recurrent, or one added from Python", Check("a name", str.isidentifier)
     )
     num_units: int = _network(300, "width of word embeddings and states", between(1, 100_000))
-    dropout: float = _network(0.75, "dropout of the states before the decoder", fraction())
-    dropout_hidden: float = _network(0.25, "dropout of the recurrent states", fraction())
-    dropout_x: float = _network(0.75, "dropout of the words inside the cell", fraction())
-    dropout_input: float = _network(0.2, "dropout of the words before the cell", fraction())
-    dropout_embedding: float = _network(0.0, "dropout of whole words of the vocabulary", fraction())
+    dropout: float = _network(0.75, "dropout of the states before the decoder", FRACTION)
+    dropout_hidden: float = _network(0.25, "dropout of the recurrent states", FRACTION)
+    dropout_x: float = _network(0.75, "dropout of the words inside the cell", FRACTION)
+    dropout_input: float = _network(0.2, "dropout of the words before the cell", FRACTION)
+    dropout_embedding: float = _network(0.0, "dropout of whole words of the vocabulary", FRACTION)
     activation_penalty: float = _weights(0.0, "weight of the states' mean square in the loss", at_least(0))
     slowness_penalty: float = _weights(
         1e-3, "weight of the mean square of the states' changes in the loss", at_least(0)
@@ -138,5 +138,5 @@ class LanguageTrainConfig(LanguageRun):
     max_rollbacks: int = _run(
         3, "maximum number of roll-backs to a checkpoint after a loss that is not finite", at_least(0)
     )
-    rollback_rate: float = _run(0.5, "factor by which each roll-back changes the learning rate", share())
+    rollback_rate: float = _run(0.5, "factor by which each roll-back changes the learning rate", SHARE)
     bits_per_character: bool = _run(False, "also report bits per character", None, True)

@@ -20,7 +20,13 @@ _WITHOUT_NONE = tuple(name for name in CONV_PRIMITIVES if name != "none")
 
 
 def _preset(
-    base: SearchConfig, method: str, title: str, source: str, expected: str, name: str = "", **settings: Any
+    base: SearchConfig,
+    method: str,
+    title: str,
+    source: str,
+    expected: str = "not measured here",
+    name: str = "",
+    **settings: Any,
 ) -> Preset:
     """A preset of one method, which has its name, or another one where a method has several."""
     space, where = ("nasbench201", "in NAS-Bench-201") if base is NASBENCH201 else ("cifar10", "on CIFAR-10")
@@ -101,7 +107,6 @@ METHOD_PRESETS = (
         "DARTS-",
         "arXiv:2009.01027; `src/search/args.py` and `scripts/run_darts_minus.sh` of Meituan-AutoML/DARTS- at adb81a8, "
         "in the space of DARTS",
-        "not measured here",
     ),
     _preset(
         _CIFAR10,
@@ -123,7 +128,6 @@ METHOD_PRESETS = (
         "SNAS",
         "arXiv:1812.09926; `SNAS/train_search.py` of SNAS-Series/SNAS-Series at 9a43adb. Deviations: the alphas are "
         "trained on validation data",
-        "not measured here",
         epochs=150,
     ),
     _preset(
@@ -142,7 +146,6 @@ METHOD_PRESETS = (
         "RandomNAS with weight sharing",
         "arXiv:1902.07638; `searchers/random_weight_share.py` and `darts_wrapper_discrete.py` of "
         "liamcli/randomNAS_release",
-        "not measured here",
         epochs=100,
     ),
     _preset(
@@ -160,7 +163,6 @@ METHOD_PRESETS = (
         "beta-DARTS",
         "arXiv:2203.01665; `nasbench201/train_search.py` of Sunshine-Ye/Beta-DARTS at f307704; its search in the space "
         "of DARTS does not run as published",
-        "not measured here",
         epochs=100,
         weight_decay=3e-4,
     ),
@@ -170,7 +172,6 @@ METHOD_PRESETS = (
         "GDAS",
         "arXiv:1910.04465 and 2001.00326; `configs/nas-benchmark/algos/GDAS.config` of AutoDL-Projects. Deviations: as "
         "nasbench201_search; the step of the alphas computes all operations, not the sampled ones alone",
-        "not measured here",
         epochs=250,
     ),
 )

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from darts_tf.config.fields import SEED, Check, Config, above, at_least, between, fraction, in_group, one_of
+from darts_tf.config.fields import FRACTION, SEED, Check, Config, above, at_least, between, in_group, one_of
 from darts_tf.config.methods import MethodSettings
 from darts_tf.genotypes import CONV_PRIMITIVES, KINDS
 from darts_tf.genotypes import candidates as candidates_of
@@ -14,13 +14,10 @@ from darts_tf.genotypes import candidates as candidates_of
 # Upper bounds of sizes are far beyond practical use, but low enough that lists of that length do no harm.
 _weights, _architecture, _method = in_group("weights"), in_group("architecture"), in_group("method")
 _devices, _run = in_group("memory and devices"), in_group("run")
-
-
-def _distinct_names() -> Check:
-    return Check(
-        "at least 2 different names of operations",
-        lambda value: len(value) >= 2 and len(set(value)) == len(value) and all(name.isidentifier() for name in value),
-    )
+_NAMES = Check(
+    "at least 2 different names of operations",
+    lambda value: len(value) >= 2 and len(set(value)) == len(value) and all(name.isidentifier() for name in value),
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,7 +93,7 @@ class Search(Run, MethodSettings):
 
     num_nodes: int = _architecture(4, "intermediate nodes of a cell", between(1, 100))
     concat: int = _architecture(0, "number of last nodes that form the cell's output; 0 = all", at_least(0))
-    primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _distinct_names())
+    primitives: tuple = _architecture(CONV_PRIMITIVES, "candidate operations, comma separated", _NAMES)
     candidates: str = _architecture(
         "all",
         "operations of each edge: all, or s1, s2, s3, s4 of RobustDARTS, or JSON {cell: [[names], ...]} or its file",
@@ -114,8 +111,8 @@ class Search(Run, MethodSettings):
     )
     hvp_radius: float = _method(0.01, "radius of the finite difference, divided by the vector's norm", above(0))
     arch_learning_rate: float = _architecture(3e-4, "learning rate of the alphas' Adam", above(0))
-    arch_beta1: float = _architecture(0.5, "decay of the first moment of the alphas' Adam", fraction())
-    arch_beta2: float = _architecture(0.999, "decay of the second moment of the alphas' Adam", fraction())
+    arch_beta1: float = _architecture(0.5, "decay of the first moment of the alphas' Adam", FRACTION)
+    arch_beta2: float = _architecture(0.999, "decay of the second moment of the alphas' Adam", FRACTION)
     arch_epsilon: float = _architecture(1e-8, "epsilon of the alphas' Adam", above(0))
     arch_weight_decay: float = _architecture(1e-3, "L2 decay of the alphas, added to their gradient", at_least(0))
     alpha_init: str = _architecture(

@@ -168,5 +168,4 @@ def tuning_of(training: TrainConfig | LanguageTrainConfig, **own: Any) -> TuneCo
         UserError: See `Config`.
     """
     kind = LanguageTuneConfig if isinstance(training, LanguageTrainConfig) else TuneConfig
-    shared = {each.name: getattr(training, each.name) for each in dataclasses.fields(training)}
-    return kind(**{**shared, "genotype": "", **own})
+    return kind(**{**dataclasses.asdict(training), "genotype": "", **own})

@@ -27,10 +27,7 @@ _FOREIGN = (  # first bytes of other kinds of file, their kind, and what reads t
     (b"MATLAB 7.3", "a MATLAB file of version 7.3", "h5py.File"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "h5py.File"),
     (b"PAR1", "a Parquet file", "pandas.read_parquet"),
-    (b"\x80\x02", "a pickle", "pickle.load, if you trust it,"),
-    (b"\x80\x03", "a pickle", "pickle.load, if you trust it,"),
-    (b"\x80\x04", "a pickle", "pickle.load, if you trust it,"),
-    (b"\x80\x05", "a pickle", "pickle.load, if you trust it,"),
+    *((bytes([0x80, protocol]), "a pickle", "pickle.load, if you trust it,") for protocol in range(2, 6)),
     (b"\x1f\x8b", "a gzip file", "gzip.open"),
 )
 

@@ -44,9 +44,8 @@ def _locked(parent, prefix):
     while True:
         folder = pathlib.Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         with contextlib.suppress(FileNotFoundError):  # another process was faster and took it for a leftover
-            lock = lock_folder(
-                folder, wait=True
-            )  # None on a file system without locks, where nothing is removed either
+            # None on a file system without locks, where nothing is removed either.
+            lock = lock_folder(folder, wait=True)
             if folder.exists():
                 return folder, lock
             if lock is not None:
