@@ -133,9 +133,9 @@ class MethodSettings(Config):
         )
         for each in dataclasses.fields(self):  # whose defaults may differ from those above
             value: Any = getattr(self, each.name)
-            owner = next((name for name in OWNERS if each.name.startswith(name + "_")), None)
+            owner = each.metadata["help"].partition(": ")[0]  # with which the text of a method's own setting begins
             self._refuse(
-                owner is not None and owner not in chosen and value != each.default,
+                each.name.startswith(f"{owner}_") and owner not in chosen and value != each.default,
                 f"{each.name} is a setting of the method {owner}; add it to method={self.method}, or leave it at "
                 f"{each.default}. Received: {each.name}={value}",
             )
@@ -170,20 +170,3 @@ class MethodSettings(Config):
         """`p_darts_cells` and `p_darts_keep` as pairs of numbers, one for each stage."""
         cells, keep = (map(int, text.split(",")) for text in (self.p_darts_cells, self.p_darts_keep))
         return tuple(zip(cells, keep, strict=True))
-
-
-OWNERS = (
-    "smooth_darts",
-    "darts_minus",
-    "beta_darts",
-    "fair_darts",
-    "drnas",
-    "gdas",
-    "snas",
-    "pc_darts",
-    "random_nas",
-    "darts_pt",
-    "cost",
-    "p_darts",
-)
-"""The methods that have settings."""

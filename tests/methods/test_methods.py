@@ -1,5 +1,6 @@
 """Every method in the step of Algorithm 1: it moves, in every order; its neutral settings are DARTS."""
 
+import dataclasses
 import functools
 
 import keras
@@ -145,6 +146,9 @@ def test_settings_without_their_method_are_refused():
         SearchConfig(drnas_kl=0.1)
     with pytest.raises(UserError, match="each method once"):
         SearchConfig(method="gdas,gdas")
+    for field in dataclasses.fields(SearchConfig):  # whose text names the method that it needs
+        owners = [name for name in methods.METHODS if field.name.startswith(f"{name}_")]
+        assert not owners or field.metadata["help"].startswith(f"{max(owners, key=len)}: "), field.name
 
 
 def test_what_a_method_cannot_do_is_refused():
