@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.data import sources as images
-from darts_tf.data.files import encoded, folder
+from darts_tf.data.files import encoded, encoded_images
 from darts_tf.data.images import resize
 from tests.helpers.paths import PHOTOGRAPHS
 
@@ -97,7 +97,7 @@ def test_epochs_differ_and_seeds_repeat(dataset):
 
 
 def test_crops_do_not_depend_on_what_is_held(photographs, dataset, monkeypatch):
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     lazy = images.load("folder", str(photographs), image_size=96, center_fraction=0.875)
     np.testing.assert_array_equal(lazy.valid.read(tf.range(5)), dataset.valid.read(tf.range(5)))
     for held, read in zip(batches(dataset, 2, 0, 2, **IMAGENET), batches(lazy, 2, 0, 2, **IMAGENET), strict=True):

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from darts_tf.data import sources as images
 from darts_tf.data.images import resize
-from darts_tf.system.errors import UserError
 
 SEED = tf.constant([3, 5], tf.int64)
 
@@ -98,19 +97,6 @@ def test_loaded_arrays_are_cropped_at_their_own_size(tmp_path):
     assert crops[..., 0].min() < 4 * 8 and crops[..., 0].max() > 25 * 8  # windows reach beyond the centre
     grey = images.load("npz", str(path), image_size=16, channels=1)
     assert grey.train.read_crops(tf.range(2), SEED).shape == (2, 16, 16, 1)
-
-
-@pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan")])
-def test_center_fraction_out_of_range(fraction):
-    with pytest.raises(UserError, match="center_fraction must be above 0 and at most 1"):
-        images.load("digits", image_size=8, center_fraction=fraction)
-
-
-def test_center_fraction_needs_a_size():
-    with pytest.raises(
-        UserError, match="expected an image_size as well. Received: center_fraction=0.875, image_size=0"
-    ):
-        images.load("digits", center_fraction=0.875)
 
 
 def test_center_fraction_of_a_tiny_image():

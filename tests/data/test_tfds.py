@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
+from darts_tf.data.files import encoded_images
 from darts_tf.data.records import builders, shards
-from darts_tf.data.records import images as records
 from darts_tf.system.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -104,7 +104,7 @@ def test_a_search_trains_the_alphas_on_their_validation_images(root, own):
 
 def test_images_that_stay_in_their_records(root, own, monkeypatch):
     held = load(root, image_size=4)
-    monkeypatch.setattr(records, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     read = load(root, image_size=4)
     numbers = tf.constant([7, 0, 29, 7])
     np.testing.assert_array_equal(read.train.read(numbers), held.train.read(numbers))
@@ -120,8 +120,8 @@ def test_both_formats(tmp_path, root, own, monkeypatch):
     pytest.importorskip("array_record")
     store(tmp_path, {"train": examples(30)}, file_format="array_record")
     usual = load(root).train
-    for limit in (records.MEMORY_LIMIT, 0):  # in memory, and read
-        monkeypatch.setattr(records, "MEMORY_LIMIT", limit)
+    for limit in (encoded_images.MEMORY_LIMIT, 0):  # in memory, and read
+        monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", limit)
         found = load(tmp_path, image_size=6).train
         np.testing.assert_array_equal(found.read(tf.range(30)), usual.read(tf.range(30)))
         assert (found.checksum == usual.checksum) == (limit > 0)  # of the images, whatever the files
@@ -249,7 +249,7 @@ def test_damaged_records(tmp_path, monkeypatch):
     with raises("An image cannot be read: expected .* Received: record 3 of train in .*Prepare the data set again"):
         load(tmp_path)
     shard.write_bytes(content)
-    monkeypatch.setattr(records, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     split = load(tmp_path, image_size=6).train
     assert split.unreadable() is None
     shard.unlink()

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from darts_tf.data.files.encoded import crops, decode, encoded_split
 from darts_tf.data.files.exif import orientations
-from darts_tf.data.images.dataset import Split
-from darts_tf.data.images.resize import fit
+from darts_tf.data.images.dataset import Split, Wanted
 from darts_tf.data.reading import reason
 from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
@@ -50,17 +49,12 @@ class EncodedImages(abc.ABC):
         """The images that may be truncated."""
         return ()
 
-    def split(
-        self, image_size: int, channels: int, center_fraction: float, shape: tuple | None, limit: int
-    ) -> tuple[Split, tuple[int, int, int]]:
-        """Makes the split.
+    def split(self, wanted: Wanted, shape: tuple | None) -> tuple[Split, tuple[int, int, int]]:
+        """Makes the split; up to `MEMORY_LIMIT` the images are decoded once, here.
 
         Args:
-            image_size: Side in pixels; 0 keeps the common size of all images.
-            channels: 1 or 3.
-            center_fraction: See `resize.fit`.
+            wanted: Size and channels; the channels are 1 or 3.
             shape: Required (height, width, channels); None: that of the first image.
-            limit: Size of the decoded images in bytes up to which they are decoded once, here.
 
         Returns:
             The split, and the shape of its images.
@@ -70,27 +64,27 @@ class EncodedImages(abc.ABC):
         """
 
         def fitted(content, orientation):
-            return fit(decode(content, orientation), image_size, channels, center_fraction)
+            return wanted.fit(decode(content, orientation))
 
-        if image_size:
-            shape = (image_size, image_size, channels)
+        if wanted.image_size:
+            shape = (wanted.image_size, wanted.image_size, wanted.channels)
         elif shape is None:
             shape = next(self._decoded([0], fitted)).shape
         about: dict[str, Any] = {"unreadable": self.unreadable}
-        if len(self.labels) * np.prod(shape, dtype=np.int64) <= limit:
+        if len(self.labels) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
             split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
             about["checksum"] = self.checksum(True)  # of the files, since another decoder's pixels may differ
             return dataclasses.replace(split, read_crops=crops(self.contents, shape), **about), shape
-        if not image_size:
+        if not wanted.image_size:
             raise UserError(
                 f"{len(self.labels)} images are too many to compare their sizes: expected an image size for more than "
-                f"{limit // 2**20} MB of images. Received: image_size=0. Pass --image_size."
+                f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
             )
         # The first is read next anyway, to see its shape.
         suspects = [0, *(index for index in self.suspects() if index)][:SUSPECTS]
         for _ in self._decoded(suspects, decode, turned=False):
             pass
-        split = encoded_split(self.labels, self.contents, image_size, channels, center_fraction)
+        split = encoded_split(self.labels, self.contents, wanted)
         return dataclasses.replace(split, checksum=self.checksum(), **about), shape
 
     def unreadable(self) -> str | None:
