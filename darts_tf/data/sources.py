@@ -13,19 +13,7 @@ from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
 from darts_tf.data.images.dataset import ImageDataset, Parts, Split, Wanted, moments
 from darts_tf.data.images.resize import fit_array
-from darts_tf.data.images.split import (
-    Division,
-    SavedSplit,
-    chosen_method,
-    divide,
-    load_split,
-    named,
-    sample,
-    save_split,
-    search_split,
-    stratified,
-)
-from darts_tf.data.images.stream import evaluation_batches, stream
+from darts_tf.data.images.split import chosen_method, named, stratified
 from darts_tf.data.records.builders import prepared, quiet
 from darts_tf.data.records.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.records.imagenet import STD as IMAGENET_STD
@@ -35,25 +23,6 @@ from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import user_path
 from darts_tf.system.streams import silent
-
-__all__ = [
-    "DATASETS",
-    "Division",
-    "ImageDataset",
-    "SavedSplit",
-    "Split",
-    "divide",
-    "evaluation_batches",
-    "load",
-    "load_for",
-    "load_split",
-    "sample",
-    "save_split",
-    "chosen_method",
-    "search_split",
-    "stratified",
-    "stream",
-]
 
 DATASETS = ("cifar10", "digits", "folder", "imagenet2012", given.NAME, "npz")
 CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from darts_tf.data import sources as images
 from darts_tf.data.files import encoded_images, headers
+from darts_tf.data.images.stream import evaluation_batches, stream
 from darts_tf.data.reading import reading
 from darts_tf.system.errors import UserError
 
@@ -333,7 +334,7 @@ def test_an_image_damaged_after_the_start_is_named(lazy, which, part, crops):
     damages(place)[which]()
     assert str(place) in split.unreadable()
     settings = {"mean": data.mean, "std": data.std} | ({"resized_crop": True} if crops else {})
-    batches = images.stream(split, np.arange(len(split)), 3, 0, **settings)
+    batches = stream(split, np.arange(len(split)), 3, 0, **settings)
     with pytest.raises(UserError, match=f"An image cannot be read: .*{place}.*Replace or remove it") as caught:
         with reading(*data.splits):
             for _ in batches.take(4):
@@ -352,7 +353,7 @@ def test_a_converted_image_damaged_after_the_start_is_named(lazy):
     data = load(lazy)
     place.write_bytes(place.read_bytes()[:-40])
     with pytest.raises(UserError, match=f"{place} \\("), reading(*data.splits):
-        list(images.evaluation_batches(data.train, np.arange(7), 7, mean=data.mean, std=data.std))
+        list(evaluation_batches(data.train, np.arange(7), 7, mean=data.mean, std=data.std))
 
 
 def test_other_errors_are_raised_as_they_are(lazy):

@@ -16,6 +16,7 @@ from PIL import Image
 from darts_tf.data import sources as images
 from darts_tf.data.files import encoded_images, headers
 from darts_tf.data.images import augment, stream
+from darts_tf.data.images.dataset import Split
 from darts_tf.system.errors import UserError
 from tests.helpers.paths import DATA, PHOTOGRAPHS
 
@@ -42,7 +43,7 @@ def numbered_split(count, size=6):
     """Image i has a corner pixel i, so a batch tells which images it holds."""
     pixels = np.random.default_rng(0).integers(1, 256, (count, size, size, 1)).astype(np.uint8)
     pixels[:, 0, 0, 0] = np.arange(count)
-    return images.Split.from_arrays(pixels, np.arange(count) % 3), pixels
+    return Split.from_arrays(pixels, np.arange(count) % 3), pixels
 
 
 # --- load: what all data sets share
@@ -289,7 +290,7 @@ def test_decoding_when_read_equals_decoding_when_loaded(photographs, monkeypatch
     indices = tf.constant([5, 0, 11], tf.int64)
     np.testing.assert_array_equal(lazy.train.read(indices), held.train.read(indices))
     batches = [
-        next(iter(images.stream(data.train, np.arange(15), 4, 3, mean=held.mean, std=held.std, crop_padding=2)))
+        next(iter(stream.stream(data.train, np.arange(15), 4, 3, mean=held.mean, std=held.std, crop_padding=2)))
         for data in (held, lazy)
     ]
     assert batches[1][0].shape == (4, 24, 24, 3)
@@ -502,7 +503,7 @@ def take(data, count):
 
 def plain(split, indices, batch_size, seed, start_step=0, **settings):
     """A stream whose images are bytes again."""
-    return images.stream(split, indices, batch_size, seed, start_step, mean=(0.0,), std=(1 / 255,), **settings)
+    return stream.stream(split, indices, batch_size, seed, start_step, mean=(0.0,), std=(1 / 255,), **settings)
 
 
 def corners(batches):
@@ -516,8 +517,8 @@ def corners(batches):
 def test_stream_resumes_bit_for_bit(start, crop):
     split, _ = numbered_split(23)
     settings = dict(flip=True, cutout=3, **crop, **MOMENTS)
-    whole = take(images.stream(split, np.arange(23), 4, 9, **settings), 16)
-    rest = take(images.stream(split, np.arange(23), 4, 9, start, **settings), 16 - start)
+    whole = take(stream.stream(split, np.arange(23), 4, 9, **settings), 16)
+    rest = take(stream.stream(split, np.arange(23), 4, 9, start, **settings), 16 - start)
     for (x, y), (again_x, again_y) in zip(whole[start:], rest, strict=True):
         np.testing.assert_array_equal(x, again_x)
         np.testing.assert_array_equal(y, again_y)
@@ -556,7 +557,7 @@ def test_streams_differ_by_seed():
 
 
 def test_kinds_of_augmentation_are_drawn_independently():
-    white = images.Split.from_arrays(np.full((2000, 5, 5, 1), 255, np.uint8), np.zeros(2000))
+    white = Split.from_arrays(np.full((2000, 5, 5, 1), 255, np.uint8), np.zeros(2000))
     x, _ = take(plain(white, np.arange(2000), 2000, 4, crop_padding=1, shuffle=False), 1)[0]
     up = x[:, 0].sum((1, 2)) == 0  # shifted down, so that the first row is padding
     x, _ = take(plain(white, np.arange(2000), 2000, 4, cutout=1, shuffle=False), 1)[0]
@@ -566,22 +567,22 @@ def test_kinds_of_augmentation_are_drawn_independently():
 
 def test_augmentation_order():
     """The crop's padding is black before normalisation; the cutout is zero after it."""
-    white = images.Split.from_arrays(np.full((64, 4, 4, 1), 255, np.uint8), np.zeros(64))
+    white = Split.from_arrays(np.full((64, 4, 4, 1), 255, np.uint8), np.zeros(64))
     settings = dict(mean=(0.5,), std=(0.25,), shuffle=False)
-    (x, _) = take(images.stream(white, np.arange(64), 64, 0, crop_padding=2, **settings), 1)[0]
+    (x, _) = take(stream.stream(white, np.arange(64), 64, 0, crop_padding=2, **settings), 1)[0]
     assert set(np.unique(x)) == {-2.0, 2.0}
-    (x, _) = take(images.stream(white, np.arange(64), 64, 0, cutout=2, **settings), 1)[0]
+    (x, _) = take(stream.stream(white, np.arange(64), 64, 0, cutout=2, **settings), 1)[0]
     assert set(np.unique(x)) == {0.0, 2.0}
 
 
 def test_window_flip_colors_and_cutout_in_the_order_of_imagenet():
     split, pixels = numbered_split(40)
     pixels = np.repeat(pixels, 3, axis=-1)
-    split = images.Split.from_arrays(pixels, split.labels)
+    split = Split.from_arrays(pixels, split.labels)
     settings = dict(mean=(0.5,) * 3, std=(0.25,) * 3, shuffle=False)
     indices, step = np.arange(40)[::-1].copy(), 3
     both = dict(resized_crop=True, flip=True, color_jitter=0.4, cutout=2)
-    ((ours, _),) = take(images.stream(split, indices, 10, 8, step, **both, **settings), 1)
+    ((ours, _),) = take(stream.stream(split, indices, 10, 8, step, **both, **settings), 1)
 
     def seed(kind):
         return tf.random.fold_in(tf.constant([8, kind], tf.int64), tf.constant(step, tf.int64))
@@ -595,8 +596,8 @@ def test_window_flip_colors_and_cutout_in_the_order_of_imagenet():
 
 
 def test_stream_shapes_are_static_and_images_are_not_in_the_graph():
-    split = images.Split.from_arrays(np.zeros((300, 64, 64, 3), np.uint8), np.zeros(300))
-    data = images.stream(split, np.arange(300), 5, 0, mean=[0.5] * 3, std=[1] * 3, crop_padding=4, flip=True, cutout=16)
+    split = Split.from_arrays(np.zeros((300, 64, 64, 3), np.uint8), np.zeros(300))
+    data = stream.stream(split, np.arange(300), 5, 0, mean=[0.5] * 3, std=[1] * 3, crop_padding=4, flip=True, cutout=16)
     assert data.element_spec == (tf.TensorSpec((5, 64, 64, 3), tf.float32), tf.TensorSpec((5,), tf.int32))
     assert data.cardinality() == tf.data.INFINITE_CARDINALITY
     (mapped,) = data._input_dataset._input_dataset._functions()  # below the options and the prefetch
@@ -611,21 +612,21 @@ def test_single_example_and_one_batch():
 def test_stream_errors():
     split, _ = numbered_split(10)
     with raises("at most 6 examples per batch. Received: batch_size=7"):
-        images.stream(split, np.arange(6), 7, 0, **MOMENTS)
+        stream.stream(split, np.arange(6), 7, 0, **MOMENTS)
     with raises("batch_size must be >= 1. Received: 0"):
-        images.stream(split, np.arange(6), 0, 0, **MOMENTS)
+        stream.stream(split, np.arange(6), 0, 0, **MOMENTS)
     for wrong in ([], [[1]], [0.5]):
         with raises("non-empty list of integer indices"):
-            images.stream(split, wrong, 1, 0, **MOMENTS)
+            stream.stream(split, wrong, 1, 0, **MOMENTS)
     for wrong in ([0, 10], [-1, 3]):
         with raises("outside of the data: expected 0 to 9"):
-            images.evaluation_batches(split, wrong, 1, **MOMENTS)
+            stream.evaluation_batches(split, wrong, 1, **MOMENTS)
 
 
 def test_evaluation_is_one_pass_in_order():
     split, pixels = numbered_split(10)
     indices = np.array([7, 1, 2, 9, 0])
-    batches = list(images.evaluation_batches(split, indices, 2, **MOMENTS).as_numpy_iterator())
+    batches = list(stream.evaluation_batches(split, indices, 2, **MOMENTS).as_numpy_iterator())
     assert [len(y) for _, y in batches] == [2, 2, 1]
     np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), indices % 3)
     np.testing.assert_allclose(np.concatenate([x for x, _ in batches]), (pixels[indices] / 255 - 0.5) / 0.25, atol=1e-5)

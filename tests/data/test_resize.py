@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from darts_tf.data import sources as images
 from darts_tf.data.images import resize
+from darts_tf.data.images.dataset import Split
 
 SEED = tf.constant([3, 5], tf.int64)
 
@@ -57,7 +58,7 @@ def gradient(count=40, height=24, width=30):
 
 def test_crops_of_an_array_are_windows_of_the_right_images():
     pixels = gradient()
-    split = images.Split.from_arrays(np.zeros((40, 10, 12, 3), np.uint8), np.zeros(40), pixels)
+    split = Split.from_arrays(np.zeros((40, 10, 12, 3), np.uint8), np.zeros(40), pixels)
     indices = tf.constant([7, 3, 3, 39])
     crops = split.read_crops(indices, SEED)
     assert crops.dtype == tf.uint8 and crops.shape == (4, 10, 12, 3)
@@ -74,7 +75,7 @@ def test_crops_of_an_array_are_windows_of_the_right_images():
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
 def test_crops_inside_map_equal_eager_and_follow_the_seed(dtype):
-    split = images.Split.from_arrays(gradient(), np.zeros(40))
+    split = Split.from_arrays(gradient(), np.zeros(40))
     indices = tf.constant([1, 2, 5], dtype)
     eager = split.read_crops(indices, SEED)
     mapped = tf.data.Dataset.from_tensors(indices).map(lambda i: split.read_crops(i, SEED))

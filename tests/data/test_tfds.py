@@ -10,6 +10,8 @@ import tensorflow as tf
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
 from darts_tf.data.files import encoded_images
+from darts_tf.data.images.split import divide
+from darts_tf.data.images.stream import stream
 from darts_tf.data.records import builders, shards
 from darts_tf.system.errors import UserError
 
@@ -98,7 +100,7 @@ def test_versions_and_configs_are_named_as_tfds_does_or_with_slashes(root, own, 
 def test_a_search_trains_the_alphas_on_their_validation_images(root, own):
     config = SearchConfig(dataset="tfds:own", data_dir=str(root), image_size=4)
     found = images.load_for(config)
-    division = images.divide(found, config, ("train the weights", "train the alphas"))
+    division = divide(found, config, ("train the weights", "train the alphas"))
     assert found.image_shape == (4, 4, 3) and (len(division.train), len(division.held_out)) == (30, 9)
 
 
@@ -110,8 +112,8 @@ def test_images_that_stay_in_their_records(root, own, monkeypatch):
     np.testing.assert_array_equal(read.train.read(numbers), held.train.read(numbers))
     np.testing.assert_array_equal(read.train.read_crops(numbers, SEED), held.train.read_crops(numbers, SEED))
     assert (read.mean, read.std) == (held.mean, held.std)
-    stream = images.stream(read.train, np.arange(30), 8, 0, mean=read.mean, std=read.std, resized_crop=True)
-    assert next(iter(stream))[0].shape == (8, 4, 4, 3)
+    batches = stream(read.train, np.arange(30), 8, 0, mean=read.mean, std=read.std, resized_crop=True)
+    assert next(iter(batches))[0].shape == (8, 4, 4, 3)
     with raises("30 images are too many to compare their sizes.*Pass --image_size"):
         load(root)
 
