@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import os
 import pathlib
 from typing import Any
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from darts_tf.data.files.encoded import encoded_split
 from darts_tf.data.images.dataset import Parts, Split, Wanted
+from darts_tf.data.records.builders import opened
 from darts_tf.data.records.shards import Shards, feature
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError, one_line
@@ -64,12 +64,7 @@ def _prepared(data_dir: str) -> Any:
     """Returns the TFDS builder of ImageNet, whose records exist."""
     import tensorflow_datasets as tfds
 
-    if data_dir and not os.path.isdir(data_dir):
-        raise UserError(
-            f"There is no folder {data_dir}: expected one that holds, or will hold, imagenet2012 as TensorFlow "
-            "Datasets prepares it. Check --data_dir."
-        )
-    builder = tfds.builder("imagenet2012", data_dir=data_dir or None, try_gcs=False)
+    builder = opened("imagenet2012", data_dir, "ImageNet")
     if builder.is_prepared():
         return builder
     manual = pathlib.Path(builder.data_dir).parents[1] / "downloads" / "manual"
