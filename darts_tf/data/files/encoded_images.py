@@ -3,13 +3,13 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.files.encoded import crops, decode, encoded_split
 from darts_tf.data.files.exif import orientations
+from darts_tf.data.files.listing import unreadable
 from darts_tf.data.images.dataset import Split, Wanted
 from darts_tf.data.reading import reason
 from darts_tf.passes.graph import unconverted
@@ -25,9 +25,11 @@ class EncodedImages(abc.ABC):
 
     Attributes:
         labels: `(N,)` int32, N >= 1.
+        remedy: What to do about an image that cannot be read, for a message.
     """
 
     labels: np.ndarray
+    remedy = "Replace or remove it."
 
     @abc.abstractmethod
     def contents(self, indices: tf.Tensor) -> tf.Tensor:
@@ -36,10 +38,6 @@ class EncodedImages(abc.ABC):
     @abc.abstractmethod
     def place(self, index: int) -> str:
         """The location of an image, for a message."""
-
-    @abc.abstractmethod
-    def complaint(self, index: int, why: str) -> str:
-        """The line that names an image and says why it cannot be read."""
 
     @abc.abstractmethod
     def checksum(self, contents: bool = False) -> str:
@@ -70,11 +68,12 @@ class EncodedImages(abc.ABC):
             shape = (wanted.image_size, wanted.image_size, wanted.channels)
         elif shape is None:
             shape = next(self._decoded([0], fitted)).shape
-        about: dict[str, Any] = {"unreadable": self.unreadable}
         if len(self.labels) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
             split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
-            about["checksum"] = self.checksum(True)  # of the files, since another decoder's pixels may differ
-            return dataclasses.replace(split, read_crops=crops(self.contents, shape), **about), shape
+            read_crops = crops(self.contents, shape)
+            checksum = self.checksum(True)  # of the files, since another decoder's pixels may differ
+            split = dataclasses.replace(split, read_crops=read_crops, checksum=checksum, unreadable=self.unreadable)
+            return split, shape
         if not wanted.image_size:
             raise UserError(
                 f"{len(self.labels)} images are too many to compare their sizes: expected an image size for more than "
@@ -85,7 +84,7 @@ class EncodedImages(abc.ABC):
         for _ in self._decoded(suspects, decode, turned=False):
             pass
         split = encoded_split(self.labels, self.contents, wanted)
-        return dataclasses.replace(split, checksum=self.checksum(), **about), shape
+        return dataclasses.replace(split, checksum=self.checksum(), unreadable=self.unreadable), shape
 
     def unreadable(self) -> str | None:
         """Returns the line that names the first image that can no longer be read, or None; decodes all if necessary."""
@@ -123,14 +122,15 @@ class EncodedImages(abc.ABC):
                 yield image
                 done += 1
         except tf.errors.OpError as error:
-            raise UserError(self._blame(indices[done:], function, error)) from error
+            index, why = self._blame(indices[done:], function, error)
+            raise UserError(unreadable(self.place(index), why, self.remedy)) from error
 
     def _blame(self, indices, function, error):
-        """Names the image that caused an error, among the next ones: errors come in order, but per batch."""
+        """Finds the image that caused an error, and why, among the next ones: errors come in order, but per batch."""
         for index in indices[: 2 * _AHEAD]:
             try:
                 contents = self.contents(tf.constant([index]))
                 function(contents[0], orientations(contents)[0])
             except (tf.errors.OpError, ValueError, OSError) as found:  # of `as_png` and of a file of records, too
-                return self.complaint(int(index), reason(found))
-        return self.complaint(int(indices[0]), reason(error))
+                return index, reason(found)
+        return indices[0], reason(error)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from darts_tf.data.files import roles
 from darts_tf.data.files.encoded_images import EncodedImages
-from darts_tf.data.files.headers import READ, shown
+from darts_tf.data.files.headers import shown
 from darts_tf.data.images.dataset import Parts, Split, Wanted, purpose
 from darts_tf.data.images.split import sample
 from darts_tf.data.records.builders import prepared
@@ -153,9 +153,10 @@ class _RecordImages(EncodedImages):
         where: The split and its folder, for messages.
     """
 
+    remedy = "Prepare the data set again."
+
     def __init__(self, shards: Shards, image: str, numbers: np.ndarray, labels: np.ndarray, where: str):
         self.labels, self._shards, self._image, self._where = labels, shards, image, where
-        self._rows = numbers
         with tf.device("CPU:0"):
             self._numbers = tf.constant(numbers, tf.int64)
 
@@ -165,14 +166,7 @@ class _RecordImages(EncodedImages):
 
     def place(self, index: int) -> str:
         """The number of the record."""
-        return f"record {self._rows[index]} of {self._where}"
-
-    def complaint(self, index: int, why: str) -> str:
-        """The line that names the record."""
-        return (
-            f"An image cannot be read: expected {READ}. Received: {self.place(index)} ({why[:150].rstrip('. ')}). "
-            "Prepare the data set again."
-        )
+        return f"record {int(self._numbers[index])} of {self._where}"
 
     def checksum(self, contents: bool = False) -> str:
         """Returns a fingerprint of the labels, and of the encoded images or of the files' names and sizes."""
