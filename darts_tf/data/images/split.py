@@ -205,9 +205,9 @@ def load_split(path: str | os.PathLike) -> SavedSplit:
         parts = [np.asarray(content[key]) for key in ("train_indices", "valid_indices")]
         valid_of = content.get("valid_of", "train")
         sound = all(part.ndim == 1 and part.size and part.dtype.kind == "i" and part.min() >= 0 for part in parts)
-        sound = sound and valid_of in ("train", "valid")
-        for distinct in [np.concatenate(parts)] if sound and valid_of == "train" else parts if sound else []:
-            sound = sound and np.unique(distinct).size == distinct.size
+        if sound:
+            distinct = [np.concatenate(parts)] if valid_of == "train" else parts
+            sound = valid_of in ("train", "valid") and all(np.unique(part).size == part.size for part in distinct)
     except OSError as error:
         raise UserError(f"The search split cannot be read: {path}: {error.strerror or error}.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
