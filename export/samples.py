@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from darts_tf.data import sources as images
 from darts_tf.data.given import NAME
+from darts_tf.data.images.dataset import Split
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
 from darts_tf.system.errors import UserError
@@ -100,7 +101,7 @@ def _spread(length: int, count: int) -> np.ndarray:
     return chosen if len(chosen) >= CHECKED else np.resize(chosen, CHECKED)
 
 
-def _read(split: images.Split, indices: np.ndarray) -> np.ndarray:
+def _read(split: Split, indices: np.ndarray) -> np.ndarray:
     with tf.device("CPU:0"), reading(split):
         parts = [split.read(tf.constant(indices[i : i + 64])).numpy() for i in range(0, len(indices), 64)]
     return np.concatenate(parts).astype(np.float32)

@@ -12,6 +12,8 @@ from darts_tf.bilevel.optimizers import SGD, global_norm
 from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
+from darts_tf.data.images.split import divide
+from darts_tf.data.images.stream import stream
 from darts_tf.data.reading import reading
 from darts_tf.system.device import device
 from darts_tf.system.streams import silent
@@ -94,11 +96,11 @@ def _batches(config, dataset):
         image_shape = (config.image_size or 32, config.image_size or 32, 3)
         return random_batches(config, image_shape, 10), image_shape, 10
     data = images.load_for(config)
-    found = images.divide(data, config, ("train the weights", "train the alphas"))
+    found = divide(data, config, ("train the weights", "train the alphas"))
     batches = []
     for number, (split, indices) in enumerate(((data.train, found.train), (found.split, found.held_out))):
         seed = config.seed + number
-        batch = images.stream(split, indices, config.batch_size, seed, mean=data.mean, std=data.std)
+        batch = stream(split, indices, config.batch_size, seed, mean=data.mean, std=data.std)
         with reading(split):
             pixels, labels = next(iter(batch))
         batches.append((tf.cast(pixels, keras.config.floatx()), labels))

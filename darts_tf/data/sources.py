@@ -11,21 +11,9 @@ from darts_tf.data import given
 from darts_tf.data.arrays import memory
 from darts_tf.data.arrays.archive import load_npz
 from darts_tf.data.files.folder import load_folder
-from darts_tf.data.images.dataset import ImageDataset, Parts, Split, moments
+from darts_tf.data.images.dataset import ImageDataset, Parts, Split, Wanted, moments
 from darts_tf.data.images.resize import fit_array
-from darts_tf.data.images.split import (
-    Division,
-    SavedSplit,
-    chosen_method,
-    divide,
-    load_split,
-    named,
-    sample,
-    save_split,
-    search_split,
-    stratified,
-)
-from darts_tf.data.images.stream import evaluation_batches, stream
+from darts_tf.data.images.split import chosen_method, named, stratified
 from darts_tf.data.records.builders import prepared, quiet
 from darts_tf.data.records.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.records.imagenet import STD as IMAGENET_STD
@@ -35,25 +23,6 @@ from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import user_path
 from darts_tf.system.streams import silent
-
-__all__ = [
-    "DATASETS",
-    "Division",
-    "ImageDataset",
-    "SavedSplit",
-    "Split",
-    "divide",
-    "evaluation_batches",
-    "load",
-    "load_for",
-    "load_split",
-    "sample",
-    "save_split",
-    "chosen_method",
-    "search_split",
-    "stratified",
-    "stream",
-]
 
 DATASETS = ("cifar10", "digits", "folder", "imagenet2012", given.NAME, "npz")
 CIFAR10_MEAN: tuple[float, ...] = (0.49139968, 0.48215827, 0.44653124)
@@ -74,7 +43,7 @@ def load(
     data: Any = None,
     say: Callable[[str], None] = silent,
 ) -> ImageDataset:
-    """Loads an image data set.
+    """Loads an image data set; the configs check the ranges of most settings.
 
     Args:
         dataset: "cifar10", through TensorFlow Datasets, in the order of the original files; "digits", the 1,797
@@ -102,7 +71,7 @@ def load(
         colour, and otherwise measured on the training images.
 
     Raises:
-        UserError: A setting is out of its range, or the data are missing or unusable.
+        UserError: The data set is unknown, the data are missing or unusable, or a setting does not fit them.
     """
     data_dir = data_dir and str(user_path(data_dir, "data_dir"))  # a shell does not expand --data_dir=~/data
     if dataset not in DATASETS and not dataset.startswith(PREFIX):
@@ -115,23 +84,13 @@ def load(
             f"channels must be 1, 3, or 0 to keep those of {dataset}; other numbers are for npz only. Received: "
             f"{channels}."
         )
-    for name, value in (("image_size", image_size), ("max_train_examples", max_train_examples), ("seed", seed)):
-        if value < 0:
-            raise UserError(f"{name} must be >= 0. Received: {value}.")
-    if not 0 < center_fraction <= 1:
-        raise UserError(f"center_fraction must be above 0 and at most 1. Received: {center_fraction}.")
-    if center_fraction != 1 and image_size == 0:
-        raise UserError(
-            "center_fraction crops only resized images: expected an image_size as well. Received: "
-            f"center_fraction={center_fraction}, image_size=0. Pass --image_size."
-        )
+    wanted = Wanted(image_size, channels, center_fraction, max_train_examples, seed)
     if dataset == "folder":
-        parts = load_folder(data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+        parts = load_folder(data_dir, wanted)
     elif dataset.startswith(PREFIX):
-        name = dataset.removeprefix(PREFIX)
-        parts = load_tfds(name, data_dir, image_size, channels, max_train_examples, seed, center_fraction)
+        parts = load_tfds(dataset.removeprefix(PREFIX), data_dir, wanted)
     elif dataset == "imagenet2012":
-        parts = load_imagenet(data_dir, image_size, channels, max_train_examples, center_fraction)
+        parts = load_imagenet(data_dir, wanted)
     else:
         if dataset == "cifar10":
             first = max_train_examples if chosen_method(split, dataset) == "index" else 0  # no others are decoded

@@ -9,6 +9,8 @@ import numpy as np
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.given import NAME
+from darts_tf.data.images.split import load_split, sample
+from darts_tf.data.images.stream import evaluation_batches
 from darts_tf.data.reading import reading
 from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
@@ -159,12 +161,12 @@ def _of_images(
         say(line)
     split, part, indices = _part(data, split, saved, facts, config.get("max_train_examples", 0))
     split = split if given is None else "data"
-    indices = images.sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
+    indices = sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
     if mean is None:
         say("normalising with this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
     say(f"evaluating {len(indices)} images ...")
-    batches = images.evaluation_batches(part, indices, asked.batch_size or 96, mean=mean, std=std)
+    batches = evaluation_batches(part, indices, asked.batch_size or 96, mean=mean, std=std)
     with reading(part):
         return dataset, split, Evaluator(forward)(batches)
 
@@ -208,7 +210,7 @@ def _part(data, split, saved, facts, limited):
                 f"{saved.parent} was made by version 0.1, which selected other images for max_train_examples: "
                 f"expected a run of this version for --split={split}. Train again, or use --split=test."
             )
-        found = images.load_split(saved)
+        found = load_split(saved)
         check_same_part(saved.parent, facts, data, "train", "valid")
         of, indices = ("train", found.train_indices) if split == "train" else (found.valid_of, found.valid_indices)
         return split, getattr(data, of), indices

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from darts_tf.cluster.agreement import checksum
-from darts_tf.data import sources as images
 from darts_tf.data.images.dataset import ImageDataset, Split
-from darts_tf.data.images.split import Division
+from darts_tf.data.images.split import Division, SavedSplit, load_split, save_split
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json
@@ -34,7 +33,7 @@ def save_data_facts(directory: Path, dataset: ImageDataset, division: Division |
     )
     if division is not None:
         path = pathlib.Path(directory) / "split.json"
-        images.save_split(path, division.train, division.held_out, division.of)
+        save_split(path, division.train, division.held_out, division.of)
 
 
 def check_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
@@ -48,11 +47,11 @@ def check_data_facts(directory: Path, dataset: ImageDataset, division: Division 
     with contextlib.suppress(UserError):  # a damaged file is written again, as the run has it
         known = load_data_facts(directory, missing_ok=True)
     with contextlib.suppress(UserError):  # missing or damaged
-        saved = images.load_split(directory / "split.json")
+        saved = load_split(directory / "split.json")
     if known:
         check_same_part(directory, known, dataset, *PARTS)
     if division is not None and saved is not None:
-        now = images.SavedSplit(division.train, division.held_out, division.of)
+        now = SavedSplit(division.train, division.held_out, division.of)
         if not all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(saved, now, strict=True)):
             raise UserError(
                 f"The images are not split as in the run in {directory}: expected {len(saved.train_indices)} and "

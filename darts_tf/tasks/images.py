@@ -13,6 +13,9 @@ from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
 from darts_tf.cluster import agreement
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
+from darts_tf.data.images.dataset import ImageDataset
+from darts_tf.data.images.split import Division, divide, sample
+from darts_tf.data.images.stream import evaluation_batches, stream
 from darts_tf.methods.method import Method
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.draws import draw_keys
@@ -32,8 +35,8 @@ class _Images(Domain):
         division: A `split.Division`, or None if no images are held out.
     """
 
-    dataset: images.ImageDataset
-    division: images.Division | None
+    dataset: ImageDataset
+    division: Division | None
 
     longest, max_rollbacks, _draws = 1, 0, False
     carried: list = []
@@ -59,7 +62,7 @@ class _Images(Domain):
         drop = None if drop_path is None else self._network.drop_factors(size, drop_path, seed)
         return (pixels, drop, *([draw_keys(size, seed)] if self._draws else []))
 
-    def _read(self, say: Callable[[str], None]) -> images.ImageDataset:
+    def _read(self, say: Callable[[str], None]) -> ImageDataset:
         where = "passed in" if self._data is not None else f"of {self.config.data_dir or self.config.dataset}"
         say(f"reading the images {where} ...")
         self.dataset = found = images.load_for(self.config, self._data, say)
@@ -109,7 +112,7 @@ class _Images(Domain):
 
     def _stream(self, split, indices, seed, step, **augmentation):
         c, d = self.config, self.dataset
-        batches = images.stream(
+        batches = stream(
             split,
             indices,
             c.batch_size,
@@ -127,7 +130,7 @@ class _Images(Domain):
     def _evaluated(self, network, forward, split, indices):
         """Returns the results of `Evaluator`, without augmentation."""
         d, evaluator = self.dataset, self.evaluators.of(network, forward)
-        return evaluator(images.evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
+        return evaluator(evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
 
 
 class SearchImages(_Images):
@@ -137,7 +140,7 @@ class SearchImages(_Images):
         UserError: An operation is unknown, the data are missing or bad, or a part has fewer examples than a batch.
     """
 
-    division: images.Division
+    division: Division
     held_out, output_axes = "supernet validation", 0
 
     def __init__(self, config: Any, data: Any = None):
@@ -149,7 +152,7 @@ class SearchImages(_Images):
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
         c, d = self.config, self._read(say)
-        self.division = division = images.divide(d, c, ("train the weights", "train the alphas"))
+        self.division = division = divide(d, c, ("train the weights", "train the alphas"))
         for part, name in ((division.train, "weights"), (division.held_out, "alphas")):
             if len(part) < c.batch_size:
                 own = name == "alphas" and division.of == "valid"
@@ -161,7 +164,7 @@ class SearchImages(_Images):
         self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
         # In random order: batch norm may use the statistics of batches, which must not be those of single classes.
         held_out = np.random.default_rng(c.seed).permutation(division.held_out)
-        self._watched = images.sample(division.split.labels, held_out, c.valid_examples, c.seed)
+        self._watched = sample(division.split.labels, held_out, c.valid_examples, c.seed)
         return self
 
     def describe(self) -> dict:
@@ -253,7 +256,7 @@ class SearchImages(_Images):
             order = np.random.default_rng(c.seed).permutation(part.held_out)  # batches of all classes, see `load`
             count = min(count or len(order), len(order) // c.batch_size)
             chosen = order[: count * c.batch_size]
-            return images.evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
+            return evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
 
         self._judge = self._judge or SupernetEvaluator(forward, data)
         return self._judge(mixing, batches)
@@ -262,7 +265,7 @@ class SearchImages(_Images):
         """A batch from the whole part, which may be ordered by class."""
         c, d, indices = self.config, self.dataset, self.division.held_out
         chosen = indices[np.arange(c.batch_size) * len(indices) // c.batch_size]
-        (batch,) = images.evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
+        (batch,) = evaluation_batches(self.division.split, chosen, c.batch_size, mean=d.mean, std=d.std)
         if not (c.edge_drop_path or self._draws):
             return batch
         return self._inputs(batch[0], None, tf.constant([c.seed, VALID], tf.int64)), batch[1]
@@ -289,7 +292,7 @@ class TrainImages(_Images):
         augment.check_jitter(d.image_shape[-1], config.color_jitter)
         self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
         if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
-            self.division = found = images.divide(d, config, ("train", "validate"))
+            self.division = found = divide(d, config, ("train", "validate"))
             self.train_indices = found.train
             self.watched = "validation", found.split, found.held_out
             self.notes += found.warnings
@@ -307,7 +310,7 @@ class TrainImages(_Images):
         else:
             self.watched = "test", d.test, np.arange(len(d.test))
         name, split, indices = self.watched
-        self.watched = name, split, images.sample(split.labels, indices, config.valid_examples, config.seed)
+        self.watched = name, split, sample(split.labels, indices, config.valid_examples, config.seed)
         self._parts = {False: self.watched[1:]} | ({} if d.test is None else {True: (d.test, np.arange(len(d.test)))})
         if len(self.train_indices) < config.batch_size:
             raise UserError(

@@ -205,7 +205,7 @@ def test_jitter_keeps_grey_grey_and_needs_colors():
     out = augment.color_jitter(tf.constant(grey), tf.constant(SEED), 0.4).numpy().astype(int)
     assert np.ptp(out, axis=-1).max() <= 1 and not np.array_equal(out, grey)
     with pytest.raises(UserError, match="1 or 3 channels. Received: 5"):
-        augment.color_jitter(tf.zeros((2, 3, 3, 5)), tf.constant(SEED), 0.4)
+        augment.check_jitter(5, 0.4)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

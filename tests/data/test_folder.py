@@ -12,7 +12,8 @@ import tensorflow as tf
 from PIL import Image
 
 from darts_tf.data import sources as images
-from darts_tf.data.files import folder, headers
+from darts_tf.data.files import encoded_images, headers
+from darts_tf.data.images.stream import evaluation_batches, stream
 from darts_tf.data.reading import reading
 from darts_tf.system.errors import UserError
 
@@ -169,9 +170,9 @@ def test_content_decides(tmp_path):
     save(tmp_path / "dog" / "0.png")
     (tmp_path / "cat" / "notes.txt").write_text("no image")
     (tmp_path / "dog" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    for limit in (folder.MEMORY_LIMIT, 0):
+    for limit in (encoded_images.MEMORY_LIMIT, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(folder, "MEMORY_LIMIT", limit)
+            patch.setattr(encoded_images, "MEMORY_LIMIT", limit)
             data = load(tmp_path)
         assert len(data.train) == 11 and data.train.labels.tolist() == [0] * 10 + [1]
         red = data.train.read(tf.range(10)).numpy()[:, 3, 3].astype(int)
@@ -233,9 +234,9 @@ def test_files_beside_the_class_folders_are_counted(tmp_path):
     assert left_out.startswith(f"left out: 2 outside of the class folders; such as {tmp_path}/")
 
 
-@pytest.mark.parametrize("limit", [0, folder.MEMORY_LIMIT])
+@pytest.mark.parametrize("limit", [0, encoded_images.MEMORY_LIMIT])
 def test_names_of_any_kind(tmp_path, limit, monkeypatch):
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", limit)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", limit)
     root = os.fsencode(tree(tmp_path, cat=1, dog=1))
     names = [b"gr\xfc\xdfe.png", b"two\nlines.png", "\N{CAT FACE} \u202e.png".encode(), b"n" * 251 + b".png", b" .png"]
     for name in names:
@@ -281,8 +282,8 @@ def test_photographs_are_turned_alike_everywhere(tmp_path, kind, monkeypatch):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 image.save(place, exif=exif if tagged else Image.Exif(), **options)
     seen = []
-    for name, limit in itertools.product(("tagged", "upright"), (0, folder.MEMORY_LIMIT)):
-        monkeypatch.setattr(folder, "MEMORY_LIMIT", limit)
+    for name, limit in itertools.product(("tagged", "upright"), (0, encoded_images.MEMORY_LIMIT)):
+        monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", limit)
         data = load(tmp_path / name, image_size=16)
         seen.append((data.train.read(tf.range(16)), data.train.read_crops(tf.range(16), tf.constant([5, 6]))))
     for whole, crops in seen[1:]:
@@ -296,7 +297,7 @@ def test_photographs_are_turned_alike_everywhere(tmp_path, kind, monkeypatch):
 @pytest.fixture
 def lazy(tmp_path, monkeypatch):
     """A folder that is decoded whenever it is read."""
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     rng = np.random.default_rng(0)
     for name, number in itertools.product(("train/cat", "train/dog", "val/dog"), range(3)):
         place = tmp_path / name / f"{number}.jpg"
@@ -333,7 +334,7 @@ def test_an_image_damaged_after_the_start_is_named(lazy, which, part, crops):
     damages(place)[which]()
     assert str(place) in split.unreadable()
     settings = {"mean": data.mean, "std": data.std} | ({"resized_crop": True} if crops else {})
-    batches = images.stream(split, np.arange(len(split)), 3, 0, **settings)
+    batches = stream(split, np.arange(len(split)), 3, 0, **settings)
     with pytest.raises(UserError, match=f"An image cannot be read: .*{place}.*Replace or remove it") as caught:
         with reading(*data.splits):
             for _ in batches.take(4):
@@ -352,7 +353,7 @@ def test_a_converted_image_damaged_after_the_start_is_named(lazy):
     data = load(lazy)
     place.write_bytes(place.read_bytes()[:-40])
     with pytest.raises(UserError, match=f"{place} \\("), reading(*data.splits):
-        list(images.evaluation_batches(data.train, np.arange(7), 7, mean=data.mean, std=data.std))
+        list(evaluation_batches(data.train, np.arange(7), 7, mean=data.mean, std=data.std))
 
 
 def test_other_errors_are_raised_as_they_are(lazy):

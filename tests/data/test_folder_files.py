@@ -10,7 +10,7 @@ from PIL import Image
 
 from darts_tf.config import presets
 from darts_tf.data import sources as images
-from darts_tf.data.files import folder
+from darts_tf.data.files import encoded_images
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.search import search
 from darts_tf.tasks.train import train
@@ -131,7 +131,7 @@ def config_of(kind, root, **changes):
 @pytest.mark.parametrize("kind", ["search", "train"])
 def test_a_damaged_image_of_a_large_folder_is_named(tmp_path, monkeypatch, kind):
     root = class_folders(tmp_path / "photos", {"a": 12, "b": 12}, ".jpg")
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 100)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 100)
     shortened(root / "b" / "5.jpg")
     with raises("An image cannot be read: .*photos/b/5.jpg"):
         {"search": search, "train": train}[kind](config_of(kind, root), tmp_path / "run", out=io.StringIO())
@@ -144,7 +144,7 @@ def test_in_memory_and_encoded_images_are_the_same(tmp_path, monkeypatch):
     picture(9, (6, 10)).save(root / "a" / "phone.jpg", exif=exif)
     picture(9, (6, 10)).save(root / "a" / "scan.tif", exif=exif)
     held = images.load("folder", str(root), image_size=6)
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 100)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 100)
     encoded = images.load("folder", str(root), image_size=6)
     every = tf.range(len(held.train))
     np.testing.assert_array_equal(held.train.read(every), encoded.train.read(every))

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.data import sources as images
+from darts_tf.data.images.stream import stream
 from darts_tf.data.records import imagenet, shards
 from darts_tf.system.errors import UserError
 
@@ -91,7 +92,7 @@ def test_stream_is_a_function_of_seed_and_step(dataset):
     settings = dict(mean=dataset.mean, std=dataset.std, resized_crop=True, flip=True, color_jitter=0.4)
 
     def take(seed, start, count):
-        pipeline = images.stream(dataset.train, np.arange(24), 8, seed, start, **settings)
+        pipeline = stream(dataset.train, np.arange(24), 8, seed, start, **settings)
         return [(x.numpy(), y.numpy()) for x, y in pipeline.take(count)]
 
     whole, rest = take(1, 0, 7), take(1, 4, 3)

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.data import sources as images
-from darts_tf.data.files import encoded, folder
+from darts_tf.data.files import encoded, encoded_images
 from darts_tf.data.images import resize
+from darts_tf.data.images.stream import stream
 from tests.helpers.paths import PHOTOGRAPHS
 
 BYTES = dict(mean=(0.0,) * 3, std=(1 / 255,) * 3)  # a stream of bytes again
@@ -37,7 +38,7 @@ def dataset(photographs):
 
 
 def batches(data, seed, start, count, **settings):
-    pipeline = images.stream(data.train, np.arange(len(data.train)), 20, seed, start, **settings)
+    pipeline = stream(data.train, np.arange(len(data.train)), 20, seed, start, **settings)
     return [(x.numpy(), y.numpy()) for x, y in pipeline.take(count)]
 
 
@@ -97,7 +98,7 @@ def test_epochs_differ_and_seeds_repeat(dataset):
 
 
 def test_crops_do_not_depend_on_what_is_held(photographs, dataset, monkeypatch):
-    monkeypatch.setattr(folder, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     lazy = images.load("folder", str(photographs), image_size=96, center_fraction=0.875)
     np.testing.assert_array_equal(lazy.valid.read(tf.range(5)), dataset.valid.read(tf.range(5)))
     for held, read in zip(batches(dataset, 2, 0, 2, **IMAGENET), batches(lazy, 2, 0, 2, **IMAGENET), strict=True):
@@ -120,5 +121,5 @@ def test_grey_files_and_other_formats(photographs, tmp_path, channels):
     assert crops.shape == (8, 32, 32, channels) and (crops.std((1, 2)) > 1).all()
     assert np.ptp(crops[[0, 1, 4, 5]], axis=-1).max() == 0  # grey stays grey
     settings = dict(IMAGENET, mean=data.mean, std=data.std)
-    x, _ = next(iter(images.stream(data.train, np.arange(8), 8, 0, **settings)))
+    x, _ = next(iter(stream(data.train, np.arange(8), 8, 0, **settings)))
     assert x.shape == (8, 32, 32, channels) and np.isfinite(x).all()

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from darts_tf.data import sources as images
 from darts_tf.data.images import resize
-from darts_tf.system.errors import UserError
+from darts_tf.data.images.dataset import Split
 
 SEED = tf.constant([3, 5], tf.int64)
 
@@ -58,7 +58,7 @@ def gradient(count=40, height=24, width=30):
 
 def test_crops_of_an_array_are_windows_of_the_right_images():
     pixels = gradient()
-    split = images.Split.from_arrays(np.zeros((40, 10, 12, 3), np.uint8), np.zeros(40), pixels)
+    split = Split.from_arrays(np.zeros((40, 10, 12, 3), np.uint8), np.zeros(40), pixels)
     indices = tf.constant([7, 3, 3, 39])
     crops = split.read_crops(indices, SEED)
     assert crops.dtype == tf.uint8 and crops.shape == (4, 10, 12, 3)
@@ -75,7 +75,7 @@ def test_crops_of_an_array_are_windows_of_the_right_images():
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
 def test_crops_inside_map_equal_eager_and_follow_the_seed(dtype):
-    split = images.Split.from_arrays(gradient(), np.zeros(40))
+    split = Split.from_arrays(gradient(), np.zeros(40))
     indices = tf.constant([1, 2, 5], dtype)
     eager = split.read_crops(indices, SEED)
     mapped = tf.data.Dataset.from_tensors(indices).map(lambda i: split.read_crops(i, SEED))
@@ -98,19 +98,6 @@ def test_loaded_arrays_are_cropped_at_their_own_size(tmp_path):
     assert crops[..., 0].min() < 4 * 8 and crops[..., 0].max() > 25 * 8  # windows reach beyond the centre
     grey = images.load("npz", str(path), image_size=16, channels=1)
     assert grey.train.read_crops(tf.range(2), SEED).shape == (2, 16, 16, 1)
-
-
-@pytest.mark.parametrize("fraction", [0, -1, 1.5, float("nan")])
-def test_center_fraction_out_of_range(fraction):
-    with pytest.raises(UserError, match="center_fraction must be above 0 and at most 1"):
-        images.load("digits", image_size=8, center_fraction=fraction)
-
-
-def test_center_fraction_needs_a_size():
-    with pytest.raises(
-        UserError, match="expected an image_size as well. Received: center_fraction=0.875, image_size=0"
-    ):
-        images.load("digits", center_fraction=0.875)
 
 
 def test_center_fraction_of_a_tiny_image():

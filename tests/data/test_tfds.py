@@ -9,8 +9,10 @@ import tensorflow as tf
 
 from darts_tf.config import SearchConfig
 from darts_tf.data import sources as images
+from darts_tf.data.files import encoded_images
+from darts_tf.data.images.split import divide
+from darts_tf.data.images.stream import stream
 from darts_tf.data.records import builders, shards
-from darts_tf.data.records import images as records
 from darts_tf.system.errors import UserError
 
 tfds = pytest.importorskip("tensorflow_datasets")
@@ -98,20 +100,20 @@ def test_versions_and_configs_are_named_as_tfds_does_or_with_slashes(root, own, 
 def test_a_search_trains_the_alphas_on_their_validation_images(root, own):
     config = SearchConfig(dataset="tfds:own", data_dir=str(root), image_size=4)
     found = images.load_for(config)
-    division = images.divide(found, config, ("train the weights", "train the alphas"))
+    division = divide(found, config, ("train the weights", "train the alphas"))
     assert found.image_shape == (4, 4, 3) and (len(division.train), len(division.held_out)) == (30, 9)
 
 
 def test_images_that_stay_in_their_records(root, own, monkeypatch):
     held = load(root, image_size=4)
-    monkeypatch.setattr(records, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     read = load(root, image_size=4)
     numbers = tf.constant([7, 0, 29, 7])
     np.testing.assert_array_equal(read.train.read(numbers), held.train.read(numbers))
     np.testing.assert_array_equal(read.train.read_crops(numbers, SEED), held.train.read_crops(numbers, SEED))
     assert (read.mean, read.std) == (held.mean, held.std)
-    stream = images.stream(read.train, np.arange(30), 8, 0, mean=read.mean, std=read.std, resized_crop=True)
-    assert next(iter(stream))[0].shape == (8, 4, 4, 3)
+    batches = stream(read.train, np.arange(30), 8, 0, mean=read.mean, std=read.std, resized_crop=True)
+    assert next(iter(batches))[0].shape == (8, 4, 4, 3)
     with raises("30 images are too many to compare their sizes.*Pass --image_size"):
         load(root)
 
@@ -120,8 +122,8 @@ def test_both_formats(tmp_path, root, own, monkeypatch):
     pytest.importorskip("array_record")
     store(tmp_path, {"train": examples(30)}, file_format="array_record")
     usual = load(root).train
-    for limit in (records.MEMORY_LIMIT, 0):  # in memory, and read
-        monkeypatch.setattr(records, "MEMORY_LIMIT", limit)
+    for limit in (encoded_images.MEMORY_LIMIT, 0):  # in memory, and read
+        monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", limit)
         found = load(tmp_path, image_size=6).train
         np.testing.assert_array_equal(found.read(tf.range(30)), usual.read(tf.range(30)))
         assert (found.checksum == usual.checksum) == (limit > 0)  # of the images, whatever the files
@@ -249,7 +251,7 @@ def test_damaged_records(tmp_path, monkeypatch):
     with raises("An image cannot be read: expected .* Received: record 3 of train in .*Prepare the data set again"):
         load(tmp_path)
     shard.write_bytes(content)
-    monkeypatch.setattr(records, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(encoded_images, "MEMORY_LIMIT", 0)
     split = load(tmp_path, image_size=6).train
     assert split.unreadable() is None
     shard.unlink()

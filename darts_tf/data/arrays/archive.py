@@ -133,7 +133,8 @@ def _check_shapes(
     expected = None
     for part, (x, y) in parts.items():
         shape = arrays[x].shape
-        pixels.check_layout(f"Array {x!r} of {path}", x, shape, counts[part])
+        if problem := pixels.layout_problem(x, shape, counts[part]):
+            raise UserError(f"Array {x!r} of {path} {problem}")
         if counts[part] != shape[0]:
             raise UserError(
                 f"Array {y!r} of {path} has the wrong length: expected {shape[0]}, one label per image of {x!r}, whose "

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from darts_tf.system.errors import UserError, some_of
 
@@ -16,7 +16,6 @@ KINDS = {
     "images": "x image images img imgs data feature features input inputs pixel pixels",
     "labels": "y label labels target targets",
 }
-CLASS_NAMES = ("classnames", "classes", "labelnames", "targetnames")
 UNNAMED = ("arr_0", "arr_1")  # from numpy.savez(path, x, y)
 HOW = (
     "Name them x_train and y_train, and if there are any x_val, y_val, x_test and y_test, as in "
@@ -24,9 +23,9 @@ HOW = (
 )
 
 
-def _spellings() -> dict[str, tuple[str, str]]:
-    """Every spelling, without case and separators: `{"xtrain": ("train", "images"), ...}`."""
-    found = {}
+def _spellings() -> dict[str, tuple[str, str] | str]:
+    """Every spelling, without case and separators: `{"classes": "names", "xtrain": ("train", "images"), ...}`."""
+    found: dict[str, Any] = dict.fromkeys(("classnames", "classes", "labelnames", "targetnames"), "names")
     for part, kind in itertools.product(PARTS, KINDS):
         for of_part, word in itertools.product(PARTS[part], KINDS[kind].split()):
             found[of_part + word] = found[word + of_part] = part, kind
@@ -108,13 +107,7 @@ def images_among(path: str, names: Sequence[str]) -> str:
 
 def _role(name: str) -> tuple[str, str] | str | None:
     # In an archive zipped by hand the arrays may be in a folder: then the last name of the path decides.
-    for text in (name, name.rpartition("/")[2]):
-        glued = _glued(text)
-        if glued in _SPELLINGS:
-            return _SPELLINGS[glued]
-        if glued in CLASS_NAMES:
-            return "names"
-    return None
+    return _SPELLINGS.get(_glued(name)) or _SPELLINGS.get(_glued(name.rpartition("/")[2]))
 
 
 def _glued(name: str) -> str:
@@ -122,5 +115,4 @@ def _glued(name: str) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return shown or "no arrays"
+    return some_of(names, 8) or "no arrays"

@@ -1,7 +1,7 @@
 """Images passed from Python code: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -77,8 +77,7 @@ def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
 def _given(data: Any) -> tuple[dict[str, Any], Any]:
     """Returns the data given for each part, training first, and the names of the classes or None."""
     if isinstance(data, Mapping):
-        unknown = [str(key) for key in data if key not in (*PARTS, "class_names")]
-        if unknown or data.get("train") is None:
+        if data.get("train") is None or not set(data) <= {*PARTS, "class_names"}:
             raise _wrong(f"a dict with the keys {some_of(data) or 'none'}")
         found = {part: data[key] for key, part in PARTS.items() if data.get(key) is not None}
         for part, value in found.items():
@@ -99,14 +98,10 @@ def _is_source(value: Any) -> bool:
 
 
 def _yields(value: Any) -> bool:
-    return isinstance(value, tf.data.Dataset) or _is_batches(value)
-
-
-def _is_batches(value: Any) -> bool:
-    """Whether a value is a Keras `PyDataset` or `Sequence`, which yields batches by number."""
+    """Whether a value is a `Dataset`, or a Keras `PyDataset` or `Sequence`, which yields batches by number."""
     import keras  # here, so that arrays need no Keras
 
-    return isinstance(value, keras.utils.PyDataset)
+    return isinstance(value, tf.data.Dataset | keras.utils.PyDataset)
 
 
 def _wrong(received: str) -> UserError:
@@ -126,32 +121,25 @@ def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray
 
 def _array(name: str, values: Any) -> np.ndarray:
     """Returns an array of anything that holds numbers or names."""
+    if isinstance(values, tf.RaggedTensor):
+        raise _ragged(name, "a ragged tensor")
     try:
-        if isinstance(values, tf.RaggedTensor):
-            raise ValueError("a ragged tensor")
         found = values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else np.asarray(values)
     except (ValueError, TypeError) as error:  # images of different sizes
-        raise UserError(
-            f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: "
-            f"{one_line(error)}. Resize the images, or use dataset=folder, which does."
-        ) from None
+        raise _ragged(name, one_line(error)) from None
     if found.dtype.kind == "O":
         texts = found.reshape(-1).tolist()
         if not all(isinstance(each, str | bytes) for each in texts):
-            raise UserError(
-                f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: "
-                f"{type(values).__name__} of {type(texts[0]).__name__ if texts else 'nothing'}. Resize the images, or "
-                "use dataset=folder, which does."
-            )
+            raise _ragged(name, f"{type(values).__name__} of {type(texts[0]).__name__}")
         found = found.astype("S" if isinstance(texts[0], bytes) else "U") if texts else np.zeros(0)
     return found
 
 
-class _Form(NamedTuple):
-    """The form of a `Dataset`'s elements: whether batches, in words, and how many bytes an image takes."""
-
-    batched: bool
-    words: str
+def _ragged(name: str, received: str) -> UserError:
+    return UserError(
+        f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: {received}. "
+        "Resize the images, or use dataset=folder, which does."
+    )
 
 
 def _from_dataset(
@@ -164,28 +152,28 @@ def _from_dataset(
             f"The Dataset for {part} has no end: expected one that yields each image once. Received: an infinite one. "
             "Leave out its repeat(), or end it with take(N)."
         )
-    form = _form(dataset.element_spec, part)
-    title = f"{'batches' if form.batched else 'examples'} for {part}"
-    elements = counted(dataset, title, total if total >= 0 else None, say)
-    images, labels = _collected((_two(element, part) for element in elements), part, form.batched)
-    return images, labels, f"{part}: {len(images):,} images from a Dataset of {form.words}, held in memory"
+    batched = _is_batched(dataset.element_spec, part)
+    unit = "batches" if batched else "examples"
+    elements = counted(dataset, f"{unit} for {part}", total if total >= 0 else None, say)
+    images, labels = _collected((_two(element, part) for element in elements), part, batched)
+    form = unit if batched else f"single {unit}"
+    return images, labels, f"{part}: {len(images):,} images from a Dataset of {form}, held in memory"
 
 
-def _form(spec: Any, part: str) -> _Form:
-    """Finds out whether the elements are batches."""
+def _is_batched(spec: Any, part: str) -> bool:
+    """Whether the elements of a `Dataset` are batches."""
     image, label = _two(spec, part)
     if isinstance(image, tf.RaggedTensorSpec):
         raise UserError(
             f"The Dataset for {part} is ragged: expected images of one size. Received: {image}. Resize them in map()."
         )
     ranks = getattr(image, "shape", tf.TensorShape(None)).rank, getattr(label, "shape", tf.TensorShape(None)).rank
-    single, batches = _Form(False, "single examples"), _Form(True, "batches")
     if ranks in ((3, 0), (2, 0), (2, 1)):
-        return single
+        return False
     if ranks in ((4, 1), (4, 2), (3, 2)):
-        return batches
+        return True
     if ranks == (3, 1):  # a colour image with a one-hot row, or a batch of grey images
-        return single if label.shape[0] is not None and image.shape[-1] in (1, 3, 4) else batches
+        return label.shape[0] is None or image.shape[-1] not in (1, 3, 4)
     raise UserError(
         f"The Dataset for {part} must yield (image, label) of a known rank: expected images (H, W, C) with one label "
         f"each, or batches of them. Received: {image} and {label}."
@@ -195,16 +183,15 @@ def _form(spec: Any, part: str) -> _Form:
 def _two(element: Any, part: str) -> tuple[Any, Any]:
     """Returns the image and the label of an element."""
     if isinstance(element, Mapping):
-        keys = {"image", "label"} if {"image", "label"} <= set(element) else set()
-        if keys:
+        if {"image", "label"} <= set(element):
             return element["image"], element["label"]
-    elif isinstance(element, tuple | list) and len(element) == 2:
-        return element[0], element[1]
-    what = f"dicts with the keys {some_of(element)}" if isinstance(element, Mapping) else "other elements"
-    if isinstance(element, tuple | list):
+        what = f"dicts with the keys {some_of(element)}"
+    elif isinstance(element, tuple | list):
+        if len(element) == 2:
+            return element[0], element[1]
         what = f"tuples of {len(element)}"
-    if isinstance(element, tf.TensorSpec | tf.Tensor | np.ndarray):
-        what = "images only"
+    else:
+        what = "images only" if isinstance(element, tf.TensorSpec | tf.Tensor | np.ndarray) else "other elements"
     raise UserError(
         f"The data for {part} have no labels: expected elements (image, label), or dicts with the keys image and "
         f"label. Received: {what}."

@@ -35,14 +35,9 @@ class Measured(NamedTuple):
     low: float
     high: float
 
-    @property
-    def slack(self) -> float:
-        """Rounding may exceed a range by this fraction of it: half a step of 255, which changes no byte."""
-        return 0.5 / 255 if self.dtype.kind == "f" else 0.0
-
     def within(self, low: float, high: float) -> bool:
-        """Whether all values lie in a range, up to rounding."""
-        slack = self.slack * (high - low)
+        """Whether all values lie in a range, up to rounding: half a step of 255, which changes no byte."""
+        slack = 0.5 / 255 * (high - low) if self.dtype.kind == "f" else 0
         return self.low >= low - slack and self.high <= high + slack
 
     def __str__(self) -> str:
@@ -50,23 +45,15 @@ class Measured(NamedTuple):
         return f"{self.dtype} from {self.low:.8g} to {self.high:.8g}"
 
 
-def check_layout(where: str, name: str, shape: tuple[int, ...], count: int) -> None:
-    """Refuses images in layouts other than `(N, H, W)` or `(N, H, W, C)`.
+def layout_problem(name: str, shape: tuple[int, ...], count: int) -> str | None:
+    """Returns what is wrong with a layout other than `(N, H, W)` or `(N, H, W, C)`, and the conversion; or None.
 
     Args:
-        where: The array and its file, for messages.
         name: The array's name, for the proposed conversion.
         shape: Shape of the array.
         count: Number of labels.
-
-    Raises:
-        UserError: The layout is another one or ambiguous; the message names the conversion.
     """
-    if problem := _layout_problem(shape, count, name if name.isidentifier() else "x"):
-        raise UserError(f"{where} {problem}")
-
-
-def _layout_problem(shape: tuple[int, ...], count: int, x: str) -> str | None:
+    x = name if name.isidentifier() else "x"
     received = f"Received: shape {shape}."
     wanted = f"expected (N, H, W) or (N, H, W, C). {received}"
     if 0 in shape:
@@ -258,17 +245,17 @@ def check_same_scale(where: str, found: Measured, other: str, of_other: Measured
         UserError: The scales differ.
     """
     low, high = scale
-    same = within = found.within(low, high)
-    same &= found.dtype.kind != "b"
+    within = found.within(low, high)
+    same = within and found.dtype.kind != "b"
     if found.dtype == np.uint8 or high == 1:
         same &= (found.dtype.kind == "f") == (high == 1)
     if found.dtype != np.uint8 and found.low < found.high:
         same &= found.high - low > DARK * (of_other.high - low)
     if not same:
+        hint = f"; or if they are on one, pass --value_range={low:g},{high:g}" if within else ""
         raise UserError(
             f"{where} is on a different scale from {other!r}: expected the same, {of_other}. Received: {found}. "
-            "Convert both to one "
-            f"scale{f'; or if they are on one, pass --value_range={low:g},{high:g}' if within else ''}."
+            f"Convert both to one scale{hint}."
         )
 
 

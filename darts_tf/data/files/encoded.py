@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from darts_tf.data.files import exif
 from darts_tf.data.files.headers import GREY
-from darts_tf.data.images.dataset import Split
-from darts_tf.data.images.resize import CropReader, Window, crop_reader, fit, slice_window
+from darts_tf.data.images.dataset import Split, Wanted
+from darts_tf.data.images.resize import CropReader, Window, crop_reader, slice_window
 
 
 def decode(data: tf.Tensor, orientation: tf.Tensor | None = None) -> tf.Tensor:
@@ -93,32 +93,20 @@ def _stored(data):
     return tf.ensure_shape(tf.switch_case(kind, [plain, checked_bmp, webp]), (None, None, 3))
 
 
-def encoded_split(
-    labels: np.ndarray,
-    fetch: Callable[[tf.Tensor], tf.Tensor],
-    image_size: int,
-    channels: int,
-    center_fraction: float,
-) -> Split:
+def encoded_split(labels: np.ndarray, fetch: Callable[[tf.Tensor], tf.Tensor], wanted: Wanted) -> Split:
     """Returns a split whose images are decoded on every read.
 
     Args:
         labels: `(N,)` int32.
         fetch: `(indices (B,)) -> (B,)` strings, see `decode`.
-        image_size: Side in pixels, > 0.
-        channels: 1 or 3.
-        center_fraction: See `resize.fit`.
+        wanted: The size, > 0, and the channels, 1 or 3.
     """
-    shape = (image_size, image_size, channels)
-
-    def turned(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        contents = fetch(indices)
-        return contents, exif.orientations(contents)
+    shape = (wanted.image_size, wanted.image_size, wanted.channels)
 
     def read(indices: tf.Tensor) -> tf.Tensor:
         return tf.map_fn(
-            lambda file: fit(decode(*file), image_size, channels, center_fraction),
-            turned(indices),
+            lambda file: wanted.fit(decode(*file)),
+            _with_orientations(fetch(indices)),
             fn_output_signature=tf.TensorSpec(shape, tf.uint8),
         )
 
@@ -127,9 +115,12 @@ def encoded_split(
 
 def crops(fetch: Callable[[tf.Tensor], tf.Tensor], shape: tuple[int, int, int]) -> CropReader:
     """Returns a `resize.crop_reader` of `fetch`, see `encoded_split`."""
+    return crop_reader(
+        lambda indices: _with_orientations(fetch(indices)),
+        lambda file, window: decode_crop(file[0], window, file[1]),
+        shape,
+    )
 
-    def turned(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        contents = fetch(indices)
-        return contents, exif.orientations(contents)
 
-    return crop_reader(turned, lambda file, window: decode_crop(file[0], window, file[1]), shape)
+def _with_orientations(contents: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    return contents, exif.orientations(contents)

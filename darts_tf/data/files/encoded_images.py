@@ -3,15 +3,14 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.files.encoded import crops, decode, encoded_split
 from darts_tf.data.files.exif import orientations
-from darts_tf.data.images.dataset import Split
-from darts_tf.data.images.resize import fit
+from darts_tf.data.files.listing import unreadable
+from darts_tf.data.images.dataset import Split, Wanted
 from darts_tf.data.reading import reason
 from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
@@ -26,9 +25,11 @@ class EncodedImages(abc.ABC):
 
     Attributes:
         labels: `(N,)` int32, N >= 1.
+        remedy: What to do about an image that cannot be read, for a message.
     """
 
     labels: np.ndarray
+    remedy = "Replace or remove it."
 
     @abc.abstractmethod
     def contents(self, indices: tf.Tensor) -> tf.Tensor:
@@ -39,10 +40,6 @@ class EncodedImages(abc.ABC):
         """The location of an image, for a message."""
 
     @abc.abstractmethod
-    def complaint(self, index: int, why: str) -> str:
-        """The line that names an image and says why it cannot be read."""
-
-    @abc.abstractmethod
     def checksum(self, contents: bool = False) -> str:
         """A fingerprint of the data: names, sizes and labels, and with `contents` every byte."""
 
@@ -50,17 +47,12 @@ class EncodedImages(abc.ABC):
         """The images that may be truncated."""
         return ()
 
-    def split(
-        self, image_size: int, channels: int, center_fraction: float, shape: tuple | None, limit: int
-    ) -> tuple[Split, tuple[int, int, int]]:
-        """Makes the split.
+    def split(self, wanted: Wanted, shape: tuple | None) -> tuple[Split, tuple[int, int, int]]:
+        """Makes the split; up to `MEMORY_LIMIT` the images are decoded once, here.
 
         Args:
-            image_size: Side in pixels; 0 keeps the common size of all images.
-            channels: 1 or 3.
-            center_fraction: See `resize.fit`.
+            wanted: Size and channels; the channels are 1 or 3.
             shape: Required (height, width, channels); None: that of the first image.
-            limit: Size of the decoded images in bytes up to which they are decoded once, here.
 
         Returns:
             The split, and the shape of its images.
@@ -70,28 +62,29 @@ class EncodedImages(abc.ABC):
         """
 
         def fitted(content, orientation):
-            return fit(decode(content, orientation), image_size, channels, center_fraction)
+            return wanted.fit(decode(content, orientation))
 
-        if image_size:
-            shape = (image_size, image_size, channels)
+        if wanted.image_size:
+            shape = (wanted.image_size, wanted.image_size, wanted.channels)
         elif shape is None:
             shape = next(self._decoded([0], fitted)).shape
-        about: dict[str, Any] = {"unreadable": self.unreadable}
-        if len(self.labels) * np.prod(shape, dtype=np.int64) <= limit:
+        if len(self.labels) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
             split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
-            about["checksum"] = self.checksum(True)  # of the files, since another decoder's pixels may differ
-            return dataclasses.replace(split, read_crops=crops(self.contents, shape), **about), shape
-        if not image_size:
+            read_crops = crops(self.contents, shape)
+            checksum = self.checksum(True)  # of the files, since another decoder's pixels may differ
+            split = dataclasses.replace(split, read_crops=read_crops, checksum=checksum, unreadable=self.unreadable)
+            return split, shape
+        if not wanted.image_size:
             raise UserError(
                 f"{len(self.labels)} images are too many to compare their sizes: expected an image size for more than "
-                f"{limit // 2**20} MB of images. Received: image_size=0. Pass --image_size."
+                f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
             )
         # The first is read next anyway, to see its shape.
         suspects = [0, *(index for index in self.suspects() if index)][:SUSPECTS]
         for _ in self._decoded(suspects, decode, turned=False):
             pass
-        split = encoded_split(self.labels, self.contents, image_size, channels, center_fraction)
-        return dataclasses.replace(split, checksum=self.checksum(), **about), shape
+        split = encoded_split(self.labels, self.contents, wanted)
+        return dataclasses.replace(split, checksum=self.checksum(), unreadable=self.unreadable), shape
 
     def unreadable(self) -> str | None:
         """Returns the line that names the first image that can no longer be read, or None; decodes all if necessary."""
@@ -129,14 +122,15 @@ class EncodedImages(abc.ABC):
                 yield image
                 done += 1
         except tf.errors.OpError as error:
-            raise UserError(self._blame(indices[done:], function, error)) from error
+            index, why = self._blame(indices[done:], function, error)
+            raise UserError(unreadable(self.place(index), why, self.remedy)) from error
 
     def _blame(self, indices, function, error):
-        """Names the image that caused an error, among the next ones: errors come in order, but per batch."""
+        """Finds the image that caused an error, and why, among the next ones: errors come in order, but per batch."""
         for index in indices[: 2 * _AHEAD]:
             try:
                 contents = self.contents(tf.constant([index]))
                 function(contents[0], orientations(contents)[0])
             except (tf.errors.OpError, ValueError, OSError) as found:  # of `as_png` and of a file of records, too
-                return self.complaint(int(index), reason(found))
-        return self.complaint(int(indices[0]), reason(error))
+                return index, reason(found)
+        return indices[0], reason(error)

@@ -6,42 +6,29 @@ import pathlib
 import numpy as np
 
 from darts_tf.data.files import roles
-from darts_tf.data.files.encoded_images import MEMORY_LIMIT
 from darts_tf.data.files.headers import READ, shown
 from darts_tf.data.files.image_files import ImageFiles
 from darts_tf.data.files.listing import File, LeftOut, entries, few, find, hidden, subfolders
-from darts_tf.data.images.dataset import Parts, Split, purpose
-from darts_tf.data.images.split import stratified
+from darts_tf.data.images.dataset import Parts, Split, Wanted, purpose
+from darts_tf.data.images.split import sample
 from darts_tf.system.errors import UserError
 
 
-def load_folder(
-    data_dir: str,
-    image_size: int,
-    channels: int,
-    max_train_examples: int,
-    seed: int,
-    center_fraction: float = 1.0,
-) -> Parts:
+def load_folder(data_dir: str, wanted: Wanted) -> Parts:
     """Reads class folders: `train/CLASS/*` with `val/` and `test/`, or just `CLASS/*`; see `roles`.
 
     The images of a class are in its folder and the folders below it. Images are recognised by their content; hidden
     files, broken links and files that are not images are skipped and counted. A file with an image's extension that is
     not an image is refused. Photographs are rotated by their EXIF orientation.
 
-    A split of at most `MEMORY_LIMIT` bytes is decoded once, here, which checks each image. A larger one is decoded on
-    every read; here only the first and last bytes of each file are checked, and a file that may be truncated is
-    decoded. Random windows are always read from the files. No image that claims more than `headers.MAX_PIXELS` is
-    decoded.
+    A split of at most `encoded_images.MEMORY_LIMIT` bytes is decoded once, here, which checks each image. A larger one
+    is decoded on every read; here only the first and last bytes of each file are checked, and a file that may be
+    truncated is decoded. Random windows are always read from the files. No image that claims more than
+    `headers.MAX_PIXELS` is decoded.
 
     Args:
         data_dir: The folder.
-        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps the common size of all
-            images.
-        channels: 1 or 3; 0 means 3.
-        max_train_examples: Keeps this many training images, drawn by `seed` with the classes in proportion; 0: all.
-        seed: Seed of that draw.
-        center_fraction: See `resize.fit`.
+        wanted: No channels means 3; the training images are drawn with the classes in proportion.
 
     Returns:
         The parts; classes are the folders' names in alphabetical order.
@@ -56,19 +43,17 @@ def load_folder(
         raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
     layout, left_out, notes = roles.find(root), LeftOut(), []
     classes, files, labels = _train(layout, left_out)
-    found = [purpose(shown(layout.root), labels, classes, "train", max_train_examples)]
-    if 0 < max_train_examples < len(files):
-        kept = stratified(labels, max_train_examples, np.random.default_rng(seed))
-        files, labels = [files[i] for i in kept], labels[kept]
-    settings = image_size, channels or 3, center_fraction
-    train, shape = ImageFiles(files, labels).split(*settings, None, MEMORY_LIMIT)
+    found = [purpose(shown(layout.root), labels, classes, "train", wanted.max_train_examples)]
+    kept = sample(labels, np.arange(len(labels)), wanted.max_train_examples, wanted.seed)
+    wanted = wanted._replace(channels=wanted.channels or 3)
+    train, shape = ImageFiles([files[i] for i in kept], labels[kept]).split(wanted, None)
     parts: dict[str, Split | None] = {"valid": None, "test": None}
-    for part, folder, verb in (("valid", layout.valid, "validate"), ("test", layout.test, "test")):
+    for part, folder in (("valid", layout.valid), ("test", layout.test)):
         if folder is None:
             continue
         files, labels = _held_out(folder, classes, layout.root, left_out)
-        found.append(purpose(shown(folder), labels, classes, verb))
-        parts[part], _ = ImageFiles(files, labels).split(*settings, shape, MEMORY_LIMIT)
+        found.append(purpose(shown(folder), labels, classes, part))
+        parts[part], _ = ImageFiles(files, labels).split(wanted, shape)
     if layout.passed_over:
         notes.append("not used: " + ", ".join(f"{shown(path)} ({why})" for path, why in layout.passed_over))
     _count_strays({root, layout.root, layout.valid, layout.test}, left_out)

@@ -50,10 +50,6 @@ class ImageFiles(EncodedImages):
         """The file's path."""
         return headers.shown(self.files[index].path)
 
-    def complaint(self, index: int, why: str) -> str:
-        """See `listing.unreadable`."""
-        return unreadable(self.files[index].path, why)
-
     def suspects(self) -> Iterable[int]:
         """Files without their format's end marker."""
         return (index for index, file in enumerate(self.files) if not file.header.whole)

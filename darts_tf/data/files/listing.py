@@ -1,5 +1,6 @@
 """The image files in folders, recognised by their content, and counts of what was skipped."""
 
+import collections
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -9,13 +10,10 @@ from darts_tf.data.files import headers
 from darts_tf.data.files.headers import shown
 from darts_tf.system.errors import UserError, some_of
 
-_SYSTEM = {"__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
-_SYSTEM |= {
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "icon\r",
-}  # of macOS, Synology, Windows, Linux: treated as hidden
+_SYSTEM = (  # of macOS, Synology, Windows, Linux: treated as hidden
+    *("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information", "lost+found"),
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+)
 _PROBED = 1000  # files whose content is examined to see whether a folder holds images; for the others, the name decides
 
 
@@ -39,11 +37,12 @@ class LeftOut:
     """The files that are skipped: how many of each kind, with one example."""
 
     def __init__(self):
-        self.counts, self.example, self._of_hidden = {}, "", False
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.example, self._of_hidden = "", False
 
     def add(self, reason: str, path: str) -> None:
         """Counts a file or folder."""
-        self.counts[reason] = self.counts.get(reason, 0) + 1
+        self.counts[reason] += 1
         if not self.example or (reason != _HIDDEN and self._of_hidden):
             self.example, self._of_hidden = path, reason == _HIDDEN
 
@@ -51,7 +50,7 @@ class LeftOut:
         """Returns one line for the user; empty if nothing was skipped."""
         if not self.counts:
             return ""
-        parts = ", ".join(f"{count} {reason}" for reason, count in sorted(self.counts.items(), key=lambda x: -x[1]))
+        parts = ", ".join(f"{count} {reason}" for reason, count in self.counts.most_common())
         return f"left out: {parts}; such as {shown(self.example)}"
 
 
@@ -74,9 +73,11 @@ def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
     for path, size in sorted(walk(folder, left_out)):
         try:
             header = headers.check(path)
+        except UserError:
+            raise
         except ValueError as error:
-            if isinstance(error, UserError) or path.lower().endswith(headers.ENDINGS):
-                raise error if isinstance(error, UserError) else UserError(unreadable(path, error)) from error
+            if path.lower().endswith(headers.ENDINGS):
+                raise UserError(unreadable(path, error)) from error
             left_out.add("not images that can be read", path)
             continue
         except OSError as error:
@@ -86,13 +87,11 @@ def find(folder: str, root: str, left_out: LeftOut) -> list[File]:
     return found
 
 
-def unreadable(path: str, error: Exception | str) -> str:
+def unreadable(place: str, error: Exception | str, remedy: str = "Replace or remove it.") -> str:
     """Returns the line that names an image and says why it cannot be read."""
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     reason = (reason.strip().splitlines() or [type(error).__name__])[0][:150].rstrip(". ")
-    return (
-        f"An image cannot be read: expected {headers.READ}. Received: {shown(path)} ({reason}). Replace or remove it."
-    )
+    return f"An image cannot be read: expected {headers.READ}. Received: {shown(place)} ({reason}). {remedy}"
 
 
 def walk(folder: str, left_out: LeftOut) -> Iterator[tuple[str, int]]:

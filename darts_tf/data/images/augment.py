@@ -134,9 +134,6 @@ def color_jitter(images: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tens
     Returns:
         `(B, H, W, C)`, the dtype of `images`, clipped to 0..255.
 
-    Raises:
-        UserError: The images have neither 1 nor 3 channels.
-
     Reference: `ColorJitter(0.4, 0.4, 0.4, 0.2)` of the original's `train_imagenet.py`.
     """
     if strength == 0:
@@ -150,7 +147,7 @@ def color_jitter(images: tf.Tensor, seed: tf.Tensor, strength: float) -> tf.Tens
     return adjust_color(images, order, factors)
 
 
-def check_jitter(channels: int, strength: float = 1.0) -> None:
+def check_jitter(channels: int, strength: float) -> None:
     """Refuses colour jitter for images without colours.
 
     Args:
@@ -182,14 +179,9 @@ def adjust_color(images: tf.Tensor, order: tf.Tensor, factors: tf.Tensor) -> tf.
     Returns:
         `(B, H, W, C)`, the dtype of `images`.
 
-    Raises:
-        UserError: The images have neither 1 nor 3 channels.
-
     Reference: `torchvision.transforms.functional.adjust_brightness` and its siblings.
     """
-    channels = images.shape[-1]
-    check_jitter(channels)
-    changes = [_brightness, _contrast, _saturation, _hue][: 2 if channels == 1 else 4]
+    changes = [_brightness, _contrast, _saturation, _hue][: 2 if images.shape[-1] == 1 else 4]
     factors = factors[:, tf.newaxis, tf.newaxis, tf.newaxis]  # (B, 1, 1, 1, 4)
     pixels = tf.cast(images, tf.float32)
     for change in tf.unstack(order):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.images.resize import CropReader, Window, crop_reader, slice_window
+from darts_tf.data.images.resize import CropReader, Window, crop_reader, fit, slice_window
 from darts_tf.data.reading import reading
 from darts_tf.passes.graph import unconverted
 
@@ -24,7 +24,7 @@ class Split:
         labels: `(N,)` int32, each in `[0, number of classes)`.
         read: `(indices (B,) int32 or int64) -> (B, H, W, C) uint8`; runs eagerly and inside `tf.data.Dataset.map`.
         read_crops: `(indices (B,), seed (2,)) -> (B, H, W, C) uint8`, a random window of each image before the cropping
-            and resizing of `read`; see `resize.crop_reader`. None if not available.
+            and resizing of `read`; see `resize.crop_reader`.
         checksum: Fingerprint of the data: of the pixels if they are in memory, otherwise of the files' names and sizes.
             Empty if there is none.
         unreadable: Returns one line that names an image that can no longer be read, or None; called after an error.
@@ -32,7 +32,7 @@ class Split:
 
     labels: np.ndarray
     read: Callable[[tf.Tensor], tf.Tensor]
-    read_crops: CropReader | None = None
+    read_crops: CropReader
     checksum: str = ""
     unreadable: Callable[[], str | None] = lambda: None
 
@@ -68,6 +68,28 @@ class Split:
             crop_reader(lambda indices: indices, crop, images.shape[1:]),
             f"{zlib.crc32(np.ascontiguousarray(images).data):08x}",
         )
+
+
+class Wanted(NamedTuple):
+    """What is asked of a data set of encoded images; see `sources.load`.
+
+    Attributes:
+        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps the common size of all.
+        channels: 1 or 3; 0 keeps those of the data.
+        center_fraction: See `resize.fit`.
+        max_train_examples: Keeps at most this many training images; 0: all.
+        seed: Seed of their draw.
+    """
+
+    image_size: int
+    channels: int
+    center_fraction: float
+    max_train_examples: int
+    seed: int
+
+    def fit(self, image: tf.Tensor) -> tf.Tensor:
+        """Converts a decoded image, see `resize.fit`."""
+        return fit(image, self.image_size, self.channels, self.center_fraction)
 
 
 class Parts(NamedTuple):
@@ -120,18 +142,18 @@ class ImageDataset:
         return self.train, self.valid, self.test
 
 
-def purpose(place: str, labels: np.ndarray, classes: Sequence[str], verb: str, most: int = 0) -> str:
+def purpose(place: str, labels: np.ndarray, classes: Sequence[str], part: str, most: int = 0) -> str:
     """Returns a line about the purpose of a part of the data, with counts, for `Parts.notes`.
 
     Args:
         place: Location of the images.
         labels: `(N,)` int32.
         classes: One name per class.
-        verb: Their purpose: train, validate or test.
+        part: The part: train, valid or test.
         most: How many of them are kept; 0: all.
     """
-    if verb != "train":
-        return f"{place}: {len(labels)} {'validation' if verb == 'validate' else verb} images"
+    if part != "train":
+        return f"{place}: {len(labels)} {'validation' if part == 'valid' else part} images"
     counts = np.bincount(labels, minlength=len(classes))
     if len(classes) <= _NAMED:
         sizes = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))

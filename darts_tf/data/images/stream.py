@@ -1,6 +1,5 @@
 """Batches of images: an endless stream for training, one pass for evaluation."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,22 +60,9 @@ def stream(
         An infinite data set of `(images (batch_size, H, W, C) float32, labels (batch_size,) int32)`.
 
     Raises:
-        UserError: A setting is out of its range, or there are fewer examples than `batch_size`.
+        UserError: The indices are empty or out of range, or fewer than `batch_size`.
     """
     indices = _checked(split, indices, batch_size)
-    for name, value in (("start_step", start_step), ("crop_padding", crop_padding), ("cutout", cutout)):
-        if value < 0:
-            raise UserError(f"{name} must be >= 0. Received: {value}.")
-    if not 0 <= color_jitter < math.inf:
-        raise UserError(f"color_jitter must be >= 0. Received: {color_jitter}.")
-    if resized_crop and crop_padding:
-        raise UserError(
-            "An image is cropped only once: expected resized_crop or crop_padding, not both. Received: resized_crop "
-            f"and crop_padding={crop_padding}. Set crop_padding to 0."
-        )
-    read_crops = split.read_crops if resized_crop else None
-    if resized_crop and read_crops is None:
-        raise UserError("These images have no random windows: expected a split with read_crops. Turn resized_crop off.")
     if batch_size > len(indices):
         raise UserError(
             f"The batch size exceeds the split: expected at most {len(indices)} examples per batch. "
@@ -101,7 +87,7 @@ def stream(
             order = tf.stack([tf.constant(seed, tf.int64), epoch])
             rows = tf.random.experimental.index_shuffle(rows, order, tf.constant(len(indices) - 1, tf.int64))
         chosen = tf.gather(examples, rows)
-        images = split.read(chosen) if read_crops is None else read_crops(chosen, kind_seed(WINDOW, step))
+        images = split.read_crops(chosen, kind_seed(WINDOW, step)) if resized_crop else split.read(chosen)
         images = augment.pad_crop(images, kind_seed(CROP, step), crop_padding)
         if flip:
             images = augment.flip(images, kind_seed(FLIP, step))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from darts_tf.data.files.headers import shown
+from darts_tf.data.files.listing import subfolders
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError, one_line, short, some_of
 
@@ -32,16 +33,14 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
     Raises:
         UserError: There is no such folder or data set, or it cannot be downloaded.
     """
+    import tensorflow_datasets as tfds
+
     title = title or f"tfds:{name}"
-    if data_dir and not os.path.isdir(data_dir):
-        raise UserError(
-            f"There is no folder {shown(data_dir)}: expected one that holds, or will hold, {name} as TensorFlow "
-            "Datasets prepares it. Create it, or leave data_dir empty for the default."
-        )
-    builder = _builder(name, data_dir, title)
+    builder = opened(name, data_dir, title)
     if builder.is_prepared():
         return builder
     _announce(builder, data_dir, title)
+    tfds.disable_progress_bar()
     try:
         with quiet():
             builder.download_and_prepare()
@@ -57,9 +56,6 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keeps TFDS' output off stdout, which is for results, and its reports of every step out of the log."""
-    import tensorflow_datasets as tfds
-
-    tfds.disable_progress_bar()
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -72,10 +68,15 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _builder(name: str, data_dir: str, title: str) -> Any:
-    """Opens a data set from existing files or, without any, from TFDS' code."""
+def opened(name: str, data_dir: str, title: str) -> Any:
+    """Opens a data set from existing files or, without any, from TFDS' code; arguments and errors as in `prepared`."""
     import tensorflow_datasets as tfds
 
+    if data_dir and not os.path.isdir(data_dir):
+        raise UserError(
+            f"There is no folder {shown(data_dir)}: expected one that holds, or will hold, {name} as TensorFlow "
+            "Datasets prepares it. Create it, or leave data_dir empty for the default."
+        )
     parts = name.split("/")
     if len(parts) > 1 and _VERSION.fullmatch(parts[-1]):  # TFDS itself would take it for a config
         name = f"{'/'.join(parts[:-1])}:{parts[-1]}"
@@ -134,7 +135,5 @@ def _offline() -> bool:
 
 
 def _folders(path: str) -> list[str]:
-    """Returns the names of the folders in a folder that are not hidden; none if it does not exist."""
-    with contextlib.suppress(OSError):
-        return sorted(entry.name for entry in os.scandir(path or os.devnull) if entry.is_dir() and entry.name[0] != ".")
-    return []
+    """Returns the names of the folders in a folder; none if it does not exist."""
+    return [os.path.basename(each) for each in subfolders(path)]

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import os
 import pathlib
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.files.encoded import encoded_split
-from darts_tf.data.images.dataset import Parts, Split
+from darts_tf.data.images.dataset import Parts, Split, Wanted
+from darts_tf.data.records.builders import opened
 from darts_tf.data.records.shards import Shards, feature
 from darts_tf.system import streams
 from darts_tf.system.errors import UserError, one_line
@@ -23,9 +23,7 @@ _MANY = 5000  # number of labels from which reading them is announced
 _said: set[pathlib.Path] = set()  # announced in this process, since a tuning loads the data for each trial
 
 
-def load_imagenet(
-    data_dir: str, image_size: int, channels: int, max_train_examples: int, center_fraction: float
-) -> Parts:
+def load_imagenet(data_dir: str, wanted: Wanted) -> Parts:
     """Reads ImageNet through TensorFlow Datasets; images stay encoded in their records until a batch needs them.
 
     If nothing is prepared and the two `ARCHIVES` are in `data_dir/downloads/manual`, they are prepared here, once,
@@ -34,10 +32,7 @@ def load_imagenet(
 
     Args:
         data_dir: The folder of TensorFlow Datasets; empty: its default.
-        image_size: Side of the square that images are resized and cropped to, pixels, > 0.
-        channels: 1 or 3; 0 means 3.
-        max_train_examples: Keeps only the first training images, which TFDS has shuffled; 0 keeps all.
-        center_fraction: See `resize.fit`.
+        wanted: A size is needed; no channels means 3; the first training images are kept, which TFDS has shuffled.
 
     Returns:
         The parts; classes are WordNet numbers such as n01440764, in TFDS' order.
@@ -45,19 +40,17 @@ def load_imagenet(
     Raises:
         UserError: ImageNet is not available.
     """
-    if not image_size:
+    if not wanted.image_size:
         raise UserError("ImageNet's photographs differ in size: expected an image size. Pass --image_size.")
-    builder = _prepared(data_dir)
+    wanted, builder = wanted._replace(channels=wanted.channels or 3), _prepared(data_dir)
 
     def split(name: str, count: int) -> Split:
         shards = Shards(builder, name)
         labels = _labels(builder, name, shards, min(count or shards.count, shards.count))
-        return encoded_split(
-            labels, lambda i: feature(shards(i), "image", tf.string), image_size, channels or 3, center_fraction
-        )
+        return encoded_split(labels, lambda i: feature(shards(i), "image", tf.string), wanted)
 
     try:
-        train = split("train", max_train_examples)
+        train = split("train", wanted.max_train_examples)
         valid = split("validation", 0) if "validation" in builder.info.splits else None
     except Exception as error:  # TFDS passes on whatever the disk or the records raise
         raise UserError(
@@ -71,12 +64,7 @@ def _prepared(data_dir: str) -> Any:
     """Returns the TFDS builder of ImageNet, whose records exist."""
     import tensorflow_datasets as tfds
 
-    if data_dir and not os.path.isdir(data_dir):
-        raise UserError(
-            f"There is no folder {data_dir}: expected one that holds, or will hold, imagenet2012 as TensorFlow "
-            "Datasets prepares it. Check --data_dir."
-        )
-    builder = tfds.builder("imagenet2012", data_dir=data_dir or None, try_gcs=False)
+    builder = opened("imagenet2012", data_dir, "ImageNet")
     if builder.is_prepared():
         return builder
     manual = pathlib.Path(builder.data_dir).parents[1] / "downloads" / "manual"

@@ -8,43 +8,30 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.files import roles
-from darts_tf.data.files.encoded_images import MEMORY_LIMIT, EncodedImages
-from darts_tf.data.files.headers import READ, shown
-from darts_tf.data.images.dataset import Parts, Split, purpose
-from darts_tf.data.images.split import stratified
+from darts_tf.data.files.encoded_images import EncodedImages
+from darts_tf.data.files.headers import shown
+from darts_tf.data.images.dataset import Parts, Split, Wanted, purpose
+from darts_tf.data.images.split import sample
 from darts_tf.data.records.builders import prepared
 from darts_tf.data.records.shards import Shards, feature
 from darts_tf.system.errors import UserError, one_line, some_of
 
 PREFIX = "tfds:"
-_VERBS = {"train": "train", "valid": "validate", "test": "test"}
 
 
-def load_tfds(
-    name: str,
-    data_dir: str,
-    image_size: int,
-    channels: int,
-    max_train_examples: int,
-    seed: int,
-    center_fraction: float = 1.0,
-) -> Parts:
+def load_tfds(name: str, data_dir: str, wanted: Wanted) -> Parts:
     """Reads the images and labels of a data set of TensorFlow Datasets.
 
     The image is the one feature of type `Image`, the label the one of type `ClassLabel`; if there are several, those in
     the data set's `supervised_keys`. The split `train` is for training, those named in `roles.NAMES` are for validation
-    and testing, others are not used. As with class folders, a split of at most `MEMORY_LIMIT` bytes is decoded once,
-    here, and a larger one on every read; its labels are read here, which takes a pass over the records.
+    and testing, others are not used. As with class folders, a split of at most `encoded_images.MEMORY_LIMIT` bytes is
+    decoded once, here, and a larger one on every read; its labels are read here, which takes a pass over the records.
 
     Args:
         name: See `builders.prepared`.
         data_dir: The folder of TensorFlow Datasets; empty: its default.
-        image_size: Side of the square that images are resized and cropped to, pixels; 0 keeps the common size of all
-            images.
-        channels: 1 or 3; 0 means 1 for grey images, otherwise 3.
-        max_train_examples: Keeps this many training images, drawn by `seed` with the classes in proportion; 0: all.
-        seed: Seed of that draw.
-        center_fraction: See `resize.fit`.
+        wanted: No channels means 1 for grey images, otherwise 3; the training images are drawn with the classes in
+            proportion.
 
     Returns:
         The parts; classes are those of the `ClassLabel`.
@@ -54,7 +41,7 @@ def load_tfds(
     """
     builder = prepared(name, data_dir)
     try:
-        return _parts(builder, image_size, channels, max_train_examples, seed, center_fraction)
+        return _parts(builder, wanted)
     except UserError:
         raise
     except Exception as error:  # TFDS and TensorFlow pass on whatever the disk or the records raise
@@ -64,24 +51,23 @@ def load_tfds(
         ) from error
 
 
-def _parts(builder, image_size, channels, max_train_examples, seed, center_fraction):
+def _parts(builder, wanted):
     image, label, classes = _features(builder)
-    channels = channels or (1 if builder.info.features[image].shape[-1] == 1 else 3)
+    wanted = wanted._replace(channels=wanted.channels or (1 if builder.info.features[image].shape[-1] == 1 else 3))
     splits, notes = _roles(builder)
     found, shape = [], None
-    parts: dict[str, Split | None] = dict.fromkeys(_VERBS)
+    parts: dict[str, Split | None] = dict.fromkeys(roles.NAMES)
     for role, split in splits.items():
         shards = Shards(builder, split)
         labels = _labels(shards, label, len(classes), split)
         if role != "train" and (labels == -1).all():  # as in competitions
             notes.append(f"not used: {split} (no labels)")
             continue
-        found.append(purpose(split, labels, classes, _VERBS[role], max_train_examples if role == "train" else 0))
-        numbers = np.arange(len(labels))
-        if role == "train" and 0 < max_train_examples < len(labels):
-            numbers = stratified(labels, max_train_examples, np.random.default_rng(seed))
+        most = wanted.max_train_examples if role == "train" else 0
+        found.append(purpose(split, labels, classes, role, most))
+        numbers = sample(labels, np.arange(len(labels)), most, wanted.seed)
         records = _RecordImages(shards, image, numbers, labels[numbers], f"{split} in {shown(str(builder.data_dir))}")
-        parts[role], shape = records.split(image_size, channels, center_fraction, shape, MEMORY_LIMIT)
+        parts[role], shape = records.split(wanted, shape)
     where = f"{builder.info.full_name} in {shown(str(builder.data_dir))}"
     lines = f"{where}: {'; '.join(found)}", *notes
     return Parts(parts["train"], parts["valid"], parts["test"], classes, lines)
@@ -167,9 +153,10 @@ class _RecordImages(EncodedImages):
         where: The split and its folder, for messages.
     """
 
+    remedy = "Prepare the data set again."
+
     def __init__(self, shards: Shards, image: str, numbers: np.ndarray, labels: np.ndarray, where: str):
         self.labels, self._shards, self._image, self._where = labels, shards, image, where
-        self._rows = numbers
         with tf.device("CPU:0"):
             self._numbers = tf.constant(numbers, tf.int64)
 
@@ -179,14 +166,7 @@ class _RecordImages(EncodedImages):
 
     def place(self, index: int) -> str:
         """The number of the record."""
-        return f"record {self._rows[index]} of {self._where}"
-
-    def complaint(self, index: int, why: str) -> str:
-        """The line that names the record."""
-        return (
-            f"An image cannot be read: expected {READ}. Received: {self.place(index)} ({why[:150].rstrip('. ')}). "
-            "Prepare the data set again."
-        )
+        return f"record {int(self._numbers[index])} of {self._where}"
 
     def checksum(self, contents: bool = False) -> str:
         """Returns a fingerprint of the labels, and of the encoded images or of the files' names and sizes."""

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import functools
 import gzip
+import itertools
 import pathlib
 import time
 import zlib
@@ -61,8 +62,7 @@ class Vocabulary:
 
     def encode(self, words: Iterable[str]) -> np.ndarray:
         """Returns the words' numbers, int32; unknown words get that of `<unk>`."""
-        lookup = _Lookup(self.index, self.index[UNKNOWN])
-        return np.fromiter(map(lookup.__getitem__, words), np.int32)
+        return np.fromiter(map(self.index.get, words, itertools.repeat(self.index[UNKNOWN])), np.int32)
 
     def unknown(self, words: Iterable[str]) -> list[str]:
         """Returns the distinct words that are not in the vocabulary, in their order."""
@@ -182,17 +182,6 @@ def load_english(vocabulary_size: int = 0) -> Corpus:
     return corpus_of("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})
 
 
-class _Lookup(dict):
-    """Numbers of words, and one number for all others."""
-
-    def __init__(self, known, other):
-        super().__init__(known)
-        self.other = other
-
-    def __missing__(self, word):
-        return self.other
-
-
 def _expected(split):
     return " or ".join(name.format(split) for name in NAMES) + " (or .gz)"
 
@@ -218,7 +207,8 @@ def corpus_of(name: str, streams: Mapping[str, Iterable], vocabulary_size: int, 
     numbers.default_factory = numbers.__len__
     for word in (EOS, UNKNOWN):
         numbers[word]
-    train = _encoded(streams["train"], numbers, sources["train"])
+    blocks = (np.fromiter(map(numbers.__getitem__, words), np.int32) for words in streams["train"])
+    train = _whole(blocks, numbers[EOS], sources["train"])
     counts = np.bincount(train, minlength=len(numbers))
     order = np.argsort(-counts, kind="stable")
     if vocabulary_size:
@@ -228,15 +218,15 @@ def corpus_of(name: str, streams: Mapping[str, Iterable], vocabulary_size: int, 
     vocabulary = Vocabulary(tuple(words[number] for number in order))
     table = np.full(len(words), vocabulary.index[UNKNOWN], np.int32)
     table[order] = np.arange(len(order), dtype=np.int32)
-    lookup = _Lookup(vocabulary.index, vocabulary.index[UNKNOWN])
-    held_out = [_encoded(streams[split], lookup, sources[split]) for split in SPLITS[1:]]
+    eos = vocabulary.index[EOS]
+    held_out = [_whole(map(vocabulary.encode, streams[split]), eos, sources[split]) for split in SPLITS[1:]]
     return Corpus(name, vocabulary, table[train], *held_out)
 
 
-def _encoded(blocks, numbers, source):
-    parts = [np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)) for words in blocks]
-    found = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-    if not (found != numbers[EOS]).any():
+def _whole(blocks: Iterable[np.ndarray], eos: int, source: str) -> np.ndarray:
+    """Joins the blocks of a split; raises UserError if it has no word."""
+    found = np.concatenate([np.zeros(0, np.int32), *blocks])
+    if (found == eos).all():
         raise UserError(f"{source} is empty: expected words separated by spaces. Received: {len(found)} empty lines.")
     return found
 
