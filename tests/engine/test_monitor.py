@@ -152,7 +152,7 @@ def test_eigenvalue_of_a_supernet(float64):
     curvature = AlphaCurvature(functions, batch)
 
     def product(vector):
-        return functions.hessian_product()(weights, alphas, *batch, [tf.constant(v) for v in vector])
+        return functions.product("alphas")(weights, alphas, *batch, [tf.constant(v) for v in vector])
 
     start = [p.numpy() for p in tf.split(gradient, 2)]
     start = [s.reshape(a.shape) for s, a in zip(start, alphas, strict=True)]
