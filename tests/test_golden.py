@@ -16,13 +16,14 @@ import tensorflow as tf
 from darts_tf import bilevel
 from darts_tf import genotypes as genotype
 from darts_tf.bilevel import architect, optimizers
-from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
 from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, values
 from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
 from darts_tf.genotypes import ConvGenotype
 from darts_tf.interop.conv import load_arrays, slots, to_arrays
+from darts_tf.methods.schedules import cosine
 from darts_tf.spaces.conv import operations as ops
 from darts_tf.spaces.conv.cells import SearchCell
 from darts_tf.spaces.conv.mixed import MixedOp
@@ -42,7 +43,7 @@ from tests.helpers.golden import (
     statistics_of,
     under,
 )
-from tests.helpers.steps import collect_statistics, moved_state, search_step, stateless
+from tests.helpers.steps import collect_statistics, move, moved_state, search_step, stateless
 from tests.helpers.types import in_type
 
 pytestmark = pytest.mark.usefixtures("deviations")
@@ -177,7 +178,7 @@ class Search:
             primitives_of(folder),
         )
         self.functions = SupernetLoss(self.net, trace=traced)
-        self.functions.mixed_product = SupernetLoss(self.net).mixed_product  # eager: its graph takes long to build
+        self.functions.product = SupernetLoss(self.net).product  # eager: its graph takes long to build
         self.slots = slots(self.net)
         self.reset()
 
@@ -315,7 +316,8 @@ def unrolled(search, name):
 
     for suffix, hvp, key in (("", "finite_difference", "implicit_fd"), ("_exact", "exact", "implicit_exact")):
         passes.clear()
-        step = Architect(search.functions, optimizer, None, hvp=hvp, radius=radius, bn_updates=not suffix)
+        virtual_step = VirtualStep(search.functions, optimizer)
+        step = Architect(search.functions, virtual_step, None, hvp=hvp, radius=radius, bn_updates=not suffix)
         product = step.hvp
 
         def recorded(*args, product=product, key=key, per_alpha=per_alpha):
@@ -526,7 +528,7 @@ def test_optimizers(golden, dtype):
         if rule == "sgd":
             rate = settings.pop("rate")
             optimizer = optimizers.SGD([variable], **settings)
-            apply = functools.partial(optimizer.apply, rate=rate)
+            apply = functools.partial(move, optimizer, [variable], rate=rate)
         else:
             optimizer = optimizers.Adam([variable], **settings)
             apply = optimizer.apply
@@ -552,10 +554,10 @@ def test_clipping(golden, dtype):
 
 def test_schedules(golden):
     schedules = read(golden, "schedules.json")
-    cosine = {name: s for name, s in schedules.items() if "lr_min" in s}
-    assert {"cnn_search", "cnn_eval_cifar"} <= set(cosine)
-    for name, s in cosine.items():
-        mine = [optimizers.cosine_rate(e, s["epochs"], s["lr0"], s["lr_min"]) for e in range(s["epochs"])]
+    falling = {name: s for name, s in schedules.items() if "lr_min" in s}
+    assert {"cnn_search", "cnn_eval_cifar"} <= set(falling)
+    for name, s in falling.items():
+        mine = [cosine(s["lr0"], s["lr_min"], e, s["epochs"]) for e in range(s["epochs"])]
         np.testing.assert_allclose(mine, s["lr_used_in_epoch"], rtol=1e-12, atol=0, err_msg=name)
 
 

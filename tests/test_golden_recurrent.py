@@ -24,7 +24,7 @@ from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from tests.helpers import golden as helpers
 from tests.helpers.golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
-from tests.helpers.steps import SequenceLoss, moved_state, search_step
+from tests.helpers.steps import SequenceLoss, move, moved_state, search_step
 from tests.helpers.types import in_type
 
 pytestmark = pytest.mark.usefixtures("as_the_binaries_do", "deviations")
@@ -218,12 +218,11 @@ def unrolled(search, name):
         step = VirtualStep(search.functions, optimizer, clip, limited, still_of(name))
         moves = Architect(
             search.functions,
-            optimizer,
+            step,
             None,
             hvp=hvp,
             radius=search.config["hvp_r"],
             bn_updates=True,
-            virtual_step=step,
         )
         product = moves.hvp
 
@@ -451,7 +450,7 @@ def test_averaged_sgd(golden, dtype):
         averages = match[0].replace("_params", "_average")
         steps = zip(misc["optim/grads"].astype(dtype), misc["optim/asgd_lrs"], strict=True)
         for step, (gradient, rate) in enumerate(steps):
-            optimizer.apply([tf.constant(gradient)], rate)
+            move(optimizer, [variable], [tf.constant(gradient)], rate)
             comparison.check(f"{match[0]} {step}", "optimiser", variable, misc[match[0]][step])
             comparison.check(f"{averages} {step}", "optimiser", optimizer.averages[0], misc[averages][step])
     comparison.done()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from darts_tf.system.keras_settings import keras, tf
 from darts_tf import spaces
 from darts_tf.bench.benchmark import random_batches
-from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.objective import SupernetLoss
 from darts_tf.bilevel.optimizers import SGD, global_norm
 from darts_tf.bilevel.step import traced
@@ -50,6 +50,7 @@ def compare(
         net = spaces.get(config.space).supernet(config, None, image_shape, num_classes)
         functions = SupernetLoss(net, trace=traced)
         sgd = SGD(functions.weights.pack(net.weight_variables), config.momentum, config.weight_decay)
+        virtual_step = VirtualStep(functions, sgd)
         rate = tf.constant(config.learning_rate, keras.config.floatx())
         settings: dict[str, dict] = {"first order": {"order": "first"}}
         settings |= {f"radius {radius:g}": {"radius": radius} for radius in radii}
@@ -57,7 +58,7 @@ def compare(
         found = {}
         for name, setting in settings.items():
             say(f"gradient: {name} ...")
-            told, alphas, _ = Architect(functions, sgd, None, **setting).gradient(batches[0], batches[1], rate)
+            told, alphas, _ = Architect(functions, virtual_step, None, **setting).gradient(batches[0], batches[1], rate)
             found[name] = float(told.loss), alphas
     references = {"exact": found["exact"][1], "paper": found[f"radius {PAPER_RADIUS:g}"][1]}
     rows = []

@@ -63,7 +63,7 @@ class Architect:
 
     Args:
         functions: A `SupernetLoss`.
-        weight_optimizer: Its `update` is the virtual step, with its real momentum buffers.
+        virtual_step: The virtual weight step, see `VirtualStep`.
         alpha_optimizer: Updates `functions.arch`.
         order: `"first"` or `"second"`.
         hvp: `"finite_difference"` or `"exact"`, for the second order.
@@ -71,7 +71,6 @@ class Architect:
         bn_updates: Whether the passes at w, w + eps v and w - eps v (in the first order: the validation pass) update
             the batch norms' statistics. Deviation: the original does so; here it is off by default, because statistics
             of perturbed weights belong to no network. It changes no gradient.
-        virtual_step: The virtual weight step, see `VirtualStep`; unclipped for None.
 
     Source: `cnn/architect.py`, `rnn/architect.py`.
     """
@@ -79,21 +78,17 @@ class Architect:
     def __init__(
         self,
         functions: SupernetLoss,
-        weight_optimizer: Any,
+        virtual_step: VirtualStep,
         alpha_optimizer: Any,
         order: str = "second",
         hvp: str = "finite_difference",
         radius: float = 0.01,
         bn_updates: bool = False,
-        virtual_step: VirtualStep | None = None,
     ):
         self.functions, self.order, self.bn_updates = functions, order, bn_updates
-        self.weight_optimizer, self.alpha_optimizer = weight_optimizer, alpha_optimizer
-        self.virtual_step = virtual_step or VirtualStep(functions, weight_optimizer)
-        exact = eqs.exact_hvp
-        self.hvp = self.virtual_step.product(
-            exact if hvp == "exact" else functools.partial(eqs.finite_difference_hvp, radius=radius)
-        )
+        self.virtual_step, self.alpha_optimizer = virtual_step, alpha_optimizer
+        difference = functools.partial(eqs.finite_difference_hvp, radius=radius)
+        self.hvp = virtual_step.product(eqs.exact_hvp if hvp == "exact" else difference)
 
     def gradient(
         self, train_batch: Any, valid_batch: Any, rate: Tensor, weights: Tensors | None = None, noise: Structure = ()

@@ -82,7 +82,7 @@ class AlphaCurvature:
         self.functions, self.batch = functions, batch
         # Not compiled by XLA, even if the steps are: its second derivative of max pooling is imprecise.
         self._gradients = tf.function(functions.gradients((ALPHAS,), False), autograph=False)
-        self._product = tf.function(functions.hessian_product(), autograph=False)
+        self._product = tf.function(functions.product(ALPHAS), autograph=False)
 
     def __call__(self) -> float:
         """Returns the eigenvalue."""

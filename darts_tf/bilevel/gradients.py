@@ -75,12 +75,7 @@ class Objective:
         Returns:
             Tensors shaped like the alphas.
         """
-        vector = [tf.stop_gradient(v) for v in vector]
-        with tf.GradientTape(watch_accessed_variables=False) as outer:
-            outer.watch(list(alphas))
-            _, gradient = self.gradients(weights, alphas, wrt=(WEIGHTS,))
-            inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
-        return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return self._product(WEIGHTS, weights, alphas, vector)
 
     def hessian_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
         """Returns `d/d alpha (dL/d alpha . vector)`, exactly: the alphas' Hessian times a vector.
@@ -93,10 +88,14 @@ class Objective:
         Returns:
             Tensors shaped like the alphas.
         """
+        return self._product(ALPHAS, weights, alphas, vector)
+
+    def _product(self, kind, weights, alphas, vector):
+        """Returns `d/d alpha (dL/d kind . vector)`."""
         vector = [tf.stop_gradient(v) for v in vector]
         with tf.GradientTape(watch_accessed_variables=False) as outer:
             outer.watch(list(alphas))
-            _, gradient = self.gradients(weights, alphas, wrt=(ALPHAS,))
+            _, gradient = self.gradients(weights, alphas, wrt=(kind,))
             inner_product = tf.add_n([tf.reduce_sum(g * v) for g, v in zip(gradient, vector, strict=True)])
         return outer.gradient(inner_product, list(alphas), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 

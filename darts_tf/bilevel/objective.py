@@ -1,6 +1,7 @@
 """A supernet's loss as a pure function of weights, alphas, noise and batch, with each derivative traced once."""
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -139,8 +140,7 @@ class SupernetLoss:
         self.trace = trace or (lambda function: function)
         self.weights, self.state = Packing(supernet.weight_variables), Packing(supernet.state_variables)
         self.gradients = functools.cache(self._gradients)
-        self.mixed_product = functools.cache(self._mixed_product)
-        self.hessian_product = functools.cache(self._hessian_product)
+        self.product = functools.cache(self._product)
         self.mixing_gradients = functools.cache(self._mixing_gradients)
 
     def training_loss(self, weights: Tensors, alphas: Any, batch: tuple) -> Callable:
@@ -148,12 +148,7 @@ class SupernetLoss:
 
         `SmoothDARTS` ascends this loss. Nothing is computed or traced unless it is called.
         """
-
-        def function(mixing):
-            loss, gradients = self.mixing_gradients()((weights, alphas, mixing, self.precision.factor), batch)[0]
-            return loss, gradients
-
-        return function
+        return lambda mixing: self.mixing_gradients()((weights, alphas, mixing, self.precision.factor), batch)[0]
 
     def _mixing_gradients(self):
         def function(common, batch):
@@ -223,25 +218,21 @@ class SupernetLoss:
 
         return gradients
 
-    def _mixed_product(self):
-        """Returns a function `(weights, alphas, inputs, labels, vector, noise=())`, see `Objective.mixed_product`."""
-        return self._product(
-            lambda objective, weights, alphas, vector: objective.mixed_product(
-                weights, alphas, self.weights.unpack(vector)
-            )
-        )
+    def _product(self, kind):
+        """Returns a function `(weights, alphas, inputs, labels, vector, noise=())`, for a vector of that kind.
 
-    def _hessian_product(self):
-        """Returns a function `(weights, alphas, inputs, labels, vector, noise=())`, see `Objective.hessian_product`."""
-        return self._product(
-            lambda objective, weights, alphas, vector: objective.hessian_product(weights, alphas, vector)
-        )
+        See `Objective.mixed_product` and `Objective.hessian_product`.
+        """
 
-    def _product(self, product):
         def function(common, batch):
             weights, alphas, noise, vector, factor = common
             objective = eqs.Objective(lambda w, a: scale(self._forward(w, a, noise, batch)[0], factor))
-            return unscale(product(objective, self.weights.unpack(weights), alphas, vector), factor), ()
+            weights = self.weights.unpack(weights)
+            if kind == WEIGHTS:
+                found = objective.mixed_product(weights, alphas, self.weights.unpack(vector))
+            else:
+                found = objective.hessian_product(weights, alphas, vector)
+            return unscale(found, factor), ()
 
         function = self._over_batch(function)
 
@@ -263,12 +254,8 @@ class BatchObjective(eqs.Objective):
     """
 
     def __init__(self, functions: SupernetLoss, batch: Any, noise: Structure = (), passed: list | None = None):
-        self.functions, self.noise, self.passed, self._passes = functions, noise, passed, 0
-        self._batches = batch if callable(batch) else lambda number: batch
-
-    def _batch(self):
-        self._passes += 1
-        return self._batches(self._passes - 1)
+        self.functions, self.noise, self.passed = functions, noise, passed
+        self._batches = map(batch, itertools.count()) if callable(batch) else itertools.repeat(batch)
 
     def gradients(
         self, weights: Tensors, alphas: Tensors, wrt: Sequence[str] = (WEIGHTS, ALPHAS), wide: bool = False
@@ -277,7 +264,7 @@ class BatchObjective(eqs.Objective):
         # All callers that need weight gradients share one trace, which also returns the statistics; see `SupernetLoss`.
         traced = (WEIGHTS, ALPHAS) if WEIGHTS in wrt and self.functions.joint else tuple(wrt)
         function = self.functions.gradients(traced, self.passed is not None or WEIGHTS in wrt, wide)
-        told, gradients = function(weights, alphas, *self._batch(), self.noise)
+        told, gradients = function(weights, alphas, *next(self._batches), self.noise)
         if self.passed is not None:
             self.passed.append(told)
         return told, *[gradients[traced.index(name)] for name in wrt]
@@ -292,4 +279,4 @@ class BatchObjective(eqs.Objective):
 
     def mixed_product(self, weights: Tensors, alphas: Tensors, vector: Tensors) -> Tensors:
         """See `Objective.mixed_product`."""
-        return self.functions.mixed_product()(weights, alphas, *self._batch(), vector, self.noise)
+        return self.functions.product(WEIGHTS)(weights, alphas, *next(self._batches), vector, self.noise)

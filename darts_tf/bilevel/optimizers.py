@@ -1,10 +1,9 @@
-"""Update rules and schedules of the paper's optimisers as pure functions, and optimisers that hold their state.
+"""Update rules of the paper's optimisers as pure functions, and optimisers that hold their state.
 
 Keras' own optimisers are different algorithms: its SGD folds the rate into the velocity, and its `weight_decay` is
 decoupled. Here the L2 term is part of the gradient, as in PyTorch 0.3.1, for which the original code was written.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -149,14 +148,6 @@ def clip_by_global_norm(gradients: Sequence, limit: float) -> tuple[Tensors, Ten
     return [g * coefficient for g in gradients], norm
 
 
-def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float = 0.0) -> float:
-    """Returns the learning rate in an epoch, `0 <= epoch < epochs`: the minimum itself is never reached.
-
-    Source: `CosineAnnealingLR` as stepped by the original: epoch 49 of 50 from 0.025 to 0.001 has 1.023679e-3.
-    """
-    return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
-
-
 def assign(variables: Sequence[Variable], tensors: Tensors) -> None:
     """Writes each tensor into the variable at the same position."""
     for variable, tensor in zip(variables, tensors, strict=True):
@@ -174,54 +165,30 @@ class SGD:
         variables: What to move, in a fixed order.
         momentum: See `sgd_update`.
         weight_decay: See `sgd_update`.
+
+    Attributes:
+        buffers: The variables that a step writes in addition to the weights.
     """
 
     def __init__(self, variables: Iterable[Variable], momentum: float = 0.9, weight_decay: float = 3e-4):
-        self.targets = list(variables)
-        self.momentum = momentum
-        self.weight_decay = weight_decay
-        self.buffers = _slots(self.targets) if momentum else []
-
-    @property
-    def variables(self) -> list:
-        """What a checkpoint has to hold."""
-        return self.buffers
+        self.rule = dict(momentum=momentum, weight_decay=weight_decay)
+        self.buffers = _slots(variables) if momentum else []
 
     def update(self, weights: Tensors, gradients: Tensors, rate: Tensor) -> tuple[Tensors, Tensors]:
         """Returns `(weights, buffers)` one step ahead, from the present buffers; writes nothing."""
-        return sgd_update(
-            weights, gradients, self.buffers, rate=rate, momentum=self.momentum, weight_decay=self.weight_decay
-        )
-
-    def apply(self, gradients: Tensors, rate: Tensor) -> None:
-        """Moves the variables by one step."""
-        weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
-        assign([*self.targets, *self.buffers], [*weights, *buffers])
+        return sgd_update(weights, gradients, self.buffers, rate=rate, **self.rule)
 
 
 class Adam:
-    """Adam over given variables, see `adam_update`.
+    """Adam over given variables.
 
     Args:
         variables: What to move, in a fixed order.
-        rate: Learning rate.
-        beta1: Decay of the first moments.
-        beta2: Decay of the second moments.
-        epsilon: Added to the square root of the second moment.
-        weight_decay: L2 coefficient.
+        **rule: The settings of `adam_update`, from `rate` to `weight_decay`.
     """
 
-    def __init__(
-        self,
-        variables: Iterable[Variable],
-        rate: float = 3e-4,
-        beta1: float = 0.5,
-        beta2: float = 0.999,
-        epsilon: float = 1e-8,
-        weight_decay: float = 1e-3,
-    ):
-        self.targets = list(variables)
-        self.rule = dict(rate=rate, beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay)
+    def __init__(self, variables: Iterable[Variable], **rule: float):
+        self.targets, self.rule = list(variables), rule
         self.means, self.squares = _slots(self.targets), _slots(self.targets)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
 
@@ -249,24 +216,16 @@ class ASGD:
 
     Attributes:
         averages: The means of the weights, which validation uses and which are saved.
+        buffers: The variables that a step writes in addition to the weights: means, number of steps, rate for the next
+            step.
     """
 
     def __init__(self, variables: Iterable[Variable], weight_decay: float = 8e-7, start: int = 0):
-        self.targets = list(variables)
         self.rule: dict[str, Any] = dict(weight_decay=weight_decay, start=start)
-        self.averages = _slots(self.targets)
+        self.averages = _slots(variables)
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.lagged_rate = tf.Variable(tf.zeros((), self.averages[0].dtype), trainable=False)
-
-    @property
-    def buffers(self) -> list:
-        """The variables a step writes in addition to the weights: means, number of steps, rate for the next step."""
-        return [*self.averages, self.step, self.lagged_rate]
-
-    @property
-    def variables(self) -> list:
-        """What a checkpoint has to hold."""
-        return self.buffers
+        self.buffers = [*self.averages, self.step, self.lagged_rate]
 
     def update(self, weights: Tensors, gradients: Tensors, rate: Tensor) -> tuple[Tensors, Tensors]:
         """Returns `(weights, buffers)` one step ahead, from the present buffers; writes nothing."""
@@ -275,8 +234,3 @@ class ASGD:
             weights, gradients, self.averages, step, self.lagged_rate, rate=rate, **self.rule
         )
         return weights, [*averages, step, lagged]
-
-    def apply(self, gradients: Tensors, rate: Tensor) -> None:
-        """Moves the variables by one step."""
-        weights, buffers = self.update([tf.convert_to_tensor(v) for v in self.targets], gradients, rate)
-        assign([*self.targets, *self.buffers], [*weights, *buffers])

@@ -123,32 +123,35 @@ class SearchStep:
     ):
         self.supernet, self.config, self.domain = supernet, config, domain
         domain.attach(supernet)
-        own = {
-            "joint": config.order == "second" and (method is None or method.moves_alphas),
-            # With few candidates there may be weights whose output no edge reads.
-            "strict": config.masks is None,
-        }
-        self.functions = functions = loss_of(supernet, config, domain, trace, distribution, method=method, **own)
+        self.functions = functions = loss_of(
+            supernet,
+            config,
+            domain,
+            trace,
+            distribution,
+            method=method,
+            joint=config.order == "second" and (method is None or method.moves_alphas),
+            strict=config.masks is None,  # with few candidates there may be weights whose output no edge reads
+        )
         self.method = functions.method
         self.weight_optimizer = domain.optimizers(functions.weights.pack(supernet.weight_variables))[False]
         self.alpha_optimizer = Adam(
             [v.value for v in functions.arch.values()],
-            config.arch_learning_rate,
-            config.arch_beta1,
-            config.arch_beta2,
-            config.arch_epsilon,
-            config.arch_weight_decay,
+            rate=config.arch_learning_rate,
+            beta1=config.arch_beta1,
+            beta2=config.arch_beta2,
+            epsilon=config.arch_epsilon,
+            weight_decay=config.arch_weight_decay,
         )
         self.weight_step = WeightStep(functions, self.weight_optimizer, config.grad_clip)
         self.architect = Architect(
             functions,
-            self.weight_optimizer,
+            VirtualStep(functions, self.weight_optimizer, **domain.virtual_step),
             self.alpha_optimizer,
             config.order,
             config.hvp,
             config.hvp_radius,
             config.arch_bn_updates,
-            VirtualStep(functions, self.weight_optimizer, **domain.virtual_step),
         )
 
     @property
@@ -158,7 +161,7 @@ class SearchStep:
             "weights": self.supernet.weight_variables,
             "alphas": list(self.functions.arch.values()),
             "state": self.supernet.state_variables,
-            "weight_optimizer": self.weight_optimizer.variables,
+            "weight_optimizer": self.weight_optimizer.buffers,
             "alpha_optimizer": self.alpha_optimizer.variables,
             "hidden": self.domain.carried,
         } | _scale_of(self.functions)
@@ -230,8 +233,8 @@ class TrainStep:
         return {
             "weights": self.network.weight_variables,
             "state": self.network.state_variables,
-            "weight_optimizer": self.optimizers[False].variables,
-            "averages": self.optimizers[True].variables if True in self.optimizers else [],
+            "weight_optimizer": self.optimizers[False].buffers,
+            "averages": self.optimizers[True].buffers if True in self.optimizers else [],
             "hidden": self.domain.carried[:1],
         } | _scale_of(self.functions)
 

@@ -1,14 +1,26 @@
-"""When a search should have ended: RobustDARTS' rule on the dominant eigenvalue. Needs no TensorFlow."""
+"""When a search should have ended: RobustDARTS' rule on the dominant eigenvalue. Needs no TensorFlow.
 
-import dataclasses
+A search ends when the averaged eigenvalue is more than `FACTOR` times what it was `DELTA` measurements before. The
+average is over `WINDOW` measurements and is assigned to the middle one. The result is the genotype of the epoch to
+which the earlier average belongs: after it the eigenvalue rose, and cells became worse with it.
+
+Reference: Zela et al., Understanding and Robustifying Differentiable Architecture Search, arXiv:1909.09656, section
+4.3; `EVLocalAvg` in `src/utils.py` of automl/RobustDARTS, which measures every 2 epochs.
+"""
+
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
+WINDOW = 5  # an odd number of measurements in an average; fewer at the start
+DELTA = 4  # measurements between the two averages
+FACTOR = 1.3  # the ratio above which the search ends
+START = 10  # the first epoch that may be the result
 
-@dataclasses.dataclass(frozen=True)
-class Verdict:
+
+class Verdict(NamedTuple):
     """A verdict of the rule.
 
     Attributes:
@@ -22,57 +34,31 @@ class Verdict:
     ratio: float
 
 
-@dataclasses.dataclass(frozen=True)
-class EigenvalueRule:
-    """Ends a search when the averaged eigenvalue is more than `factor` times what it was `delta` measurements before.
+def earliest(every: int) -> int:
+    """Returns the first epoch with a possible verdict, if epochs `every`, `2 * every` ... are measured."""
+    return every * (math.ceil(START / every) + DELTA + WINDOW // 2)
 
-    The average is over `window` measurements and is assigned to the middle one. The result is the genotype of the epoch
-    to which the earlier average belongs: after it the eigenvalue rose, and cells became worse with it.
 
-    Attributes:
-        window: Odd number of measurements in an average; fewer at the start.
-        delta: Measurements between the two averages.
-        factor: The ratio above which the search ends.
-        start: First epoch that may be the result.
+def verdict(records: Sequence[Mapping], epochs: float) -> Verdict | None:
+    """Returns the first verdict on a search's records, or None while there is none.
 
-    Reference: Zela et al., Understanding and Robustifying Differentiable Architecture Search, arXiv:1909.09656,
-        section 4.3; `EVLocalAvg` in `src/utils.py` of automl/RobustDARTS, which measures every 2 epochs.
+    Args:
+        records: In the order of the epochs; those without a finite `eigenvalue` are ignored.
+        epochs: Number of epochs that the search has, or would have; as in RobustDARTS, the last one does not count.
     """
 
-    window: int = 5
-    delta: int = 4
-    factor: float = 1.3
-    start: int = 10
+    def known(value):  # numbers that are not finite become None when records are saved
+        return isinstance(value, int | float) and math.isfinite(value)
 
-    def earliest(self, every: int) -> int:
-        """Returns the first epoch with a possible verdict, if epochs `every`, `2 * every` ... are measured."""
-        return every * (math.ceil(self.start / every) + self.delta + self.window // 2)
+    measured = [each for each in records if known(each.get("eigenvalue")) and each["epoch"] < epochs]
+    values = np.array([each["eigenvalue"] for each in measured])
 
-    def verdict(self, measured: Iterable[tuple[int, float]]) -> Verdict | None:
-        """Returns the rule's verdict, once there is one.
+    def average(last):
+        return values[max(0, last - WINDOW + 1) : last + 1].mean()
 
-        A pure function, so that a resumed run needs only its records.
-
-        Args:
-            measured: `(epoch, eigenvalue)` in the order of the epochs, at equal intervals.
-
-        Returns:
-            The first verdict, or None while the search continues.
-        """
-        measured = list(measured)
-        epochs = [epoch for epoch, _ in measured]
-        values = np.array([value for _, value in measured])
-        middle = self.window // 2
-        for now in range(middle + self.delta, len(values)):
-            epoch = epochs[now - middle - self.delta]
-            before = self._average(values, now - self.delta)
-            # With other signs the ratio is meaningless; at a minimum in the alphas the largest eigenvalue is positive.
-            if epoch < self.start or before <= 0:
-                continue
-            ratio = self._average(values, now) / before
-            if ratio > self.factor:
-                return Verdict(epoch, epochs[now], float(ratio))
-        return None
-
-    def _average(self, values, last):
-        return values[max(0, last - self.window + 1) : last + 1].mean()
+    for now in range(WINDOW // 2 + DELTA, len(values)):
+        epoch, before = measured[now - WINDOW // 2 - DELTA]["epoch"], average(now - DELTA)
+        # With other signs the ratio is meaningless; at a minimum in the alphas the largest eigenvalue is positive.
+        if epoch >= START and before > 0 and (ratio := average(now) / before) > FACTOR:
+            return Verdict(epoch, measured[now]["epoch"], float(ratio))
+    return None

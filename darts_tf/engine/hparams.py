@@ -4,7 +4,7 @@ import collections
 import io
 import pathlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from darts_tf import genotypes
@@ -76,12 +76,9 @@ def _config(path):
     return {key: value for key, value in found.items() if isinstance(value, _Value)} if isinstance(found, dict) else {}
 
 
-def _differing(configs: Iterable[dict]) -> set[str]:
-    values: dict[str, set] = collections.defaultdict(set)
-    for config in configs:
-        for key, value in config.items():
-            values[key].add(value)
-    return {key for key, different in values.items() if len(different) > 1} - _NEVER
+def _differing(configs: Sequence[dict]) -> set[str]:
+    keys = set().union(*configs) - _NEVER
+    return {key for key in keys if len({config[key] for config in configs if key in config}) > 1}
 
 
 def _operations(path, config):

@@ -4,14 +4,14 @@ A collapsing search fills its cells with skip connections: the supernet trains f
 network then has too few weights.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from darts_tf import genotypes
 from darts_tf.config import Search
-from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+from darts_tf.engine import early_stop
+from darts_tf.engine.early_stop import Verdict
 from darts_tf.genotypes import Genotype
 
 SKIPS = ("skip_connect", "identity")
@@ -65,24 +65,6 @@ def health(genotype: Genotype, strengths: Mapping[str, np.ndarray], primitives: 
     return numbers
 
 
-def verdict(records: Sequence[Mapping], epochs: int) -> Verdict | None:
-    """Returns the rule's verdict on a search's records; as in RobustDARTS, without the last epoch.
-
-    Args:
-        records: In the order of the epochs; those without a finite `eigenvalue` are ignored.
-        epochs: Number of epochs that the search has, or would have.
-    """
-
-    def known(value):  # numbers that are not finite become None when records are saved
-        return isinstance(value, int | float) and math.isfinite(value)
-
-    return EigenvalueRule().verdict(
-        (record["epoch"], record["eigenvalue"])
-        for record in records
-        if known(record.get("eigenvalue")) and record["epoch"] < epochs
-    )
-
-
 class Monitor:
     """Adds health figures to the records of a search, warns once about each problem, and decides when to stop.
 
@@ -97,7 +79,7 @@ class Monitor:
     def __init__(self, config: Search, eigenvalue: Callable[[], float], say: Callable[[str], None]):
         self.config, self.eigenvalue, self.say = config, eigenvalue, say
         self.records: list[Mapping] = []
-        earliest = EigenvalueRule().earliest(EVERY)
+        earliest = early_stop.earliest(EVERY)
         if config.early_stop == "eigenvalue" and config.epochs <= earliest:
             say(
                 f"warning: --early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
@@ -125,7 +107,7 @@ class Monitor:
     @property
     def verdict(self) -> Verdict | None:
         """The rule's verdict on the search so far."""
-        return verdict(self.records, self.config.epochs)
+        return early_stop.verdict(self.records, self.config.epochs)
 
     @property
     def stopped(self) -> Verdict | None:

@@ -4,7 +4,6 @@ import collections
 import contextlib
 import math
 import os
-import pathlib
 import re
 import sys
 import time
@@ -33,7 +32,7 @@ _SILENT = re.compile("epoch|step|gradient_norm|learning_rate|skip_reduce|(pool|e
 class Reporter(contextlib.AbstractContextManager):
     """Console, `metrics.jsonl` and TensorBoard of one run. Epochs are shown counted from 1.
 
-    Call `resume` before the first epoch, with no records for a new run, and `close` at the end (or use `with`).
+    Use it in a `with` statement, and call `resume` before the first epoch, with no records for a new run.
 
     Args:
         workdir: Directory of `metrics.jsonl` and `tensorboard/`.
@@ -68,10 +67,6 @@ class Reporter(contextlib.AbstractContextManager):
         self._keeps_weights, self._graph_shown = True, False
 
     def __exit__(self, *exception: object) -> None:
-        """Closes."""
-        self.close()
-
-    def close(self) -> None:
         """Ends the progress bar and the event files."""
         self._console.stop()
         self._events.close()
@@ -100,7 +95,7 @@ class Reporter(contextlib.AbstractContextManager):
         step_in_epoch: int,
         steps_per_epoch: int,
         metrics: Mapping[str, float],
-        step: int | None = None,
+        step: int,
     ) -> None:
         """Shows the run's progress; cheap enough for each loop of steps.
 
@@ -110,9 +105,9 @@ class Reporter(contextlib.AbstractContextManager):
             step_in_epoch: Steps done in this epoch.
             steps_per_epoch: Total steps of this epoch.
             metrics: Training metrics, such as `loss` (nats) and `accuracy` (0 to 1).
-            step: Steps done in total; may be omitted if all epochs are equally long.
+            step: Steps done in total.
         """
-        now, step = self._clock(), (epoch - 1) * steps_per_epoch + step_in_epoch if step is None else step
+        now = self._clock()
         self._recent.append((now, step))
         if self._start is None:
             self._start = now, step
@@ -182,21 +177,20 @@ class Reporter(contextlib.AbstractContextManager):
                 "mixing_weights must have a row for each row label and a column for each column label. Received: "
                 f"shape {weights.shape}, {len(row_labels)} row labels, {len(column_labels)} column labels"
             )
-        self._keep_weights(self._workdir.alphas / name / f"epoch_{epoch:03d}.json", weights, row_labels, column_labels)
+        content = {
+            "edges": list(row_labels),
+            "primitives": list(column_labels),
+            "mixing_weights": weights.tolist(),
+            "entropy": entropies(weights).tolist(),
+            "gap": gaps(weights, column_labels).tolist(),
+        }
+        if self._keeps_weights:
+            try:
+                write_json(self._workdir.alphas / name / f"epoch_{epoch:03d}.json", content)
+            except OSError as error:  # not needed by any search
+                self._keeps_weights = False
+                self.message(f"warning: continuing without {self._workdir.alphas}: {error.strerror or error}")
         self._events.weights(epoch, name, weights, row_labels, column_labels)
-
-    def _keep_weights(
-        self, path: pathlib.Path, weights: np.ndarray, rows: Sequence[str], columns: Sequence[str]
-    ) -> None:
-        if not self._keeps_weights:
-            return
-        try:
-            content = {"edges": list(rows), "primitives": list(columns), "mixing_weights": weights.tolist()}
-            each_edge = {"entropy": entropies(weights).tolist(), "gap": gaps(weights, columns).tolist()}
-            write_json(path, content | each_edge)
-        except OSError as error:  # not needed by any search
-            self._keeps_weights = False
-            self.message(f"warning: continuing without {self._workdir.alphas}: {error.strerror or error}")
 
     def drawing(self, epoch: int, name: str, png_path: str | os.PathLike | None) -> None:
         """Shows a drawing of a cell in TensorBoard; does nothing if there is none.

@@ -65,7 +65,7 @@ def select(
     Reference: Liu et al., DARTS, arXiv:1806.09055, section 2.4; quark0/darts, cnn/model_search.py.
     """
     strength = np.asarray(strength)
-    choices = [i for i, operation in enumerate(primitives) if topology.none or operation != "none"]
+    choices = topology.choices(primitives)
     pairs = []
     for node, sources, kept in zip(topology.nodes, topology.sources, topology.kept, strict=True):
         rows = strength[topology.rows(node)][:, choices]

@@ -71,6 +71,10 @@ class Topology:
         """Returns the matrix `(edges that leave a state, num_edges)` whose product with alphas gives their rows."""
         return np.eye(self.num_edges)[[row for row, _ in self.leaving(source)]]
 
+    def choices(self, primitives: Sequence[str]) -> list[int]:
+        """Returns the columns of the operations that an edge may keep."""
+        return [column for column, name in enumerate(primitives) if self.none or name != "none"]
+
     def by_node(self, pairs: Sequence) -> list[tuple[int, list]]:
         """Returns for each node its number as a state and its part of a list with `num_pairs` entries."""
         ends = np.cumsum(self.kept)

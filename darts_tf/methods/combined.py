@@ -35,13 +35,8 @@ class Combined(Method):
         self.parts: Sequence[Method] = tuple(parts.values())
         for part in self.parts:
             part.whole = self
-        relaxing = [name for name, part in parts.items() if overrides(part, "relax")]
-        if len(relaxing) > 1:
-            raise UserError(
-                f"method: {some_of(relaxing)} each relax the choice of operations in their own way; "
-                f"keep one of them. Received: method={config.method}."
-            )
-        self.base: Method = parts[relaxing[0]] if relaxing else self.parts[0]
+        relaxing = self._only(parts, "relax", "relax the choice of operations")
+        self.base: Method = parts[relaxing] if relaxing else self.parts[0]
         self.moves_alphas = all(part.moves_alphas for part in self.parts)
         self.sparse = any(part.sparse for part in self.parts)
         self.chooser: Method | None = self._chooser(parts)
@@ -52,32 +47,37 @@ class Combined(Method):
                 f"Received: method={config.method}."
             )
 
-    def _chooser(self, parts):
-        choosing = [name for name, part in parts.items() if overrides(part, "choose")]
-        if not choosing:
-            return None
-        if len(choosing) > 1:
+    def _only(self, parts, hook, what):
+        """Returns the name of the method that overrides a hook, if any; refuses several."""
+        names = [name for name, part in parts.items() if overrides(part, hook)]
+        if len(names) > 1:
             raise UserError(
-                f"method: {some_of(choosing)} each choose the cells in their own way; "
-                f"keep one of them. Received: method={self.config.method}."
+                f"method: {some_of(names)} each {what} in their own way; keep one of them. "
+                f"Received: method={self.config.method}."
             )
+        return names[0] if names else None
+
+    def _chooser(self, parts):
+        choosing = self._only(parts, "choose", "choose the cells")
+        if choosing is None:
+            return None
         if "limits" in parts:
             raise UserError(
-                f"min_skips, max_skips and max_parameter_free limit the choice by strength, but {choosing[0]} chooses "
+                f"min_skips, max_skips and max_parameter_free limit the choice by strength, but {choosing} chooses "
                 f"in another way; leave them at 0, -1 and -1. Received: min_skips={self.config.min_skips}, "
                 f"max_skips={self.config.max_skips}, max_parameter_free={self.config.max_parameter_free}."
             )
         if "cost" in parts:
             raise UserError(
-                f"method: cost makes cheap operations strong, but {choosing[0]} chooses without regard to that; keep "
+                f"method: cost makes cheap operations strong, but {choosing} chooses without regard to that; keep "
                 f"one of them. Received: method={self.config.method}."
             )
         if self.config.early_stop != "none":
             raise UserError(
-                f"early_stop takes the cells of an earlier epoch, but {choosing[0]} chooses them after the last one; "
+                f"early_stop takes the cells of an earlier epoch, but {choosing} chooses them after the last one; "
                 f"leave it at none. Received: early_stop={self.config.early_stop}."
             )
-        return parts[choosing[0]]
+        return parts[choosing]
 
     def check(self, relaxation: Method) -> None:
         """See `Method.check`."""

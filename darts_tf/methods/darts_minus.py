@@ -6,10 +6,8 @@ Reference: Chu et al., DARTS-, arXiv:2009.01027; `src/search/model_search.py` of
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from darts_tf.config import SearchConfig
-from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.methods.method import Alphas, Method, Mixing, with_column
 from darts_tf.system.errors import UserError
 
 SKIP = "skip_connect"
@@ -35,11 +33,7 @@ class DartsMinus(Method):
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """Appends the column of the auxiliary skip: beta, or 0 without noise."""
-        beta = 0.0 if noise is None else noise
-        return {
-            cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(beta, rows.dtype))], -1)
-            for cell, rows in mixing.items()
-        }
+        return with_column(mixing, noise)
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Returns `usual` with the auxiliary skip as its last candidate."""

@@ -124,8 +124,7 @@ class DartsPT(Method):
     def _keep_operation(self, rows, cell, edge, judge):
         """Returns a cell's rows with one operation left on an edge."""
         names, topology = self.config.primitives, self.topology
-        columns = [column for column, name in enumerate(names) if topology.none or name != "none"]
-        label = topology.edge_labels[edge]
+        columns, label = topology.choices(names), topology.edge_labels[edge]
         harm = [self._harm(rows, cell, (edge, c), f"{cell} {label} without {names[c]}", judge) for c in columns]
         found = rows[cell].copy()
         found[edge] = np.arange(len(names)) == columns[int(np.argmax(harm))]

@@ -33,16 +33,12 @@ class Snas(Method):
             drawn[name] = -tf.math.log(-tf.math.log(tf.maximum(uniform, 1e-30)))
         return drawn, self.temperature(epoch)
 
-    def soft(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
+    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """Returns the soft sample; without noise the softmax of the alphas."""
         if noise is None:
             return super().relax(alphas, None)
         drawn, tau = noise
         return {name: tf.nn.softmax((tf.nn.log_softmax(a) + drawn[name]) / tau) for name, a in alphas.items()}
-
-    def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
-        """See `soft`."""
-        return self.soft(alphas, noise)
 
 
 class Gdas(Snas):
@@ -56,7 +52,7 @@ class Gdas(Snas):
 
     def relax(self, alphas: Alphas, noise: Any) -> dict[str, Any]:
         """Returns one-hot rows; without noise the softmax of the alphas."""
-        soft = self.soft(alphas, noise)
+        soft = super().relax(alphas, noise)
         return soft if noise is None else {name: hardened(each) for name, each in soft.items()}
 
 

@@ -209,6 +209,15 @@ class Method(Protocol):
         return relaxed
 
 
+def with_column(mixing: Mixing, value: Any) -> Mixing:
+    """Returns mixing weights with a column appended that holds one value: a scalar, or 0 for None."""
+    column = 0.0 if value is None else value
+    return {
+        cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(column, rows.dtype))], -1)
+        for cell, rows in mixing.items()
+    }
+
+
 def overrides(method: Method, hook: str) -> bool:
     """Returns whether a method overrides a hook of the protocol."""
     return getattr(type(method), hook) is not getattr(Method, hook)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.config import SearchConfig
-from darts_tf.methods.method import Alphas, Method, Mixing
+from darts_tf.methods.method import Alphas, Method, Mixing, with_column
 from darts_tf.passes.context import now
 from darts_tf.spaces.conv import functional
 from darts_tf.spaces.conv.mixed import WrappedMixedOp, having
@@ -67,13 +67,7 @@ class PDarts(Method):
 
     def adjust(self, mixing: Mixing, alphas: Alphas, noise: Any) -> Mixing:
         """Appends a column with the rate (0 without noise), which the mixed operation removes again."""
-        if not self.start:
-            return mixing
-        rate = 0.0 if noise is None else noise
-        return {
-            cell: tf.concat([rows, tf.fill([rows.shape[0], 1], tf.cast(rate, rows.dtype))], -1)
-            for cell, rows in mixing.items()
-        }
+        return with_column(mixing, noise) if self.start else mixing
 
     def mixed_operation(self, usual: Callable[..., Any]) -> Callable[..., Any]:
         """Returns a factory for mixed operations with dropout; `usual` if the rate is always 0."""

@@ -70,11 +70,6 @@ class RandomNas(Method):
         return (error, loss) if isinstance(self.config, SearchConfig) else (loss,)
 
 
-def _columns(topology, primitives):
-    """The column numbers of the operations that an edge may keep."""
-    return [number for number, name in enumerate(primitives) if topology.none or name != "none"]
-
-
 def random_rows(topology: Topology, primitives: tuple[str, ...], seed: Any, dtype: Any) -> Any:
     """Draws a cell: every node keeps some of its edges, each with one operation, all equally likely.
 
@@ -87,7 +82,7 @@ def random_rows(topology: Topology, primitives: tuple[str, ...], seed: Any, dtyp
     Returns:
         `(num_edges, num_primitives)`: a single one in the row of each edge that is kept, zeros in the other rows.
     """
-    fold, columns = tf.random.experimental.stateless_fold_in, _columns(topology, primitives)
+    fold, columns = tf.random.experimental.stateless_fold_in, topology.choices(primitives)
     scores = tf.random.stateless_uniform([topology.num_edges], fold(seed, 0))
     kept = []
     for node, count in zip(topology.nodes, topology.kept, strict=True):
@@ -101,7 +96,7 @@ def random_rows(topology: Topology, primitives: tuple[str, ...], seed: Any, dtyp
 
 def mean_rows(topology: Topology, primitives: tuple[str, ...]) -> np.ndarray:
     """Returns the mean of `random_rows` over all draws, `(num_edges, num_primitives)`."""
-    columns = _columns(topology, primitives)
+    columns = topology.choices(primitives)
     row = np.isin(np.arange(len(primitives)), columns) / len(columns)
     shares = [count / len(own) for count, own in zip(topology.kept, topology.sources, strict=True)]
     return np.repeat(shares, [len(own) for own in topology.sources])[:, None] * row

@@ -1,4 +1,4 @@
-"""How a method's setting changes with the epoch."""
+"""How a setting changes with the epoch."""
 
 import math
 from typing import Any
@@ -17,5 +17,8 @@ def linear(start: float, end: float, epoch: Any, epochs: int) -> Any:
 
 
 def cosine(start: float, end: float, epoch: int, epochs: int) -> float:
-    """Returns a value that falls along half a cosine, from `start` in epoch 0 towards `end` in epoch `epochs`."""
+    """Returns a value that falls along half a cosine, from `start` in epoch 0 towards `end` in epoch `epochs`.
+
+    Source: `CosineAnnealingLR` as stepped by the original: epoch 49 of 50 from 0.025 to 0.001 has 1.023679e-3.
+    """
     return end + (start - end) * (1 + math.cos(math.pi * epoch / epochs)) / 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from darts_tf.config import SearchConfig, TrainConfig
 from darts_tf.config.fields import named
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
-from darts_tf.engine.monitor import verdict as verdict_of
+from darts_tf.engine.early_stop import verdict as verdict_of
 from darts_tf.report import charts, composed, drawings, runs, truth
 from darts_tf.report.film import film
 from darts_tf.report.markup import Html, join, tag

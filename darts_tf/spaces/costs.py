@@ -41,11 +41,6 @@ class Costs:
     fixed: float
 
     @functools.cached_property
-    def _choices(self):
-        """The columns of the operations that an edge may keep."""
-        return [i for i, name in enumerate(self.primitives) if self.topology.none or name != "none"]
-
-    @functools.cached_property
     def _groups(self):
         """Groups of rows among which a node keeps some, `(G, E)` ones and zeros, and how many it keeps, `(G,)`."""
         eye, groups, kept = np.eye(self.topology.num_edges), [], []
@@ -66,11 +61,12 @@ class Costs:
             mixing: By cell `(num_edges, num_primitives)`, at least 0; columns that a method has added do not count.
         """
         total: Any = 0.0
+        choices = self.topology.choices(self.primitives)
         for cell, costs in self.operations.items():
             dtype = mixing[cell].dtype
-            rows = tf.gather(mixing[cell], self._choices, axis=1)
+            rows = tf.gather(mixing[cell], choices, axis=1)
             groups, kept = (tf.constant(each, dtype) for each in self._groups)
-            cost = tf.reduce_sum(rows * tf.constant(costs[:, self._choices], dtype), -1, keepdims=True)
+            cost = tf.reduce_sum(rows * tf.constant(costs[:, choices], dtype), -1, keepdims=True)
             means = tf.math.divide_no_nan(groups @ cost, groups @ tf.reduce_sum(rows, -1, keepdims=True))
             total += tf.reduce_sum(kept * means[:, 0])
         return total + self.fixed

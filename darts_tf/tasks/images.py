@@ -17,6 +17,7 @@ from darts_tf.data.images.dataset import ImageDataset
 from darts_tf.data.images.split import Division, divide, sample
 from darts_tf.data.images.stream import evaluation_batches, stream
 from darts_tf.methods.method import Method
+from darts_tf.methods.schedules import cosine
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
@@ -227,7 +228,7 @@ class SearchImages(_Images):
     def rate(self, epoch: int, rollbacks: int = 0) -> float:
         """Annealed along a cosine."""
         c = self.config
-        return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+        return cosine(c.learning_rate, c.learning_rate_min, epoch, c.epochs)
 
     def evaluate_supernet(
         self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
@@ -374,7 +375,7 @@ class TrainImages(_Images):
         c = self.config
         if c.schedule == "exponential":
             return c.learning_rate * c.learning_rate_decay**epoch
-        return optimizers.cosine_rate(epoch, c.epochs, c.learning_rate, c.learning_rate_min)
+        return cosine(c.learning_rate, c.learning_rate_min, epoch, c.epochs)
 
     def drop_path(self, epoch: int) -> float:
         """Rises linearly, as in `cnn/train.py`."""

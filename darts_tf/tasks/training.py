@@ -69,7 +69,7 @@ class Training:
             return
         task, count = self.task, self.task.domain.steps_in
         if number == 0:
-            for variable in task.step.weight_optimizer.variables:
+            for variable in task.step.weight_optimizer.buffers:
                 variable.assign(np.zeros(variable.shape))
         begin = task.config.epochs + number * len(rates)
         task.start(sum(map(count, range(begin))))

@@ -10,7 +10,7 @@ import numpy as np
 from darts_tf.config import Search, SearchConfig
 from darts_tf.config.fields import named
 from darts_tf.config.language import LanguageSearchConfig
-from darts_tf.engine.monitor import verdict
+from darts_tf.engine.early_stop import verdict
 from darts_tf.genotypes import KINDS, selection
 from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.metrics import read_metrics

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import bilevel
-from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.gradients import ALPHAS, WEIGHTS
 from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.bilevel.optimizers import Adam
 from darts_tf.config import SearchConfig
-from tests.helpers.steps import KINDS, array, rate, same, small_step, snapshot, stateless
+from tests.helpers.steps import ADAM, KINDS, array, rate, same, small_step, snapshot, stateless
 
 every_kind = pytest.mark.parametrize("kind", list(KINDS))
 
@@ -104,7 +104,7 @@ def test_the_architect_computes_what_bilevel_says(float64):
         return loss
 
     weights, alphas = values(net.weight_variables), values(net.arch_variables)
-    flat = np.concatenate([array(b).ravel() for b in step.weight_optimizer.variables])
+    flat = np.concatenate([array(b).ravel() for b in step.weight_optimizer.buffers])
     ends = np.cumsum([np.prod(w.shape, dtype=int) for w in weights])[:-1]
     buffers = [part.reshape(w.shape) for part, w in zip(np.split(flat, ends), weights, strict=True)]
 
@@ -120,7 +120,7 @@ def test_the_architect_computes_what_bilevel_says(float64):
         np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-11)
 
     copies = [tf.Variable(a) for a in alphas]
-    adam = Adam(copies)
+    adam = Adam(copies, **ADAM)
     for mine, theirs in zip(adam.variables, step.alpha_optimizer.variables, strict=True):
         mine.assign(theirs)
     adam.apply(gradients)
@@ -197,7 +197,9 @@ def test_architect_takes_any_supernet(float64):
     net = Line()
     functions = SupernetLoss(net)
     batch = (tf.constant([[1.0], [2.0]], tf.float64), tf.constant([0, 1]))
-    told, (gradient,), _ = Architect(functions, None, None, order="first").gradient(batch, batch, rate(0.1))
+    told, (gradient,), _ = Architect(functions, VirtualStep(functions, None), None, order="first").gradient(
+        batch, batch, rate(0.1)
+    )
     weights = functions.weights.pack(net.weight_variables)
     expected, _ = functions.gradients((WEIGHTS, ALPHAS), False)(weights, values(net.alphas.values()), *batch)
     np.testing.assert_allclose(told.loss, expected.loss, rtol=1e-14)

@@ -40,7 +40,7 @@ def test_the_finite_difference_of_a_tiny_radius_is_the_exact_product(method):
     batches = step.domain.batch(train, seeds[0]), step.domain.batch(valid, seeds[1], held_out=True)
 
     def gradient(*settings):
-        architect = Architect(functions, step.weight_optimizer, None, *settings)
+        architect = Architect(functions, step.architect.virtual_step, None, *settings)
         return np.concatenate([np.ravel(each) for each in architect.gradient(*batches, rate, None, noise)[1]])
 
     exact = gradient("second", "exact")

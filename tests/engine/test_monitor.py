@@ -12,8 +12,8 @@ from darts_tf.bilevel.curvature import AlphaCurvature, dominant_eigenvalue
 from darts_tf.bilevel.objective import values
 from darts_tf.bilevel.step import traced
 from darts_tf.config import SearchConfig
-from darts_tf.engine import monitor
-from darts_tf.engine.early_stop import EigenvalueRule, Verdict
+from darts_tf.engine import early_stop, monitor
+from darts_tf.engine.early_stop import Verdict
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 from darts_tf.genotypes.selection import softmax
 from darts_tf.system.errors import UserError
@@ -39,15 +39,19 @@ QUICK = {
 # The rule.
 
 
+def rule(measured):
+    return early_stop.verdict([{"epoch": epoch, "eigenvalue": value} for epoch, value in measured], math.inf)
+
+
 @pytest.mark.parametrize("first", [0, 2])  # as RobustDARTS counts, and from 1 with the first pair's end
 def test_the_published_trace_stops_at_22_and_returns_10(first):
     measured = [(first + 2 * i, value) for i, value in enumerate(TRACE)]
-    found = EigenvalueRule().verdict(measured)
+    found = rule(measured)
     assert (found.seen, found.epoch) == (22, 10)
     now = (22 - first) // 2
     assert found.ratio == pytest.approx(np.mean(TRACE[now - 4 : now + 1]) / np.mean(TRACE[now - 8 : now - 3]))
-    assert EigenvalueRule().verdict(measured[:now]) is None
-    assert EigenvalueRule().verdict([*measured, (100, 0.0)]) == found  # the first verdict stays
+    assert rule(measured[:now]) is None
+    assert rule([*measured, (100, 0.0)]) == found  # the first verdict stays
 
 
 def test_the_rule_as_the_original_states_it():
@@ -63,13 +67,14 @@ def test_the_rule_as_the_original_states_it():
             if middle - 8 >= 10 and averages[-1] / averages[-5] > 1.3:
                 expected = (middle - 8, 2 * i)
                 break
-        found = EigenvalueRule().verdict((2 * i, v) for i, v in enumerate(values))
+        found = rule((2 * i, v) for i, v in enumerate(values))
         assert (found and (found.epoch, found.seen)) == expected
 
 
 @pytest.mark.parametrize("values", [[0.2] * 30, np.linspace(1, 0.1, 30), [-0.5] * 15 + [-0.9] * 15, []])
-def test_nothing_rises(values):
-    assert EigenvalueRule(start=0).verdict((2 * i, v) for i, v in enumerate(values)) is None
+def test_nothing_rises(values, monkeypatch):
+    monkeypatch.setattr(early_stop, "START", 0)
+    assert rule((2 * i, v) for i, v in enumerate(values)) is None
 
 
 # The numbers.
@@ -152,7 +157,7 @@ def test_eigenvalue_of_a_supernet(float64):
     curvature = AlphaCurvature(functions, batch)
 
     def product(vector):
-        return functions.hessian_product()(weights, alphas, *batch, [tf.constant(v) for v in vector])
+        return functions.product("alphas")(weights, alphas, *batch, [tf.constant(v) for v in vector])
 
     start = [p.numpy() for p in tf.split(gradient, 2)]
     start = [s.reshape(a.shape) for s, a in zip(start, alphas, strict=True)]
@@ -231,7 +236,7 @@ def test_a_search_too_short_for_the_rule_is_told_so():
     watch.resumed(records)
     assert watch.stopped is None  # the last epoch stops nothing
     monitor.Monitor(Settings(epochs=23, early_stop="eigenvalue"), lambda: 0.0, pytest.fail)
-    assert [EigenvalueRule().earliest(n) for n in (1, 2, 3)] == [16, 22, 30]
+    assert [early_stop.earliest(n) for n in (1, 2, 3)] == [16, 22, 30]
 
 
 @pytest.mark.parametrize("at", [1, 12, 21])
@@ -283,7 +288,8 @@ def test_a_flag_that_is_no_rule():
 
 def test_a_search_that_is_stopped(tmp_path, monkeypatch):
     """Whole searches under a rule that stops after epoch 4 of 6: at once, after a kill, and when asked for later."""
-    monkeypatch.setattr(monitor, "EigenvalueRule", lambda: EigenvalueRule(window=1, delta=1, factor=-1e9, start=2))
+    for name, value in {"WINDOW": 1, "DELTA": 1, "FACTOR": -1e9, "START": 2}.items():
+        monkeypatch.setattr(early_stop, name, value)
     # The real thing takes its time to build, and is in the test below; this too is a function of the present state.
     monkeypatch.setattr(SearchTask, "_eigenvalue", lambda task: float(np.abs(task.supernet.arch_variables[0]).max()))
     settings = {**QUICK, "epochs": 6}

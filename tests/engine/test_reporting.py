@@ -49,7 +49,7 @@ def test_plain_lines_come_at_a_sane_rate_and_tell_speed_and_time_left(tmp_path):
     report, out, clock = reporter(tmp_path, total_steps=1000)
     for step in range(1, 251):  # four steps a second for about a minute
         clock.now += 0.25
-        report.progress(1, 4, step, 250, {"loss": 2.0 - step / 1000, "accuracy": 0.5})
+        report.progress(1, 4, step, 250, {"loss": 2.0 - step / 1000, "accuracy": 0.5}, step)
     lines = out.getvalue().splitlines()
     assert lines[0] == "epoch 1/4  step 1/250  loss 1.999  accuracy 50.00 %"
     assert 6 <= len(lines) <= 8
@@ -59,11 +59,11 @@ def test_plain_lines_come_at_a_sane_rate_and_tell_speed_and_time_left(tmp_path):
     clock.now += 100  # validation: part of the time left, not of the rate
     report.epoch({"epoch": 1, "valid_accuracy": 0.25})
     clock.now += 0.25
-    report.progress(2, 4, 1, 250, {"loss": 1.0})
+    report.progress(2, 4, 1, 250, {"loss": 1.0}, 251)
     clock.now += 0.25
-    report.progress(2, 4, 2, 250, {"loss": 1.0})
+    report.progress(2, 4, 2, 250, {"loss": 1.0}, 252)
     clock.now += console.PLAIN_SECONDS
-    report.progress(2, 4, 42, 250, {"loss": 1.0})
+    report.progress(2, 4, 42, 250, {"loss": 1.0}, 292)
     last = out.getvalue().splitlines()[-1]
     seconds = (clock.now - 1000.25) / 291 * (1000 - 292)
     assert last == f"epoch 2/4  step 42/250  4 steps/s  loss 1  {seconds // 60:.0f} min {seconds % 60:.0f} s left"
@@ -322,7 +322,7 @@ RUN = """
         for epoch in (1, 2):
             for step in range(1, 31):
                 time.sleep(0.02)
-                report.progress(epoch, 2, step, 30, {"loss": 2 / step, "accuracy": 0.5})
+                report.progress(epoch, 2, step, 30, {"loss": 2 / step, "accuracy": 0.5}, 30 * epoch - 30 + step)
             report.epoch({"epoch": epoch, "valid_accuracy": 0.25})
 """
 

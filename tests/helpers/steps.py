@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf import spaces
-from darts_tf.bilevel.objective import cross_entropy
+from darts_tf.bilevel.objective import cross_entropy, values
+from darts_tf.bilevel.optimizers import assign
 from darts_tf.bilevel.step import SearchStep, TrainStep, traced
 from darts_tf.config import SearchConfig
 from darts_tf.passes import loss_scale
@@ -21,6 +22,7 @@ KINDS = {
     "finite_difference": {"order": "second", "hvp": "finite_difference"},
     "exact": {"order": "second", "hvp": "exact"},
 }
+ADAM = {"rate": 3e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 1e-3}  # of the paper
 FEW = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
 
 
@@ -48,6 +50,12 @@ def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0
 
 def rate(value):
     return tf.constant(value, keras.config.floatx())
+
+
+def move(optimizer, variables, gradients, rate):
+    """Takes a step of SGD or ASGD, as `WeightStep` does."""
+    weights, buffers = optimizer.update(values(variables), gradients, rate)
+    assign([*variables, *optimizer.buffers], [*weights, *buffers])
 
 
 def array(value):

@@ -9,12 +9,12 @@ import pytest
 import tensorflow as tf
 
 from darts_tf import genotypes, methods
-from darts_tf.bilevel.optimizers import cosine_rate
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES, ConvGenotype, NasBench201Genotype, RecurrentGenotype
 from darts_tf.genotypes.selection import softmax
 from darts_tf.methods.darts_pt import crowded
+from darts_tf.methods.schedules import cosine
 from darts_tf.spaces.nasbench201.networks import CELL, NasBench201Supernet
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.evaluators import SupernetEvaluator
@@ -217,7 +217,7 @@ def test_training_between_the_decisions(settings, count):
     cells = ("normal", "reduce") if count == 16 else (CELL,)
     start = {cell: np.full((14, 8) if count == 16 else (6, 5), 0.125) for cell in cells}
     methods.make(config).chooser.choose(start, Judge())
-    np.testing.assert_allclose(rates, [cosine_rate(epoch, 5 * count, 0.0025, 0.001) for epoch in range(5 * count)])
+    np.testing.assert_allclose(rates, [cosine(0.0025, 0.001, epoch, 5 * count) for epoch in range(5 * count)])
     assert len(rates) == 5 * count
     row = asked[len(cells) * (7 if count == 16 else 5)][cells[0]]  # the first question after the first training
     assert (

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from darts_tf import methods, spaces
 from darts_tf.bilevel import optimizers
-from darts_tf.bilevel.architect import Architect
+from darts_tf.bilevel.architect import Architect, VirtualStep
 from darts_tf.bilevel.objective import SupernetLoss, values
 from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
@@ -122,9 +122,10 @@ def test_finite_difference_and_exact_products_agree(float64, method):
     )
     noise = functions.method.noise(functions.named(values(functions.arch.values())), tf.constant([1, 2]), rate(1))
     optimizer = optimizers.SGD(functions.weights.pack(functions.supernet.weight_variables), 0.9, 3e-4)
+    step = VirtualStep(functions, optimizer)
     train, valid = ((tf.constant(x, "float64"), tf.constant(y, "float64")) for x, y in (([1.0], [2.0]), ([3.0], [1.0])))
     exact, difference = (
-        Architect(functions, optimizer, None, hvp=hvp, radius=1e-3).gradient(train, valid, rate(0.1), None, noise)[1]
+        Architect(functions, step, None, hvp=hvp, radius=1e-3).gradient(train, valid, rate(0.1), None, noise)[1]
         for hvp in ("exact", "finite_difference")
     )
     np.testing.assert_allclose(difference, exact, rtol=1e-6, atol=1e-9)

@@ -255,7 +255,7 @@ def test_stateless_writes_nothing():
     functions = SupernetLoss(net)
     packed = functions.weights.pack(net.weight_variables)
     functions.gradients(("weights", "alphas"), True)(packed, alphas, x, labels)
-    functions.mixed_product()(packed, alphas, x, labels, packed)
+    functions.product("weights")(packed, alphas, x, labels, packed)
     for variable, value in zip(net.variables, before, strict=True):
         assert variable.numpy().tobytes() == value.tobytes(), variable.path
     for variable in net.weight_variables:

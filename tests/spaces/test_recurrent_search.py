@@ -15,7 +15,7 @@ from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentSupernet
 from tests.helpers.recurrent import BATCH, UNITS, VOCABULARY, inputs, randomised, some_masks, targets
-from tests.helpers.steps import SequenceLoss, search_step, stateless
+from tests.helpers.steps import SequenceLoss, move, search_step, stateless
 
 
 def smooth(trace=None):
@@ -34,7 +34,7 @@ def test_exact_is_the_derivative_of_the_whole_map(float64, trace):
     """Of alpha -> L_val(w'(alpha), alpha), through the loop over time and its gradient's loop."""
     net, functions = smooth(trace)
     sgd, (train, valid), rate = SGD(functions.weights.pack(net.weight_variables), 0.0, 1e-3), batches(), 0.7
-    moves = Architect(functions, sgd, None, hvp="exact")
+    moves = Architect(functions, VirtualStep(functions, sgd), None, hvp="exact")
     _, (found,), _ = moves.gradient(train, valid, rate)
     weights = values(net.weight_variables)
 
@@ -76,7 +76,7 @@ def test_nothing_is_written(float64):
     sgd = SGD(functions.weights.pack(net.weight_variables), 0.0)
     before = [v.numpy().tobytes() for v in [*net.variables, *sgd.buffers]]
     for order in ("first", "second"):
-        Architect(functions, sgd, None, order, bn_updates=True).gradient(*batches(), 1.0)
+        Architect(functions, VirtualStep(functions, sgd), None, order, bn_updates=True).gradient(*batches(), 1.0)
     net(*inputs(), training=True)
     assert [v.numpy().tobytes() for v in [*net.variables, *sgd.buffers]] == before
 
@@ -104,7 +104,7 @@ def test_virtual_step_is_the_real_one(float64):
             variable.assign(value)
         sgd.buffers[0].assign(tf.ones_like(sgd.buffers[0]))
         ahead, _ = VirtualStep(functions, sgd, clip)(weights, gradient, 0.3)
-        sgd.apply(clip_by_global_norm(gradient, clip)[0], 0.3)
+        move(sgd, variables, clip_by_global_norm(gradient, clip)[0], 0.3)
         np.testing.assert_allclose(ahead[0], variables[0], rtol=1e-13)
 
 
@@ -158,11 +158,11 @@ def test_all_passes_see_the_same_masks_unless_told_otherwise(float64):
         asked.append(number)
         return drawn(number)
 
-    moves = Architect(functions, sgd, None)
+    moves = Architect(functions, VirtualStep(functions, sgd), None)
     same, again, other = (moves.gradient(t, valid, 0.5)[1][0] for t in (drawn(0), lambda _: drawn(0), redrawn))
     assert asked == [0, 1, 2]
     np.testing.assert_array_equal(same, again)
-    exact = Architect(functions, sgd, None, hvp="exact").gradient(drawn(0), valid, 0.5)[1][0]
+    exact = Architect(functions, VirtualStep(functions, sgd), None, hvp="exact").gradient(drawn(0), valid, 0.5)[1][0]
     np.testing.assert_allclose(same, exact, rtol=1e-2, atol=1e-4 * np.abs(exact).max())
     # Noise of the masks, divided by twice the small radius, drowns the term.
     assert np.linalg.norm(other - exact) > 10 * np.linalg.norm(same - exact)
@@ -171,7 +171,7 @@ def test_all_passes_see_the_same_masks_unless_told_otherwise(float64):
 def test_state_of_the_validation_text_is_handed_over(float64):
     net, functions = smooth()
     sgd, (train, valid) = SGD(functions.weights.pack(net.weight_variables), 0.0), batches()
-    moves = Architect(functions, sgd, None, "first")
+    moves = Architect(functions, VirtualStep(functions, sgd), None, "first")
     told, _, _ = moves.gradient(train, valid, 0.5)
     np.testing.assert_allclose(told.outputs.state, net(*valid[0], training=True).state, rtol=1e-12)
 
@@ -185,19 +185,19 @@ def test_average_of_asgd_is_the_mean_of_the_weights(float64):
     asgd, seen, rates = ASGD([w], weight_decay=0.1), [], [0.5, 0.25, 0.125, 0.0625]
     for step, rate in enumerate(rates):
         before, g = w.numpy(), rng.normal(size=2)
-        asgd.apply([tf.constant(g)], rate)
+        move(asgd, [w], [tf.constant(g)], rate)
         used = rates[max(step - 1, 0)]
         np.testing.assert_allclose(w, before - used * (g + 0.1 * before), rtol=1e-14)
         seen.append(w.numpy())
         np.testing.assert_allclose(asgd.averages[0], np.mean(seen[1:] or seen, 0), rtol=1e-14)
-    assert len(asgd.variables) == 3
+    assert len(asgd.buffers) == 3
 
 
 def test_asgd_starts_its_average_late(float64):
     w = tf.Variable(np.zeros(1))
     asgd, seen = ASGD([w], 0.0, start=2), []
     for _ in range(6):
-        asgd.apply([tf.ones(1, "float64")], 1.0)
+        move(asgd, [w], [tf.ones(1, "float64")], 1.0)
         seen.append(w.numpy())
     np.testing.assert_allclose(asgd.averages[0], np.mean(seen[3:], 0), rtol=1e-14)
 
