@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from darts_tf.system.keras_settings import of_one_type
-from darts_tf import genotypes
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 from darts_tf.passes import graph
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.network import Network
 from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.spaces.recurrent.masks import Masks, masked
 from darts_tf.system.errors import UserError
-from darts_tf.system.keras_model import KnownInput
 from darts_tf.system.types import Tensors
 
 
@@ -49,7 +48,7 @@ class Outputs(NamedTuple):
     state: tf.Tensor
 
 
-class _LanguageModel(KnownInput):
+class _LanguageModel(Network):
     """Embedding, cell, and a decoder that shares the embedding's matrix; a subclass makes the cell.
 
     Called with a state, it runs one window of a text, as training does, and returns `Outputs`. Called with tokens only,
@@ -75,23 +74,15 @@ class _LanguageModel(KnownInput):
         self.embedding = self.add_weight(shape=(vocabulary_size, units), initializer=uniform(), name="embedding")
         self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
 
-    def build(self, tokens_shape):
-        """Does nothing: all weights exist; Keras records the shape."""
-
     @property
     def known_input(self) -> keras.InputSpec:
-        """See `KnownInput`."""
+        """See `Network`."""
         return keras.InputSpec(shape=(None, None), dtype="int32")
 
     @property
     def weight_variables(self) -> list:
         """The network's weights w in the original's order, without the alphas; the embedding comes first."""
         return [self.embedding, *self.cell.weight_variables, self.bias]
-
-    @property
-    def arch_variables(self) -> list:
-        """The alphas, in the order of `alphas`; none in a derived network."""
-        return list(self.alphas.values())
 
     @property
     def parameters(self) -> int:
@@ -259,7 +250,6 @@ class RecurrentNetwork(_LanguageModel):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentCell(genotype, units, units)
         self.genotype = self.cell.genotype
-        self.alphas: dict[str, keras.Variable] = {}
         self.state_variables: list[keras.Variable] = []
         self.build((None, None))
 
@@ -267,11 +257,6 @@ class RecurrentNetwork(_LanguageModel):
         """Returns the constructor's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
         return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Builds the network of a `.keras` file."""
-        return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
 
     def call(
         self, tokens: tf.Tensor, state: tf.Tensor | None = None, masks: Masks | None = None
