@@ -11,7 +11,7 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
-from darts_tf.spaces.candidates import arrays_of, softmax
+from darts_tf.spaces.candidates import arrays_of, check_nodes, check_primitives, softmax
 from darts_tf.spaces.conv.cells import SearchCell
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
@@ -210,7 +210,9 @@ class ConvSupernet(Supernet):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self._check(num_classes, num_cells, num_nodes, concat, primitives)
+        check_sizes("The supernet", num_classes, num_cells)
+        check_nodes(num_nodes, concat)
+        check_primitives(primitives, OPERATIONS)
         concat = concat or num_nodes
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
@@ -243,18 +245,6 @@ class ConvSupernet(Supernet):
         }
         self.number_draws()
         self.build((None, *self.image_shape))
-
-    @staticmethod
-    def _check(num_classes, num_cells, num_nodes, concat, primitives):
-        check_sizes("The supernet", num_classes, num_cells)
-        if num_nodes < 1 or not 0 <= concat <= num_nodes:
-            raise UserError(
-                f"A cell concatenates at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
-                f"Received: num_nodes={num_nodes}, concat={concat}."
-            )
-        for name in primitives:
-            if name not in OPERATIONS:
-                raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
 
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
