@@ -89,6 +89,32 @@ class _LanguageModel(Network):
         """Number of weights; the shared matrix counts once."""
         return sum(math.prod(v.shape) for v in self.weight_variables)
 
+    def call(
+        self,
+        tokens: tf.Tensor,
+        state: tf.Tensor | None = None,
+        masks: Masks | None = None,
+        training: bool = False,
+        mixing: Any = None,
+    ) -> Outputs | tf.Tensor:
+        """Runs the network; writes nothing.
+
+        Args:
+            tokens: `(steps, batch)` integers.
+            state: `(batch, units)`. Without a state the tokens are `(batch, steps)`, each text begins with a zero
+                state, and training writes the moving statistics.
+            masks: `Masks`; None for no dropout.
+            training: Whether batch norm uses the batch's statistics; without dropout this may also be an evaluation.
+                A derived network has none: its training differs in its masks only.
+            mixing: Mixing weights by the name of `alphas`; None for the softmax of the alphas.
+
+        Returns:
+            `Outputs`; without a state the logits `(batch, steps, vocabulary_size)`.
+        """
+        if state is None:
+            return self._logits_of_texts(tokens, masks, training)
+        return self._run(Inputs(tokens, state, masks or Masks()), training, mixing)[0]
+
     def initial_state(self, batch_size):
         """Returns the state at the start of a text, zeros `(batch_size, units)`."""
         return tf.zeros((batch_size, self.units), self.embedding.dtype)
@@ -187,31 +213,6 @@ class RecurrentSupernet(_LanguageModel):
         """Moving statistics of the batch norms."""
         return [self.cell.norm.moving]
 
-    def call(
-        self,
-        tokens: tf.Tensor,
-        state: tf.Tensor | None = None,
-        masks: Masks | None = None,
-        training: bool = False,
-        mixing: Any = None,
-    ) -> Outputs | tf.Tensor:
-        """Runs the network; writes nothing.
-
-        Args:
-            tokens: `(steps, batch)` integers.
-            state: `(batch, units)`. Without a state the tokens are `(batch, steps)`, each text begins with a zero
-                state, and training writes the moving statistics.
-            masks: `Masks`; None for no dropout.
-            training: Whether batch norm uses the batch's statistics; without dropout this may also be an evaluation.
-            mixing: Mixing weights by the name of `alphas`; None for the softmax of the alphas.
-
-        Returns:
-            `Outputs`; without a state the logits `(batch, steps, vocabulary_size)`.
-        """
-        if state is None:
-            return self._logits_of_texts(tokens, masks, training)
-        return self._run(Inputs(tokens, state, masks or Masks()), training, mixing)[0]
-
     def _run(self, inputs, training, mixing=None):
         weights = tf.nn.softmax(self.alphas["recurrent"].value) if mixing is None else mixing["recurrent"]
         states, statistics = self.cell(
@@ -258,14 +259,6 @@ class RecurrentNetwork(_LanguageModel):
         own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
         return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
 
-    def call(
-        self, tokens: tf.Tensor, state: tf.Tensor | None = None, masks: Masks | None = None
-    ) -> Outputs | tf.Tensor:
-        """Runs the network; see `RecurrentSupernet.call`. Training differs in its masks only."""
-        if state is None:
-            return self._logits_of_texts(tokens, masks)
-        return self._run(Inputs(tokens, state, masks or Masks()))[0]
-
     def next_word(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs the network over a text and decodes once, at the end.
 
@@ -279,7 +272,7 @@ class RecurrentNetwork(_LanguageModel):
         outputs = self._decoded(self.cell(self._embedded(Inputs(tokens, state)), state)[-1:], Masks())
         return outputs.logits[0], outputs.state
 
-    def _run(self, inputs, training=False, mixing=None):
+    def _run(self, inputs, training, mixing=None):
         return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
 
     def moved_state(self, state: Tensors, statistics: Tensors) -> list:
