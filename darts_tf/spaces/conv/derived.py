@@ -146,7 +146,8 @@ class Derived(ConvModel):
 class DerivedNetwork(Derived):
     """What both networks share: stem, cells, global average pooling, a linear classifier, the auxiliary head.
 
-    The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels.
+    The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels. A
+    subclass has the stem, with two outputs for the first cell: `make_stem`, `stem_outputs` and `stem_macs`.
 
     Args:
         genotype: A `ConvGenotype`, or anything that `genotype.load` takes.
@@ -197,18 +198,6 @@ class DerivedNetwork(Derived):
         self.number_draws()
         self.build((None, *self.image_shape))
 
-    def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates the stem; returns the channels of its two outputs."""
-        raise NotImplementedError
-
-    def stem_outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the stem's two outputs, which the first cell reads."""
-        raise NotImplementedError
-
-    def stem_macs(self) -> tuple[int, tuple]:
-        """Returns the stem's multiply-adds and the `(height, width)` of its two outputs."""
-        raise NotImplementedError
-
     def _check(self):
         check_sizes("A derived network", self.num_classes, self.num_cells)
         even_channels(self.init_channels)
@@ -253,7 +242,7 @@ class CifarNetwork(DerivedNetwork):
     """
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates the stem, with three times the channels of the first cells."""
+        """Creates the stem, with three times the channels of the first cells; returns the channels of its outputs."""
         self.stem = ConvBN(inputs, 3 * channels, 3)
         return 3 * channels, 3 * channels
 
@@ -263,7 +252,7 @@ class CifarNetwork(DerivedNetwork):
         return s, s
 
     def stem_macs(self) -> tuple[int, tuple]:
-        """See `DerivedNetwork.stem_macs`."""
+        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
         size = self.image_shape[:2]
         return self.stem.macs(*size), (size, size)
 
@@ -292,7 +281,7 @@ class ImageNetNetwork(DerivedNetwork):
         super().__init__(genotype, num_classes, image_shape, init_channels, num_cells, auxiliary, **kw)
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates both stems."""
+        """Creates both stems; returns the channels of their outputs."""
         self.stem0_1 = ConvBN(inputs, channels // 2, 3, stride=2)
         self.stem0_2 = ConvBN(channels // 2, channels, 3, stride=2)
         self.stem1 = ConvBN(channels, channels, 3, stride=2)
@@ -304,7 +293,7 @@ class ImageNetNetwork(DerivedNetwork):
         return s0, self.stem1(tf.nn.relu(s0), training=training)
 
     def stem_macs(self) -> tuple[int, tuple]:
-        """See `DerivedNetwork.stem_macs`."""
+        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
         sizes = [tuple(-(-size // divisor) for size in self.image_shape[:2]) for divisor in (2, 4, 8)]
         convolutions = (self.stem0_1, self.stem0_2, self.stem1)
         return sum(conv.macs(*size) for conv, size in zip(convolutions, sizes, strict=True)), (sizes[1], sizes[2])

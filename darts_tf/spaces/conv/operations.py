@@ -329,15 +329,11 @@ class SepConv(Operation):
 
     def make(self) -> None:
         """Creates both halves."""
-        self.depthwise_1, self.pointwise_1 = (
-            self.depthwise_kernel("depthwise_1", self.size),
-            self.pointwise_kernel("p1"),
-        )
+        self.depthwise_1 = self.depthwise_kernel("depthwise_1", self.size)
+        self.pointwise_1 = self.pointwise_kernel("p1")
         self.bn_1 = self.norm()
-        self.depthwise_2, self.pointwise_2 = (
-            self.depthwise_kernel("depthwise_2", self.size),
-            self.pointwise_kernel("p2"),
-        )
+        self.depthwise_2 = self.depthwise_kernel("depthwise_2", self.size)
+        self.pointwise_2 = self.pointwise_kernel("p2")
         self.bn_2 = self.norm()
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
@@ -376,10 +372,8 @@ class DilConv(Operation):
 
     def make(self) -> None:
         """Creates the kernels and the norm."""
-        self.depthwise, self.pointwise = (
-            self.depthwise_kernel("depthwise", self.size),
-            self.pointwise_kernel("pointwise"),
-        )
+        self.depthwise = self.depthwise_kernel("depthwise", self.size)
+        self.pointwise = self.pointwise_kernel("pointwise")
         self.bn = self.norm()
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
