@@ -9,7 +9,7 @@ from darts_tf import genotypes
 from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.checks import is_integer
 from darts_tf.spaces.conv.fitted import FittedImageNetNetwork, FittedNetwork
-from darts_tf.spaces.nasbench201.fitted import FittedNasBench201Network
+from darts_tf.spaces.nasbench201.networks import FittedNasBench201Network
 from darts_tf.system.errors import UserError, short, some_of
 
 NETWORKS: dict[str, Any] = {

@@ -75,8 +75,7 @@ def _read(file, load):
 def _as_in(network, arrays):
     """Returns arrays under the original's names, as the network has them; a missing head is the network's own."""
     wanted = slots(network)
-    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-    arrays = {short: arrays[name] for name, short in state_dicts.unwrapped(arrays, wanted).items()}
+    arrays = state_dicts.unwrapped(arrays, wanted)
     lacking = tuple(part for part in _OPTIONAL if not any(name.startswith(part) for name in wanted))
     arrays = {name: array for name, array in arrays.items() if not name.startswith(lacking)}
     if any(name.startswith("auxiliary_head.") for name in arrays):

@@ -1,10 +1,9 @@
 """Loads weights of the original PyTorch networks into ours, and returns ours under the original's names.
 
 The original keeps one array for each edge and operation; here the kernels of all edges that leave a node are
-concatenated. A `Slot` says which part of which variable an array of the original is, and how its axes are permuted.
+concatenated.
 """
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from darts_tf.system.keras_settings import keras
 from darts_tf.interop import recurrent as interop_recurrent
 from darts_tf.interop import state_dicts
-from darts_tf.interop.state_dicts import read as read_state_dict
+from darts_tf.interop.slot import Slot
 from darts_tf.spaces.conv import norm
 from darts_tf.spaces.conv import operations as ops
 from darts_tf.spaces.conv.cells import MixedOp, SearchCell
@@ -41,47 +40,6 @@ _KERNELS = {
     ops.Conv7x1: {"conv_1x7": "1.weight", "conv_7x1": "2.weight", "bn": "3"},
 }
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """One array of the original inside one of our variables.
-
-    Attributes:
-        name: Its name in the original's state dict.
-        variable: The variable that holds it.
-        turn: The axes of our array in the original's order: `ours = theirs.transpose(turn)`.
-        axis: Axis along which the edges are concatenated.
-        part: Index of the edge.
-        parts: Number of edges.
-    """
-
-    name: str
-    variable: Variable
-    turn: tuple[int, ...]
-    axis: int = 0
-    part: int = 0
-    parts: int = 1
-
-    @property
-    def _index(self):
-        size = self.variable.shape[self.axis] // self.parts
-        return (*[slice(None)] * self.axis, slice(self.part * size, (self.part + 1) * size))
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The array's shape in the original."""
-        ours = list(self.variable.shape)
-        ours[self.axis] //= self.parts
-        return tuple(ours[self.turn.index(axis)] for axis in range(len(ours)))
-
-    def read(self, array: Any) -> np.ndarray:
-        """Extracts the original's array from ours."""
-        return np.asarray(array)[self._index].transpose(np.argsort(self.turn))
-
-    def write(self, array: np.ndarray, theirs: Any) -> None:
-        """Writes the original's array into ours, in place."""
-        array[self._index] = np.asarray(theirs).transpose(self.turn)
 
 
 def _operation_slots(operation, prefixes):
@@ -118,8 +76,12 @@ def _mixed_slots(mixed, prefixes):
 def _cell_slots(cell, prefix):
     yield from _operation_slots(cell.preprocess0, [f"{prefix}preprocess0."])
     yield from _operation_slots(cell.preprocess1, [f"{prefix}preprocess1."])
-    for state, mixed in enumerate(cell.mixed):
-        yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row, _ in cell.topology.leaving(state)])
+    if isinstance(cell, SearchCell):
+        for state, mixed in enumerate(cell.mixed):
+            yield from _mixed_slots(mixed, [f"{prefix}_ops.{row}." for row, _ in cell.topology.leaving(state)])
+    else:
+        for number, operation in enumerate(cell.operations):
+            yield from _operation_slots(operation, [f"{prefix}_ops.{number}."])
 
 
 def _conv_slots(conv, kernel, norm):
@@ -133,19 +95,19 @@ def _linear_slots(layer, prefix):
     yield Slot(f"{prefix}.bias", layer.bias, (0,))
 
 
-def _derived_slots(network):
-    if isinstance(network, ImageNetNetwork):
+def _network_slots(network):
+    if isinstance(network, ConvSupernet):
+        yield Slot("stem.0.weight", network.stem, (2, 3, 1, 0))
+        yield from _norm_slots(network.stem_bn, "stem.1")
+    elif isinstance(network, ImageNetNetwork):
         yield from _conv_slots(network.stem0_1, "stem0.0.weight", "stem0.1")
         yield from _conv_slots(network.stem0_2, "stem0.3.weight", "stem0.4")
         yield from _conv_slots(network.stem1, "stem1.1.weight", "stem1.2")
     else:
         yield from _conv_slots(network.stem, "stem.0.weight", "stem.1")
     for index, cell in enumerate(network.cells):
-        yield from _operation_slots(cell.preprocess0, [f"cells.{index}.preprocess0."])
-        yield from _operation_slots(cell.preprocess1, [f"cells.{index}.preprocess1."])
-        for number, operation in enumerate(cell.operations):
-            yield from _operation_slots(operation, [f"cells.{index}._ops.{number}."])
-    if (head := network.auxiliary_head) is not None:
+        yield from _cell_slots(cell, f"cells.{index}.")
+    if (head := getattr(network, "auxiliary_head", None)) is not None:
         yield from _conv_slots(head.conv_1, "auxiliary_head.features.2.weight", "auxiliary_head.features.3")
         yield from _conv_slots(head.conv_2, "auxiliary_head.features.5.weight", "auxiliary_head.features.6")
         yield from _linear_slots(head, "auxiliary_head.classifier")
@@ -153,7 +115,7 @@ def _derived_slots(network):
         yield from _linear_slots(network, "classifier")
 
 
-def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]:
+def slots(layer: keras.layers.Layer) -> dict[str, Slot]:
     """Returns the location of each array of the original, by its name in the original's state dict.
 
     Args:
@@ -168,22 +130,17 @@ def slots(layer: keras.layers.Layer) -> dict[str, Slot | interop_recurrent.Slot]
         >>> darts_tf.interop.slots(network)["stem.0.weight"].shape
         (12, 3, 3, 3)
     """
-    found: list[Slot | interop_recurrent.Slot]
-    if isinstance(layer, ConvSupernet):
-        found = [Slot("stem.0.weight", layer.stem, (2, 3, 1, 0)), *_norm_slots(layer.stem_bn, "stem.1")]
-        for index, cell in enumerate(layer.cells):
-            found += _cell_slots(cell, f"cells.{index}.")
-        found += _linear_slots(layer, "classifier")
-    elif isinstance(layer, DerivedNetwork):
-        found = list(_derived_slots(layer))
+    found: Iterable[Slot]
+    if isinstance(layer, ConvSupernet | DerivedNetwork):
+        found = _network_slots(layer)
     elif isinstance(layer, interop_recurrent.NETWORKS):
-        found = [*interop_recurrent.slots(layer)]
+        found = interop_recurrent.slots(layer)
     elif isinstance(layer, SearchCell):
-        found = list(_cell_slots(layer, ""))
+        found = _cell_slots(layer, "")
     elif isinstance(layer, MixedOp):
-        found = list(_mixed_slots(layer, [""]))
+        found = _mixed_slots(layer, [""])
     else:
-        found = list(_operation_slots(layer, [""]))
+        found = _operation_slots(layer, [""])
     return {slot.name: slot for slot in found}
 
 
@@ -236,9 +193,7 @@ def load_arrays(layer: keras.layers.Layer, arrays: Any) -> None:
     """
     wanted = slots(layer)
     alphas = {v.name: Slot(v.name, v, (0, 1)) for v in getattr(layer, "arch_variables", ())}
-    arrays = state_dicts.unnested(arrays)
-    arrays = {name: array for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
-    arrays = {short: arrays[name] for name, short in state_dicts.unwrapped(arrays, wanted, alphas).items()}
+    arrays = state_dicts.unwrapped(state_dicts.unnested(arrays), wanted, alphas)
     if isinstance(layer, interop_recurrent.NETWORKS):
         arrays = interop_recurrent.untied(arrays)
     every = wanted | {name: slot for name, slot in alphas.items() if name in arrays}
@@ -277,4 +232,4 @@ def load(layer: keras.layers.Layer, path: Path) -> None:
         >>> numpy.savez("weights.npz", **darts_tf.interop.to_arrays(network))
         >>> darts_tf.interop.load(network, "weights.npz")
     """
-    load_arrays(layer, read_state_dict(path))
+    load_arrays(layer, state_dicts.read(path))

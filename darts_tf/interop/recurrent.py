@@ -5,38 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from darts_tf.interop.slot import Slot
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupernet
 from darts_tf.system.errors import UserError
-from darts_tf.system.types import Variable
 
 NETWORKS = (RecurrentNetwork, RecurrentSupernet)
 _TIED = ("encoder.weight", "decoder.weight")
-
-
-@dataclasses.dataclass(frozen=True)
-class Slot:
-    """One array of the original, which is one of our variables.
-
-    Attributes:
-        name: Its name in the original's state dict.
-        variable: The variable that holds it.
-    """
-
-    name: str
-    variable: Variable
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The array's shape in the original."""
-        return tuple(self.variable.shape)
-
-    def read(self, array: Any) -> np.ndarray:
-        """Extracts the original's array from ours."""
-        return np.asarray(array)
-
-    def write(self, array: np.ndarray, theirs: Any) -> None:
-        """Writes the original's array into ours, in place."""
-        array[...] = theirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +23,7 @@ class StatisticSlot(Slot):
         row: 0 for the mean, 1 for the variance.
     """
 
-    row: int
+    row: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,12 +47,13 @@ def slots(network: RecurrentNetwork | RecurrentSupernet) -> list[Slot]:
 
     Source: the names of `state_dict()` in `rnn/model_search.py` and `rnn/model.py`.
     """
-    found = [Slot(_TIED[0], network.embedding), Slot("rnns.0._W0", network.cell.start)]
-    found += [Slot(f"rnns.0._Ws.{index}", matrix) for index, matrix in enumerate(network.cell.nodes)]
-    found.append(Slot("decoder.bias", network.bias))
+    found = [Slot(_TIED[0], network.embedding, (0, 1)), Slot("rnns.0._W0", network.cell.start, (0, 1))]
+    found += [Slot(f"rnns.0._Ws.{index}", matrix, (0, 1)) for index, matrix in enumerate(network.cell.nodes)]
+    found.append(Slot("decoder.bias", network.bias, (0,)))
     if isinstance(network, RecurrentSupernet):
         moving = network.cell.norm.moving
-        found += [StatisticSlot(f"rnns.0.bn.running_{name}", moving, row) for row, name in enumerate(("mean", "var"))]
+        for row, name in enumerate(("mean", "var")):
+            found.append(StatisticSlot(f"rnns.0.bn.running_{name}", moving, (0,), row=row))
     return found
 
 

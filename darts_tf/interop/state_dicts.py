@@ -86,25 +86,23 @@ def _array(name, value):
         ) from error
 
 
-def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] = ()) -> dict[str, str]:
-    """Returns the names without the prefixes of wrappers.
+def unwrapped(arrays: Mapping[str, Any], wanted: Iterable[str], apart: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns the arrays under their names without the prefixes of wrappers, and without `num_batches_tracked`.
 
     `module.` (DataParallel) and `_orig_mod.` (torch.compile) are removed wherever they occur. A prefix that all names
     share, such as `model.` of a network that is part of another module, is removed if no name matches with it and some
     match without it.
 
     Args:
-        names: Names as in a state dict.
+        arrays: Arrays by their names in a state dict.
         wanted: Names of the network's arrays.
         apart: Names that may occur next to the others without their prefix.
-
-    Returns:
-        The given names, each with its remaining part.
 
     Raises:
         UserError: Two names become one.
     """
     wanted, apart = set(wanted), set(apart)
+    names = [name for name in arrays if not name.endswith("num_batches_tracked")]
     short = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
     found = dict(short)
     while not wanted.intersection(found.values()):
@@ -122,4 +120,4 @@ def unwrapped(names: Iterable[str], wanted: Iterable[str], apart: Iterable[str] 
                 f"Received: {origins[left]} and {name}."
             )
         origins[left] = name
-    return found
+    return {left: arrays[name] for left, name in origins.items()}

@@ -109,12 +109,8 @@ class DroppedSkips(WrappedMixedOp):
         if skip is not None:
             others[:, skip] = False
         super().__init__(usual(edges, channels, stride, primitives, others))
-        self.channels, self.skip, self._having = channels, skip, having(edges, len(primitives), allowed)
-
-    @property
-    def having(self) -> tuple:
-        """The edges that have each operation, also skip connections, which `operations` lacks at stride 1."""
-        return self._having
+        self.channels, self.skip = channels, skip
+        self.having = having(edges, len(primitives), allowed)  # also skip connections, which `operations` lacks
 
     def terms(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> list[list]:
         """Returns for each edge the tensors that `combine` sums, see `MixedOp.terms`."""

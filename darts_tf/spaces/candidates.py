@@ -1,12 +1,30 @@
-"""Candidate operations of single edges: what replaces the alphas of the operations that an edge may not have."""
+"""Candidate operations: which there are, and what replaces the alphas of those that an edge may not have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.system.errors import UserError
+
 LOWEST = -1e9  # exactly 0 after a softmax or a sigmoid, finite after a division by any temperature
+
+
+def check_primitives(primitives: Iterable[str], known: Collection[str]) -> None:
+    """Raises UserError if an operation is unknown."""
+    for name in primitives:
+        if name not in known:
+            raise UserError(f"Unknown primitive. Expected some of: {', '.join(known)}. Received: {name!r}.")
+
+
+def check_nodes(num_nodes: int, concat: int) -> None:
+    """Raises UserError unless a cell has nodes, of which the last `concat` (all for 0) make its output."""
+    if num_nodes < 1 or not 0 <= concat <= num_nodes:
+        raise UserError(
+            "The output of a cell is made of at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= "
+            f"num_nodes. Received: num_nodes={num_nodes}, concat={concat}."
+        )
 
 
 def arrays_of(allowed: Mapping[str, Any] | None) -> dict[str, np.ndarray]:

@@ -141,25 +141,21 @@ def operation(space: Space, name: str, place: Place) -> Any:
         return table[name](place.channels, place.stride, affine=True)
 
 
-def priced(
-    space: Space, config: SearchConfig, net: Any, price: Callable[[str, Place], float], total: float | None
-) -> Costs:
-    """Returns the costs of a search's derived networks.
+def priced(space: Space, config: SearchConfig, net: Any, price: Callable[[str, Place], float]) -> Costs:
+    """Returns the costs of a search's derived networks, without the fixed part.
 
     Args:
         space: The search space.
         config: The settings of the search.
         net: A derived network of the search, with any genotype.
         price: `(operation, place) -> cost`, called once for each pair; not for `none`.
-        total: The cost of `net`, including the operations of its cells; None for costs without a fixed part.
     """
     topology, price = space.genotype.topology(config.num_nodes), functools.cache(price)
     table = {cell: np.zeros((topology.num_edges, len(config.primitives))) for cell in space.genotype.cells}
     for cell, places in space.places(net):
         for row, place in enumerate(places):
             table[cell][row] += [0.0 if name == "none" else price(name, place) for name in config.primitives]
-    costs = Costs(topology, tuple(config.primitives), table, 0.0)
-    return costs if total is None else dataclasses.replace(costs, fixed=total - costs.of(net.genotype))
+    return Costs(topology, tuple(config.primitives), table, 0.0)
 
 
 def parameters(layer: Any) -> int:
@@ -182,4 +178,6 @@ def counted(space: Space, config: SearchConfig, sizes: Sequence, kind: str) -> C
         return (made.macs(*place.output) if kind == "macs" else parameters(made)) / MILLION
 
     net = network(space, config, alike(space, config, next(n for n in config.primitives if n != "none")), sizes)
-    return priced(space, config, net, price, (net.macs() if kind == "macs" else net.parameters) / MILLION)
+    total = (net.macs() if kind == "macs" else net.parameters) / MILLION
+    costs = priced(space, config, net, price)
+    return dataclasses.replace(costs, fixed=total - costs.of(net.genotype))

@@ -4,10 +4,11 @@ from typing import Any, ClassVar
 
 import keras
 
+from darts_tf.spaces.network import Network
 from darts_tf.system.errors import UserError
 
 
-class Dropping:
+class Dropping(Network):
     """A mixin, listed before a network's class: a seed for what is dropped, at a rate that is a setting.
 
     Args:
@@ -25,7 +26,6 @@ class Dropping:
     """
 
     rate: ClassVar[str]
-    draws = False
 
     def __init__(self, *args: Any, drop_seed: int | None = 0, **kwargs: Any):
         rate = kwargs.pop(self.rate, 0.0)
@@ -35,12 +35,11 @@ class Dropping:
         self.drop_seed = drop_seed
         super().__init__(*args, **kwargs)
 
-    def build(self, inputs_shape: tuple) -> None:
+    def build(self, input_shape: tuple) -> None:
         """Makes the state of the draws."""
         drawn = getattr(self, self.rate) or self.draws
         self.drop_seeds: Any = keras.random.SeedGenerator(self.drop_seed) if drawn else None
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        network: Any = super()
-        return {**network.get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}
+        return {**super().get_config(), self.rate: getattr(self, self.rate), "drop_seed": self.drop_seed}

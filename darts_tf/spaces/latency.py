@@ -1,5 +1,6 @@
 """Measured latencies as costs: the table that `darts-benchmark operations --format=json` prints, and its checks."""
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -98,5 +99,4 @@ def costs(table: Mapping[str, Any], space: Space, config: SearchConfig, network:
             )
         return known[name, *place] * table["scale"]
 
-    found = priced(space, config, network, price, None)
-    return Costs(found.topology, found.primitives, found.operations, table["fixed_ms"])
+    return dataclasses.replace(priced(space, config, network, price), fixed=table["fixed_ms"])

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from darts_tf.genotypes import Genotype
-from darts_tf.system.errors import UserError
+from darts_tf.spaces.candidates import check_primitives
 
 
 class Place(NamedTuple):
@@ -66,7 +66,4 @@ class Space(Protocol):
 
     def check(self, primitives: Iterable[str]) -> None:
         """Raises UserError if an operation is unknown."""
-        for name in primitives:
-            if name not in self.operations:
-                known = ", ".join(self.operations)
-                raise UserError(f"Unknown primitive. Expected some of: {known}. Received: {name!r}.")
+        check_primitives(primitives, self.operations)

@@ -21,7 +21,7 @@ NETWORKS = {
     "RecurrentSupernet": "darts_tf.spaces.recurrent.networks",
     "FittedNetwork": "darts_tf.spaces.conv.fitted",
     "FittedImageNetNetwork": "darts_tf.spaces.conv.fitted",
-    "FittedNasBench201Network": "darts_tf.spaces.nasbench201.fitted",
+    "FittedNasBench201Network": "darts_tf.spaces.nasbench201.networks",
     "FittedLanguageModel": "darts_tf.tuner.hypermodel",
 }
 

@@ -42,11 +42,6 @@ class _Chain(ConvModel):
         self.bias = self.add_weight(shape=(num_classes,), initializer="zeros", name="bias")
         self.build((None, *self.image_shape))
 
-    @property
-    def weight_variables(self):
-        own = {id(v) for v in self.alphas.values()}
-        return [v for v in self.trainable_variables if id(v) not in own]
-
     def call(self, images, training=False, mixing=None):
         x = self.through(self.stem(narrowed(images), training=training), training, mixing)
         return classify(x, self.kernel, self.bias)["logits"]
@@ -74,10 +69,8 @@ class ChainSupernet(_Chain):
 
 @keras.saving.register_keras_serializable(package="toy")
 class ChainNetwork(_Chain):
-    alphas: dict = {}
-
     def __init__(self, genotype, num_classes, image_shape, channels, **kwargs):
-        self.genotype = genotypes.from_json(genotype) if isinstance(genotype, dict) else genotypes.load(genotype)
+        self.genotype = genotypes.load(genotype)
         super().__init__(num_classes, image_shape, channels, **kwargs)
 
     def make(self):

@@ -253,7 +253,7 @@ def test_weights_of_the_original_go_in_and_out(float64):
     [
         (lambda: RecurrentSupernet(1), "at least 2 words.*vocabulary_size=1"),
         (lambda: RecurrentSupernet(9, 0), "1 unit.*units=0"),
-        (lambda: RecurrentSupernet(9, 4, primitives=("none", "gelu")), "Unknown activation.*'gelu'"),
+        (lambda: RecurrentSupernet(9, 4, primitives=("none", "gelu")), "Unknown primitive.*'gelu'"),
         (lambda: RecurrentSupernet(9, 4, primitives=("none",)), "other than 'none'"),
         (lambda: RecurrentSupernet(9, 4, 0), "num_nodes=0"),
         (lambda: RecurrentSupernet(9, 4, 3, 4), "concat=4"),

@@ -41,6 +41,11 @@ class MixedCell(keras.layers.Layer):
     topology: Topology
     mixed: list
 
+    @property
+    def drops(self) -> int:
+        """How many rows of drop path factors the cell takes: one for each edge."""
+        return self.topology.num_edges
+
     def run_nodes(self, inputs: list, weights: tf.Tensor, training: bool, drop: tf.Tensor | None = None) -> list:
         """Returns the tensors of all states.
 
@@ -145,6 +150,7 @@ class Cell(keras.layers.Layer):
 
     Attributes:
         dropped: Indices of the operations that drop path may drop: all but identities.
+        drops: Number of these.
 
     Source: `Cell` in `cnn/model.py` of the original.
     """
@@ -171,6 +177,7 @@ class Cell(keras.layers.Layer):
             OPERATIONS[name](channels, 2 if reduction and source < 2 else 1, affine=True) for name, source in pairs
         ]
         self.dropped = tuple(i for i, operation in enumerate(self.operations) if not isinstance(operation, Identity))
+        self.drops = len(self.dropped)
         self.built = True
 
     def call(self, s0: tf.Tensor, s1: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
@@ -180,13 +187,13 @@ class Cell(keras.layers.Layer):
             s0: Output of the cell before the previous one, `(N, H0, W0, C0)`.
             s1: Output of the previous cell, `(N, H, W, C1)`.
             training: Whether batch norms use their batch's statistics.
-            drop: `(len(dropped), N)`, what drop path multiplies each operation's output with, or None.
+            drop: `(drops, N)`, what drop path multiplies each operation's output with, or None.
 
         Returns:
             `(N, H', W', len(concat) * C)`.
         """
         states = [Source(self.preprocess0(s0, training=training)), Source(self.preprocess1(s1, training=training))]
-        drop = {} if drop is None else dict(zip(self.dropped, tf.unstack(drop, len(self.dropped)), strict=True))
+        drop = {} if drop is None else dict(zip(self.dropped, tf.unstack(drop, self.drops), strict=True))
         for first in range(0, len(self.operations), 2):
             terms = []
             for index in (first, first + 1):

@@ -1,9 +1,8 @@
 """Networks built from a genotype, in one file because those for small images and for ImageNet differ in their stems."""
 
-import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -13,7 +12,7 @@ from darts_tf import genotypes
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.conv.cells import Cell
-from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
+from darts_tf.spaces.conv.draws import unpacked
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.networks import ConvModel, check_sizes, classify, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
@@ -107,10 +106,48 @@ class AuxiliaryHead(keras.layers.Layer):
         return (1, 1) if size == 1 else (-(-size // 2), size // 2)
 
 
-class DerivedNetwork(ConvModel):
+class Derived(ConvModel):
+    """What derived networks of images share; a subclass has `activations` with drop.
+
+    Attributes:
+        genotype: Its cells.
+        auxiliary_head: The auxiliary head; None in a network without one.
+    """
+
+    genotype: Any
+    auxiliary_head: Any = None
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, including batch norms but not the auxiliary head, as papers count them."""
+        head = self.auxiliary_head.trainable_variables if self.auxiliary_head else []
+        return sum(math.prod(v.shape) for v in self.trainable_variables) - sum(math.prod(v.shape) for v in head)
+
+    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
+        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` comes from `drop_factors`."""
+        return self.activations(images, training, drop)["logits"]
+
+    def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns `(logits, auxiliary logits or None)` in training mode for inputs as `unpacked` takes them."""
+        images, drop, seed = unpacked(inputs)
+        with within(seed=seed):
+            stages = self.activations(images, True, drop)
+        return stages["logits"], stages.get("auxiliary_logits")
+
+    def folded(self) -> Self:
+        """Returns a copy for inference, with batch norms folded into the convolutions before them."""
+        return fold(self)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "genotype": self.genotype.to_json()}
+
+
+class DerivedNetwork(Derived):
     """What both networks share: stem, cells, global average pooling, a linear classifier, the auxiliary head.
 
-    The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels.
+    The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels. A
+    subclass has the stem, with two outputs for the first cell: `make_stem`, `stem_outputs` and `stem_macs`.
 
     Args:
         genotype: A `ConvGenotype`, or anything that `genotype.load` takes.
@@ -140,9 +177,7 @@ class DerivedNetwork(ConvModel):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.genotype = (
-            genotypes.from_json(genotype) if isinstance(genotype, dict) else genotypes.load(genotype, "conv")
-        )
+        self.genotype = genotypes.load(genotype, "conv")
         self.genotype.check_operations(OPERATIONS)
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.auxiliary = init_channels, num_cells, auxiliary
@@ -163,18 +198,6 @@ class DerivedNetwork(ConvModel):
         self.number_draws()
         self.build((None, *self.image_shape))
 
-    def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates the stem; returns the channels of its two outputs."""
-        raise NotImplementedError
-
-    def stem_outputs(self, images: tf.Tensor, training: bool) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the stem's two outputs, which the first cell reads."""
-        raise NotImplementedError
-
-    def stem_macs(self) -> tuple[int, tuple]:
-        """Returns the stem's multiply-adds and the `(height, width)` of its two outputs."""
-        raise NotImplementedError
-
     def _check(self):
         check_sizes("A derived network", self.num_classes, self.num_cells)
         even_channels(self.init_channels)
@@ -185,19 +208,6 @@ class DerivedNetwork(ConvModel):
                 f"{self.smallest} pixels per side. Received: {height}x{width}."
             )
 
-    alphas: dict = {}  # the architecture is fixed
-
-    @property
-    def weight_variables(self) -> list:
-        """The network's weights, including the auxiliary head's, in a fixed order."""
-        return self.trainable_variables
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights without the auxiliary head, as papers count them."""
-        head = self.auxiliary_head.trainable_variables if self.auxiliary_head else []
-        return sum(math.prod(v.shape) for v in self.trainable_variables) - sum(math.prod(v.shape) for v in head)
-
     def macs(self) -> int:
         """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier, in inference."""
         total, (s0, s1) = self.stem_macs()
@@ -206,47 +216,21 @@ class DerivedNetwork(ConvModel):
             total, s0, s1 = total + count, s1, out
         return total + (0 if self.classifier is None else math.prod(self.classifier.shape))
 
-    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws the drop path factors of each dropped operation's output, see `draw_drop_factors`.
-
-        Returns:
-            `(operations, N)`: the rows belong to the cells' `dropped` operations, cell after cell.
-        """
-        count = sum(len(cell.dropped) for cell in self.cells)
-        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
-
-    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` comes from `drop_factors`."""
-        return self.activations(images, training, drop)["logits"]
-
     def activations(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> dict:
         """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; `auxiliary_logits` in training."""
         s0, s1 = self.stem_outputs(narrowed(images), training)
-        stages, ends = {}, list(itertools.accumulate((len(cell.dropped) for cell in self.cells), initial=0))
-        for index, cell in enumerate(self.cells):
-            rows = None if drop is None else drop[ends[index] : ends[index + 1]]
+        stages = {}
+        for index, (cell, rows) in enumerate(self.with_drops(drop)):
             s0, s1 = s1, call_cell(cell, s0, s1, training=training, drop=rows)
             stages[f"cell{index}"] = s1
             if training and self.auxiliary_head is not None and index == self.auxiliary_after:
                 stages["auxiliary_logits"] = self.auxiliary_head(s1, training=training)
         return stages | self.classified(s1)
 
-    def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns `(logits, auxiliary logits or None)` in training mode for inputs as `unpacked` takes them."""
-        images, drop, seed = unpacked(inputs)
-        with within(seed=seed):
-            stages = self.activations(images, True, drop)
-        return stages["logits"], stages.get("auxiliary_logits")
-
-    def folded(self) -> "DerivedNetwork":
-        """Returns a copy for inference, with batch norms folded into the convolutions before them."""
-        return fold(self)
-
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
         own = {name: getattr(self, name) for name in ("num_classes", "init_channels", "num_cells", "auxiliary")}
-        shape = list(self.image_shape)
-        return {**super().get_config(), "genotype": self.genotype.to_json(), "image_shape": shape, **own}
+        return {**super().get_config(), "image_shape": list(self.image_shape), **own}
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -258,7 +242,7 @@ class CifarNetwork(DerivedNetwork):
     """
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates the stem, with three times the channels of the first cells."""
+        """Creates the stem, with three times the channels of the first cells; returns the channels of its outputs."""
         self.stem = ConvBN(inputs, 3 * channels, 3)
         return 3 * channels, 3 * channels
 
@@ -268,7 +252,7 @@ class CifarNetwork(DerivedNetwork):
         return s, s
 
     def stem_macs(self) -> tuple[int, tuple]:
-        """See `DerivedNetwork.stem_macs`."""
+        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
         size = self.image_shape[:2]
         return self.stem.macs(*size), (size, size)
 
@@ -297,7 +281,7 @@ class ImageNetNetwork(DerivedNetwork):
         super().__init__(genotype, num_classes, image_shape, init_channels, num_cells, auxiliary, **kw)
 
     def make_stem(self, inputs: int, channels: int) -> tuple[int, int]:
-        """Creates both stems."""
+        """Creates both stems; returns the channels of their outputs."""
         self.stem0_1 = ConvBN(inputs, channels // 2, 3, stride=2)
         self.stem0_2 = ConvBN(channels // 2, channels, 3, stride=2)
         self.stem1 = ConvBN(channels, channels, 3, stride=2)
@@ -309,7 +293,7 @@ class ImageNetNetwork(DerivedNetwork):
         return s0, self.stem1(tf.nn.relu(s0), training=training)
 
     def stem_macs(self) -> tuple[int, tuple]:
-        """See `DerivedNetwork.stem_macs`."""
+        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
         sizes = [tuple(-(-size // divisor) for size in self.image_shape[:2]) for divisor in (2, 4, 8)]
         convolutions = (self.stem0_1, self.stem0_2, self.stem1)
         return sum(conv.macs(*size) for conv, size in zip(convolutions, sizes, strict=True)), (sizes[1], sizes[2])

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from darts_tf.passes.context import now, within
-from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.derived import CifarNetwork, Derived, ImageNetNetwork
 from darts_tf.spaces.dropping import Dropping
 from darts_tf.system.errors import UserError
 
@@ -15,7 +15,7 @@ ACTIVATIONS = (None, "softmax")
 POOLINGS = {None: lambda x: x, "avg": lambda x: tf.reduce_mean(x, (1, 2)), "max": lambda x: tf.reduce_max(x, (1, 2))}
 
 
-class Classifier:
+class Classifier(Derived):
     """A mixin, listed before a derived network's class, with what Keras users expect of a classifier.
 
     Images may also be bytes. Outputs are logits, or probabilities with `classifier_activation="softmax"`; `activations`
@@ -57,22 +57,19 @@ class Classifier:
 
     def make_classifier(self, features: int) -> None:
         """Creates the linear classifier on the last cell's channels, if included."""
-        network: Any = super()
         self.features, self.classifier, self.bias = features, None, None
         if self.include_top:
-            network.make_classifier(features)
+            super().make_classifier(features)
 
     def classified(self, x: tf.Tensor) -> dict:
         """Returns the last stages' outputs by name: `pooled` and `logits`, or without a classifier `features`."""
-        network: Any = super()
-        return network.classified(x) if self.include_top else {"features": POOLINGS[self.pooling](x)}
+        return super().classified(x) if self.include_top else {"features": POOLINGS[self.pooling](x)}
 
     def compute_output_shape(self, images_shape: tuple) -> tuple:
         """Returns the shape of the outputs."""
-        network: Any = self
         if self.include_top:
-            return (images_shape[0], network.num_classes)
-        size = () if self.pooling else (-(-size // network.downscaling) for size in network.image_shape[:2])
+            return super().compute_output_shape(images_shape)
+        size = () if self.pooling else (-(-size // self.downscaling) for size in self.image_shape[:2])
         return (images_shape[0], *size, self.features)
 
     def outputs(self, stages: dict, name: str = "logits") -> tf.Tensor:
@@ -81,33 +78,29 @@ class Classifier:
             return stages["features"]
         return stages[name] if self.classifier_activation is None else keras.activations.softmax(stages[name])
 
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the outputs for images `(N, H, W, channels)`: logits, probabilities, or features."""
-        network: Any = self
-        return self.outputs(network.activations(tf.cast(images, network.compute_dtype), training))
+        return self.outputs(self.activations(tf.cast(images, self.compute_dtype), training, drop))
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> Any:
         """Returns the loss as `keras.Model.compute_loss` does, after checking that it fits the outputs."""
-        network: Any = self
-        if self.include_top and self.classifier_activation is None and _takes_probabilities(network.loss):
+        if self.include_top and self.classifier_activation is None and _takes_probabilities(self.loss):
             raise UserError(
                 "The network outputs logits, but the loss takes probabilities. Expected a loss with "
                 "from_logits=True, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True), or a "
-                f"network with classifier_activation='softmax'. Received: loss={_name(network.loss)}."
+                f"network with classifier_activation='softmax'. Received: loss={_name(self.loss)}."
             )
-        keras_model: Any = super()
-        return keras_model.compute_loss(x, y, y_pred, sample_weight, training)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        network: Any = super()
         own = {name: getattr(self, name) for name in ("classifier_activation", "include_top", "pooling")}
-        return {**network.get_config(), **own}
+        return {**super().get_config(), **own}
 
 
-class _Fitted(Classifier, Dropping):
+class _Fitted(Dropping, Classifier):
     """Adds what `fit` needs to a derived network of the paper's cells.
 
     In training each pass draws what drop path drops, at the rate in the variable `drop_path_rate`, which starts at
@@ -130,9 +123,9 @@ class _Fitted(Classifier, Dropping):
         self.auxiliary_weight = auxiliary_weight
         super().__init__(*args, **kwargs)
 
-    def build(self, images_shape: tuple) -> None:
+    def build(self, input_shape: tuple) -> None:
         """Makes the state of drop path. The rate is not a weight: it is neither counted nor saved."""
-        super().build(images_shape)
+        super().build(input_shape)
         self.drop_path_rate: Any = None
         if self.drop_path:
             self.drop_path_rate = tf.Variable(self.drop_path, False, name="drop_path_rate", dtype="float32")
@@ -143,14 +136,13 @@ class _Fitted(Classifier, Dropping):
         In training with an auxiliary head, the tensor carries the head's output in its attribute `auxiliary`, where
         `compute_loss` finds it, in the way Keras finds masks.
         """
-        network: Any = self
-        images, seed = tf.cast(images, network.compute_dtype), now().seed
+        images, seed = tf.cast(images, self.compute_dtype), now().seed
         if training and self.drop_seeds is not None:
             seed = tf.cast(self.drop_seeds.next(), tf.int64)
             if drop is None and self.drop_path:
-                drop = network.drop_factors(tf.shape(images)[0], self.drop_path_rate, seed)
+                drop = self.drop_factors(tf.shape(images)[0], self.drop_path_rate, seed)
         with within(seed=seed):
-            stages = network.activations(images, training, drop)
+            stages = self.activations(images, training, drop)
         outputs = self.outputs(stages)
         if "auxiliary_logits" in stages:
             outputs.auxiliary = self.outputs(stages, "auxiliary_logits")

@@ -160,22 +160,20 @@ class WrappedMixedOp(keras.layers.Layer):
 
     Args:
         inner: The other one.
+
+    Attributes:
+        having: For each operation the edges that have it.
     """
 
     def __init__(self, inner: Any):
         super().__init__(autocast=False)
-        self.inner = inner
+        self.inner, self.having = inner, inner.having
         self.built = True
 
     @property
     def operations(self) -> list:
         """The candidate operations, see `MixedOp`."""
         return self.inner.operations
-
-    @property
-    def having(self) -> tuple:
-        """The edges that have each operation."""
-        return self.inner.having
 
     def call(self, x: tf.Tensor, weights: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Mixes, see `MixedOp.call`."""

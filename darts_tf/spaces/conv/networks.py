@@ -1,6 +1,7 @@
 """The convolutional supernet, and the parts that it shares with derived networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,14 +11,14 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
-from darts_tf.spaces.candidates import arrays_of, softmax
-from darts_tf.spaces.conv.cells import MixedCell, SearchCell
+from darts_tf.spaces.candidates import arrays_of, check_nodes, check_primitives, softmax
+from darts_tf.spaces.conv.cells import SearchCell
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
 from darts_tf.spaces.conv.operations import OPERATIONS, uniform
+from darts_tf.spaces.network import Network
 from darts_tf.system.errors import UserError
-from darts_tf.system.keras_model import KnownInput
 from darts_tf.system.types import Tensors
 
 
@@ -52,7 +53,7 @@ def classify(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> dict
     return {"pooled": pooled, "logits": tf.matmul(pooled, kernel.value) + bias.value}
 
 
-class ConvModel(KnownInput):
+class ConvModel(Network):
     """What training and Keras require of a network of images.
 
     Training requires it to run on given weights, and to return its statistics instead of writing them.
@@ -61,11 +62,12 @@ class ConvModel(KnownInput):
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.
         classifier: The linear classifier's weights; None in a network without one, like its `bias`.
-        draws: Whether it has random operations; then its inputs in a step include keys, see `draw_keys`.
+        cells: Its layers, each with `drops`: how many rows of drop path factors it takes.
+        draws: If true, its inputs in a step include keys, see `draw_keys`.
         downscaling: How many pixels of an image become one at the end.
     """
 
-    draws = False
+    cells: list
     downscaling = 4
 
     def make_classifier(self, features: int) -> None:
@@ -85,12 +87,9 @@ class ConvModel(KnownInput):
             layer.number = number
         self.draws = bool(drawing)
 
-    def build(self, images_shape: tuple) -> None:
-        """Does nothing: all weights exist; Keras records the shape."""
-
     @property
     def known_input(self) -> keras.InputSpec:
-        """See `KnownInput`."""
+        """See `Network`."""
         return keras.InputSpec(shape=(None, *self.image_shape), dtype=self.compute_dtype)
 
     def compute_output_shape(self, images_shape: tuple) -> tuple:
@@ -98,14 +97,27 @@ class ConvModel(KnownInput):
         return (images_shape[0], self.num_classes)
 
     @property
-    def arch_variables(self) -> list:
-        """The alphas, in the order of `alphas`; none in a derived network."""
-        return list(self.alphas.values())
-
-    @property
     def state_variables(self) -> list:
         """The batch norms' moving statistics."""
         return self.non_trainable_variables
+
+    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
+        """Draws the drop path factors of all cells, see `draw_drop_factors`.
+
+        Returns:
+            `(rows, N)`: cell after cell, its `drops` rows. In a supernet these are its mixed edges, in a derived
+            network its operations that may be dropped.
+
+        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
+        """
+        rows = sum(cell.drops for cell in self.cells)
+        return draw_drop_factors(rows, batch_size, probability, seed, self.compute_dtype)
+
+    def with_drops(self, drop: tf.Tensor | None) -> Iterable:
+        """Returns each cell with its rows of `drop_factors`, or None."""
+        if drop is None:
+            return zip(self.cells, itertools.repeat(None))
+        return zip(self.cells, tf.split(drop, [cell.drops for cell in self.cells]), strict=True)
 
     def stateless(self, weights: Tensors, mixing: Any, inputs: Any, training: bool = True) -> tuple[Any, list]:
         """Runs the network on given weights; no variable is written, and in training mode none is read.
@@ -137,36 +149,11 @@ class ConvModel(KnownInput):
 
 
 class Supernet(ConvModel):
-    """What supernets of images share; a subclass has `alphas`, `cells`, and `activations` with mixing weights and drop.
-
-    Cells that are no `MixedCell` have no mixed edges.
-    """
-
-    @property
-    def weight_variables(self) -> list:
-        """The network's weights w, in a fixed order, without the alphas."""
-        own = {id(v) for v in self.arch_variables}
-        return [v for v in self.trainable_variables if id(v) not in own]
+    """What supernets of images share; a subclass has `alphas`, and `activations` with mixing weights and drop."""
 
     def call(self, images: tf.Tensor, training: bool = False, mixing: Any = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
         return self.activations(images, training, mixing)["logits"]
-
-    @property
-    def mixed_cells(self) -> list:
-        """The cells with mixed edges."""
-        return [cell for cell in self.cells if isinstance(cell, MixedCell)]
-
-    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Draws the drop path factors of each mixed edge of each cell, see `draw_drop_factors`.
-
-        Returns:
-            `(cells * edges, N)`.
-
-        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
-        """
-        count = sum(cell.topology.num_edges for cell in self.mixed_cells)
-        return draw_drop_factors(count, batch_size, probability, seed, self.compute_dtype)
 
     def outputs_of(self, inputs: Any, mixing: Any) -> tf.Tensor:
         """Returns the logits in training mode for inputs as `unpacked` takes them."""
@@ -223,7 +210,9 @@ class ConvSupernet(Supernet):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self._check(num_classes, num_cells, num_nodes, concat, primitives)
+        check_sizes("The supernet", num_classes, num_cells)
+        check_nodes(num_nodes, concat)
+        check_primitives(primitives, OPERATIONS)
         concat = concat or num_nodes
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
@@ -257,18 +246,6 @@ class ConvSupernet(Supernet):
         self.number_draws()
         self.build((None, *self.image_shape))
 
-    @staticmethod
-    def _check(num_classes, num_cells, num_nodes, concat, primitives):
-        check_sizes("The supernet", num_classes, num_cells)
-        if num_nodes < 1 or not 0 <= concat <= num_nodes:
-            raise UserError(
-                f"A cell concatenates at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
-                f"Received: num_nodes={num_nodes}, concat={concat}."
-            )
-        for name in primitives:
-            if name not in OPERATIONS:
-                raise UserError(f"Unknown primitive. Expected some of: {', '.join(OPERATIONS)}. Received: {name!r}.")
-
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`."""
         if mixing is None:
@@ -277,9 +254,8 @@ class ConvSupernet(Supernet):
         stem = tf.nn.conv2d(images, tf.cast(self.stem.value, images.dtype), 1, [[0, 0], [1, 1], [1, 1], [0, 0]])
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
-        for index, cell in enumerate(self.cells):
+        for index, (cell, rows) in enumerate(self.with_drops(drop)):
             weights = mixing["reduce" if cell.reduction else "normal"]
-            rows = None if drop is None else tf.split(drop, len(self.cells))[index]
             s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
         return stages | self.classified(s1)

@@ -101,7 +101,3 @@ class BatchNorm(keras.layers.Layer):
         """Returns `(factor, offset)`, `(channels,)` each, for inference: `y = factor * x + offset`."""
         factor = gamma * tf.math.rsqrt(self.moving_variance.value + EPSILON)
         return factor, beta - self.moving_mean.value * factor
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "channels": self.channels, "affine": self.affine, "repeats": self.repeats}

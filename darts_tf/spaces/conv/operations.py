@@ -157,11 +157,6 @@ class Operation(keras.layers.Layer):
         """Returns a batch norm over all edges."""
         return BatchNorm(self.edges * self.channels, self.affine)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        own = {"channels": self.channels, "stride": self.stride, "edges": self.edges, "affine": self.affine}
-        return {**super().get_config(), **own}
-
 
 class Zero(Operation):
     """`none`: no connection. A mixed operation skips it; its mixing weight still takes part in the softmax."""
@@ -258,10 +253,6 @@ class FactorizedReduce(Operation):
         kernel = tf.reshape(first + second, (2, 2, self.inputs, self.edges * self.channels))
         return self.bn(tf.nn.conv2d(x, tf.cast(kernel, x.dtype), 2, "VALID"), scale, training=training)
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "inputs": self.inputs}
-
 
 class ReLUConvBN(Operation):
     """ReLU, 1x1 convolution, batch norm: brings a cell's input to the cell's channels.
@@ -294,10 +285,6 @@ class ReLUConvBN(Operation):
         """Mixes channels."""
         kernel = tf.cast(self.conv.value, source.x.dtype)
         return self.bn(functional.grouped_conv(source.relu, kernel, 1, self.stride), scale, training=training)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "inputs": self.inputs}
 
 
 class Noise(Operation):
@@ -342,15 +329,11 @@ class SepConv(Operation):
 
     def make(self) -> None:
         """Creates both halves."""
-        self.depthwise_1, self.pointwise_1 = (
-            self.depthwise_kernel("depthwise_1", self.size),
-            self.pointwise_kernel("p1"),
-        )
+        self.depthwise_1 = self.depthwise_kernel("depthwise_1", self.size)
+        self.pointwise_1 = self.pointwise_kernel("p1")
         self.bn_1 = self.norm()
-        self.depthwise_2, self.pointwise_2 = (
-            self.depthwise_kernel("depthwise_2", self.size),
-            self.pointwise_kernel("p2"),
-        )
+        self.depthwise_2 = self.depthwise_kernel("depthwise_2", self.size)
+        self.pointwise_2 = self.pointwise_kernel("p2")
         self.bn_2 = self.norm()
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
@@ -389,10 +372,8 @@ class DilConv(Operation):
 
     def make(self) -> None:
         """Creates the kernels and the norm."""
-        self.depthwise, self.pointwise = (
-            self.depthwise_kernel("depthwise", self.size),
-            self.pointwise_kernel("pointwise"),
-        )
+        self.depthwise = self.depthwise_kernel("depthwise", self.size)
+        self.pointwise = self.pointwise_kernel("pointwise")
         self.bn = self.norm()
 
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:

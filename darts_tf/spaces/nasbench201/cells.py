@@ -64,12 +64,16 @@ class SearchCell(MixedCell):
 class Cell(keras.layers.Layer):
     """A cell of a derived network. Unread operations are computed, too, since their batch norms have moving statistics.
 
+    No operation is dropped.
+
     Args:
         genotype: A `NasBench201Genotype`.
         channels: Channels C of every node.
 
     Source: `InferCell` in `models/cell_infers/cells.py` of AutoDL-Projects.
     """
+
+    drops = 0
 
     def __init__(self, genotype: NasBench201Genotype, channels: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
@@ -102,6 +106,8 @@ class ResidualBlock(keras.layers.Layer):
 
     Source: `ResNetBasicblock` in `models/cell_operations.py` of AutoDL-Projects.
     """
+
+    drops = 0
 
     def __init__(self, inputs: int, channels: int, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)

@@ -1,6 +1,5 @@
 """The networks of NAS-Bench-201: the supernet, and the network of one cell."""
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,8 +12,8 @@ from darts_tf import genotypes
 from darts_tf.genotypes import NASBENCH201_PRIMITIVES, NasBench201Genotype
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, softmax
-from darts_tf.spaces.conv.derived import ConvBN
-from darts_tf.spaces.conv.folding import fold
+from darts_tf.spaces.conv.derived import ConvBN, Derived
+from darts_tf.spaces.conv.fitted import Classifier
 from darts_tf.spaces.conv.networks import ConvModel, Supernet, check_sizes, reduction_cells
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell
 from darts_tf.spaces.nasbench201.cells import TOPOLOGY, Cell, ResidualBlock, SearchCell
@@ -57,19 +56,23 @@ class NasBench201Model(ConvModel):
         self.last_bn = BatchNorm(channels, affine=True)
         self.make_classifier(channels)
 
-    def run(self, images: tf.Tensor, training: bool, call: Callable = call_cell) -> dict:
+    def run(self, images: tf.Tensor, training: bool, weights: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name: `stem`, `cell0` ..., `pooled`, `logits`.
 
         Args:
             images: `(N, H, W, channels)`.
             training: Whether batch norms use their batch's statistics.
-            call: Calls a cell, like `call_cell`; not the blocks.
+            weights: Mixing weights of the search cells, `(6, num_primitives)`.
+            drop: What `drop_factors` returns, or None.
         """
         x = self.stem(narrowed(images), training=training)
         stages = {"stem": x}
-        for index, cell in enumerate(self.cells):
-            each = call_cell if isinstance(cell, ResidualBlock) else call
-            x = stages[f"cell{index}"] = each(cell, x, training=training)
+        for index, (cell, rows) in enumerate(self.with_drops(drop)):
+            if isinstance(cell, SearchCell):
+                x = call_cell(cell, x, weights, training=training, drop=rows)
+            else:
+                x = call_cell(cell, x, training=training)
+            stages[f"cell{index}"] = x
         x = tf.nn.relu(self.last_bn(x, training=training))
         return stages | self.classified(x)
 
@@ -134,12 +137,7 @@ class NasBench201Supernet(Supernet, NasBench201Model):
     def activations(self, images: tf.Tensor, training: bool = False, mixing: Any = None, drop: Any = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""
         weights = softmax(self.alphas, self.allowed)[CELL] if mixing is None else mixing[CELL]
-        rows = itertools.repeat(None) if drop is None else iter(tf.split(drop, len(self.mixed_cells)))
-
-        def call(cell, x, training):
-            return call_cell(cell, x, weights, training=training, drop=next(rows))
-
-        return self.run(images, training, call)
+        return self.run(images, training, weights, drop)
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -149,7 +147,7 @@ class NasBench201Supernet(Supernet, NasBench201Model):
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
-class NasBench201Network(NasBench201Model):
+class NasBench201Network(Derived, NasBench201Model):
     """The network of one cell, as the benchmark trained it with 16 channels and 17 cells.
 
     It has no auxiliary head and no drop path.
@@ -167,9 +165,6 @@ class NasBench201Network(NasBench201Model):
     Source: `TinyNetwork` in `models/cell_infers/tiny_network.py` of AutoDL-Projects.
     """
 
-    auxiliary_head = None
-    alphas: dict = {}  # the architecture is fixed
-
     @of_one_type
     def __init__(
         self,
@@ -181,23 +176,13 @@ class NasBench201Network(NasBench201Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.genotype: Any = genotypes.load(genotype, CELL)
+        self.genotype = genotypes.load(genotype, CELL)
 
         def make_cell(channels, name):
             return Cell(self.genotype, channels, name=name)
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
         self.build((None, *self.image_shape))
-
-    @property
-    def weight_variables(self) -> list:
-        """The network's weights, in a fixed order."""
-        return self.trainable_variables
-
-    @property
-    def parameters(self) -> int:
-        """Number of weights, including batch norms, as the benchmark counts them."""
-        return sum(math.prod(v.shape) for v in self.trainable_variables)
 
     def macs(self) -> int:
         """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier with its bias."""
@@ -208,27 +193,11 @@ class NasBench201Network(NasBench201Model):
             total += count
         return total + (0 if self.classifier is None else math.prod(self.classifier.shape) + self.num_classes)
 
-    def drop_factors(self, batch_size: Any, probability: Any, seed: tf.Tensor) -> tf.Tensor:
-        """Returns the drop path factors: none, `(0, N)`, since no operation is dropped."""
-        return tf.ones((0, batch_size), self.compute_dtype)
-
-    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`."""
-        return self.activations(images, training)["logits"]
-
-    def activations(self, images: tf.Tensor, training: bool = False) -> dict:
+    def activations(self, images: tf.Tensor, training: bool = False, drop: None = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""
         return self.run(images, training)
 
-    def outputs_of(self, inputs: Any, mixing: Any) -> tuple[tf.Tensor, None]:
-        """Returns `(logits, None)` in training mode for `(images, None)`."""
-        images, _ = inputs
-        return self.activations(images, True)["logits"], None
 
-    def folded(self) -> "NasBench201Network":
-        """Returns a copy for inference, with batch norms folded into the convolutions before them."""
-        return fold(self)
-
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments."""
-        return {**super().get_config(), "genotype": self.genotype.to_json()}
+@keras.saving.register_keras_serializable(package="darts_tf")
+class FittedNasBench201Network(Classifier, NasBench201Network):
+    """A `NasBench201Network` for `fit`, see `Classifier`."""

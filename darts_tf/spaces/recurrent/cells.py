@@ -19,6 +19,7 @@ from darts_tf.genotypes import RECURRENT_PRIMITIVES, RecurrentGenotype
 from darts_tf.passes import graph
 from darts_tf.passes.graph import reader
 from darts_tf.passes.recomputation import recomputed
+from darts_tf.spaces.candidates import check_nodes, check_primitives
 from darts_tf.spaces.recurrent.masks import Masks, masked
 from darts_tf.spaces.recurrent.norm import NodeNorm
 from darts_tf.system.errors import UserError
@@ -136,16 +137,10 @@ class RecurrentSearchCell(_Cell):
         shared_norm: bool = False,
         **kwargs: Any,
     ):
-        for name in primitives:
-            if name not in ACTIVATIONS:
-                raise UserError(f"Unknown activation. Expected some of: {', '.join(ACTIVATIONS)}. Received: {name!r}.")
+        check_primitives(primitives, ACTIVATIONS)
         if not set(primitives) - {"none"}:
             raise UserError(f"Expected an activation other than 'none'. Received: primitives={list(primitives)}.")
-        if num_nodes < 1 or not 0 <= concat <= num_nodes:
-            raise UserError(
-                f"A cell averages at most its own nodes. Expected 1 <= num_nodes and 0 <= concat <= num_nodes. "
-                f"Received: num_nodes={num_nodes}, concat={concat}."
-            )
+        check_nodes(num_nodes, concat)
         super().__init__(inputs, units, num_nodes, **kwargs)
         self.concat, self.primitives = concat or num_nodes, tuple(primitives)
         self.norm = NodeNorm(num_nodes + 1, units, shared_norm)

@@ -2,20 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from darts_tf.system.keras_settings import of_one_type
-from darts_tf import genotypes
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 from darts_tf.passes import graph
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.network import Network
 from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.spaces.recurrent.masks import Masks, masked
 from darts_tf.system.errors import UserError
-from darts_tf.system.keras_model import KnownInput
 from darts_tf.system.types import Tensors
 
 
@@ -49,7 +48,7 @@ class Outputs(NamedTuple):
     state: tf.Tensor
 
 
-class _LanguageModel(KnownInput):
+class _LanguageModel(Network):
     """Embedding, cell, and a decoder that shares the embedding's matrix; a subclass makes the cell.
 
     Called with a state, it runs one window of a text, as training does, and returns `Outputs`. Called with tokens only,
@@ -75,12 +74,9 @@ class _LanguageModel(KnownInput):
         self.embedding = self.add_weight(shape=(vocabulary_size, units), initializer=uniform(), name="embedding")
         self.bias = self.add_weight(shape=(vocabulary_size,), initializer="zeros", name="bias")
 
-    def build(self, tokens_shape):
-        """Does nothing: all weights exist; Keras records the shape."""
-
     @property
     def known_input(self) -> keras.InputSpec:
-        """See `KnownInput`."""
+        """See `Network`."""
         return keras.InputSpec(shape=(None, None), dtype="int32")
 
     @property
@@ -89,14 +85,35 @@ class _LanguageModel(KnownInput):
         return [self.embedding, *self.cell.weight_variables, self.bias]
 
     @property
-    def arch_variables(self) -> list:
-        """The alphas, in the order of `alphas`; none in a derived network."""
-        return list(self.alphas.values())
-
-    @property
     def parameters(self) -> int:
         """Number of weights; the shared matrix counts once."""
         return sum(math.prod(v.shape) for v in self.weight_variables)
+
+    def call(
+        self,
+        tokens: tf.Tensor,
+        state: tf.Tensor | None = None,
+        masks: Masks | None = None,
+        training: bool = False,
+        mixing: Any = None,
+    ) -> Outputs | tf.Tensor:
+        """Runs the network; writes nothing.
+
+        Args:
+            tokens: `(steps, batch)` integers.
+            state: `(batch, units)`. Without a state the tokens are `(batch, steps)`, each text begins with a zero
+                state, and training writes the moving statistics.
+            masks: `Masks`; None for no dropout.
+            training: Whether batch norm uses the batch's statistics; without dropout this may also be an evaluation.
+                A derived network has none: its training differs in its masks only.
+            mixing: Mixing weights by the name of `alphas`; None for the softmax of the alphas.
+
+        Returns:
+            `Outputs`; without a state the logits `(batch, steps, vocabulary_size)`.
+        """
+        if state is None:
+            return self._logits_of_texts(tokens, masks, training)
+        return self._run(Inputs(tokens, state, masks or Masks()), training, mixing)[0]
 
     def initial_state(self, batch_size):
         """Returns the state at the start of a text, zeros `(batch_size, units)`."""
@@ -196,31 +213,6 @@ class RecurrentSupernet(_LanguageModel):
         """Moving statistics of the batch norms."""
         return [self.cell.norm.moving]
 
-    def call(
-        self,
-        tokens: tf.Tensor,
-        state: tf.Tensor | None = None,
-        masks: Masks | None = None,
-        training: bool = False,
-        mixing: Any = None,
-    ) -> Outputs | tf.Tensor:
-        """Runs the network; writes nothing.
-
-        Args:
-            tokens: `(steps, batch)` integers.
-            state: `(batch, units)`. Without a state the tokens are `(batch, steps)`, each text begins with a zero
-                state, and training writes the moving statistics.
-            masks: `Masks`; None for no dropout.
-            training: Whether batch norm uses the batch's statistics; without dropout this may also be an evaluation.
-            mixing: Mixing weights by the name of `alphas`; None for the softmax of the alphas.
-
-        Returns:
-            `Outputs`; without a state the logits `(batch, steps, vocabulary_size)`.
-        """
-        if state is None:
-            return self._logits_of_texts(tokens, masks, training)
-        return self._run(Inputs(tokens, state, masks or Masks()), training, mixing)[0]
-
     def _run(self, inputs, training, mixing=None):
         weights = tf.nn.softmax(self.alphas["recurrent"].value) if mixing is None else mixing["recurrent"]
         states, statistics = self.cell(
@@ -259,7 +251,6 @@ class RecurrentNetwork(_LanguageModel):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentCell(genotype, units, units)
         self.genotype = self.cell.genotype
-        self.alphas: dict[str, keras.Variable] = {}
         self.state_variables: list[keras.Variable] = []
         self.build((None, None))
 
@@ -267,19 +258,6 @@ class RecurrentNetwork(_LanguageModel):
         """Returns the constructor's arguments."""
         own = {"vocabulary_size": self.vocabulary_size, "units": self.units}
         return {**super().get_config(), "genotype": self.genotype.to_json(), **own}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Builds the network of a `.keras` file."""
-        return cls(**{**config, "genotype": genotypes.from_json(config["genotype"])})
-
-    def call(
-        self, tokens: tf.Tensor, state: tf.Tensor | None = None, masks: Masks | None = None
-    ) -> Outputs | tf.Tensor:
-        """Runs the network; see `RecurrentSupernet.call`. Training differs in its masks only."""
-        if state is None:
-            return self._logits_of_texts(tokens, masks)
-        return self._run(Inputs(tokens, state, masks or Masks()))[0]
 
     def next_word(self, tokens: tf.Tensor, state: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Runs the network over a text and decodes once, at the end.
@@ -294,7 +272,7 @@ class RecurrentNetwork(_LanguageModel):
         outputs = self._decoded(self.cell(self._embedded(Inputs(tokens, state)), state)[-1:], Masks())
         return outputs.logits[0], outputs.state
 
-    def _run(self, inputs, training=False, mixing=None):
+    def _run(self, inputs, training, mixing=None):
         return self._decoded(self.cell(self._embedded(inputs), inputs.state, masks=inputs.masks), inputs.masks), []
 
     def moved_state(self, state: Tensors, statistics: Tensors) -> list:

@@ -1,4 +1,4 @@
-"""Networks as ordinary Keras models: built on construction, exportable without having been called."""
+"""What all networks share: they are ordinary Keras models, which can be exported without having been called."""
 
 from typing import Any
 
@@ -7,12 +7,33 @@ import keras
 from darts_tf.system.types import Path
 
 
-class KnownInput(keras.Model):
+class Network(keras.Model):
     """A Keras model whose constructor arguments determine its input.
 
     A subclass calls `build` with the input's shape at the end of its constructor; state added by a subclass of that is
     also created in `build`, since Keras accepts none afterwards.
+
+    Attributes:
+        alphas: The architecture variables, by the genotype's names of its cells; none in a derived network.
+        draws: Whether the network has random operations.
     """
+
+    alphas: dict[str, Any] = {}
+    draws = False
+
+    def build(self, input_shape: tuple) -> None:
+        """Does nothing: all weights exist; Keras records the shape."""
+
+    @property
+    def arch_variables(self) -> list:
+        """The alphas, in the order of `alphas`."""
+        return list(self.alphas.values())
+
+    @property
+    def weight_variables(self) -> list:
+        """The network's weights w, in a fixed order, without the alphas."""
+        alphas = {id(v) for v in self.arch_variables}
+        return [v for v in self.trainable_variables if id(v) not in alphas]
 
     @property
     def known_input(self) -> keras.InputSpec:
