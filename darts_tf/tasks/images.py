@@ -7,19 +7,17 @@ from typing import Any, Self
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf import spaces
 from darts_tf.bilevel import optimizers
 from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
 from darts_tf.cluster import agreement
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
-from darts_tf.methods.method import Method
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
-from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
+from darts_tf.tasks.domain import TRAIN, VALID, Domain
 from darts_tf.tasks.evaluators import Evaluator, Evaluators, SupernetEvaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
@@ -35,15 +33,13 @@ class _Images(Domain):
     dataset: images.ImageDataset
     division: images.Division | None
 
-    longest, max_rollbacks, _draws = 1, 0, False
-    carried: list = []
-    virtual_step: dict[str, Any] = {}
+    _draws = False
     reported = ("loss", "correct", "gradient_norm")
     figure, measures = "accuracy", ("accuracy",)
 
     def __init__(self, config: Any, data: Any = None):
         add_operations(config.operations_file)
-        self.config, self.space, self._data = config, spaces.get(config.space), data
+        super().__init__(config, data)
         self.evaluators = Evaluators(Evaluator)
 
     def attach(self, network: Any) -> None:
@@ -78,25 +74,6 @@ class _Images(Domain):
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Momentum SGD."""
         return {False: optimizers.SGD(weights, self.config.momentum, self.config.weight_decay)}
-
-    def measure(self, loss: tf.Tensor, outputs: Any, labels: Any) -> Any:
-        """The network's outputs."""
-        return outputs
-
-    def seeds(self, number: tf.Tensor) -> tuple:
-        """One for each stream."""
-        return seeds(self.config.seed, number)
-
-    def rate_of(self, rate: tf.Tensor, piece: Any) -> tf.Tensor:
-        """The same for every batch."""
-        return rate
-
-    def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
-        """The batch itself."""
-        return batch
-
-    def carry(self, outputs: Any, held_out: bool = False) -> None:
-        """Nothing is carried."""
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Means over steps and examples; in a training the loss includes the auxiliary head's part."""
@@ -179,10 +156,6 @@ class SearchImages(_Images):
             f"{len(d.class_names)} classes of {'x'.join(map(str, d.image_shape))} images; supernet of {weights:,} "
             "weights",
         ]
-
-    def supernet(self, method: Method) -> Any:
-        """The space's."""
-        return self.space.supernet(self.config, method, *self.sizes)
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of logits."""
@@ -335,10 +308,6 @@ class TrainImages(_Images):
         warning = "validating on the test images, as in the original; --train_portion=0.9 holds out others instead"
         return [*self.notes, about, *([warning] if watched == "test" else [])]
 
-    def network(self) -> Any:
-        """The space's."""
-        return self.space.network(self.config, *self.sizes)
-
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of the classifier's logits, plus that of the auxiliary head's logits, if there is one."""
         (logits, auxiliary), c = outputs, self.config
@@ -386,10 +355,6 @@ class TrainImages(_Images):
     def epoch_facts(self, epoch: int, averaging: bool) -> dict[str, float]:
         """The probability of drop path."""
         return {"drop_path": self.drop_path(epoch)}
-
-    def averages_after(self, figures: list[float]) -> bool:
-        """Never."""
-        return False
 
     def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
         """Multiply-adds (without the auxiliary head, at the shape of the images), shape, number of classes."""
