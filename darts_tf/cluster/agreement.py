@@ -28,41 +28,6 @@ def checksum(*arrays: np.ndarray) -> str:
     return f"{total:08x}"
 
 
-def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
-    """Returns facts that identify images: their number, labels in order, mean colours.
-
-    Args:
-        dataset: An `ImageDataset`.
-        train_indices: Indices of the training images.
-        held_out: The `Split` for validation, or for the alphas.
-        indices: Indices into it.
-    """
-    return {
-        "training_examples": len(train_indices),
-        "held_out_examples": len(indices),
-        "image_shape": list(dataset.image_shape),
-        "classes": len(dataset.class_names),
-        "mean": [round(each, 3) for each in dataset.mean],  # decoders may differ in the last digit
-        "labels": checksum(dataset.train.labels[train_indices], held_out.labels[indices]),
-    }
-
-
-def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
-    """Returns facts that identify a text: numbers of words, and the words in order.
-
-    Args:
-        corpus: A `text.Corpus`.
-        train: Word indices for training.
-        watched: Word indices for validation.
-    """
-    return {
-        "training_words": int(train.size),
-        "validation_words": int(watched.size),
-        "vocabulary": len(corpus.vocabulary),
-        "text": checksum(train, watched, np.frombuffer(corpus.vocabulary.to_text().encode(), np.uint8)),
-    }
-
-
 def described(config: Run, task: Any) -> dict[str, Any]:
     """Returns everything that determines a run's numbers and operations: settings, steps, data.
 

@@ -10,16 +10,16 @@ from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.given import NAME
 from darts_tf.data.reading import reading
-from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import unknown_share
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
+from darts_tf.system.streams import silent
 from darts_tf.tasks.evaluators import Evaluator, LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.tasks.exported import newest_version, of_images, of_text
 from darts_tf.tasks.image_facts import PARTS, check_same_part, load_data_facts
-from darts_tf.tasks.language_data import VOCABULARY, load_again, tell_unknown
+from darts_tf.tasks.language_data import VOCABULARY, load_again, unknown_lines
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_network
 
 
@@ -56,7 +56,7 @@ def evaluate(
     workdir: str = "",
     model: str = "",
     weights: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = silent,
     **asked: Any,
 ) -> dict[str, Any]:
     """Evaluates a trained network.
@@ -180,17 +180,14 @@ def _of_text(
         config, vocabulary, *run = of_text(source)
         evaluator = LanguageEvaluator(*run)
     split = asked.split or "test"
-    if asked.data is None:
-        corpus = load_again(config, asked.data_dir, say)
-    else:
-        corpus = lines.of_vocabulary(asked.data, vocabulary)
-    vocabulary.check_same(corpus.vocabulary, f"The text in {asked.data_dir or config['data_dir'] or corpus.name}")
+    corpus = load_again(config, vocabulary, asked.data_dir, say, asked.data)
     words = getattr(corpus, split)[: asked.max_examples or None]
     usual = config["test_batch_size" if split == "test" else "valid_batch_size"]
     long = 1 if asked.batch_size else config["bptt"]  # requested rows may be short
     rows = windows.evaluation_rows(words, asked.batch_size or usual, long, f"the {PARTS[split]} text")
     share = unknown_share(rows, vocabulary)
-    tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
+    for line in unknown_lines(corpus, config["vocabulary_size"], **{split: share}):
+        say(line)
     say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
     found = evaluator(rows, config["bptt"], say) | {"unknown_words": share}
     if asked.bits_per_character or config.get("bits_per_character"):

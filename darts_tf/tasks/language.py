@@ -10,7 +10,7 @@ import numpy as np
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import optimizers
 from darts_tf.bilevel.objective import Told, cross_entropy
-from darts_tf.cluster import agreement
+from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
@@ -26,9 +26,9 @@ from darts_tf.tasks.evaluators import (
     SupernetEvaluator,
     bits_per_character,
     language_forward,
-    means,
+    perplexity,
 )
-from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
+from darts_tf.tasks.language_data import check_facts, load, save_facts, unknown_lines
 
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn with this number plus n
 
@@ -103,13 +103,14 @@ class Text(Domain):
         save_facts(directory, self.corpus)
 
     def describe(self) -> dict:
-        """See `agreement.of_text`."""
-        return agreement.of_text(self.corpus, self.train, self.watched)
-
-    def _unknown(self):
-        lines: list[str] = []
-        tell_unknown(self.corpus, self.config.vocabulary_size, lines.append)
-        return lines
+        """Numbers of words, and the words in order."""
+        vocabulary = self.corpus.vocabulary
+        return {
+            "training_words": self.train.size,
+            "validation_words": self.watched.size,
+            "vocabulary": len(vocabulary),
+            "text": checksum(self.train, self.watched, np.frombuffer(vocabulary.to_text().encode(), np.uint8)),
+        }
 
     def attach(self, network: Any) -> None:
         """Creates the states that are carried from window to window, for each text."""
@@ -168,8 +169,10 @@ class Text(Domain):
         return {"loss": told.loss, "gradient_norm": norm, "nats": nats, "length": length}
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `evaluators.means`."""
-        return means(sums)
+        """Means over words and steps; the loss with dropout but without penalties."""
+        loss = sums["nats"] / sums["length"]
+        norm = sums["gradient_norm"] / sums["steps"]
+        return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
 
     def open(self, step: int) -> None:
         """Opens the training text at a global step."""
@@ -229,7 +232,7 @@ class SearchText(Text):
             f"{self.corpus.name}: {self.train.size:,} words train the weights, {self.alpha_rows.size:,} the alphas; "
             f"vocabulary of {self.sizes[0]:,}; supernet of {network.parameters:,} weights"
         )
-        return [about, *self._unknown()]
+        return [about, *unknown_lines(self.corpus, self.config.vocabulary_size)]
 
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Plain SGD."""
@@ -336,7 +339,7 @@ class TrainText(Text):
             f"{self.corpus.name}: {self.train.size:,} training words, {self.watched.size:,} validation words, "
             f"vocabulary of {self.sizes[0]:,}; network of {network.parameters:,} weights; {sum(self.epoch_steps)} steps"
         )
-        return [about, *self._unknown()]
+        return [about, *unknown_lines(self.corpus, self.config.vocabulary_size)]
 
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """SGD, and averaged SGD."""
