@@ -1,4 +1,4 @@
-"""The schedule of drop path for `fit`."""
+"""Keras callbacks for networks that `darts_tf.build` makes and `fit` trains."""
 
 from darts_tf.system.keras_settings import keras
 from darts_tf.system.errors import UserError

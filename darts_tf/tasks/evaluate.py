@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darts_tf.config import TrainConfig
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.given import NAME
@@ -104,7 +105,7 @@ def _of_images(
     trained: Trained[ImageFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
     """Evaluates a network on images; returns `(dataset, split, results)`."""
-    config, facts, names, mean = trained.config if trained else {}, {}, None, None
+    config, facts, names, mean = trained.config if trained else TrainConfig().to_json(), {}, None, None
     if source.is_dir() and not trained:
         forward, shape, classes, names = of_images(source)
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it includes the normalisation
@@ -141,12 +142,12 @@ def _of_images(
         dataset,
         data_dir,
         shape[0] if shape[0] == shape[1] else 0,
-        config.get("max_train_examples", 0) if saved else 0,
+        config["max_train_examples"] if saved else 0,
         shape[-1],
-        config.get("seed", 0),
-        config.get("eval_crop", 1.0),
-        asked.value_range or config.get("value_range", "auto"),
-        config.get("split", "auto"),
+        config["seed"],
+        config["eval_crop"],
+        asked.value_range or config["value_range"],
+        config["split"],
         given,
     )
     if data.image_shape != shape or len(data.class_names) != classes:
@@ -157,9 +158,9 @@ def _of_images(
     _check_classes(names, data.class_names, dataset, say)
     for line in data.notes:
         say(line)
-    split, part, indices = _part(data, split, saved, facts, config.get("max_train_examples", 0))
+    split, part, indices = _part(data, split, saved, facts, config["max_train_examples"])
     split = split if given is None else "data"
-    indices = images.sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
+    indices = images.sample(part.labels, indices, asked.max_examples, config["seed"])
     if mean is None:
         say("normalising with this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
@@ -190,7 +191,7 @@ def _of_text(
         say(line)
     say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
     found = evaluator(rows, config["bptt"], say) | {"unknown_words": share}
-    if asked.bits_per_character or config.get("bits_per_character"):
+    if asked.bits_per_character or config["bits_per_character"]:
         found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
     return corpus.name, split if asked.data is None else "data", found
 

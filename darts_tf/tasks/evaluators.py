@@ -47,17 +47,17 @@ class Evaluators:
 
     def __init__(self, make: Callable):
         self._make = make
-        self._made: dict[int, tuple] = {}  # with the network, which keeps its `id` from being given again
+        self._made: dict[Any, Any] = {}
 
     def of(self, network: Any, *args: Any) -> Any:
         """Returns a network's evaluator, made of `args` when it is asked for the first time."""
-        if id(network) not in self._made:
-            self._made[id(network)] = network, self._make(*args)
-        return self._made[id(network)][1]
+        if network not in self._made:
+            self._made[network] = self._make(*args)
+        return self._made[network]
 
     def graph(self, network: Any) -> Any:
         """Returns the graph of a network that has been evaluated, see `Evaluator`; None for another."""
-        return self._made[id(network)][1].graph if id(network) in self._made else None
+        return self._made[network].graph if network in self._made else None
 
 
 class Evaluator:
