@@ -1,4 +1,4 @@
-"""Keras callbacks for networks that `darts_tf.build` makes and `fit` trains."""
+"""The schedule of drop path for `fit`."""
 
 from darts_tf.system.keras_settings import keras
 from darts_tf.system.errors import UserError
