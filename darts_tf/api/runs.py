@@ -147,9 +147,9 @@ def load(workdir: Path) -> SearchResult | TrainResult:
         kind = parse_json((path / "config.json").read_bytes()).get("kind")
     except (OSError, ValueError, AttributeError):
         kind = None
-    if str(kind) in ("search", "language_search"):
+    if kind in [each.kind for each in SEARCHES]:
         return SearchResult(path, interrupted=not (path / "genotype.json").is_file())
-    if str(kind) in ("train", "language_train"):
+    if kind in [each.kind for each in TRAININGS]:
         summary = path / "summary.json"
         return TrainResult(path, parse_json(summary.read_bytes()) if summary.is_file() else None)
     raise UserError(

@@ -124,7 +124,7 @@ class SearchTask:
 
     def keep_alphas(self) -> None:
         """Writes the current architecture variables by name, since a checkpoint only numbers them."""
-        npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
+        npz.write(self.workdir.path / "alphas.npz", self._alphas())
 
     def _mixing(self) -> Mapping[str, Any]:
         """Returns the current mixing weights as tensors, see `Method.mixing_weights`."""
