@@ -29,25 +29,15 @@ def checksum(*arrays: np.ndarray) -> str:
 
 
 def described(config: Run, task: Any) -> dict[str, Any]:
-    """Returns everything that determines a run's numbers and operations: settings, steps, data.
-
-    Args:
-        config: A `config.Run`. For a file with operations, the content matters; its path may differ between machines.
-        task: See `loop.Task`.
-    """
+    """Returns everything that determines a run's numbers and operations: settings, steps, data."""
     found = {name: value for name, value in config.to_json().items() if name not in _OWN}
-    if path := found.get("operations_file"):
+    if path := found.get("operations_file"):  # the content matters; its path may differ between machines
         found["operations_file"] = f"checksum {zlib.crc32(user_path(path, 'operations_file').read_bytes()):08x}"
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
 
 
 def check(peers: "Distribution", config: Run, task: Any) -> None:
-    """Compares this process' settings and data with the chief's.
-
-    Args:
-        peers: A `Distribution` of several processes.
-        config: A `config.Run`.
-        task: See `loop.Task`.
+    """Compares the settings and data of this process' run, a `loop.Task`, with the chief's.
 
     Raises:
         UserError: They differ, here or in another process: all processes end, and the differing one reports how.

@@ -27,7 +27,7 @@ def of(config: Config, data: Any = None) -> Domain:
         data: Data passed from Python code with `dataset=memory`, see `load_memory` of `data.arrays.memory` for images
             and of `data.text.memory` for texts.
     """
-    return DOMAINS[type(config)](config, data)
+    return next(domain for kind, domain in DOMAINS.items() if isinstance(config, kind))(config, data)
 
 
 def given(config: Any, data: Any) -> Any:

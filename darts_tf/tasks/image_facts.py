@@ -18,13 +18,7 @@ PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def save_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: Division | None = None) -> None:
-    """Writes `data.json`, what inference and a resumed run need to know about an `ImageDataset`, and `split.json`.
-
-    Args:
-        directory: Directory of the run.
-        dataset: The images.
-        division: A `split.Division`, or None if nothing is held out.
-    """
+    """Writes `data.json`, what inference and a resumed run need to know about the images, and `split.json`."""
     facts: dict[str, Any] = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
     facts["parts"] = {part: _described(getattr(dataset, part)) for part in PARTS}
@@ -57,13 +51,9 @@ def check_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: D
 
 
 def check_same_part(directory: pathlib.Path, known: dict[str, Any], dataset: ImageDataset, *parts: str) -> None:
-    """Checks that parts of a data set match a run's `data.json`; raises the errors of `check_data_facts`.
+    """Checks that parts (some of `PARTS`) of a data set match what `load_data_facts` returned; raises UserError.
 
-    Args:
-        directory: Directory of the run.
-        known: The result of `load_data_facts`. A file of version 0.1 does not describe the images themselves.
-        dataset: An `ImageDataset`.
-        *parts: Some of `PARTS`.
+    A file of version 0.1 does not describe the images themselves.
     """
     was, now = known["class_names"], list(dataset.class_names)
     if was != now:

@@ -33,15 +33,7 @@ from darts_tf.tasks.judgements import Judgements
 
 
 class SearchTask:
-    """One search in the form that the loop runs, see `loop.Task`.
-
-    Args:
-        config: A `config.Search`.
-        domain: A `domain.Domain`.
-        workdir: An opened `WorkDir`.
-        reporter: A `Reporter`.
-        distribution: See `step.loss_of`.
-    """
+    """One search in the form that the loop runs, see `loop.Task`."""
 
     max_rollbacks = rollbacks = 0
 
@@ -206,18 +198,10 @@ def search(
 ) -> Genotype | None:
     """Searches a cell, or resumes an interrupted search in the same work directory; `method=p_darts` in several stages.
 
-    Args:
-        config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text.
-        workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Stream for progress lines, by default standard output.
-        data: Data to search on instead of the data that `config` names, see `domains.of`.
-        callbacks: Keras callbacks, see `Callbacks`.
+    For arguments and errors see `api.runs.search`; `out` is standard output by default.
 
     Returns:
         The genotype, or None if the search was interrupted: the same call resumes it.
-
-    Raises:
-        UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     config = domains.given(config, data)
 

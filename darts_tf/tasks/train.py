@@ -42,14 +42,6 @@ class TrainTask:
     and continues, without limit. Here only a number that is not finite sends it back to the last checkpoint, at most
     `config.max_rollbacks` times, with a lower rate (from the second step on if weights are averaged, see `asgd_update`)
     and different masks, and this is reported.
-
-    Args:
-        config: A `TrainConfig` or a `LanguageTrainConfig`.
-        domain: A `domain.Domain`.
-        workdir: An opened `WorkDir`.
-        reporter: A `Reporter`.
-        distribution: See `step.loss_of`.
-        until: Number of epochs after which it ends; None for all.
     """
 
     rollbacks = 0
@@ -207,15 +199,9 @@ def train(
     Writes `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference needs to know about the data),
     for a text `vocabulary.txt`, `summary.json`, and the files that `workdir` describes.
 
-    Args:
-        config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text.
-        workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Stream for progress lines, by default standard output.
-        until: Pause after this many of `config.epochs` epochs, to which all schedules refer; another call continues as
-            if there had been no pause. None for all.
-        data: Data to train on instead of the data that `config` names, see `domains.of`.
-        callbacks: Keras callbacks, see `Callbacks`; one that stops the training ends it: the network is tested and
-            saved as it is.
+    For arguments and errors see `api.runs.train`; `out` is standard output by default. With `until`, the training
+    pauses after this many of `config.epochs` epochs, to which all schedules refer; another call continues as if there
+    had been no pause. If one of the `callbacks` stops the training, the network is tested and saved as it is.
 
     Returns:
         The contents of `summary.json`, or None if the training was interrupted: the same call resumes it. After a
@@ -226,9 +212,6 @@ def train(
         epoch and, if there are test data that were not measured after each epoch, `test_accuracy` and so on;
         `valid_accuracy` and `test_accuracy`, or the same for perplexity and bits per character, are those of the
         recommended weights, None if not measured.
-
-    Raises:
-        UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     keras_settings.check_mode()
     if until is not None and not 1 <= until <= config.epochs:
