@@ -42,9 +42,8 @@ def check(peers: "Distribution", config: Run, task: Any) -> None:
     Raises:
         UserError: They differ, here or in another process: all processes end, and the differing one reports how.
     """
-    mine = described(config, task)
-    theirs = json.loads(peers.share(json.dumps(mine).encode()))
-    mine = json.loads(json.dumps(mine))  # with lists for tuples
+    own = json.dumps(described(config, task)).encode()
+    mine, theirs = json.loads(own), json.loads(peers.share(own))
     different = [
         f"{name}: {short(str(theirs.get(name)), 80)} -> {short(str(mine.get(name)), 80)}"
         for name in mine | theirs
