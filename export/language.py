@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.text.corpus import EOS
-from darts_tf.data.text.memory import of_vocabulary
 from darts_tf.export.saving import Served
 from darts_tf.export.verify import BATCHES, Case
 from darts_tf.tasks.language_data import VOCABULARY, load_again
@@ -36,9 +35,8 @@ def served(
         UserError: The text is missing or a different one.
     """
     network, vocabulary = trained.network, trained.facts.vocabulary
-    corpus = load_again(trained.config, data_dir, say) if data is None else of_vocabulary(data, vocabulary)
+    corpus = load_again(trained.config, vocabulary, data_dir, say, data)
     start = vocabulary.index[EOS]
-    vocabulary.check_same(corpus.vocabulary, "The text for checking the export")
     cases = cases_of(network, corpus.test, start)
     step = cases[0].inputs
     score, one = {"tokens": step["tokens"]}, step | {"tokens": step["tokens"][:, :1]}

@@ -73,11 +73,6 @@ class Result(os.PathLike):
 class SearchResult(Result):
     """The result of a search.
 
-    Attributes:
-        genotype: The cells; None while the search is interrupted: `latest` then has those of the last epoch.
-        alphas: The architecture variables after the last epoch by name, for each cell `(edges, operations)` float32.
-        mixing_weights: For each cell, the strength of each operation, `(epochs, edges, operations)`.
-
     Example:
         >>> import darts_tf
         >>> found = darts_tf.search("smoke", "runs/found", order="first", epochs=1, out=None)
@@ -87,7 +82,7 @@ class SearchResult(Result):
 
     @functools.cached_property
     def genotype(self) -> Genotype | None:
-        """The cells; None while the search is interrupted."""
+        """The cells; None while the search is interrupted: `latest` then has those of the last epoch."""
         path = self.path / "genotype.json"
         return genotypes.load(path) if path.is_file() and not self.interrupted else None
 
@@ -98,13 +93,16 @@ class SearchResult(Result):
 
     @functools.cached_property
     def alphas(self) -> dict[str, np.ndarray]:
-        """The architecture variables by name; empty before the end of the first epoch."""
+        """The architecture variables after the last epoch by name, for each cell `(edges, operations)` float32.
+
+        Empty before the end of the first epoch.
+        """
         path = self.run.path / "alphas.npz"
         return npz.read(path) if path.is_file() else {}
 
     @functools.cached_property
     def mixing_weights(self) -> dict[str, np.ndarray]:
-        """The strength of each operation, by cell."""
+        """For each cell, the strength of each operation, `(epochs, edges, operations)`."""
         names = self.latest.names if self.latest else {}
         return {cell: self.run.weights[name].values for cell, name in names.items() if name in self.run.weights}
 
@@ -122,12 +120,6 @@ class SearchResult(Result):
 
 class TrainResult(Result, Mapping[str, Any]):
     """The result of a training; as a mapping it holds `summary.json`, and is empty while the training is interrupted.
-
-    Attributes:
-        network: The trained network with the recommended weights, a `keras.Model`: it maps normalised images `(N, H, W,
-            C)` to logits `(N, classes)`. For language models see `trained.Trained`.
-        genotype: Its cells.
-        test: Measurements on the test data, by name; empty if there are no test data.
 
     Example:
         >>> import darts_tf
@@ -154,7 +146,10 @@ class TrainResult(Result, Mapping[str, Any]):
 
     @functools.cached_property
     def network(self) -> Any:
-        """The trained network."""
+        """The trained network with the recommended weights, a `keras.Model`.
+
+        It maps normalised images `(N, H, W, C)` to logits `(N, classes)`. For language models see `trained.Trained`.
+        """
         return trained.load(self.path).network
 
     @property
@@ -164,6 +159,6 @@ class TrainResult(Result, Mapping[str, Any]):
 
     @property
     def test(self) -> dict[str, float]:
-        """Measurements on the test data."""
+        """Measurements on the test data, by name; empty if there are no test data."""
         found = {name.removeprefix("test_"): value for name, value in self.summary.items() if name.startswith("test_")}
         return {name: value for name, value in found.items() if value is not None}

@@ -28,7 +28,6 @@ def search(
     data: Any = None,
     callbacks: Iterable[Any] = (),
     out: TextIO | None = PRINT,
-    tensorboard: bool | None = None,
     **settings: Any,
 ) -> SearchResult:
     """Searches cells; the same call resumes an interrupted search in the same work directory.
@@ -45,8 +44,7 @@ def search(
             held out for the alphas.
         callbacks: Keras callbacks; they are called at the end of each epoch, see `engine.callbacks.Callbacks`.
         out: Stream for progress lines; standard output by default, None for no output.
-        tensorboard: Overrides `config.tensorboard`.
-        **settings: Settings to change, such as `epochs=10`.
+        **settings: Settings to change, such as `epochs=10` or `tensorboard=False`.
 
     Returns:
         The result; `interrupted` says whether it is complete.
@@ -62,9 +60,7 @@ def search(
         >>> len(found.genotype.normal)
         4
     """
-    found = searching.search(
-        of_preset(config, SEARCHES, settings), workdir, stream_of(out), tensorboard, data, callbacks
-    )
+    found = searching.search(of_preset(config, SEARCHES, settings), workdir, stream_of(out), data, callbacks)
     return SearchResult(workdir, interrupted=found is None)
 
 
@@ -75,7 +71,6 @@ def train(
     genotype: SearchResult | Genotype | str | None = None,
     callbacks: Iterable[Any] = (),
     out: TextIO | None = PRINT,
-    tensorboard: bool | None = None,
     **settings: Any,
 ) -> TrainResult:
     """Trains a derived network from scratch; the same call resumes an interrupted training.
@@ -87,7 +82,6 @@ def train(
         genotype: The cells: the result of a search, a genotype, or any value of `config.genotype`, which it replaces.
         callbacks: See `search`.
         out: See `search`.
-        tensorboard: Overrides `config.tensorboard`.
         **settings: Settings to change.
 
     Returns:
@@ -105,7 +99,7 @@ def train(
     if genotype is not None:
         settings["genotype"] = _text(genotype)
     own = of_preset(config, TRAININGS, settings)
-    summary = training.train(own, workdir, stream_of(out), tensorboard, data=data, callbacks=callbacks)
+    summary = training.train(own, workdir, stream_of(out), data=data, callbacks=callbacks)
     return TrainResult(workdir, summary)
 
 
@@ -153,9 +147,9 @@ def load(workdir: Path) -> SearchResult | TrainResult:
         kind = parse_json((path / "config.json").read_bytes()).get("kind")
     except (OSError, ValueError, AttributeError):
         kind = None
-    if str(kind) in ("search", "language_search"):
+    if kind in [each.kind for each in SEARCHES]:
         return SearchResult(path, interrupted=not (path / "genotype.json").is_file())
-    if str(kind) in ("train", "language_train"):
+    if kind in [each.kind for each in TRAININGS]:
         summary = path / "summary.json"
         return TrainResult(path, parse_json(summary.read_bytes()) if summary.is_file() else None)
     raise UserError(

@@ -28,68 +28,22 @@ def checksum(*arrays: np.ndarray) -> str:
     return f"{total:08x}"
 
 
-def of_images(dataset: Any, train_indices: np.ndarray, held_out: Any, indices: np.ndarray) -> dict[str, Any]:
-    """Returns facts that identify images: their number, labels in order, mean colours.
-
-    Args:
-        dataset: An `ImageDataset`.
-        train_indices: Indices of the training images.
-        held_out: The `Split` for validation, or for the alphas.
-        indices: Indices into it.
-    """
-    return {
-        "training_examples": len(train_indices),
-        "held_out_examples": len(indices),
-        "image_shape": list(dataset.image_shape),
-        "classes": len(dataset.class_names),
-        "mean": [round(each, 3) for each in dataset.mean],  # decoders may differ in the last digit
-        "labels": checksum(dataset.train.labels[train_indices], held_out.labels[indices]),
-    }
-
-
-def of_text(corpus: Any, train: np.ndarray, watched: np.ndarray) -> dict[str, Any]:
-    """Returns facts that identify a text: numbers of words, and the words in order.
-
-    Args:
-        corpus: A `text.Corpus`.
-        train: Word indices for training.
-        watched: Word indices for validation.
-    """
-    return {
-        "training_words": int(train.size),
-        "validation_words": int(watched.size),
-        "vocabulary": len(corpus.vocabulary),
-        "text": checksum(train, watched, np.frombuffer(corpus.vocabulary.to_text().encode(), np.uint8)),
-    }
-
-
 def described(config: Run, task: Any) -> dict[str, Any]:
-    """Returns everything that determines a run's numbers and operations: settings, steps, data.
-
-    Args:
-        config: A `config.Run`. For a file with operations, the content matters; its path may differ between machines.
-        task: See `loop.Task`.
-    """
+    """Returns everything that determines a run's numbers and operations: settings, steps, data."""
     found = {name: value for name, value in config.to_json().items() if name not in _OWN}
-    if path := found.get("operations_file"):
+    if path := found.get("operations_file"):  # the content matters; its path may differ between machines
         found["operations_file"] = f"checksum {zlib.crc32(user_path(path, 'operations_file').read_bytes()):08x}"
     return found | {"steps": sum(task.epoch_steps)} | task.describe_data()
 
 
 def check(peers: "Distribution", config: Run, task: Any) -> None:
-    """Compares this process' settings and data with the chief's.
-
-    Args:
-        peers: A `Distribution` of several processes.
-        config: A `config.Run`.
-        task: See `loop.Task`.
+    """Compares the settings and data of this process' run, a `loop.Task`, with the chief's.
 
     Raises:
         UserError: They differ, here or in another process: all processes end, and the differing one reports how.
     """
-    mine = described(config, task)
-    theirs = json.loads(peers.share(json.dumps(mine).encode()))
-    mine = json.loads(json.dumps(mine))  # with lists for tuples
+    own = json.dumps(described(config, task)).encode()
+    mine, theirs = json.loads(own), json.loads(peers.share(own))
     different = [
         f"{name}: {short(str(theirs.get(name)), 80)} -> {short(str(mine.get(name)), 80)}"
         for name in mine | theirs

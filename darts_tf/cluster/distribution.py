@@ -182,9 +182,7 @@ class Replication:
 
             def call():
                 rank = int(tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group))
-                arguments = [
-                    leaf for leaf in tf.nest.flatten((tf.constant(rank), common, parts[rank])) if leaf is not None
-                ]
+                arguments = tf.nest.flatten((tf.constant(rank), common, parts[rank]))
                 # Stateless, although it holds collectives: stateful calls would wait for one another forever.
                 return tf.raw_ops.PartitionedCall(
                     args=[a for a in arguments if a is not None] + concrete.captured_inputs,

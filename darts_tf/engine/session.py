@@ -29,7 +29,6 @@ def session(
     build: Callable[[WorkDir, Reporter], Any],
     domain: Any,
     out: TextIO | None = None,
-    tensorboard: bool | None = None,
     distribution: Distribution | None = None,
 ) -> Iterator[tuple[Any, WorkDir, Reporter]]:
     """Opens a run's work directory for the duration of the run.
@@ -41,7 +40,6 @@ def session(
         build: `(directory, reporter) -> task`.
         domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own data there.
         out: Stream for progress lines, by default standard output.
-        tensorboard: Overrides `config.tensorboard`.
         distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
             have temporary ones and report nothing.
 
@@ -52,7 +50,7 @@ def session(
         UserError: The settings describe no valid network, or the directory cannot be used; then nothing has been
             changed. Or memory has run out, or an image can no longer be read, including in the caller's code inside.
     """
-    events = config.tensorboard if tensorboard is None else tensorboard
+    events = config.tensorboard
     out = sys.stdout if out is None else out
     with contextlib.ExitStack() as stack:
         stack.enter_context(keras_settings.standing("float32"))

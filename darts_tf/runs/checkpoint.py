@@ -42,8 +42,8 @@ class Checkpoint(NamedTuple):
     """
 
     step: int
-    arrays: dict[str, np.ndarray]
-    metadata: dict[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    metadata: Mapping[str, Any]
 
 
 class Checkpoints:
@@ -111,7 +111,7 @@ class Checkpoints:
             ValueError: A name or an array cannot be stored.
         """
         path = self.path(step)
-        data = _pack(step, arrays, metadata)
+        data = to_bytes(Checkpoint(step, arrays, metadata))
         earlier = [other for other in self.steps() if other != step]
         try:
             write_atomically(path, data)
@@ -157,7 +157,7 @@ class Checkpoints:
         for step in reversed(steps):
             path = self.path(step)
             try:
-                checkpoint = _unpack(path.read_bytes(), path)
+                checkpoint = from_bytes(path.read_bytes(), path)
             except _Damaged as error:
                 damaged.append(f"{path.name} ({error})")
             except OSError as error:
@@ -181,22 +181,13 @@ class Checkpoints:
         return None
 
 
-def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """Returns the content of a file; `from_bytes` reads it."""
-    return _pack(checkpoint.step, checkpoint.arrays, checkpoint.metadata)
-
-
-def from_bytes(data: bytes) -> Checkpoint:
-    """Reads what `to_bytes` returned."""
-    return _unpack(data, pathlib.Path("bytes"))
-
-
 class _Damaged(Exception):
     """A checkpoint differs from what was written; the message says how that was detected."""
 
 
-def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> bytes:
-    """The bytes of a checkpoint, in memory, since a supernet's takes only tens of megabytes."""
+def to_bytes(checkpoint: Checkpoint) -> bytes:
+    """Returns the content of a file, in memory, since a supernet's takes only tens of megabytes."""
+    step, arrays, metadata = checkpoint
     if not 0 <= step:
         raise ValueError(f"step must be at least 0. Received: step={step}")
     buffer = io.BytesIO()
@@ -215,8 +206,8 @@ def _pack(step: int, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, An
     return b"".join((body, hashlib.sha256(body).hexdigest().encode()))
 
 
-def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
-    """Raises _Damaged unless every byte is as written."""
+def from_bytes(data: bytes, path: str | os.PathLike = "bytes") -> Checkpoint:
+    """Reads what `to_bytes` returned; raises _Damaged unless every byte is as written."""
     body, digest = memoryview(data)[:-_DIGEST_SIZE], data[-_DIGEST_SIZE:]
     if len(data) <= _DIGEST_SIZE:
         raise _Damaged(f"{len(data)} bytes")
@@ -225,27 +216,21 @@ def _unpack(data: bytes, path: pathlib.Path) -> Checkpoint:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             header = parse_json(archive.read(_METADATA))
-            if header["format"] != _FORMAT:
-                raise UserError(
-                    f"The checkpoint {path} was written by another version of this package. Expected format {_FORMAT}. "
-                    f"Received: {header['format']}"
-                )
+            known = header["format"] == _FORMAT
             arrays = {}
-            for name in archive.namelist():
-                if name != _METADATA:
-                    _check_header(path, name.removesuffix(".npy"), archive, len(data))
-                    with archive.open(name) as file:
-                        arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
-    except UserError:
-        raise
-    except _UNREADABLE as error:
-        raise _Damaged(f"{type(error).__name__}: {error}") from error
-    return Checkpoint(header["step"], arrays, header["metadata"])
-
-
-def _check_header(path: pathlib.Path, name: str, archive: zipfile.ZipFile, size: int) -> None:
-    """Checks a header, since a checksum proves that the bytes are as written, but not by whom."""
-    try:
-        npz.check_header(str(path), name, archive, size)
+            for member in archive.namelist() if known else []:
+                if member != _METADATA:
+                    name = member.removesuffix(".npy")
+                    npz.check_header(str(path), name, archive, len(data))  # the digest does not say who wrote it
+                    with archive.open(member) as file:
+                        arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
     except UserError as error:
         raise _Damaged(str(error)) from error
+    except _UNREADABLE as error:
+        raise _Damaged(f"{type(error).__name__}: {error}") from error
+    if not known:
+        raise UserError(
+            f"The checkpoint {path} was written by another version of this package. Expected format {_FORMAT}. "
+            f"Received: {header['format']}"
+        )
+    return Checkpoint(header["step"], arrays, header["metadata"])

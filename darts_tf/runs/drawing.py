@@ -9,13 +9,7 @@ from darts_tf.system.types import Path
 
 
 def draw(genotype: Genotype, directory: Path, message: Callable[[str], None]) -> None:
-    """Draws a genotype; failures are reported in one line and stop nothing.
-
-    Args:
-        genotype: What to draw.
-        directory: Directory of the drawings.
-        message: Called with a warning, as a line; see `repeats` for how often it is shown.
-    """
+    """Draws a genotype; failures are reported in one line and stop nothing. For how often see `engine.repeats`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         visualize.draw(genotype, directory)

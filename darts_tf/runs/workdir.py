@@ -50,10 +50,6 @@ def _holder(lock: int) -> str:
     return os.read(lock, 20).decode(errors="replace").strip()
 
 
-class _OtherKind(UserError):
-    """The directory's run is intact, but of another kind than the requested one."""
-
-
 class WorkDir(contextlib.AbstractContextManager):
     """One run's directory. Constructing it touches nothing; `open_for` creates or opens it and takes its lock.
 
@@ -191,29 +187,22 @@ class WorkDir(contextlib.AbstractContextManager):
             UserError: The file is damaged, or from another version of this package.
         """
         try:
-            data = self.config.read_bytes()
+            fields = parse_json(self.config.read_bytes())
+            # Files from before there were two kinds do not name theirs; those were searches.
+            kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
+            if kind == config_class.kind:
+                return config_class.from_json(fields)
         except FileNotFoundError:
             return None
-        try:
-            fields = parse_json(data)
-            self._refuse_other_kind(fields, config_class)
-            return config_class.from_json(fields)
-        except _OtherKind:
-            raise
         except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
             raise UserError(
                 f"{self.config} is damaged or from another version: {error}. Fix the file, or choose another --workdir"
             ) from error
-
-    def _refuse_other_kind(self, fields: Any, config_class: type[Config]) -> None:
-        # Files from before there were two kinds do not name theirs; those were searches.
-        kind = fields.get("kind", "search") if isinstance(fields, dict) else config_class.kind
-        if kind != config_class.kind:
-            kind = kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]
-            raise _OtherKind(
-                f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
-                f"Received: {kind}; choose another --workdir"
-            )
+        raise UserError(
+            f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
+            f"Received: {kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]}; choose another "
+            "--workdir"
+        )
 
     def close(self) -> None:
         """Releases the lock; the end of the process does the same."""

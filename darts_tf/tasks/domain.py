@@ -6,21 +6,18 @@ from typing import Any, ClassVar, Protocol, Self
 
 import tensorflow as tf
 
+from darts_tf import spaces
 from darts_tf.spaces.space import Space
 from darts_tf.tasks.evaluators import Evaluators
 
 TRAIN, VALID = 0, 1  # the streams of a run's seed
 
 
-def seeds(seed: int, number: Any) -> tuple:
-    """Returns a seed for each stream of a step, `(2,)` integers each; `number` is the step's."""
-    return tuple(tf.stack([tf.constant(2 * seed + stream, tf.int64), number]) for stream in (TRAIN, VALID))
-
-
 class Domain(Protocol):
     """The data of one run, how a step reads them, what it carries over, and how a result is measured.
 
-    Each domain has two classes: one for searches, whose data are in two parts, and one for trainings.
+    Each domain has two classes: one for searches, whose data are in two parts, and one for trainings. They inherit the
+    methods that have a body here.
 
     Args:
         config: The settings of the run.
@@ -50,21 +47,23 @@ class Domain(Protocol):
     space: Space
     sizes: tuple
     epoch_steps: list[int]
-    longest: int
-    splits: tuple
+    longest: int = 1
+    splits: tuple = ()
     held_out: str
     batch_axes: Any
     output_axes: ClassVar[Any]
     reported: ClassVar[tuple[str, ...]]
-    virtual_step: dict[str, Any]
-    carried: list
+    virtual_step: dict[str, Any] = {}
+    carried: list = []
     figure: ClassVar[str]
     measures: tuple[str, ...]
-    max_rollbacks: int
+    max_rollbacks: int = 0
     evaluators: Evaluators
     tests_at_the_end: bool
+    _data: Any
 
-    def __init__(self, config: Any, data: Any = None) -> None: ...
+    def __init__(self, config: Any, data: Any = None):
+        self.config, self.space, self._data = config, spaces.get(config.space), data
 
     # The run and its work directory.
 
@@ -94,9 +93,11 @@ class Domain(Protocol):
 
     def supernet(self, method: Any) -> Any:
         """Builds the supernet of a search; its initial values are a function of `config.seed`."""
+        return self.space.supernet(self.config, method, *self.sizes)
 
     def network(self) -> Any:
         """Builds the derived network of a training; its initial values are a function of `config.seed`."""
+        return self.space.network(self.config, *self.sizes)
 
     def attach(self, network: Any) -> None:
         """Creates the variables carried from batch to batch for the network that takes the steps."""
@@ -110,13 +111,17 @@ class Domain(Protocol):
         """Returns the loss to differentiate, a scalar in nats."""
 
     def measure(self, loss: Any, outputs: Any, labels: Any) -> Any:
-        """Returns the measures that a pass reports, see `SupernetLoss`."""
+        """Returns the measures that a pass reports, see `SupernetLoss`; the network's outputs."""
+        return outputs
 
     def seeds(self, number: Any) -> tuple:
         """Returns the seeds of a search step, `(2,)` integers each: for training data and for validation data."""
+        seed = 2 * self.config.seed
+        return tuple(tf.stack([tf.constant(seed + stream, tf.int64), number]) for stream in (TRAIN, VALID))
 
     def rate_of(self, rate: Any, piece: Any) -> Any:
-        """Returns the learning rate for a batch."""
+        """Returns the learning rate for a batch; the same for all."""
+        return rate
 
     def batch(self, piece: Any, seed: Any, drop_path: Any = None, held_out: bool = False) -> tuple:
         """Returns `(inputs, labels)` for an element of a stream.
@@ -130,9 +135,10 @@ class Domain(Protocol):
 
     def unrolled_batch(self, batch: tuple, piece: Any, seed: Any) -> Any:
         """Returns the batch of training data as the alphas' passes see it, see `BatchObjective`."""
+        return batch
 
     def carry(self, outputs: Any, held_out: bool = False) -> None:
-        """Stores the values carried to the next batch, given what the pass measured."""
+        """Stores the values carried to the next batch, given what the pass measured; none."""
 
     def report(self, told: Any, norm: Any, piece: Any) -> dict:
         """Returns the numbers of a step, scalars that are summed over an epoch, including `loss`."""
@@ -153,6 +159,7 @@ class Domain(Protocol):
 
     def drop_path(self, epoch: Any) -> Any:
         """Returns the drop path probability in an epoch (from 0), of edges in searches, of operations in trainings."""
+        return 0.0
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
@@ -190,7 +197,8 @@ class Domain(Protocol):
         """Returns what an epoch record of a training contains in addition to the learning rate."""
 
     def averages_after(self, figures: list[float]) -> bool:
-        """Returns whether weights are averaged after epochs with these figures."""
+        """Returns whether weights are averaged after epochs with these figures; never."""
+        return False
 
     def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
         """Returns what the summary of a training says about data and network."""

@@ -6,22 +6,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from darts_tf.config import TrainConfig
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
 from darts_tf.data.given import NAME
 from darts_tf.data.images.split import load_split, sample
 from darts_tf.data.images.stream import evaluation_batches
 from darts_tf.data.reading import reading
-from darts_tf.data.text import memory as lines
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import unknown_share
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
+from darts_tf.system.streams import silent
 from darts_tf.tasks.evaluators import Evaluator, LanguageEvaluator, bits_per_character, language_forward
 from darts_tf.tasks.exported import newest_version, of_images, of_text
 from darts_tf.tasks.image_facts import PARTS, check_same_part, load_data_facts
-from darts_tf.tasks.language_data import VOCABULARY, load_again, tell_unknown
+from darts_tf.tasks.language_data import VOCABULARY, load_again, unknown_lines
 from darts_tf.tasks.trained import ImageFacts, TextFacts, Trained, load, load_network
 
 
@@ -58,7 +59,7 @@ def evaluate(
     workdir: str = "",
     model: str = "",
     weights: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = silent,
     **asked: Any,
 ) -> dict[str, Any]:
     """Evaluates a trained network.
@@ -106,7 +107,7 @@ def _of_images(
     trained: Trained[ImageFacts] | None, source: pathlib.Path, asked: Asked, say: Callable[[str], None]
 ) -> tuple[str, str, dict]:
     """Evaluates a network on images; returns `(dataset, split, results)`."""
-    config, facts, names, mean = trained.config if trained else {}, {}, None, None
+    config, facts, names, mean = trained.config if trained else TrainConfig().to_json(), {}, None, None
     if source.is_dir() and not trained:
         forward, shape, classes, names = of_images(source)
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it includes the normalisation
@@ -143,12 +144,12 @@ def _of_images(
         dataset,
         data_dir,
         shape[0] if shape[0] == shape[1] else 0,
-        config.get("max_train_examples", 0) if saved else 0,
+        config["max_train_examples"] if saved else 0,
         shape[-1],
-        config.get("seed", 0),
-        config.get("eval_crop", 1.0),
-        asked.value_range or config.get("value_range", "auto"),
-        config.get("split", "auto"),
+        config["seed"],
+        config["eval_crop"],
+        asked.value_range or config["value_range"],
+        config["split"],
         given,
     )
     if data.image_shape != shape or len(data.class_names) != classes:
@@ -159,9 +160,9 @@ def _of_images(
     _check_classes(names, data.class_names, dataset, say)
     for line in data.notes:
         say(line)
-    split, part, indices = _part(data, split, saved, facts, config.get("max_train_examples", 0))
+    split, part, indices = _part(data, split, saved, facts, config["max_train_examples"])
     split = split if given is None else "data"
-    indices = sample(part.labels, indices, asked.max_examples, config.get("seed", 0))
+    indices = sample(part.labels, indices, asked.max_examples, config["seed"])
     if mean is None:
         say("normalising with this data set's own mean and standard deviation: the file does not say which were used")
         mean, std = data.mean, data.std
@@ -182,20 +183,17 @@ def _of_text(
         config, vocabulary, *run = of_text(source)
         evaluator = LanguageEvaluator(*run)
     split = asked.split or "test"
-    if asked.data is None:
-        corpus = load_again(config, asked.data_dir, say)
-    else:
-        corpus = lines.of_vocabulary(asked.data, vocabulary)
-    vocabulary.check_same(corpus.vocabulary, f"The text in {asked.data_dir or config['data_dir'] or corpus.name}")
+    corpus = load_again(config, vocabulary, asked.data_dir, say, asked.data)
     words = getattr(corpus, split)[: asked.max_examples or None]
     usual = config["test_batch_size" if split == "test" else "valid_batch_size"]
     long = 1 if asked.batch_size else config["bptt"]  # requested rows may be short
     rows = windows.evaluation_rows(words, asked.batch_size or usual, long, f"the {PARTS[split]} text")
     share = unknown_share(rows, vocabulary)
-    tell_unknown(corpus, config["vocabulary_size"], say, **{split: share})
+    for line in unknown_lines(corpus, config["vocabulary_size"], **{split: share}):
+        say(line)
     say(f"evaluating {rows.size:,} words in {rows.shape[1]} row{'s' * (rows.shape[1] > 1)} ...")
     found = evaluator(rows, config["bptt"], say) | {"unknown_words": share}
-    if asked.bits_per_character or config.get("bits_per_character"):
+    if asked.bits_per_character or config["bits_per_character"]:
         found["bits_per_character"] = bits_per_character(found["loss"], rows, vocabulary)
     return corpus.name, split if asked.data is None else "data", found
 

@@ -47,17 +47,17 @@ class Evaluators:
 
     def __init__(self, make: Callable):
         self._make = make
-        self._made: dict[int, tuple] = {}  # with the network, which keeps its `id` from being given again
+        self._made: dict[Any, Any] = {}
 
     def of(self, network: Any, *args: Any) -> Any:
         """Returns a network's evaluator, made of `args` when it is asked for the first time."""
-        if id(network) not in self._made:
-            self._made[id(network)] = network, self._make(*args)
-        return self._made[id(network)][1]
+        if network not in self._made:
+            self._made[network] = self._make(*args)
+        return self._made[network]
 
     def graph(self, network: Any) -> Any:
         """Returns the graph of a network that has been evaluated, see `Evaluator`; None for another."""
-        return self._made[id(network)][1].graph if id(network) in self._made else None
+        return self._made[network].graph if network in self._made else None
 
 
 class Evaluator:
@@ -210,25 +210,15 @@ def perplexity(loss: float) -> float:
     return math.exp(loss) if loss <= LARGEST else math.inf
 
 
-def means(sums: dict[str, float]) -> dict[str, float]:
-    """Returns an epoch's training metrics from the steps' sums: means over words and steps, dropout but no penalty."""
-    loss = sums["nats"] / sums["length"]
-    norm = sums["gradient_norm"] / sums["steps"]
-    return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
+def bits_per_character(loss: float, rows: np.ndarray, vocabulary: Vocabulary) -> float:
+    """Returns a loss (nats per word) in bits per character of the words of `rows` that were predicted.
 
-
-def characters(vocabulary: Vocabulary) -> np.ndarray:
-    """Returns how many characters each word stands for, `(len(vocabulary),)`: its own and the following space.
-
-    `<eos>` is one, the end of a line. `<unk>` has as many as its own spelling: the text is taken as the network reads
-    it, and the network does not know the original word. If all words are single characters, as in character-level
-    texts, each counts as one: the spaces between them are not part of the text.
+    A word has its own characters and the following space. `<eos>` is one, the end of a line. `<unk>` has as many as its
+    own spelling: the text is taken as the network reads it, and the network does not know the original word. If all
+    words are single characters, as in character-level texts, each counts as one: the spaces between them are not part
+    of the text.
     """
     words = vocabulary.words
     spelled = all(len(word) == 1 for word in words if word not in (EOS, UNKNOWN))
-    return np.array([1 if spelled or word == EOS else len(word) + 1 for word in words])
-
-
-def bits_per_character(loss: float, rows: np.ndarray, vocabulary: Vocabulary) -> float:
-    """Returns a loss (nats per word) in bits per character of the words of `rows` that were predicted."""
-    return loss / math.log(2) / float(np.mean(characters(vocabulary)[rows[1:]]))
+    lengths = np.array([1 if spelled or word == EOS else len(word) + 1 for word in words])
+    return loss / math.log(2) / float(np.mean(lengths[rows[1:]]))

@@ -12,43 +12,32 @@ from darts_tf.data.images.split import Division, SavedSplit, load_split, save_sp
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json
-from darts_tf.system.types import Path
 
 PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def save_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
-    """Writes `data.json`, what inference and a resumed run need to know about an `ImageDataset`, and `split.json`.
-
-    Args:
-        directory: Directory of the run.
-        dataset: The images.
-        division: A `split.Division`, or None if nothing is held out.
-    """
+def save_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: Division | None = None) -> None:
+    """Writes `data.json`, what inference and a resumed run need to know about the images, and `split.json`."""
     facts: dict[str, Any] = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
-    write_json(
-        pathlib.Path(directory) / "data.json",
-        facts | {"parts": {part: _described(getattr(dataset, part)) for part in PARTS}},
-    )
+    facts["parts"] = {part: _described(getattr(dataset, part)) for part in PARTS}
+    write_json(directory / "data.json", facts)
     if division is not None:
-        path = pathlib.Path(directory) / "split.json"
-        save_split(path, division.train, division.held_out, division.of)
+        save_split(directory / "split.json", division.train, division.held_out, division.of)
 
 
-def check_data_facts(directory: Path, dataset: ImageDataset, division: Division | None = None) -> None:
+def check_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: Division | None = None) -> None:
     """Checks that the images and their division match those of the run in a directory, if there is one.
 
     Raises:
         UserError: They differ, so the data would change in the middle of a run; the message says how.
     """
-    directory = pathlib.Path(directory)
-    known, saved = {}, None
-    with contextlib.suppress(UserError):  # a damaged file is written again, as the run has it
-        known = load_data_facts(directory, missing_ok=True)
-    with contextlib.suppress(UserError):  # missing or damaged
+    known = saved = None
+    with contextlib.suppress(UserError):  # missing, or damaged: it is written again, as the run has it
+        known = load_data_facts(directory)
+    with contextlib.suppress(UserError):
         saved = load_split(directory / "split.json")
-    if known:
+    if known is not None:
         check_same_part(directory, known, dataset, *PARTS)
     if division is not None and saved is not None:
         now = SavedSplit(division.train, division.held_out, division.of)
@@ -60,14 +49,10 @@ def check_data_facts(directory: Path, dataset: ImageDataset, division: Division 
             )
 
 
-def check_same_part(directory: Path, known: dict[str, Any], dataset: ImageDataset, *parts: str) -> None:
-    """Checks that parts of a data set match a run's `data.json`; raises the errors of `check_data_facts`.
+def check_same_part(directory: pathlib.Path, known: dict[str, Any], dataset: ImageDataset, *parts: str) -> None:
+    """Checks that parts (some of `PARTS`) of a data set match what `load_data_facts` returned; raises UserError.
 
-    Args:
-        directory: Directory of the run.
-        known: The result of `load_data_facts`. A file of version 0.1 does not describe the images themselves.
-        dataset: An `ImageDataset`.
-        *parts: Some of `PARTS`.
+    A file of version 0.1 does not describe the images themselves.
     """
     was, now = known["class_names"], list(dataset.class_names)
     if was != now:
@@ -94,11 +79,9 @@ def _described(split: Split | None) -> str | None:
     return f"{len(split)} images, checksum {checksum(split.labels, np.frombuffer(split.checksum.encode(), np.uint8))}"
 
 
-def load_data_facts(directory: Path, missing_ok: bool = False) -> dict[str, Any]:
-    """Reads what `save_data_facts` wrote; returns an empty dict if it is missing and that is allowed."""
-    path = pathlib.Path(directory) / "data.json"
-    if missing_ok and not path.exists():
-        return {}
+def load_data_facts(directory: pathlib.Path) -> dict[str, Any]:
+    """Reads what `save_data_facts` wrote. Raises UserError where it is missing or damaged."""
+    path = directory / "data.json"
     facts = read_json(path)
     channels = facts["image_shape"][-1] if _is_list(facts.get("image_shape"), int, 3) else 0
     sound = {

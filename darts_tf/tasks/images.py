@@ -7,23 +7,21 @@ from typing import Any, Self
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf import spaces
 from darts_tf.bilevel import optimizers
 from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
-from darts_tf.cluster import agreement
+from darts_tf.cluster.agreement import checksum
 from darts_tf.data import sources as images
 from darts_tf.data.images import augment
-from darts_tf.data.images.dataset import ImageDataset
+from darts_tf.data.images.dataset import ImageDataset, Split
 from darts_tf.data.images.split import Division, divide, sample
 from darts_tf.data.images.stream import evaluation_batches, stream
-from darts_tf.methods.method import Method
 from darts_tf.methods.schedules import cosine
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
-from darts_tf.tasks.domain import TRAIN, VALID, Domain, seeds
+from darts_tf.tasks.domain import TRAIN, VALID, Domain
 from darts_tf.tasks.evaluators import Evaluator, Evaluators, SupernetEvaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
@@ -34,20 +32,23 @@ class _Images(Domain):
     Attributes:
         dataset: An `ImageDataset`.
         division: A `split.Division`, or None if no images are held out.
+        train_indices: Indices into `dataset.train`.
+        watched: `(split, indices)` of the images that train the alphas, or that a training is measured on: those held
+            out, or the test images if there are none, as in the original.
     """
 
     dataset: ImageDataset
     division: Division | None
+    train_indices: np.ndarray
+    watched: tuple[Split, np.ndarray]
 
-    longest, max_rollbacks, _draws = 1, 0, False
-    carried: list = []
-    virtual_step: dict[str, Any] = {}
+    _draws = False
     reported = ("loss", "correct", "gradient_norm")
     figure, measures = "accuracy", ("accuracy",)
 
     def __init__(self, config: Any, data: Any = None):
         add_operations(config.operations_file)
-        self.config, self.space, self._data = config, spaces.get(config.space), data
+        super().__init__(config, data)
         self.evaluators = Evaluators(Evaluator)
 
     def attach(self, network: Any) -> None:
@@ -79,28 +80,21 @@ class _Images(Domain):
         """Writes `data.json` and `split.json`."""
         save_data_facts(directory, self.dataset, self.division)
 
+    def describe(self) -> dict:
+        """Numbers of images, their shape and mean colours, and their labels in order."""
+        d, (split, indices) = self.dataset, self.watched
+        return {
+            "training_examples": len(self.train_indices),
+            "held_out_examples": len(indices),
+            "image_shape": list(d.image_shape),
+            "classes": len(d.class_names),
+            "mean": [round(each, 3) for each in d.mean],  # decoders may differ in the last digit
+            "labels": checksum(d.train.labels[self.train_indices], split.labels[indices]),
+        }
+
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Momentum SGD."""
         return {False: optimizers.SGD(weights, self.config.momentum, self.config.weight_decay)}
-
-    def measure(self, loss: tf.Tensor, outputs: Any, labels: Any) -> Any:
-        """The network's outputs."""
-        return outputs
-
-    def seeds(self, number: tf.Tensor) -> tuple:
-        """One for each stream."""
-        return seeds(self.config.seed, number)
-
-    def rate_of(self, rate: tf.Tensor, piece: Any) -> tf.Tensor:
-        """The same for every batch."""
-        return rate
-
-    def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
-        """The batch itself."""
-        return batch
-
-    def carry(self, outputs: Any, held_out: bool = False) -> None:
-        """Nothing is carried."""
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
         """Means over steps and examples; in a training the loss includes the auxiliary head's part."""
@@ -162,15 +156,12 @@ class SearchImages(_Images):
                     f"Received: batch_size={c.batch_size}. Use a smaller --batch_size or more examples"
                     + (", or --validation=train, which uses a part of the training images instead." if own else ".")
                 )
+        self.train_indices, self.watched = division.train, (division.split, division.held_out)
         self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
         # In random order: batch norm may use the statistics of batches, which must not be those of single classes.
         held_out = np.random.default_rng(c.seed).permutation(division.held_out)
-        self._watched = sample(division.split.labels, held_out, c.valid_examples, c.seed)
+        self._evaluated_on = division.split, sample(division.split.labels, held_out, c.valid_examples, c.seed)
         return self
-
-    def describe(self) -> dict:
-        """See `agreement.of_images`."""
-        return agreement.of_images(self.dataset, self.division.train, self.division.split, self.division.held_out)
 
     def lines(self, network: Any) -> list[str]:
         """Notes on the data, and sizes."""
@@ -183,10 +174,6 @@ class SearchImages(_Images):
             f"{len(d.class_names)} classes of {'x'.join(map(str, d.image_shape))} images; supernet of {weights:,} "
             "weights",
         ]
-
-    def supernet(self, method: Method) -> Any:
-        """The space's."""
-        return self.space.supernet(self.config, method, *self.sizes)
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of logits."""
@@ -240,7 +227,7 @@ class SearchImages(_Images):
                 return supernet.stateless([v.value for v in supernet.weight_variables], mixing(), batch)[0]
             return supernet(batch, training=False, mixing=mixing())
 
-        found = self._evaluated(supernet, forward, self.division.split, self._watched)
+        found = self._evaluated(supernet, forward, *self._evaluated_on)
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
     def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
@@ -276,9 +263,6 @@ class TrainImages(_Images):
     """The images of a training: for training, for measuring after each epoch, and for the final test.
 
     Attributes:
-        train_indices: Indices into `dataset.train`.
-        watched: `(name, split, indices)`: "validation" images, from the data or held out from the training images; or
-            the "test" images if there are none, as in the original.
         notes: Lines for the user.
 
     Raises:
@@ -292,56 +276,49 @@ class TrainImages(_Images):
         config, d = self.config, self._read(say)
         augment.check_jitter(d.image_shape[-1], config.color_jitter)
         self.division, self.train_indices, self.notes = None, np.arange(len(d.train)), list(d.notes)
+        test = None if d.test is None else (d.test, np.arange(len(d.test)))
         if config.train_portion < 1 or (d.valid is not None and config.validation == "auto"):
             self.division = found = divide(d, config, ("train", "validate"))
             self.train_indices = found.train
-            self.watched = "validation", found.split, found.held_out
+            self.held_out, self.watched = "validation", (found.split, found.held_out)
             self.notes += found.warnings
             if found.of == "valid" and config.train_portion < 1:
                 self.notes.append(
                     f"train_portion={config.train_portion:g} has no effect, since the data have their own validation "
                     "images; --validation=train uses a part of the training images instead"
                 )
-        elif d.test is None:
+        elif test is None:
             raise UserError(
                 f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so there is nothing to "
                 "evaluate the network on. Expected --train_portion below 1, which holds out some training "
                 f"images{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
             )
         else:
-            self.watched = "test", d.test, np.arange(len(d.test))
-        name, split, indices = self.watched
-        self.watched = name, split, sample(split.labels, indices, config.valid_examples, config.seed)
-        self._parts = {False: self.watched[1:]} | ({} if d.test is None else {True: (d.test, np.arange(len(d.test)))})
+            self.held_out, self.watched = "test", test
+        split, indices = self.watched
+        self.watched = split, sample(split.labels, indices, config.valid_examples, config.seed)
         if len(self.train_indices) < config.batch_size:
             raise UserError(
                 f"The batch is larger than the training part of the data, {len(self.train_indices)} examples. "
                 f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples."
             )
         self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
-        self.held_out = name
-        self.tests_at_the_end = d.test is not None and (name == "validation" or len(self.watched[2]) < len(d.test))
+        self._parts: dict[bool, Any] = {False: self.watched, True: test}
+        measured = self.held_out == "test" and len(self.watched[1]) == len(indices)
+        self.tests_at_the_end = test is not None and not measured
         return self
-
-    def describe(self) -> dict:
-        """See `agreement.of_images`."""
-        return agreement.of_images(self.dataset, self.train_indices, *self.watched[1:])
 
     def lines(self, network: Any) -> list[str]:
         """Notes on the data, and sizes."""
-        d, (watched, _, indices) = self.dataset, self.watched
+        d, watched, measured = self.dataset, self.held_out, len(self.watched[1])
         size = "x".join(map(str, d.image_shape))
         about = (
-            f"{d.name}: {len(self.train_indices)} training and {len(indices)} {watched} images, {len(d.class_names)} "
+            f"{d.name}: {len(self.train_indices)} training and {measured} {watched} images, {len(d.class_names)} "
             f"classes, {size}; network of {network.parameters:,} weights and {network.macs() / 1e6:,.1f} million "
             f"multiply-adds per image at {size}, without the auxiliary head; {sum(self.epoch_steps)} steps"
         )
         warning = "validating on the test images, as in the original; --train_portion=0.9 holds out others instead"
         return [*self.notes, about, *([warning] if watched == "test" else [])]
-
-    def network(self) -> Any:
-        """The space's."""
-        return self.space.network(self.config, *self.sizes)
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of the classifier's logits, plus that of the auxiliary head's logits, if there is one."""
@@ -383,17 +360,12 @@ class TrainImages(_Images):
 
     def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
         """Loss, top-1 and (with more than five classes) top-5 accuracy, without augmentation."""
-        split, indices = self._parts[test]
-        found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices)
+        found = self._evaluated(network, lambda batch: network(batch, training=False), *self._parts[test])
         return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy") if name in found}
 
     def epoch_facts(self, epoch: int, averaging: bool) -> dict[str, float]:
         """The probability of drop path."""
         return {"drop_path": self.drop_path(epoch)}
-
-    def averages_after(self, figures: list[float]) -> bool:
-        """Never."""
-        return False
 
     def facts(self, network: Any, history: list[dict], rollbacks: int) -> dict:
         """Multiply-adds (without the auxiliary head, at the shape of the images), shape, number of classes."""

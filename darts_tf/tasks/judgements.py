@@ -1,14 +1,13 @@
 """A method's questions to the trained supernet after the last epoch, each answered once: the answers survive a kill."""
 
 import math
-import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
-from darts_tf.cluster.distribution import Distribution, same
+from darts_tf.cluster.distribution import same
 from darts_tf.engine.console import PLAIN_SECONDS
 from darts_tf.methods.method import Mixing
 from darts_tf.runs.workdir import write_json
@@ -19,6 +18,8 @@ from darts_tf.tasks.training import Training
 FILE = "judgements.json"
 NOTICE = "stopping: saving the judgements so far; a second signal stops immediately"
 SAVE_SECONDS = 1.0  # a cheap judgement may be one of a thousand
+_NUMBER = (int, float, type(None))
+_FIELDS = {"what": (str,), "loss": _NUMBER, "error": _NUMBER}
 
 Found = TypeVar("Found")
 
@@ -34,30 +35,24 @@ class Judgements:
     gets the stored answers, and continues where these end.
 
     Args:
-        path: Path of the JSON file: what was judged, loss and error; null for a number that is not finite.
+        task: A `search.SearchTask` whose search is complete. In several processes all use the chief's numbers, and
+            stop when it does.
         measure: `(relaxed, batches) -> (loss, error)`.
-        say: Called with lines for the user.
-        training: Trains the supernet further.
-        distribution: All processes use the chief's numbers, and stop when it does.
+
+    Attributes:
+        path: Path of the JSON file: what was judged, loss and error; null for a number that is not finite.
     """
 
-    def __init__(
-        self,
-        path: pathlib.Path,
-        measure: Callable[[Mixing, int], tuple[float, float]],
-        say: Callable[[str], None],
-        training: Training,
-        distribution: Distribution | None = None,
-    ):
-        self.path, self.measure, self.say, self.distribution = path, measure, say, distribution
-        self.training = training
+    def __init__(self, task: Any, measure: Callable[[Mixing, int], tuple[float, float]]):
+        self.task, self.measure, self.training = task, measure, Training(task)
+        self.path, self.say = task.workdir.path / FILE, task.reporter.message
         self.kept: list[Any] = []
         self.stopped: list[int] = []  # the signal that was received
         self._asked, self._saved_at, self._said_at = 0, -math.inf, time.monotonic()
 
     def of(self, choose: Callable[[], Found]) -> Found | None:
         """Returns the choice of a function that asks this judge; None if a signal has stopped it."""
-        self.kept = same(self.distribution, {"kept": self._read()})["kept"]
+        self.kept = same(self.task.distribution, {"kept": self._read()})["kept"]
         self._asked = 0
         self.training.resume(len(self.kept))
         if self.kept:
@@ -87,7 +82,7 @@ class Judgements:
         """See `Judge`; an interrupted training is restarted."""
         self._save()  # a checkpoint must not be ahead of the file
         self.training.run(number, rates, self._asked, self._tell)
-        return self.training.relaxed()
+        return self.task.relaxed()
 
     def _tell(self, text):
         """Reports the progress of long work now and then; stops it after a signal."""
@@ -103,7 +98,7 @@ class Judgements:
 
     def _judge(self, relaxed, what, batches):
         loss, error = (each if math.isfinite(each) else None for each in self.measure(relaxed, batches))
-        told = same(self.distribution, {"loss": loss, "error": error, "stop": bool(self.stopped)})
+        told = same(self.task.distribution, {"loss": loss, "error": error, "stop": bool(self.stopped)})
         stop = told.pop("stop")
         self.kept.append({"what": what, **told})
         if time.monotonic() - self._saved_at > SAVE_SECONDS:
@@ -120,7 +115,7 @@ class Judgements:
         """Returns the stored answers; none if the file is missing or damaged."""
         try:
             kept = parse_json(self.path.read_bytes())
-            if all(isinstance(each["what"], str) and _numbers(each["loss"], each["error"]) for each in kept):
+            if all(type(each[name]) in types for each in kept for name, types in _FIELDS.items()):
                 return list(kept)
         except FileNotFoundError:
             return []
@@ -128,7 +123,3 @@ class Judgements:
             pass
         self.say(f"warning: {self.path} is damaged; judging again")
         return []
-
-
-def _numbers(*found: Any) -> bool:
-    return all(each is None or (isinstance(each, int | float) and not isinstance(each, bool)) for each in found)

@@ -8,29 +8,27 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
-from darts_tf import spaces
 from darts_tf.bilevel import optimizers
 from darts_tf.bilevel.objective import Told, cross_entropy
-from darts_tf.cluster import agreement
+from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
-from darts_tf.methods.method import Method
 from darts_tf.passes.graph import unconverted
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.system.types import Tensors
-from darts_tf.tasks.domain import Domain, seeds
+from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.evaluators import (
     Evaluators,
     LanguageEvaluator,
     SupernetEvaluator,
     bits_per_character,
     language_forward,
-    means,
+    perplexity,
 )
-from darts_tf.tasks.language_data import check_facts, load, save_facts, tell_unknown
+from darts_tf.tasks.language_data import check_facts, load, save_facts, unknown_lines
 
 FIRST_PASS = 1000  # of the original's masks: those of pass n are drawn with this number plus n
 
@@ -63,10 +61,10 @@ class Text(Domain):
     batch_axes = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
     output_axes = Measured(None, 0)
     reported = ("loss", "nats", "length", "gradient_norm")
-    figure, splits, deviation = "loss", (), 0.0
+    figure, deviation = "loss", 0.0
 
     def __init__(self, config: Any, data: Any = None):
-        self.config, self.space, self._data = config, spaces.get(config.space), data
+        super().__init__(config, data)
         self.evaluators = Evaluators(LanguageEvaluator)
         self._opened: int | None = None
         self.rates = masks.Masks(
@@ -105,13 +103,14 @@ class Text(Domain):
         save_facts(directory, self.corpus)
 
     def describe(self) -> dict:
-        """See `agreement.of_text`."""
-        return agreement.of_text(self.corpus, self.train, self.watched)
-
-    def _unknown(self):
-        lines: list[str] = []
-        tell_unknown(self.corpus, self.config.vocabulary_size, lines.append)
-        return lines
+        """Numbers of words, and the words in order."""
+        vocabulary = self.corpus.vocabulary
+        return {
+            "training_words": self.train.size,
+            "validation_words": self.watched.size,
+            "vocabulary": len(vocabulary),
+            "text": checksum(self.train, self.watched, np.frombuffer(vocabulary.to_text().encode(), np.uint8)),
+        }
 
     def attach(self, network: Any) -> None:
         """Creates the states that are carried from window to window, for each text."""
@@ -125,10 +124,6 @@ class Text(Domain):
         """
         targets, factor = labels
         return cross_entropy(outputs.logits, targets) + factor * self._penalty(outputs)
-
-    def drop_path(self, epoch: Any) -> float:
-        """Zero: there is no drop path."""
-        return 0.0
 
     def _penalty(self, outputs):
         return penalty(outputs, self.config.activation_penalty, self.config.slowness_penalty)
@@ -174,8 +169,10 @@ class Text(Domain):
         return {"loss": told.loss, "gradient_norm": norm, "nats": nats, "length": length}
 
     def means(self, sums: dict[str, float]) -> dict[str, float]:
-        """See `evaluators.means`."""
-        return means(sums)
+        """Means over words and steps; the loss with dropout but without penalties."""
+        loss = sums["nats"] / sums["length"]
+        norm = sums["gradient_norm"] / sums["steps"]
+        return {"train_loss": loss, "train_perplexity": perplexity(loss), "gradient_norm": norm}
 
     def open(self, step: int) -> None:
         """Opens the training text at a global step."""
@@ -235,19 +232,11 @@ class SearchText(Text):
             f"{self.corpus.name}: {self.train.size:,} words train the weights, {self.alpha_rows.size:,} the alphas; "
             f"vocabulary of {self.sizes[0]:,}; supernet of {network.parameters:,} weights"
         )
-        return [about, *self._unknown()]
-
-    def supernet(self, method: Method) -> Any:
-        """The space's."""
-        return self.space.supernet(self.config, method, *self.sizes)
+        return [about, *unknown_lines(self.corpus, self.config.vocabulary_size)]
 
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """Plain SGD."""
         return {False: optimizers.SGD(weights, 0.0, self.config.weight_decay)}
-
-    def seeds(self, number: tf.Tensor) -> tuple:
-        """One for the masks of each text."""
-        return seeds(self.config.seed, number)
 
     def unrolled_batch(self, batch: tuple, piece: Any, seed: tf.Tensor) -> Any:
         """The batch itself, unless the original's defects are requested."""
@@ -330,7 +319,7 @@ class TrainText(Text):
         test: Rows of the test text, `(steps, test_batch_size)`; fewer rows where it is short.
     """
 
-    held_out, virtual_step, tests_at_the_end = "validation", {}, True
+    held_out, tests_at_the_end = "validation", True
 
     def __init__(self, config: Any, data: Any = None):
         super().__init__(config, data)
@@ -350,11 +339,7 @@ class TrainText(Text):
             f"{self.corpus.name}: {self.train.size:,} training words, {self.watched.size:,} validation words, "
             f"vocabulary of {self.sizes[0]:,}; network of {network.parameters:,} weights; {sum(self.epoch_steps)} steps"
         )
-        return [about, *self._unknown()]
-
-    def network(self) -> Any:
-        """The space's."""
-        return self.space.network(self.config, *self.sizes)
+        return [about, *unknown_lines(self.corpus, self.config.vocabulary_size)]
 
     def optimizers(self, weights: Tensors) -> dict[bool, Any]:
         """SGD, and averaged SGD."""

@@ -13,12 +13,11 @@ from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import write_atomically
 from darts_tf.system.streams import silent
-from darts_tf.tasks.image_facts import read_json
+from darts_tf.tasks.image_facts import PARTS, read_json
 
 VOCABULARY = "vocabulary.txt"
 MANY_UNKNOWN = 0.1
 """Fraction of unknown words that causes a warning: Penn Treebank and WikiText-2 have 3 to 6 % as published."""
-PARTS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def load(
@@ -42,28 +41,30 @@ def load(
     return text.load_folder(data_dir, vocabulary_size, say)
 
 
-def load_again(config: dict, data_dir: str = "", say: Callable[[str], None] = silent) -> text.Corpus:
-    """Loads the text of a run's settings, or another one in a folder; for `say` and errors see `load`."""
-    dataset = "folder" if data_dir else config["dataset"]
-    return load(dataset, data_dir or config["data_dir"], config["vocabulary_size"], say)
-
-
-def tell_unknown(corpus: text.Corpus, vocabulary_size: int, say: Callable[[str], None], **shares: float) -> None:
-    """Reports the fraction of unknown words in each part, and warns if it is large; see `unknown_lines`.
+def load_again(
+    config: dict, vocabulary: text.Vocabulary, data_dir: str, say: Callable[[str], None], data: Any
+) -> text.Corpus:
+    """Loads a text for a trained network: that of the run's settings, one in a folder, or one passed from Python.
 
     Args:
-        corpus: The text.
-        vocabulary_size: The setting.
-        say: Called with the lines.
-        **shares: Fractions by split, if only a piece of the text is read; otherwise those of the whole text.
+        config: The settings of the run.
+        vocabulary: Its vocabulary, which the text must have.
+        data_dir: Folder of the text; empty for the run's own text.
+        say: See `load`.
+        data: See `memory.of_vocabulary`; None for one of the others.
+
+    Raises:
+        UserError: The text is missing, bad, or has another vocabulary.
     """
-    cut = vocabulary_size if vocabulary_size == len(corpus.vocabulary) else 0
-    known = corpus.unknown_words
-    for line in unknown_lines({"train": known["train"]} | shares if shares else known, cut):
-        say(line)
+    if data is not None:
+        return memory.of_vocabulary(data, vocabulary)
+    dataset, data_dir = "folder" if data_dir else config["dataset"], data_dir or config["data_dir"]
+    corpus = load(dataset, data_dir, config["vocabulary_size"], say)
+    vocabulary.check_same(corpus.vocabulary, f"The text in {data_dir or corpus.name}")
+    return corpus
 
 
-def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
+def unknown_lines(corpus: text.Corpus, vocabulary_size: int, **shares: float) -> list[str]:
     """Returns a line with the fractions of unknown words, and a warning if one is above `MANY_UNKNOWN`.
 
     `<unk>` stands for all of them. If the training text contains it, it soon becomes the most likely word, and the
@@ -71,17 +72,19 @@ def unknown_lines(shares: dict[str, float], vocabulary_size: int) -> list[str]:
     perplexity is arbitrary.
 
     Args:
-        shares: Fractions by split, see `text.unknown_share`; that of the training text tells whether the vocabulary is
-            too small or another part is of a different kind.
-        vocabulary_size: Size to which the training text's vocabulary was cut; 0 if all words are known.
+        corpus: The text. The fraction in its training text tells whether the vocabulary is too small or another part is
+            of a different kind.
+        vocabulary_size: The setting, which may have cut the vocabulary.
+        **shares: Fractions by split, if only a piece of the text is read; otherwise those of the whole text.
     """
+    shares = {"train": corpus.unknown_words["train"]} | shares if shares else corpus.unknown_words
     names = [f"{_percent(share)} of the {PARTS[split]} text" for split, share in shares.items()]
     lines = [f"unknown words ({text.UNKNOWN}): {', '.join(names)}"]
     many = [name for name, share in zip(names, shares.values(), strict=True) if share > MANY_UNKNOWN]
     if not many:
         return lines
     ways = []
-    if vocabulary_size:
+    if vocabulary_size == len(corpus.vocabulary):
         ways.append(f"use a larger --vocabulary_size than {vocabulary_size}")
     elif shares["train"] > MANY_UNKNOWN:
         ways.append(f"use a training text that does not hold {text.UNKNOWN} itself")

@@ -1,6 +1,7 @@
 """The search for a cell, from a config to a genotype, over any domain, space and method."""
 
 import contextlib
+import functools
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
@@ -26,21 +27,13 @@ from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings, npz
 from darts_tf.system.types import Path
-from darts_tf.tasks import domains, judgements, stages
+from darts_tf.tasks import domains, stages
 from darts_tf.tasks.domain import Domain
-from darts_tf.tasks.training import Training
+from darts_tf.tasks.judgements import Judgements
 
 
 class SearchTask:
-    """One search in the form that the loop runs, see `loop.Task`.
-
-    Args:
-        config: A `config.Search`.
-        domain: A `domain.Domain`.
-        workdir: An opened `WorkDir`.
-        reporter: A `Reporter`.
-        distribution: See `step.loss_of`.
-    """
+    """One search in the form that the loop runs, see `loop.Task`."""
 
     max_rollbacks = rollbacks = 0
 
@@ -123,7 +116,7 @@ class SearchTask:
 
     def keep_alphas(self) -> None:
         """Writes the current architecture variables by name, since a checkpoint only numbers them."""
-        npz.write(self.workdir.path / "alphas.npz", {name: np.asarray(a) for name, a in self._alphas().items()})
+        npz.write(self.workdir.path / "alphas.npz", self._alphas())
 
     def _mixing(self) -> Mapping[str, Any]:
         """Returns the current mixing weights as tensors, see `Method.mixing_weights`."""
@@ -132,6 +125,10 @@ class SearchTask:
     def _alphas(self) -> dict[str, Any]:
         """Returns the current architecture variables as tensors."""
         return {name: v.value for name, v in self.step.functions.arch.items()}
+
+    def relaxed(self) -> dict[str, np.ndarray]:
+        """Returns the current relaxed weights, see `Method.relax`."""
+        return {cell: np.asarray(rows) for cell, rows in self.method.relax(self._alphas(), None).items()}
 
     def strengths(self, dtype: Any = None) -> dict[str, np.ndarray]:
         """Returns the current strengths of the cells' operations, see `Method.strength`."""
@@ -180,10 +177,6 @@ class SearchTask:
 
     def _chosen(self, chooser: Method) -> Genotype | None:
         """Returns the genotype that the method chooses by judging the trained supernet; None if interrupted."""
-
-        def relaxed():
-            return {cell: np.asarray(rows) for cell, rows in self.method.relax(self._alphas(), None).items()}
-
         first = [self.reporter.working("building the graph of a judgement", "first judgement")]
 
         def measure(weights, batches):
@@ -191,10 +184,8 @@ class SearchTask:
             with first.pop() if first else contextlib.nullcontext():
                 return self.domain.judge(self.supernet, self.method.adjust(mixing, self._alphas(), None), batches)
 
-        path, say = self.workdir.path / judgements.FILE, self.reporter.message
-        training = Training(self, relaxed, self.workdir.path / "tuning", say)
-        judge = judgements.Judgements(path, measure, say, training, self.distribution)
-        found = judge.of(lambda: chooser.choose(relaxed(), judge))
+        judge = Judgements(self, measure)
+        found = judge.of(lambda: chooser.choose(self.relaxed(), judge))
         return None if found is None else self.derive(found)
 
 
@@ -202,30 +193,20 @@ def search(
     config: Search,
     workdir: Path,
     out: TextIO | None = None,
-    tensorboard: bool | None = None,
     data: Any = None,
     callbacks: Iterable[Any] = (),
 ) -> Genotype | None:
     """Searches a cell, or resumes an interrupted search in the same work directory; `method=p_darts` in several stages.
 
-    Args:
-        config: A `SearchConfig` for images, a `LanguageSearchConfig` for a text.
-        workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Stream for progress lines, by default standard output.
-        tensorboard: Overrides `config.tensorboard`.
-        data: Data to search on instead of the data that `config` names, see `domains.of`.
-        callbacks: Keras callbacks, see `Callbacks`.
+    For arguments and errors see `api.runs.search`; `out` is standard output by default.
 
     Returns:
         The genotype, or None if the search was interrupted: the same call resumes it.
-
-    Raises:
-        UserError: Bad settings, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     config = domains.given(config, data)
 
     def one(own, path):
-        return _search(own, path, out, tensorboard, data, callbacks)
+        return _search(own, path, out, data, callbacks)
 
     if stages.staged(config):
         methods.make(config)  # refuses contradictions before anything is written
@@ -234,17 +215,15 @@ def search(
     return None if found is None else found[0]
 
 
-def _search(config, workdir, out, tensorboard, data, callbacks):
+def _search(config, workdir, out, data, callbacks):
     """Returns `(genotype, strengths of the operations at the end)`, see `search`."""
     keras_settings.check_mode()
     shared = distribution.of(config)
     domain = domains.of(config, data).load(printer(out))
     order = f"{config.order} order" + (f", {config.hvp.replace('_', ' ')}" if config.order == "second" else "")
 
-    def build(directory, reporter):
-        return SearchTask(config, domain, directory, reporter, shared)
-
-    with session(config, workdir, "supernet", build, domain, out, tensorboard, shared) as (task, directory, reporter):
+    build = functools.partial(SearchTask, config, domain, distribution=shared)
+    with session(config, workdir, "supernet", build, domain, out, shared) as (task, directory, reporter):
         order = order if task.method.moves_alphas else "of the weights only"
         reporter.message(f"{sum(domain.epoch_steps)} steps, {order}")
         own = Callbacks(callbacks, task.supernet, config.epochs)

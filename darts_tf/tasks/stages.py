@@ -15,6 +15,7 @@ from darts_tf.methods.p_darts import NAME, pruned
 from darts_tf.runs.drawing import draw
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.scratch import scratch
+from darts_tf.system.streams import silent
 from darts_tf.system.types import Path
 
 One = Callable[[Any, Path], tuple[Genotype, Mapping[str, np.ndarray]] | None]
@@ -46,7 +47,7 @@ def run(
     """
     with contextlib.ExitStack() as stack:
         if distribution is not None and distribution.worker:
-            workdir, say = stack.enter_context(scratch()), _silent
+            workdir, say = stack.enter_context(scratch()), silent
         directory = stack.enter_context(WorkDir(workdir))
         directory.open_for(config, ("plots",))
         stages, candidates = config.p_darts_stages, config.candidates
@@ -65,10 +66,6 @@ def run(
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, say)
     return genotype
-
-
-def _silent(line: str) -> None:
-    """Says nothing."""
 
 
 def following(config: Search, strength: Mapping[str, np.ndarray], keep: int) -> str:

@@ -1,6 +1,7 @@
 """Training a derived network, from a genotype to a network that can be evaluated and exported, over any domain."""
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Iterable
@@ -41,14 +42,6 @@ class TrainTask:
     and continues, without limit. Here only a number that is not finite sends it back to the last checkpoint, at most
     `config.max_rollbacks` times, with a lower rate (from the second step on if weights are averaged, see `asgd_update`)
     and different masks, and this is reported.
-
-    Args:
-        config: A `TrainConfig` or a `LanguageTrainConfig`.
-        domain: A `domain.Domain`.
-        workdir: An opened `WorkDir`.
-        reporter: A `Reporter`.
-        distribution: See `step.loss_of`.
-        until: Number of epochs after which it ends; None for all.
     """
 
     rollbacks = 0
@@ -114,10 +107,10 @@ class TrainTask:
         """See `Domain.means`."""
         return self.domain.means(sums)
 
-    def evaluate(self, test: bool = False, network: Any = None) -> dict[str, float]:
-        """Measures the current network, with the averaged weights once there are any, or another network."""
+    def evaluate(self, test: bool = False) -> dict[str, float]:
+        """Measures the current network, with the averaged weights once there are any."""
         with self._averaged_weights():
-            return self.domain.evaluate(network or self.network, test)
+            return self.domain.evaluate(self.network, test)
 
     def end_epoch(self, epoch: int, record: dict) -> dict:
         """Evaluates; keeps the network if it is the best so far."""
@@ -127,7 +120,7 @@ class TrainTask:
         added |= self.domain.epoch_facts(epoch, self.averaging)
         added |= {f"valid_{name}": value for name, value in found.items()}
         self.figures.append(added[self._figure])
-        if scores.best(self.figures, self._better) == len(self.figures) - 1:
+        if scores.best(self.figures, self.config.better) == len(self.figures) - 1:
             self.save("best")
         more = epoch + 1 < self.config.epochs
         if more and not self.averaging and self.domain.averages_after(self.figures):
@@ -136,10 +129,6 @@ class TrainTask:
         added["seconds"] = round(time.monotonic() - self._epoch_start, 3)
         self._epoch_start = time.monotonic()
         return added
-
-    @property
-    def _better(self):
-        return "lower" if self.domain.figure == "loss" else self.config.better
 
     def save(self, name: str) -> None:
         """Writes the network as a `.keras` file, with the averaged weights once there are any."""
@@ -162,7 +151,7 @@ class TrainTask:
     def summary(self, history: list[dict]) -> dict:
         """Returns the results of a finished training; see `train`."""
         domain, watched = self.domain, self.domain.held_out
-        records = {"best": history[scores.best([each[self._figure] for each in history], self._better)]}
+        records = {"best": history[scores.best([each[self._figure] for each in history], self.config.better)]}
         records["last"] = history[-1]
         found = {
             which: {name.removeprefix("valid_"): value for name, value in record.items() if name.startswith("valid_")}
@@ -201,7 +190,6 @@ def train(
     config: TrainConfig | LanguageTrainConfig,
     workdir: Path,
     out: TextIO | None = None,
-    tensorboard: bool | None = None,
     until: int | None = None,
     data: Any = None,
     callbacks: Iterable[Any] = (),
@@ -211,16 +199,9 @@ def train(
     Writes `best.keras` and `last.keras`, `genotype.json`, `data.json` (what inference needs to know about the data),
     for a text `vocabulary.txt`, `summary.json`, and the files that `workdir` describes.
 
-    Args:
-        config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text.
-        workdir: Path of the work directory, see `workdir.WorkDir`.
-        out: Stream for progress lines, by default standard output.
-        tensorboard: Overrides `config.tensorboard`.
-        until: Pause after this many of `config.epochs` epochs, to which all schedules refer; another call continues as
-            if there had been no pause. None for all.
-        data: Data to train on instead of the data that `config` names, see `domains.of`.
-        callbacks: Keras callbacks, see `Callbacks`; one that stops the training ends it: the network is tested and
-            saved as it is.
+    For arguments and errors see `api.runs.train`; `out` is standard output by default. With `until`, the training
+    pauses after this many of `config.epochs` epochs, to which all schedules refer; another call continues as if there
+    had been no pause. If one of the `callbacks` stops the training, the network is tested and saved as it is.
 
     Returns:
         The contents of `summary.json`, or None if the training was interrupted: the same call resumes it. After a
@@ -231,9 +212,6 @@ def train(
         epoch and, if there are test data that were not measured after each epoch, `test_accuracy` and so on;
         `valid_accuracy` and `test_accuracy`, or the same for perplexity and bits per character, are those of the
         recommended weights, None if not measured.
-
-    Raises:
-        UserError: Bad settings, genotype, data or work directory, a full disk, or a loss that is not finite; one line.
     """
     keras_settings.check_mode()
     if until is not None and not 1 <= until <= config.epochs:
@@ -244,10 +222,8 @@ def train(
     config = config.replace(genotype=genotype.to_text())  # a file may be gone or changed when the run is resumed
     domain = domains.of(config, data).load(printer(out))
 
-    def build(directory, reporter):
-        return TrainTask(config, domain, directory, reporter, shared, until)
-
-    with session(config, workdir, "network", build, domain, out, tensorboard, shared) as (task, directory, reporter):
+    build = functools.partial(TrainTask, config, domain, distribution=shared, until=until)
+    with session(config, workdir, "network", build, domain, out, shared) as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
         loop = run(task, directory, config, reporter, shared, Callbacks(callbacks, task.network, config.epochs))

@@ -2,8 +2,7 @@
 
 import functools
 import math
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,24 +22,15 @@ class Training:
 
     Args:
         task: A `search.SearchTask` whose search is complete.
-        relaxed: Returns the current relaxed weights, see `Judge.train`.
-        folder: Folder of the checkpoints; created with the first one.
-        say: Called with lines for the user.
     """
 
-    def __init__(
-        self,
-        task: Any,
-        relaxed: Callable[[], Mapping[str, np.ndarray]],
-        folder: pathlib.Path,
-        say: Callable[[str], None],
-    ):
-        self.task, self.relaxed, self.folder, self.say = task, relaxed, folder, say
+    def __init__(self, task: Any):
+        self.task, self.folder = task, task.workdir.path / "tuning"
         self.done = 0
 
     @functools.cached_property
-    def _checkpoints(self):
-        return Checkpoints(self.folder, self.task.config.keep_checkpoints, self.say)
+    def _checkpoints(self):  # the first use creates the folder
+        return Checkpoints(self.folder, self.task.config.keep_checkpoints, self.task.reporter.message)
 
     def resume(self, judged: int) -> None:
         """Restores the newest checkpoint, unless judgements that led to it are lost.

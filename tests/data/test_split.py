@@ -130,8 +130,8 @@ def test_presets_of_the_paper_split_sorted_data_in_proportion(tmp_path, source):
         assert counts(dataset.train.labels[part], 4) == [6, 10, 4, 20]
     data = loaded(TRAIN.replace(dataset=source, data_dir=str(path), batch_size=8, train_portion=0.75))
     assert counts(data.dataset.train.labels[data.train_indices], 4) == [9, 15, 6, 30]
-    name, split, indices = data.watched
-    assert name == "validation" and counts(split.labels[indices], 4) == [3, 5, 2, 10]
+    split, indices = data.watched
+    assert data.held_out == "validation" and counts(split.labels[indices], 4) == [3, 5, 2, 10]
 
     few = config.replace(max_train_examples=20, batch_size=2, valid_examples=4)
     dataset, division = divided(few)
@@ -144,8 +144,9 @@ def test_examples_that_are_watched_are_of_all_classes(tmp_path):
     path = class_folders(tmp_path / "train", [6, 6, 6]).parent
     class_folders(tmp_path / "test", [10, 5, 5])
     changes = dict(dataset="folder", data_dir=str(path), batch_size=4, valid_examples=4)
-    name, split, indices = loaded(TRAIN.replace(**changes)).watched
-    assert name == "test" and counts(split.labels[indices], 3) == [2, 1, 1]
+    data = loaded(TRAIN.replace(**changes))
+    split, indices = data.watched
+    assert data.held_out == "test" and counts(split.labels[indices], 3) == [2, 1, 1]
 
 
 def test_a_split_by_order_that_leaves_a_class_out_is_refused_by_name(tmp_path):
@@ -201,11 +202,11 @@ def test_validation_images_of_the_data_are_held_out_whole(tmp_path):
     assert (len(division.train), len(division.held_out)) == (5, 5) and division.split is dataset.train
 
     data = loaded(TRAIN.replace(train_portion=0.9, **changes))
-    assert data.watched[0] == "validation" and data.watched[1] is data.dataset.valid and len(data.train_indices) == 10
+    assert data.held_out == "validation" and data.watched[0] is data.dataset.valid and len(data.train_indices) == 10
     assert any("train_portion=0.9 has no effect" in note for note in data.notes)
     assert len(data.dataset.test) == 7
     data = loaded(TRAIN.replace(train_portion=0.8, validation="train", **changes))
-    assert data.watched[1] is data.dataset.train and len(data.watched[2]) == 2
+    assert data.watched[0] is data.dataset.train and len(data.watched[1]) == 2
     with raises("part of the data that trains the alphas, 7 examples.*--validation=train"):
         loaded(SEARCH.replace(**changes | {"batch_size": 8}))
 

@@ -2,6 +2,7 @@
 
 import gzip
 import time
+import types
 
 import numpy as np
 import pytest
@@ -235,7 +236,8 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_unknown_words_are_one_line_and_a_warning_where_they_are_many(case):
     shares, limit, words = CASES[case]
-    line, *warnings = language_data.unknown_lines(shares, limit)
+    corpus = types.SimpleNamespace(unknown_words=shares, vocabulary=range(limit or 100))
+    line, *warnings = language_data.unknown_lines(corpus, limit)
     assert line.startswith("unknown words (<unk>): ") and line.count("%") == len(shares)
     assert len(warnings) == bool(words)
     for warning in warnings:
@@ -249,15 +251,14 @@ def test_embedded_texts_are_not_warned_of():
     said = []
     for preset in ("text_search", "text_train"):
         config = presets.get(preset).config
-        language_data.tell_unknown(load_english(config.vocabulary_size), config.vocabulary_size, said.append)
+        said += language_data.unknown_lines(load_english(config.vocabulary_size), config.vocabulary_size)
     assert len(said) == 2 and all(line.startswith("unknown words (<unk>): ") for line in said)
 
 
 def test_a_limit_that_cuts_nothing_is_not_blamed(tmp_path):
-    said = []
     corpus = shares_of(tmp_path, 9, train="a b c\n", valid="A B C\n")
-    language_data.tell_unknown(corpus, 9, said.append)
-    assert TO_TEXT in said[1] and "vocabulary_size" not in said[1]
+    _, warning = language_data.unknown_lines(corpus, 9)
+    assert TO_TEXT in warning and "vocabulary_size" not in warning
 
 
 # Windows

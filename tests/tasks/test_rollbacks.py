@@ -8,8 +8,9 @@ import pytest
 from darts_tf.engine.loop import Diverged
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system.errors import UserError
+from darts_tf.tasks import domains
 from darts_tf.tasks import train as training
-from darts_tf.tasks.evaluators import LanguageEvaluator, language_forward, means, perplexity
+from darts_tf.tasks.evaluators import LanguageEvaluator, language_forward, perplexity
 from tests.helpers.language_runs import CELL, settings, train
 from tests.helpers.runs import Console, metrics, newest
 
@@ -36,7 +37,8 @@ def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
 def test_a_loss_without_a_perplexity_is_a_divergence(texts, tmp_path):
     """Finite, but its exponential is no number: a roll-back of a training, one line of an evaluation, else a gap."""
     assert perplexity(88) < 2e38 and perplexity(1e9) == math.inf
-    assert means({"nats": 900.0, "length": 9, "gradient_norm": 1.0, "steps": 1})["train_perplexity"] == math.inf
+    sums = {"nats": 900.0, "length": 9, "gradient_norm": 1.0, "steps": 1}
+    assert domains.of(settings(texts)).means(sums)["train_perplexity"] == math.inf
     net = RecurrentNetwork(CELL, 9, 5)
     net.bias.assign(1e9 * np.arange(9))
     with pytest.raises(
