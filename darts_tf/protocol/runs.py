@@ -116,6 +116,7 @@ class Plan:
                 "Expected train_portion below 1, as in --retrain_overrides=train_portion=0.9. Received: "
                 "train_portion=1.0"
             )
+        self.metric, self.better = train.metric, train.better
         self.searches = [self.search(i) for i in range(config.num_searches)]
 
     def _preset(self, preset, binary):
