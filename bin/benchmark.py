@@ -132,7 +132,8 @@ def benchmark(flag_values: flags.FlagValues) -> None:
         rounds = steps if flag_values["steps"].present else ROUNDS
         result = operations.measure(config, rounds, flag_values.check, flag_values.image_channels, _say)
     else:
-        result = getattr(library, suite)(config, steps, _say)
+        measure = library.search if suite == "search_recurrent" else getattr(library, suite)
+        result = measure(config, steps, _say)
     text = operations.text if suite == "operations" else library.text
     _main.show(json.dumps(result) if flag_values.format == "json" else text(result))
 

@@ -6,13 +6,16 @@ from typing import Any
 from darts_tf import genotypes
 
 _SETTINGS = ("dataset", "epochs", "batch_size", "learning_rate", "init_channels", "num_cells", "num_units", "seed")
+_SCORES = ("accuracy", "perplexity")  # each an object whose names say enough
+_ELSEWHERE = ("name", "created", "versions", "genotype", "training_config", "checks")
 
 
 def markdown(card: Mapping[str, Any]) -> str:
     """Returns the page of a model card."""
     made = ", ".join(f"{package} {version}" for package, version in card["versions"].items())
     rows = [row for name, value in card.items() if name not in _ELSEWHERE for row in _rows(name, value)]
-    settings = [row for name in _SETTINGS if name in card["training_config"] for row in _of(card, name)]
+    config = card["training_config"]
+    settings = [row for name in _SETTINGS if name in config for row in _rows(name, config[name])]
     return "\n".join(
         [
             f"# {card['name']}",
@@ -28,14 +31,6 @@ def markdown(card: Mapping[str, Any]) -> str:
             "",
         ]
     )
-
-
-_SCORES = ("accuracy", "perplexity")  # each an object whose names say enough
-_ELSEWHERE = ("name", "created", "versions", "genotype", "training_config", "checks")
-
-
-def _of(card: Mapping[str, Any], name: str) -> Iterator[tuple[str, str]]:
-    return _rows(name, card["training_config"][name])
 
 
 def _rows(name: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ from darts_tf.data.images.augment import normalize
 from darts_tf.export import lowering, samples, signatures
 from darts_tf.export.saving import Served
 from darts_tf.export.verify import Case, tolerance
+from darts_tf.genotypes.selection import softmax
 from darts_tf.tasks.trained import ImageFacts, Trained
 
 
@@ -72,9 +73,7 @@ def served(
 
 def _case(trained: Trained[ImageFacts], signature: str, name: str, inputs: np.ndarray, images: np.ndarray) -> Case:
     logits = network_logits(trained.network, trained.facts, images)
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities = shifted / shifted.sum(axis=-1, keepdims=True)
-    return Case(signature, {name: inputs}, {"logits": logits, "probabilities": probabilities})
+    return Case(signature, {name: inputs}, {"logits": logits, "probabilities": softmax(logits, logits.dtype)})
 
 
 def network_logits(network: Callable, facts: ImageFacts, images: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The inputs of predictions: image files, and arrays of images in `.npy` and `.npz` files."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -85,16 +86,10 @@ def read(paths: Sequence[str | os.PathLike], facts: Facts = UNKNOWN) -> list[Inp
 
 def batches(inputs: Sequence[Input], size: int) -> Iterator[list[Input]]:
     """Yields the inputs in order, at most `size` at a time: files, or arrays of one shape."""
-    batch: list[Input] = []
-    kind = None
-    for each in inputs:
-        now = each.name, np.shape(each.value)
-        if batch and (now != kind or len(batch) == size):
-            yield batch
-            batch = []
-        batch, kind = [*batch, each], now
-    if batch:
-        yield batch
+    for _, group in itertools.groupby(inputs, lambda each: (each.name, np.shape(each.value))):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
 
 
 def stacked(batch: Sequence[Input]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Real images from a trained network's data, with which an export is checked, warmed up and calibrated."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from darts_tf.data.given import NAME
 from darts_tf.data.images.dataset import Split
 from darts_tf.data.reading import reading
 from darts_tf.export.signatures import FILE_CHANNELS
-from darts_tf.system.errors import UserError
+from darts_tf.system.errors import UserError, some_of
 from darts_tf.tasks.trained import ImageFacts, Trained
 
 CHECKED = 7  # images that are also encoded; not a power of two, so that a batch of them is unusual
@@ -65,8 +64,8 @@ def load(
     )
     if data.image_shape != known.image_shape or data.class_names != known.class_names:
         expected, received = (
-            f"{len(facts.class_names)} classes ({_first(facts.class_names)}) of {'x'.join(map(str, facts.image_shape))}"
-            for facts in (known, data)
+            f"{len(each.class_names)} classes ({some_of(each.class_names)}) of {'x'.join(map(str, each.image_shape))}"
+            for each in (known, data)
         )
         raise UserError(
             f"The data differ from the network's training data: expected {expected} images. Received: {received}. "
@@ -82,10 +81,6 @@ def load(
         _read(data.train, _spread(len(data.train), calibration)),
         [encode(image, index) for index, image in enumerate(encoded)],
     )
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(name[:40] for name in names[:3]) + (" ..." if len(names) > 3 else "")
 
 
 def encode(image: np.ndarray, index: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Compares an exported model with its network: `python -m darts_tf.export.verify FOLDER EXPECTED.npz`.
+"""Compares an exported model with its network: `python -m darts_tf.export.verify FOLDER CASES`.
 
 The check runs in a separate process, which uses only the written files, not Keras or our networks.
 """
@@ -6,11 +6,12 @@ The check runs in a separate process, which uses only the written files, not Ker
 import json
 import os
 import pathlib
+import pickle
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,8 +77,7 @@ def check(folder: str, expected: str) -> dict:
 
     Args:
         folder: The SavedModel.
-        expected: `.npz` file with cases, see `in_fresh_process`, and if there are TFLite files, `labels`, the correct
-            answers to the first case.
+        expected: The file that `in_fresh_process` writes: the cases and the labels.
 
     Returns:
         `saved_model`: the largest differences by output, and `warmup_requests`; and `tflite` if there are TFLite files,
@@ -91,17 +91,11 @@ def check(folder: str, expected: str) -> dict:
     from darts_tf.export import tflite, warmup
     from darts_tf.runs.saved_model import load_saved_model
 
-    with np.load(expected, allow_pickle=True) as file:
-        known = dict(file)
-    labels = known.pop("labels", None)
-    cases: dict[str, Case] = {}
+    cases, labels = pickle.loads(pathlib.Path(expected).read_bytes())
     found: dict[str, float] = {}
-    for key, values in known.items():
-        signature, side, name = key.split("/")
-        getattr(cases.setdefault(signature, Case(signature, {}, {})), side)[name] = values
     loaded = load_saved_model(folder)
     for size in BATCHES:
-        for signature, inputs, outputs in cases.values():
+        for signature, inputs, outputs in cases:
             given = {name: tf.constant(values[:size]) for name, values in inputs.items()}
             answers = {name: value.numpy() for name, value in loaded.signatures[signature](**given).items()}
             wanted = {name: values[:size] for name, values in outputs.items()}
@@ -110,7 +104,7 @@ def check(folder: str, expected: str) -> dict:
     found["warmup_requests"] = warmup.run(loaded.signatures, warmup.read(folder))
     if labels is None:
         return {"saved_model": found}
-    _, inputs, outputs = cases["serving_default"]
+    _, inputs, outputs = cases[0]
     return {"saved_model": found, "tflite": tflite.check(folder, inputs["image"], labels, outputs["logits"])}
 
 
@@ -120,7 +114,7 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
     Args:
         folder: The SavedModel.
         cases: At most one for each signature.
-        labels: If there are TFLite files: the correct classes of the images of `serving_default`.
+        labels: If there are TFLite files: the correct classes of the first case's images.
 
     Returns:
         The result of `check`.
@@ -128,11 +122,6 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
     Raises:
         UserError: The check failed; the message says why in one line.
     """
-    expected: dict[str, Any] = {
-        f"{case.signature}/inputs/{name}": values for case in cases for name, values in case.inputs.items()
-    }
-    expected |= {f"{case.signature}/outputs/{name}": values for case in cases for name, values in case.outputs.items()}
-    expected |= {} if labels is None else {"labels": labels}
     # The reference comes from a CPU: a GPU rounds products to ten bits.
     variables = {
         **environment.of_child(),
@@ -141,8 +130,8 @@ def in_fresh_process(folder: str | os.PathLike, cases: Sequence[Case], labels: n
         "PYTHONIOENCODING": "utf-8",
     }
     with tempfile.TemporaryDirectory() as temporary:
-        file = pathlib.Path(temporary, "expected.npz")
-        np.savez(file, **expected)
+        file = pathlib.Path(temporary, "cases.pickle")
+        file.write_bytes(pickle.dumps(([tuple(case) for case in cases], labels)))
         done = subprocess.run(
             [*module_command("darts_tf.export.verify"), os.fspath(folder), str(file)],
             capture_output=True,

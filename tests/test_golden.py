@@ -28,6 +28,7 @@ from darts_tf.spaces.conv import operations as ops
 from darts_tf.spaces.conv.cells import SearchCell
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet, reduction_cells
+from tests.helpers.derivation import derive_conv, derive_recurrent
 from tests.helpers.golden import (
     JUMP,
     TOLERANCES,
@@ -492,7 +493,7 @@ def test_search_steps(search, golden, order):
 def derived(search, alphas):
     options = {"primitives": primitives_of(search.folder), "num_nodes": search.config["steps"]}
     first = 2 + search.config["steps"] - search.config["multiplier"]
-    return genotype.derive_conv(*alphas, **options, concat=tuple(range(first, 2 + search.config["steps"])))
+    return derive_conv(*alphas, **options, concat=tuple(range(first, 2 + search.config["steps"])))
 
 
 def test_genotype_of_the_first_alphas(search):
@@ -571,10 +572,10 @@ def test_genotypes(golden, kind, precision):
         if precision == "float64":
             theirs = case.get("genotype_if_softmax_in_float64", theirs)
         theirs = genotype.from_json(theirs)
-        options = {"primitives": data["primitives"], "num_nodes": theirs.num_nodes, "dtype": precision}
+        options = {"primitives": data["primitives"], "num_nodes": theirs.num_nodes}
         if kind == "cnn":
-            arrays = alphas["alphas_normal"][index], alphas["alphas_reduce"][index]
-            mine = genotype.derive_conv(*arrays, **options, concat=theirs.normal_concat)
+            arrays = [alphas[f"alphas_{kind}"][index].astype(precision) for kind in KINDS]
+            mine = derive_conv(*arrays, **options, concat=theirs.normal_concat)
         else:
-            mine = genotype.derive_recurrent(alphas["alphas"][index], **options, concat=theirs.concat)
+            mine = derive_recurrent(alphas["alphas"][index].astype(precision), **options, concat=theirs.concat)
         assert mine == theirs, f"case {index}, {case['category']}"

@@ -23,6 +23,7 @@ from darts_tf.interop.conv import load_arrays, slots, to_arrays
 from darts_tf.spaces.recurrent.masks import Masks
 from darts_tf.spaces.recurrent.networks import Inputs, RecurrentNetwork, RecurrentSupernet
 from tests.helpers import golden as helpers
+from tests.helpers.derivation import derive_recurrent
 from tests.helpers.golden import JUMP, TOLERANCES, files, flat, norm, read, split, under
 from tests.helpers.steps import SequenceLoss, move, moved_state, search_step
 from tests.helpers.types import in_type
@@ -141,7 +142,7 @@ def test_layout_of_the_supernet(search):
 def derived(search, alphas):
     first = 1 + search.num_nodes - search.known["CONCAT"]
     concat = range(first, 1 + search.num_nodes)
-    return genotype.derive_recurrent(alphas, search.known["primitives"], search.num_nodes, concat)
+    return derive_recurrent(alphas, search.known["primitives"], search.num_nodes, concat)
 
 
 def compare_outputs(comparison, what, outputs, targets, theirs):

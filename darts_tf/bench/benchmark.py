@@ -5,7 +5,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -106,86 +106,59 @@ def _timed(build: Callable, steps: int, say: Callable[[str], None], jit_compile:
     }
 
 
-def search(config: SearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
-    """Times whole search steps, architecture and weights, on random images.
+def random_windows(config: LanguageSearchConfig) -> list[tuple]:
+    """Returns a training and a validation window of random words, each `(tokens, targets, window)`."""
+    window = tf.constant([0, config.bptt, config.bptt], tf.int64)
+    shape = (2, 2, config.bptt, config.batch_size)
+    texts = np.random.default_rng(config.seed).integers(config.vocabulary_size, size=shape)
+    return [(tokens, targets, window) for tokens, targets in tf.constant(texts, tf.int32)]
+
+
+def search(config: SearchConfig | LanguageSearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
+    """Times whole search steps, architecture and weights, on random images or on a random text.
 
     Args:
-        config: The settings; method, candidates, network, order, batch size, image size (0 means 32 pixels), seed and
-            `jit_compile` are used.
+        config: The settings; method, candidates, network, order, batch size, image size (0 means 32 pixels) or window,
+            vocabulary size and dropout, seed and `jit_compile` are used.
         steps: Steps to time after the first one, at least 1.
         say: Called with progress lines.
 
     Returns:
         The settings, the losses and what `_timed` measures.
     """
-    size = config.image_size or 32
-    say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells, order {config.order} ...")
+    names, sizes, length = ["method", "order", "num_nodes", "batch_size"], {}, 1
+    given: tuple
+    if isinstance(config, LanguageSearchConfig):
+        given, batches, length = (config.vocabulary_size,), random_windows(config), config.bptt
+        names += ["num_units", "bptt", "vocabulary_size"]
+        about = f"{config.num_units} units, {config.vocabulary_size} words"
+    else:
+        size = config.image_size or 32
+        given, sizes = ((size, size, 3), 10), {"image_size": size}
+        batches = random_batches(config, *given)
+        names += ["init_channels", "num_cells"]
+        about = f"{config.init_channels} channels, {config.num_cells} cells"
+    say(f"building the supernet: {about}, order {config.order} ...")
     nets = []
 
     def build():
         method = methods.make(config)
-        nets.append(spaces.get(config.space).supernet(config, method, (size, size, 3), 10))
+        nets.append(spaces.get(config.space).supernet(config, method, *given))
         step = SearchStep(nets[0], config, domains.of(config), method=method)
-        train, valid = random_batches(config, (size, size, 3), 10)
+        rate = tf.constant(config.learning_rate, keras.config.floatx())
 
         def one_step(train, valid, number, rate):
             report = step(train, valid, number, rate)
-            return _losses(report, config)
+            names = ("loss", "valid_loss", *reported(config.precision))
+            return {name: report[name] for name in names if name in report}  # without steps of the alphas one loss
 
-        rate = tf.constant(config.learning_rate, keras.config.floatx())
-        return one_step, (train, valid, tf.constant(0, tf.int64), rate)
+        return one_step, (*batches, tf.constant(0, tf.int64), rate)
 
-    measured = _timed(build, steps, say, config.jit_compile)
+    measured = _timed(build, steps, say, config.jit_compile, length)
     losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
-    settings = {name: getattr(config, name) for name in ("method", "order", "init_channels", "num_cells", "num_nodes")}
-    settings |= {"hvp": config.hvp if config.order == "second" else None, "batch_size": config.batch_size}
-    settings |= {"image_size": size, "parameters": _size(nets[0].weight_variables)}
+    settings = {name: getattr(config, name) for name in names} | sizes
+    settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": _size(nets[0])}
     return measured | settings | _run_settings(config) | losses
-
-
-def search_recurrent(config: LanguageSearchConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
-    """Times whole steps of a search for a recurrent cell on a random text.
-
-    Args:
-        config: The settings; method, network, order, batch size, window, vocabulary size, dropout, seed and
-            `jit_compile` are used.
-        steps: See `search`.
-        say: See `search`.
-
-    Returns:
-        See `search`.
-    """
-    say(f"building the supernet: {config.num_units} units, {config.vocabulary_size} words, order {config.order} ...")
-    nets = []
-
-    def build():
-        method = methods.make(config)
-        nets.append(spaces.get(config.space).supernet(config, method, config.vocabulary_size))
-        step = SearchStep(nets[0], config, domains.of(config), method=method)
-        window = tf.constant([0, config.bptt, config.bptt], tf.int64)
-        rng = np.random.default_rng(config.seed)
-        shape = (2, 2, config.bptt, config.batch_size)
-        texts = tf.constant(rng.integers(config.vocabulary_size, size=shape), tf.int32)
-        train, valid = [(tokens, targets, window) for tokens, targets in texts]
-
-        def one_step(train, valid, number, rate):
-            report = step(train, valid, number, rate)
-            return _losses(report, config)
-
-        rate = tf.constant(config.learning_rate, keras.config.floatx())
-        return one_step, (train, valid, tf.constant(0, tf.int64), rate)
-
-    measured = _timed(build, steps, say, config.jit_compile, config.bptt)
-    losses = {name: round(float(value), 4) for name, value in measured.pop("outputs").items()}
-    names = ("method", "order", "num_units", "num_nodes", "batch_size", "bptt", "vocabulary_size")
-    settings = {name: getattr(config, name) for name in names}
-    settings |= {"hvp": config.hvp if config.order == "second" else None, "parameters": nets[0].parameters}
-    return measured | settings | _run_settings(config) | losses
-
-
-def _losses(report, config):
-    names = ("loss", "valid_loss", *reported(config.precision))
-    return {name: report[name] for name in names if name in report}  # without steps of the alphas there is one loss
 
 
 def train(config: TrainConfig, steps: int = 3, say: Callable[[str], None] = silent) -> dict:
@@ -258,8 +231,8 @@ def _run_settings(config):
     return {name: getattr(config, name) for name in ("jit_compile", "accumulate", "precision", "recompute")}
 
 
-def _size(variables: Sequence[tf.Variable]) -> int:
-    return sum(int(np.prod(v.shape)) for v in variables)
+def _size(supernet):
+    return sum(int(np.prod(variable.shape)) for variable in supernet.weight_variables)
 
 
 def text(result: dict) -> str:

@@ -1,9 +1,8 @@
 """Compares the three gradients of the alphas: first order, finite differences, exact."""
 
-import contextlib
 from collections.abc import Callable, Sequence
 
-from darts_tf.system.keras_settings import keras, tf
+from darts_tf.system.keras_settings import keras, standing, tf
 from darts_tf import spaces
 from darts_tf.bench.benchmark import random_batches
 from darts_tf.bilevel.architect import Architect, VirtualStep
@@ -43,7 +42,7 @@ def compare(
         that of the paper's radius, the cosine and the relative distance `|g - other| / |other|`.
     """
     radii = sorted({*radii, PAPER_RADIUS}, reverse=True)
-    with _floatx("float64" if float64 else "float32"):
+    with standing("float64" if float64 else "float32"):
         say(f"reading the data: {dataset or config.dataset} ...")
         batches, image_shape, num_classes = _batches(config, dataset)
         say(f"building the supernet: {config.init_channels} channels, {config.num_cells} cells ...")
@@ -106,15 +105,3 @@ def _batches(config, dataset):
             pixels, labels = next(iter(batch))
         batches.append((tf.cast(pixels, keras.config.floatx()), labels))
     return batches, data.image_shape, len(data.class_names)
-
-
-@contextlib.contextmanager
-def _floatx(name):
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx(name)
-    keras.config.set_dtype_policy(name)  # Keras keeps it from the first layer on, whatever floatx is later
-    try:
-        yield
-    finally:
-        keras.config.set_floatx(before)
-        keras.config.set_dtype_policy(policy)

@@ -24,7 +24,7 @@ from darts_tf.genotypes.cells import (
 )
 from darts_tf.genotypes.checks import choices
 from darts_tf.genotypes.nasbench201 import NASBENCH201_PRIMITIVES, NasBench201Genotype
-from darts_tf.genotypes.selection import derive, derive_conv, derive_recurrent
+from darts_tf.genotypes.selection import derive
 from darts_tf.genotypes.text import show
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path, write_atomically
@@ -39,8 +39,6 @@ __all__ = [
     "NasBench201Genotype",
     "RecurrentGenotype",
     "derive",
-    "derive_conv",
-    "derive_recurrent",
     "from_json",
     "load",
     "names",

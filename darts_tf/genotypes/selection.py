@@ -6,19 +6,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from darts_tf.genotypes.cells import (
-    CONV_PRIMITIVES,
-    RECURRENT_PRIMITIVES,
-    ConvGenotype,
-    Genotype,
-    RecurrentGenotype,
-)
+from darts_tf.genotypes.cells import Genotype
 from darts_tf.genotypes.checks import check_operation
 from darts_tf.genotypes.text import show
 from darts_tf.genotypes.topology import Topology
 from darts_tf.system.errors import UserError
-
-__all__ = ["derive", "derive_conv", "derive_recurrent", "log_softmax", "select", "softmax", "strengths"]
 
 Cells = TypeVar("Cells", bound=Genotype)
 
@@ -80,11 +72,13 @@ def derive(
     primitives: Iterable[str] | None = None,
     num_nodes: int | None = None,
     concat: Iterable[int] | None = None,
-    dtype: str | None = None,
     strength: Callable[..., dict[str, np.ndarray]] = strengths,
     select: Callable[..., list[tuple[str, int]]] = select,
 ) -> Cells:
     """Derives the genotype of a search.
+
+    Strengths are computed in float64 for float64 alphas, otherwise in float32, as in the original; this matters if
+    weights underflow to equal zeros.
 
     Args:
         genotype: Its class, which defines the cells.
@@ -93,8 +87,6 @@ def derive(
         primitives: Names of the columns; the class's own for None.
         num_nodes: Nodes of each cell; the class's own for None.
         concat: Nodes that make the output of every cell; the class's own for None.
-        dtype: Dtype in which strengths are computed, `"float32"` or `"float64"`. It matters if weights underflow to
-            equal zeros; the original uses float32. None: float64 for float64 alphas, otherwise float32.
         strength: `alphas -> strengths` of the operations, by cell; see `strengths`.
         select: `(strength, topology, primitives, cell) -> pairs`, see `select`.
 
@@ -116,62 +108,18 @@ def derive(
     concat = tuple(genotype.output_nodes(topology.num_nodes) if concat is None else concat)
     shape = topology.num_edges, len(primitives)
     names = {cell: "alphas" if len(genotype.cells) == 1 else f"alphas_{cell}" for cell in genotype.cells}
-    found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape, dtype) for cell, name in names.items()})
+    found = strength(dict(alphas) | {cell: _logits(name, alphas[cell], shape) for cell, name in names.items()})
     fields: dict[str, Any] = {cell: select(found[cell], topology, primitives, cell) for cell in names}
     return genotype(**fields, **dict.fromkeys(genotype.cells.values(), concat))
 
 
-def derive_conv(
-    alphas_normal: np.ndarray,
-    alphas_reduce: np.ndarray,
-    primitives: Iterable[str] = CONV_PRIMITIVES,
-    num_nodes: int = 4,
-    concat: Iterable[int] | None = None,
-    dtype: str | None = None,
-) -> ConvGenotype:
-    """The image cells of a search: every node keeps its two strongest edges, see `select` and `derive`.
-
-    Example:
-        >>> import darts_tf, numpy
-        >>> alphas = numpy.arange(16).reshape(2, 8) / 10
-        >>> darts_tf.genotype.derive_conv(alphas, alphas, num_nodes=1).normal
-        (('dil_conv_5x5', 1), ('dil_conv_5x5', 0))
-    """
-    return derive(
-        ConvGenotype, {"normal": alphas_normal, "reduce": alphas_reduce}, primitives, num_nodes, concat, dtype
-    )
-
-
-def derive_recurrent(
-    alphas: np.ndarray,
-    primitives: Iterable[str] = RECURRENT_PRIMITIVES,
-    num_nodes: int = 8,
-    concat: Iterable[int] | None = None,
-    dtype: str | None = None,
-) -> RecurrentGenotype:
-    """The recurrent cell of a search: every node keeps its strongest edge, see `select` and `derive`.
-
-    Example:
-        >>> import darts_tf, numpy
-        >>> darts_tf.genotype.derive_recurrent(numpy.eye(1, 5, 2), num_nodes=1).recurrent
-        (('relu', 0),)
-    """
-    return derive(RecurrentGenotype, {"recurrent": alphas}, primitives, num_nodes, concat, dtype)
-
-
-def _logits(name, alphas, shape, dtype):
+def _logits(name, alphas, shape):
     try:
         alphas = np.asarray(alphas)
-        if dtype is None:
-            dtype = "float64" if alphas.dtype == np.float64 else "float32"
         with np.errstate(over="ignore"):
-            logits = alphas.astype(
-                {"float32": np.float32, "float64": np.float64}[np.dtype(dtype).name], casting="same_kind"
-            )
-    except (TypeError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{name}: expected real numbers and dtype float32 or float64. Received: {show(error)}"
-        ) from None
+            logits = alphas.astype(np.float64 if alphas.dtype == np.float64 else np.float32, casting="same_kind")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: expected real numbers. Received: {show(error)}") from None
     if logits.shape != shape:
         raise UserError(f"{name}: expected the shape {shape} (edges, primitives). Received: {logits.shape}")
     if not np.isfinite(logits).all():

@@ -62,16 +62,10 @@ class _Stopped(Exception):
 
 
 class _Protocol:
-    """The four stages, each of which waits for the previous one.
-
-    Args:
-        plan: The runs.
-        path: The protocol's opened directory.
-        say: Called with each progress line.
-    """
+    """The four stages, each of which waits for the previous one."""
 
     def __init__(self, plan: Plan, path: pathlib.Path, say: Callable[[str], None]):
-        self.plan, self.path, self.say, self.metric, self.better = plan, path, say, "", ""
+        self.plan, self.path, self.say = plan, path, say
         self.workers = Workers(path, plan.config.processes, say)
 
     def run(self):
@@ -96,7 +90,7 @@ class _Protocol:
 
         selected = {"search": self._select("search", searches), "random": self._select("random", randoms)}
         evaluations = self._evaluate({"search": found[selected["search"]], "random": cells[selected["random"]]})
-        return results.collect(self.metric, self.better, searches, randoms, selected, evaluations)
+        return results.collect(self.plan.metric, self.plan.better, searches, randoms, selected, evaluations)
 
     def _all(self, runs, title):
         done = sum(run.done(self.path) for run in runs)
@@ -110,9 +104,8 @@ class _Protocol:
         self._all(runs, f"short training runs of {results.CELLS[method]}")
         trained = []
         for run, cell in zip(runs, cells, strict=True):
-            self.metric, self.better, valid, seconds = results.validation(self.path / run.name)
-            trained.append({"seed": run.config.seed, "workdir": run.name, "genotype": cell.to_json()})
-            trained[-1] |= {"valid": valid, "seconds": seconds}
+            about = {"seed": run.config.seed, "workdir": run.name, "genotype": cell.to_json()}
+            trained.append(about | results.validation(self.path / run.name, self.plan.metric))
         return trained
 
     def _num_random(self, searches):
@@ -128,18 +121,17 @@ class _Protocol:
 
     def _select(self, method, trained):
         values = [each["valid"] for each in trained]
-        index = scores.best(values, self.better)
-        shown = ", ".join(scores.shown(value, self.metric) for value in values)
-        self.say(f"validation {self.metric} of {results.CELLS[method]}: {shown}; selected: number {index}")
+        index = scores.best(values, self.plan.better)
+        shown = ", ".join(scores.shown(value, self.plan.metric) for value in values)
+        self.say(f"validation {self.plan.metric} of {results.CELLS[method]}: {shown}; selected: number {index}")
         return index
 
     def _evaluate(self, cells):
         runs = {method: self.plan.evaluations(method, cell) for method, cell in cells.items()}
         in_turn = [run for pair in zip(*runs.values(), strict=True) for run in pair]
         self._all(in_turn, "full training runs of the two selected cells")
-        return {
-            method: [results.evaluation(self.path, run, self.metric) for run in each] for method, each in runs.items()
-        }
+        metric = self.plan.metric
+        return {key: [results.evaluation(self.path, run, metric) for run in each] for key, each in runs.items()}
 
 
 def random_cells(like: Genotype, primitives: Sequence[str] | None, count: int, seed: int) -> list[Genotype]:

@@ -4,7 +4,7 @@ import math
 import pathlib
 import statistics
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from darts_tf.engine.hparams import Entry
 from darts_tf.protocol.runs import Run
@@ -17,15 +17,11 @@ from darts_tf.system.files import parse_json
 CELLS = {"search": "the cells found", "random": "random cells"}
 
 
-def read_summary(path: pathlib.Path) -> dict[str, Any]:
-    """A training's `summary.json`.
-
-    Raises:
-        UserError: It cannot be read.
-    """
+def _summary(path, metric):
+    """A training's `summary.json`; raises a UserError if it cannot be read."""
     try:
         summary = parse_json((path / "summary.json").read_bytes())
-        missing = {"metric", "better", "seconds", f"valid_{summary.get('metric')}"} - summary.keys()
+        missing = {"seconds", f"valid_{metric}"} - summary.keys()
         if not missing:
             return summary
         wrong = f"{min(missing)} is missing"
@@ -34,24 +30,14 @@ def read_summary(path: pathlib.Path) -> dict[str, Any]:
     raise UserError(f"{path}/summary.json cannot be read: {wrong}. Remove {path} to train again")
 
 
-class Validated(NamedTuple):
-    """The basis of selection: a metric such as `accuracy`, its direction, its value on validation data, and seconds."""
-
-    metric: str
-    better: str
-    value: float
-    seconds: float
-
-
-def validation(path: pathlib.Path) -> Validated:
-    """The validation result of a training; the test result is not read.
+def validation(path: pathlib.Path, metric: str) -> dict[str, float]:
+    """The validation result of a training, on which selection is based, and its seconds; the test result is not read.
 
     Raises:
         UserError: The training held out no validation data, there are no test data for the end, or its summary
             cannot be read.
     """
-    summary = read_summary(path)
-    metric = summary["metric"]
+    summary = _summary(path, metric)
     value = summary[f"valid_{metric}"]
     if value is None or not math.isfinite(value):
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
@@ -60,7 +46,7 @@ def validation(path: pathlib.Path) -> Validated:
             f"{path} was not tested, since its data have no test part, on which the selected cells are evaluated. "
             "Expected test data, in test/ of a folder or as x_test and y_test of an .npz file"
         )
-    return Validated(metric, summary["better"], value, summary["seconds"])
+    return {"valid": value, "seconds": summary["seconds"]}
 
 
 def search_seconds(path: pathlib.Path) -> float:
@@ -75,7 +61,7 @@ def search_records(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
     """The result of a full training; the only place where test results are read."""
-    summary = read_summary(directory / run.name)
+    summary = _summary(directory / run.name, metric)
     values = {which: summary[f"{which}_{metric}"] for which in ("valid", "test")}
     return {"seed": run.config.seed, "workdir": run.name, **values}
 

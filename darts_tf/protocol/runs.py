@@ -116,6 +116,7 @@ class Plan:
                 "Expected train_portion below 1, as in --retrain_overrides=train_portion=0.9. Received: "
                 "train_portion=1.0"
             )
+        self.metric, self.better, self.primitives = train.metric, train.better, self._search.primitives
         self.searches = [self.search(i) for i in range(config.num_searches)]
 
     def _preset(self, preset, binary):
@@ -171,8 +172,3 @@ class Plan:
         full = [run for method in ("search", "random") for run in self.evaluations(method, None)]
         for run in (*randoms, *full):
             run.begun(directory, any_cell=True)
-
-    @property
-    def primitives(self) -> tuple[str, ...] | None:
-        """The candidate operations of the searches; None if they cannot be chosen."""
-        return getattr(self._search, "primitives", None)

@@ -1,12 +1,12 @@
 """Curves as SVG and heat maps as PNG, small and embedded in the page, with the page's colours."""
 
 import base64
+import io
 import math
-import struct
-import zlib
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.runs import Weights
@@ -32,6 +32,35 @@ def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def axes(xs: Sequence[float], ys: Sequence[float], kind: str, whole: Sequence[bool] = (False, False)) -> tuple:
+    """Returns the grid and labels between the ends of two axes as SVG elements, and `(x, y) -> a point's place` in it.
+
+    `kind` is that of the vertical axis' values; `whole` says for each axis whether only whole numbers are marked.
+    """
+    (x0, x1), (y0, y1) = xs, ys
+    steps, levels = ticks(x0, x1, whole=whole[0]), ticks(y0, y1, whole=whole[1])
+    labels = _labels(kind, levels)
+    left = max(LEFT, 8 + CHARACTER * max(map(len, labels), default=0))  # a value that hardly changes needs many digits
+
+    def at(x, y):
+        across = left + (x - x0) / (x1 - x0) * (WIDTH - left - RIGHT)
+        return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
+
+    parts = []
+    for y, label in zip(levels, labels, strict=True):
+        height = at(x0, y)[1]
+        parts.append(tag("line", x1=left, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
+        parts.append(tag("text", label, x=left - 5, y=height, dy="0.35em", text_anchor="end"))
+    for x, label in zip(steps, _labels("", steps), strict=True):
+        parts.append(tag("text", label, x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle"))
+    return parts, at
+
+
+def _labels(kind, levels):
+    step = levels[1] - levels[0] if len(levels) > 1 else 0
+    return [show(kind, level, step) for level in levels]
+
+
 def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[tuple[float, str]] = ()) -> Html:
     """Returns a figure of curves over epochs, with a legend that shows each curve's last value.
 
@@ -48,23 +77,8 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
         y0, y1 = (y0 - abs(y0) / 2, y1 + abs(y1) / 2) if y0 else (-1.0, 1.0)
     if x0 == x1:
         x0, x1 = x0 - 1, x1 + 1
-
-    levels = ticks(y0, y1, whole=all(float(y).is_integer() for y in ys))
-    step = levels[1] - levels[0] if len(levels) > 1 else 0
-    labels = [show(kind, y, step) for y in levels]
-    left = max(LEFT, 8 + CHARACTER * max(map(len, labels)))  # an entropy that hardly changes needs many digits
-
-    def at(x, y):
-        across = left + (x - x0) / (x1 - x0) * (WIDTH - left - RIGHT)
-        return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
-
-    parts = []
-    for y, label in zip(levels, labels, strict=True):
-        _, height = at(x0, y)
-        parts.append(tag("line", x1=left, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
-        parts.append(tag("text", label, x=left - 5, y=height, dy="0.35em", text_anchor="end"))
-    for x in ticks(x0, x1, whole=True):
-        parts.append(tag("text", int(x), x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle"))
+    whole = all(float(y).is_integer() for y in ys)
+    parts, at = axes((x0, x1), (y0, y1), kind, (True, whole))
     for x, what in marks:
         across, _ = at(x, y0)
         parts.append(tag("line", tag("title", what), x1=across, x2=across, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark"))
@@ -125,18 +139,12 @@ def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
 
 def _png(shares: np.ndarray) -> bytes:
     """A PNG of one blue with the values as opacity, `(rows, columns)` in [0, 1]: suits light and dark pages."""
-    rows, columns = shares.shape
-    pixels = np.empty((rows, columns, 4), np.uint8)
+    pixels = np.empty((*shares.shape, 4), np.uint8)
     pixels[..., :3] = (37, 99, 235)
     pixels[..., 3] = np.rint(20 + 235 * shares)
-    lines = b"".join(b"\0" + line.tobytes() for line in pixels)
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", columns, rows, 8, 6, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def grid(figures: Sequence[Html]) -> Html | None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from darts_tf.report import charts
-from darts_tf.report.charts import BOTTOM, CHARACTER, COLOURS, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from darts_tf.report.charts import COLOURS, HEIGHT, WIDTH
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import is_number, show
 from darts_tf.runs import scores
@@ -45,22 +45,8 @@ def _is_known(trial, cost, metric):
 def _figure(trials, front, cost, metric):
     size, unit = next(each for each in _UNITS if max(trial[cost] for trial in trials) >= each[0] or each[0] == 1)
     points = [(trial[cost] / size, trial[f"valid_{metric}"]) for trial in trials]
-    (x0, x1), (y0, y1) = (_range([point[axis] for point in points]) for axis in (0, 1))
-    levels, steps = charts.ticks(y0, y1), charts.ticks(x0, x1)
-    labels = [show(metric, y, levels[1] - levels[0] if len(levels) > 1 else 0) for y in levels]
-    left = max(LEFT, 8 + CHARACTER * max(map(len, labels), default=0))
-
-    def at(x, y):
-        across = left + (x - x0) / (x1 - x0) * (WIDTH - left - RIGHT)
-        return f"{across:.1f}", f"{HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM):.1f}"
-
-    parts = []
-    for y, label in zip(levels, labels, strict=True):
-        height = at(x0, y)[1]
-        parts.append(tag("line", x1=left, x2=WIDTH - RIGHT, y1=height, y2=height, class_="grid"))
-        parts.append(tag("text", label, x=left - 5, y=height, dy="0.35em", text_anchor="end"))
-    step = steps[1] - steps[0] if len(steps) > 1 else 0
-    parts += [tag("text", show("", x, step), x=at(x, y0)[0], y=HEIGHT - 6, text_anchor="middle") for x in steps]
+    xs, ys = (_range([point[axis] for point in points]) for axis in (0, 1))
+    parts, at = charts.axes(xs, ys, metric)
     parts.append(tag("polyline", points=" ".join(",".join(at(*points[each])) for each in front), class_="front"))
     epochs = sorted({trial.get("epochs") or 0 for trial in trials})
     for index, (trial, point) in enumerate(zip(trials, points, strict=True)):

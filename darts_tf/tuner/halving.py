@@ -32,18 +32,6 @@ class Job(NamedTuple):
     rung: int
 
 
-class Bracket(NamedTuple):
-    """One successive halving.
-
-    Attributes:
-        first: The first rung.
-        sizes: How many trials reach each rung from there on.
-    """
-
-    first: int
-    sizes: tuple[int, ...]
-
-
 WAIT = Job(-1, -1)
 """No training is due before a running one has ended."""
 
@@ -53,13 +41,15 @@ def sizes(trials: int, factor: int, rungs: int) -> tuple[int, ...]:
     return tuple(max(1, trials // factor**rung) for rung in range(rungs))
 
 
-def brackets(factor: int, rungs: int) -> list[Bracket]:
+def brackets(factor: int, rungs: int) -> list[tuple[int, tuple[int, ...]]]:
     """The brackets of one pass of Hyperband, the one with the most trials first; each costs about the same.
+
+    A bracket is one successive halving: its first rung, and how many trials reach each rung from there on.
 
     Deviation: the number of trials is that of the paper's table 1, floor((s_max + 1) / (s + 1)) * eta^s; its Algorithm
     1 rounds up after the product (34 instead of 27 for R = 81, eta = 3, s = 3).
     """
-    return [Bracket(rungs - 1 - s, sizes(rungs // (s + 1) * factor**s, factor, s + 1)) for s in reversed(range(rungs))]
+    return [(rungs - 1 - s, sizes(rungs // (s + 1) * factor**s, factor, s + 1)) for s in reversed(range(rungs))]
 
 
 def next_job(
@@ -110,14 +100,14 @@ def _synchronous(sizes, scores, running):
 def _hyperband(trials, factor, rungs, scores, running):
     """One bracket after the other, and again from the first, until there are enough trials; truncates the last."""
     begin, waits = 0, False
-    for bracket in itertools.cycle(brackets(factor, rungs)):
+    for first, reached in itertools.cycle(brackets(factor, rungs)):
         if begin >= trials:
             return WAIT if waits else None
-        count = min(bracket.sizes[0], trials - begin)
+        count = min(reached[0], trials - begin)
         own, at = scores[begin : begin + count], {each - begin for each in running}
-        job = _synchronous(sizes(count, factor, len(bracket.sizes)), own, at)
+        job = _synchronous(sizes(count, factor, len(reached)), own, at)
         if job is not None and job != WAIT:
-            return Job(begin + job.trial, bracket.first + job.rung)
+            return Job(begin + job.trial, first + job.rung)
         waits |= job == WAIT
         begin += count
 

@@ -112,18 +112,15 @@ class DartsOracle(SharedOracle):
     ):
         self.random_share = _number("random_share", random_share, 0, 1)
         if algorithm not in IN_FULL:
-            for name, value, low in (("max_trials", max_trials, 1), ("reduction_factor", reduction_factor, 2)):
-                _integer(name, value, low)
+            _integer("max_trials", max_trials, 1)
+            _integer("reduction_factor", reduction_factor, 2)
             _integer("rungs", rungs, 1)
         self.rungs = Rungs(algorithm, max_epochs, max_trials, reduction_factor, rungs)
         self.temperature = _number("temperature", temperature, TEMPERATURES[0], TEMPERATURES[1])
         self.refine = _number("refine", refine, 0, LARGEST)
         seed = None if seed is None else _integer("seed", seed, 0)
-        for name, value, low in (
-            ("max_retries_per_trial", max_retries_per_trial, 0),
-            ("max_consecutive_failed_trials", max_consecutive_failed_trials, 1),
-        ):
-            _integer(name, value, low)
+        _integer("max_retries_per_trial", max_retries_per_trial, 0)
+        _integer("max_consecutive_failed_trials", max_consecutive_failed_trials, 1)
         space = None
         if num_nodes is not None or primitives is not None:
             space = Space.of(kind or kind_of(prior) or "conv", num_nodes, primitives)
@@ -186,16 +183,12 @@ class DartsOracle(SharedOracle):
     def _propose(self, index, sign):
         random = np.random.default_rng([self.seed, index])
         genotypes = {name: genotype_from(self.trials[name].hyperparameters) for name in self.start_order}
-        prior, scored = self.prior, []
+        done = [name for name in self.end_order if self.trials[name].status == TrialStatus.COMPLETED]
+        scored = [(genotypes[name], sign * self.trials[name].score) for name in done]
+        prior, rate = self.prior, self.refine if self.rungs.algorithm == "refine" else 0.0
         if not from_prior(index, self.random_share):
-            prior = load_prior(None, prior.space)
-        elif self.rungs.algorithm == "refine":
-            scored = [
-                (genotypes[name], sign * self.trials[name].score)
-                for name in self.end_order
-                if self.trials[name].status == TrialStatus.COMPLETED
-            ]
-        found = propose(prior, self.temperature, genotypes.values(), scored, self.refine, random)
+            prior, rate = load_prior(None, prior.space), 0.0
+        found = propose(prior, self.temperature, genotypes.values(), scored, rate, random)
         return None if found is None else self._with_others(values_from(found), index, random)
 
     def _with_others(self, chosen, index, random):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from darts_tf import genotypes
 from darts_tf.genotypes import KINDS, Genotype, selection
 from darts_tf.system import npz, streams
 from darts_tf.system.errors import UserError, some_of
-from darts_tf.system.files import parse_json, user_path, write_atomically
+from darts_tf.system.files import parse_json, user_path
 from darts_tf.tuner.searched import found_alphas
 from darts_tf.tuner.space import Space, space_of
 
@@ -49,12 +48,10 @@ class Prior:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the prior, so that a tuning is resumed with the same one whatever happens to the search."""
-        buffer = io.BytesIO()
         first = self.first and self.first.to_json()
         about = json.dumps({**dataclasses.asdict(self.space), "first": first})
-        tables: dict[str, Any] = {f"edges/{cell}": table for cell, table in self.edges.items()}
-        np.savez(buffer, about=np.array(about), **self.alphas | tables)
-        write_atomically(user_path(path, "path"), buffer.getvalue())
+        edges = {f"edges/{cell}": table for cell, table in self.edges.items()}
+        npz.write(user_path(path, "path"), {"about": about, **self.alphas, **edges})
 
 
 def kind_of(source: Any) -> str | None:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from darts_tf.config import Search, SearchConfig
-from darts_tf.config.fields import named
+from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.engine.early_stop import verdict
 from darts_tf.genotypes import KINDS, selection
@@ -56,16 +55,13 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
         UserError: A file is damaged; one line.
     """
     path = WorkDir(path).stages[-1].path
-    config = _config(path)
-    settings = _SEARCHES.get(str(config.get("kind", SearchConfig.kind)))
-    kind = str(config.get("space") or (settings and settings.space))
-    if kind not in KINDS or not {"primitives", "num_nodes"} <= config.keys():
+    search = _search(path)
+    if search is None:
         return None  # a training or something else
-    genotype = KINDS[kind]
-    stopped = None
-    if config.get("early_stop") == "eigenvalue":
-        stopped = verdict(read_metrics(path / "metrics.jsonl"), config.get("epochs", 0))
-    method = _method(path, config, settings or SearchConfig)
+    config, method = search
+    genotype, stopped = KINDS[config.space], None
+    if config.early_stop == "eigenvalue":
+        stopped = verdict(read_metrics(path / "metrics.jsonl"), config.epochs)
     found: Any = _newest(path, genotype) if stopped is None else _of_epoch(path, genotype, stopped.epoch)
     if found is None:
         return None
@@ -80,9 +76,8 @@ def found_alphas(path: pathlib.Path, say: Callable[[str], None]) -> Found | None
             f"the search in {path} was stopped early: the prior is the mixing weights after epoch {stopped.epoch}, "
             "whose genotype is its result"
         )
-    nodes = config["num_nodes"]
-    concat = genotype.output_nodes(nodes, config.get("concat", 0))
-    space = Space.of(kind, nodes, config["primitives"], [concat] * len(genotype.cells))
+    concat = genotype.output_nodes(config.num_nodes, config.concat)
+    space = Space.of(config.space, config.num_nodes, config.primitives, [concat] * len(genotype.cells))
     return Found(space, dict(zip(genotype.cells, found, strict=True)), strength, method.selection(selection.select))
 
 
@@ -90,44 +85,23 @@ def _as_they_are(strengths):
     return strengths
 
 
-def _method(path, config, settings):
-    from darts_tf import methods  # here, because priors without a search need no TensorFlow
-
-    known = {field.name for field in dataclasses.fields(settings)}  # a later version may have more
+def _search(path):
+    """The settings and the method of the search in a work directory; None if it holds no search."""
+    file = path / "config.json"
     try:
-        return methods.make(settings.from_json({name: value for name, value in config.items() if name in known}))
-    except UserError as error:
-        raise UserError(f"The settings in {path / 'config.json'} cannot be used: {error}") from error
+        found = parse_json(file.read_bytes())
+        settings = _SEARCHES.get(str(found.get("kind", SearchConfig.kind))) if isinstance(found, dict) else None
+        if settings is None or found.get("space", settings.space) not in KINDS:
+            return None
+        from darts_tf import methods  # here, because priors without a search need no TensorFlow
 
-
-def _config(path):
-    try:
-        config = parse_json((path / "config.json").read_bytes())
+        known = {field.name for field in dataclasses.fields(settings)}  # a later version may have more
+        config = settings.from_json({name: value for name, value in found.items() if name in known})
+        return config, methods.make(config)
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path / 'config.json'} cannot be read: {error}. Expected a file written by darts-search."
-        ) from error
-    if not isinstance(config, dict):
-        return {}
-    for name, holds in _FIELDS.items():
-        if name in config and not holds(config[name]):
-            raise UserError(
-                f"{path / 'config.json'} is damaged at {name!r}. Expected a file written by darts-search. Received: "
-                f"{str(config[name])[:80]}."
-            )
-    return config
-
-
-def _count(value):
-    return type(value) is int and 0 <= value < 10**6
-
-
-# The settings that are read from a search of either kind.
-_FIELDS = {"num_nodes": lambda value: _count(value) and 1 <= value <= 100, "concat": _count, "epochs": _count}
-_FIELDS["primitives"] = lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)
-named(_FIELDS, Search)
+        raise UserError(f"{file} cannot be used: {error}. Expected a file written by darts-search.") from error
 
 
 def _newest(path, genotype):

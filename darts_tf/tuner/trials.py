@@ -83,8 +83,7 @@ class Trials:
             self.trials = state["trials"]
             for number, trial in enumerate(self.trials):
                 self._check(number, trial)
-            ended = [[each["trial"], each["status"]] for each in self.trials if each["status"] != RUNNING]
-            self.ended = state.get("ended", ended)  # older files do not have it
+            self.ended = state["ended"]
             if any(not 1 <= number <= len(self.trials) or not isinstance(status, str) for number, status in self.ended):
                 raise ValueError("its list of finished trials is damaged")
             same = state["prior"] == self.digest
@@ -103,12 +102,10 @@ class Trials:
                 trial.pop("message", None)
 
     def _check(self, number, trial):
-        """Raises for a damaged trial; completes trials from older files."""
+        """Raises for a damaged trial."""
         genotypes.from_json(trial["genotype"])
         done = trial["status"] == COMPLETED
         figures = [trial[name] for name in ((self.config.objective, "parameters", "seconds") if done else ())]
-        trial.setdefault("epochs", self.config.epochs)
-        trial.setdefault("rungs", [[trial["epochs"], trial[self.config.objective]]] if done else [])
         figures += [trial["epochs"], *itertools.chain.from_iterable(trial["rungs"])]
         if (
             trial["trial"] != number + 1

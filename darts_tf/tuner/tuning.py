@@ -195,12 +195,11 @@ def _proposal(config, prior, state):
     tried = [genotypes.from_json(trial["genotype"]) for trial in state.trials]
     values = [trial[config.objective] for trial in state.trials]
     scored = [(each, sign * value) for each, value in zip(tried, values, strict=True) if value is not None]
+    rate = config.refine if config.algorithm == "refine" else 0.0
     if not from_prior(len(tried), config.random_share):
-        prior, scored = load_prior(None, prior.space), []
-    elif config.algorithm != "refine":
-        scored = []
+        prior, rate = load_prior(None, prior.space), 0.0
     random = np.random.default_rng([config.seed, len(tried)])
-    found = propose(prior, config.temperature, tried, scored, config.refine, random)
+    found = propose(prior, config.temperature, tried, scored, rate, random)
     return found and genotype_from(values_from(found))  # the edges of each node in the order of their inputs
 
 

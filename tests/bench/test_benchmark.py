@@ -47,7 +47,7 @@ def test_search_reports_times_sizes_and_what_it_does():
 
 def test_a_recurrent_search_reports_the_same():
     sizes = {"num_units": 4, "vocabulary_size": 20, "bptt": 4, "batch_size": 2, "num_nodes": 2, "order": "first"}
-    result = benchmark.search_recurrent(LanguageSearchConfig(**sizes), steps=1)
+    result = benchmark.search(LanguageSearchConfig(**sizes), steps=1)
     assert result.keys() >= FIELDS - {"init_channels", "num_cells", "image_size"}
     assert result["step_s"] > 0 and result["parameters"] == 20 * 5 + 8 * 8 + 2 * 4 * 8
     assert {name: result[name] for name in sizes} == sizes

@@ -14,6 +14,7 @@ from darts_tf.genotypes import ConvGenotype, RecurrentGenotype
 from darts_tf.genotypes import text as genotype_text
 from darts_tf.system.errors import UserError
 from darts_tf.system.files import write_atomically
+from tests.helpers.derivation import derive_conv, derive_recurrent
 from tests.helpers.paths import GOLDEN
 
 FILES = {"conv": "cnn", "recurrent": "rnn"}
@@ -81,12 +82,12 @@ def test_derivation_agrees_with_the_original(kind, dtype):
         options = {"primitives": data["primitives"], "num_nodes": read.num_nodes}
         if kind == "conv":
             arrays = [alphas["alphas_normal"][index], alphas["alphas_reduce"][index]]
-            options["concat"], derive = read.normal_concat, genotype.derive_conv
+            options["concat"], derive = read.normal_concat, derive_conv
         else:
             arrays = [alphas["alphas"][index]]
-            options["concat"], derive = read.concat, genotype.derive_recurrent
-        assert derive(*arrays, **options, dtype=dtype) == read, f"case {case['id']}, {case['category']}"
-        assert derive(*[x.astype(dtype) for x in arrays], **options) == read  # the type of the alphas decides
+            options["concat"], derive = read.concat, derive_recurrent
+        found = derive(*[x.astype(dtype) for x in arrays], **options)  # the type of the alphas decides
+        assert found == read, f"case {case['id']}, {case['category']}"
     if dtype == "float64":
         assert differing == sum(not case["same_in_float64"] for case in data["cases"])
 
@@ -122,21 +123,21 @@ def rows(*best, primitives=3):
 
 def test_the_two_strongest_edges_strongest_first_and_none_never():
     alphas = rows((1, 1), (2, 2), (2, 1), (0, 9), (1, 3))  # the second edge into node 1 is mostly `none`
-    found = genotype.derive_conv(alphas, alphas, ["none", "a", "b"], num_nodes=2)
+    found = derive_conv(alphas, alphas, ["none", "a", "b"], num_nodes=2)
     assert found.normal == (("b", 1), ("a", 0), ("a", 2), ("b", 0)) == found.reduce
     assert found.normal_concat == (2, 3)
 
 
 def test_ties_go_to_the_lower_index():
     alphas = np.zeros((9, 4), np.float32)
-    found = genotype.derive_conv(alphas, alphas, ["none", "a", "b", "c"], num_nodes=3, concat=[4])
+    found = derive_conv(alphas, alphas, ["none", "a", "b", "c"], num_nodes=3, concat=[4])
     assert found.normal == (("a", 0), ("a", 1)) * 3 and found.reduce_concat == (4,)
 
 
 def test_derivation_without_none():
     alphas = rows((0, 1), (2, 2))
-    assert genotype.derive_conv(alphas, alphas, ["a", "b", "c"], num_nodes=1).normal == (("c", 1), ("a", 0))
-    assert genotype.derive_recurrent(rows((1, 1), (0, 2), (2, 1)), ["a", "b", "c"], 2).recurrent == (("b", 0), ("a", 0))
+    assert derive_conv(alphas, alphas, ["a", "b", "c"], num_nodes=1).normal == (("c", 1), ("a", 0))
+    assert derive_recurrent(rows((1, 1), (0, 2), (2, 1)), ["a", "b", "c"], 2).recurrent == (("b", 0), ("a", 0))
 
 
 @pytest.mark.parametrize(
@@ -145,12 +146,10 @@ def test_derivation_without_none():
         (np.zeros((4, 3)), {}, r"alphas: expected the shape \(3, 3\) \(edges, primitives\). Received: \(4, 3\)"),
         (np.zeros(3), {}, r"Received: \(3,\)"),
         (np.full((3, 3), np.nan), {}, r"not finite at \(0, 0\); the search has diverged. Received: nan"),
-        (np.full((3, 3), 1e300), {"dtype": "float32"}, "not finite"),
+        (np.full((3, 3), 1e300, np.longdouble), {}, "not finite"),
         (np.full((3, 3), "x"), {}, "expected real numbers"),
         (np.full((3, 3), 1j), {}, "expected real numbers"),
         ([[1], [1, 2]], {}, "expected real numbers"),
-        (np.zeros((3, 3)), {"dtype": "float16"}, "float32 or float64"),
-        (np.zeros((3, 3)), {"dtype": "nonsense"}, "float32 or float64"),
         (np.zeros((3, 3)), {"primitives": ["none", "none", "a"]}, "different names"),
         (np.zeros((3, 1)), {"primitives": ["none"]}, "at least one other than 'none'"),
         (np.zeros((3, 3)), {"num_nodes": True}, "num_nodes: expected an integer in 1..100. Received: True"),
@@ -161,12 +160,12 @@ def test_derivation_without_none():
 def test_alphas_that_are_refused(alphas, options, message):
     options = {"primitives": ["none", "a", "b"], "num_nodes": 2, **options}
     with pytest.raises(UserError, match=message):
-        genotype.derive_recurrent(alphas, **options)
+        derive_recurrent(alphas, **options)
 
 
 def test_extreme_alphas_give_no_warning():
     alphas = np.array([[3e38, -3e38, 0], [0, 1, 2], [-3e38, 0, 3e38]], np.float32)
-    assert genotype.derive_recurrent(alphas, ["none", "a", "b"], 2).recurrent == (("a", 0), ("b", 1))
+    assert derive_recurrent(alphas, ["none", "a", "b"], 2).recurrent == (("a", 0), ("b", 1))
 
 
 # Written forms

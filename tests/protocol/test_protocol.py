@@ -149,7 +149,9 @@ def test_as_many_random_cells_as_cost_what_the_searches_cost(tmp_path, binaries)
     assert any("took 28 s, one short training run 4 s: 7 random cells cost the same" in line for line in said)
 
 
-def test_lower_perplexity_is_better(tmp_path, binaries):
+def test_lower_perplexity_is_better(tmp_path, binaries, monkeypatch):
+    monkeypatch.setattr(TrainConfig, "metric", "perplexity")
+    monkeypatch.setattr(TrainConfig, "better", "lower")
     binaries(metric="perplexity")
     found = protocol.run(config(num_random=5), tmp_path / "run", lambda line: None)
     assert (found["metric"], found["better"]) == ("perplexity", "lower")
@@ -305,10 +307,10 @@ def test_a_run_of_other_settings_is_refused(tmp_path, binaries):
 def test_what_cannot_select_is_refused(tmp_path, summary, message):
     write_json(tmp_path / "summary.json", {"metric": "accuracy", "better": "higher", "seconds": 1.0} | summary)
     with pytest.raises(UserError, match=message):
-        results.validation(tmp_path)
+        results.validation(tmp_path, "accuracy")
     (tmp_path / "summary.json").write_text('{"metric": ')
     with pytest.raises(UserError, match="summary.json cannot be read"):
-        results.validation(tmp_path)
+        results.validation(tmp_path, "accuracy")
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,15 @@
 
 import collections
 import html.parser
+import io
 import json
 import re
-import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from darts_tf import genotypes as genotype
 from darts_tf.bin import report as binary
@@ -446,14 +446,8 @@ def test_labels_differ_and_have_room(values, kind):
 
 def test_heat_maps_are_pictures_of_the_weights():
     shares = np.array([[0.0, 0.5], [1.0, 0.25], [0.0, 1.0]])
-    data, chunks, at = charts._png(shares), {}, 8
-    while at < len(data):
-        (size,) = struct.unpack_from(">I", data, at)
-        name, body = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
-        assert zlib.crc32(name + body) == struct.unpack_from(">I", data, at + 8 + size)[0]
-        chunks[name], at = body, at + 12 + size
-    assert struct.unpack(">IIBBBBB", chunks[b"IHDR"]) == (2, 3, 8, 6, 0, 0, 0)
-    pixels = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(3, 9)[:, 1:].reshape(3, 2, 4)
+    pixels = np.asarray(Image.open(io.BytesIO(charts._png(shares))))
+    assert pixels.shape == (3, 2, 4)
     np.testing.assert_array_equal(pixels[..., 3], np.rint(20 + 235 * shares))
 
 

@@ -12,7 +12,7 @@ from darts_tf.tuner.halving import WAIT, Job, next_job
 def test_hyperbands_table_for_81_epochs_and_a_factor_of_3():
     """Table 1 of arXiv:1603.06560: pairs of n_i and r_i."""
     epochs = rung_epochs(81, 3, 5)
-    found = [[*zip(each.sizes, epochs[each.first :], strict=True)] for each in halving.brackets(3, 5)]
+    found = [[*zip(sizes, epochs[first:], strict=True)] for first, sizes in halving.brackets(3, 5)]
     assert found == [
         [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
         [(27, 3), (9, 9), (3, 27), (1, 81)],

@@ -4,9 +4,9 @@ import keras_tuner
 import numpy as np
 import pytest
 
-from darts_tf import genotypes
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.tuner import DartsOracle, genotype_from
+from tests.helpers.derivation import derive_conv
 from tests.helpers.tuners import TARGET, Scored, alphas, likeness, oracle, proposals, tuner
 
 pytestmark = [
@@ -20,7 +20,7 @@ pytestmark = [
 
 def test_the_first_proposal_is_the_most_probable_genotype():
     prior = alphas(3)
-    derived = genotypes.derive_conv(*prior.values())
+    derived = derive_conv(*prior.values())
     found = genotype_from(oracle(prior, temperature=9.0).populate_space("0")["values"])
     assert canonical(found) == canonical(derived)
 

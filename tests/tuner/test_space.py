@@ -14,6 +14,7 @@ from darts_tf.tuner.prior import load_prior
 from darts_tf.tuner.proposals import propose
 from darts_tf.tuner.space import Space
 from tests.helpers import toy_space
+from tests.helpers.derivation import derive_conv, derive_recurrent
 from tests.helpers.tuners import TARGET, alphas, oracle, write_search
 
 pytestmark = [
@@ -50,11 +51,11 @@ def test_recurrent_genotypes_too():
     assert genotype_from(values_from(genotype)) == genotype
     prior = {"recurrent": np.random.default_rng(0).normal(size=(36, 5))}
     first = genotype_from(oracle(prior).populate_space("0")["values"])
-    assert first == genotypes.derive_recurrent(prior["recurrent"])
+    assert first == derive_recurrent(prior["recurrent"])
 
 
 def test_a_smaller_output_rides_along():
-    genotype = genotypes.derive_conv(*alphas().values(), concat=(4, 5))
+    genotype = derive_conv(*alphas().values(), concat=(4, 5))
     assert genotype_from(values_from(genotype)).normal_concat == (4, 5)
     assert genotype_from(oracle(genotype).populate_space("0")["values"]).reduce_concat == (4, 5)
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -210,20 +209,6 @@ def test_the_table_and_the_page_mark_the_pareto_front(tmp_path, trainings):
     ):
         assert text in page
     assert page.count('class="dot front') >= 2
-
-
-def test_trials_of_an_older_version(tmp_path, trainings):
-    """Their file has neither epochs nor rungs."""
-    trainings()
-    settings = config(algorithm="refine", trials=2)
-    tuning.tune(settings, tmp_path / "run", io.StringIO())
-    shutil.copytree(tmp_path / "run", tmp_path / "old")
-    state = json.loads((tmp_path / "old" / "trials.json").read_text())
-    trials = [{k: v for k, v in each.items() if k not in ("epochs", "rungs", "macs")} for each in state["trials"]]
-    write_json(tmp_path / "old" / "trials.json", {"prior": state["prior"], "trials": trials})
-    summaries = [tuning.tune(settings.replace(trials=3), tmp_path / name, io.StringIO()) for name in ("run", "old")]
-    assert summaries[0]["trials"][2]["genotype"] == summaries[1]["trials"][2]["genotype"]
-    assert len(tuning.table(summaries[1]).splitlines()) == 4
 
 
 @pytest.mark.parametrize(
