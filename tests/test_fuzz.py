@@ -376,7 +376,7 @@ READERS = [
     kind_of,
     load_data_facts,
     load_facts,
-    read_summary,
+    lambda path: read_summary(path, "accuracy"),
     load_trained,
     lambda path: page([runs.read(path, "a")]),
 ]

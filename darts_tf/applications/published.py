@@ -68,7 +68,7 @@ def named(genotype: str, about: str) -> Callable[..., keras.Model]:
         if not is_integer(classes) or classes < 2:
             raise UserError(f"classes must be an integer of at least 2. Received: {classes=!r}.")
 
-        def built(num_classes: int | None, auxiliary: bool, drop_path: float) -> Any:
+        def built(num_classes: int | None, auxiliary: bool) -> Any:
             return build(
                 genotype,
                 input_shape,
@@ -84,7 +84,7 @@ def named(genotype: str, about: str) -> Callable[..., keras.Model]:
                 name=name,
             )
 
-        made = built(classes if include_top else None, auxiliary, drop_path)
+        made = built(classes if include_top else None, auxiliary)
         if weights is not None:
             load_weights(made, weights, built)
         return made

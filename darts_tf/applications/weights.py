@@ -25,7 +25,7 @@ def load_weights(network: Any, path: Path, build: Callable[..., Any]) -> None:
         network: A `FittedNetwork` or `FittedImageNetNetwork`.
         path: A `.keras` file of any network with the same cells, such as `best.keras` of a training; a `.weights.h5`
             file of one that `darts_tf.build` made; or a state dict of the original, see `interop`.
-        build: Builds such a network again: `(num_classes or None for no classifier, auxiliary, drop_path)`.
+        build: Builds such a network again: `(num_classes or None for no classifier, auxiliary)`.
 
     Raises:
         UserError: The file does not exist, is damaged or has another format, or its weights do not fit.
@@ -52,7 +52,7 @@ def _like(file, build):
     with h5py.File(file) as groups:
         own = sorted(groups["vars"]) if "vars" in groups else []  # the network's own variables: those of the classifier
         classes = groups["vars"][own[-1]].shape[-1] if own else None
-        network = build(classes, "auxiliary_head" in groups, 0.1 if "drop_seeds" in groups else 0.0)
+        network = build(classes, "auxiliary_head" in groups)
     try:
         network.load_weights(file)
     except ValueError as error:

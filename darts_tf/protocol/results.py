@@ -17,8 +17,12 @@ from darts_tf.system.files import parse_json
 CELLS = {"search": "the cells found", "random": "random cells"}
 
 
-def _summary(path, metric):
-    """A training's `summary.json`; raises a UserError if it cannot be read."""
+def read_summary(path: pathlib.Path, metric: str) -> dict[str, Any]:
+    """A training's `summary.json`.
+
+    Raises:
+        UserError: It cannot be read, or lacks the metric.
+    """
     try:
         summary = parse_json((path / "summary.json").read_bytes())
         missing = {"seconds", f"valid_{metric}"} - summary.keys()
@@ -37,7 +41,7 @@ def validation(path: pathlib.Path, metric: str) -> dict[str, float]:
         UserError: The training held out no validation data, there are no test data for the end, or its summary
             cannot be read.
     """
-    summary = _summary(path, metric)
+    summary = read_summary(path, metric)
     value = summary[f"valid_{metric}"]
     if value is None or not math.isfinite(value):
         raise UserError(f"{path} has no valid_{metric} to select by. Received: {value}")
@@ -61,7 +65,7 @@ def search_records(path: pathlib.Path) -> list[dict[str, Any]]:
 
 def evaluation(directory: pathlib.Path, run: Run, metric: str) -> dict[str, Any]:
     """The result of a full training; the only place where test results are read."""
-    summary = _summary(directory / run.name, metric)
+    summary = read_summary(directory / run.name, metric)
     values = {which: summary[f"{which}_{metric}"] for which in ("valid", "test")}
     return {"seed": run.config.seed, "workdir": run.name, **values}
 

@@ -108,7 +108,7 @@ class ConvModel(Network):
             `(rows, N)`: cell after cell, its `drops` rows. In a supernet these are its mixed edges, in a derived
             network its operations that may be dropped.
 
-        Deviation: RobustDARTS draws anew in every pass; here the passes of a step on one batch share a draw.
+        Deviation: RobustDARTS draws anew in every pass of a search; here the passes of a step on a batch share them.
         """
         rows = sum(cell.drops for cell in self.cells)
         return draw_drop_factors(rows, batch_size, probability, seed, self.compute_dtype)
