@@ -35,11 +35,11 @@ class SmoothDarts(Method):
             )
 
     def noise(self, alphas: Alphas, seed: Any, epoch: Any) -> Any:
-        """Returns uniform numbers in [-1, 1] for each entry of the alphas, and epsilon."""
+        """Returns uniform numbers in [-1, 1] for each entry of the cells' alphas, and epsilon."""
         drawn = {}
-        for number, (name, logits) in enumerate(alphas.items()):
+        for number, cell in enumerate(self.cells):
             seeds = tf.random.experimental.stateless_fold_in(seed, number)
-            drawn[name] = tf.random.stateless_uniform(logits.shape, seeds, -1, 1, logits.dtype)
+            drawn[cell] = tf.random.stateless_uniform(alphas[cell].shape, seeds, -1, 1, alphas[cell].dtype)
         return masked(drawn, self.masks, 0.0), self.epsilon(epoch)  # what an edge may not have keeps weight 0
 
     def epsilon(self, epoch: Any) -> Any:

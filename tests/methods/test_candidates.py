@@ -124,8 +124,9 @@ EDGES = [
 OTHERS = [["max_pool_3x3"], ["noise", "skip_connect"], ["sep_conv_3x3"], ["skip_connect", "max_pool_3x3"], ["noise"]]
 SMALL = {"init_channels": 4, "num_cells": 3, "num_nodes": 2, "epochs": 4, "alpha_init_scale": 0.5}
 SMALL |= {"candidates": json.dumps({"normal": EDGES, "reduce": OTHERS})}
-SETTINGS = {"drnas": {"drnas_kl": 0.1}, "smooth_darts": {"smooth_darts_attack": "adversarial"}}
-COMBINED = ("drnas,pc_darts,darts_minus,beta_darts",)
+COMBINED = ("drnas,pc_darts,darts_minus,beta_darts", "smooth_darts,pc_darts")
+SETTINGS = {"drnas": {"drnas_kl": 0.1}}
+SETTINGS |= dict.fromkeys(("smooth_darts", "smooth_darts,pc_darts"), {"smooth_darts_attack": "adversarial"})
 
 
 def step_of(method, kind="first", trace=None, **changes):

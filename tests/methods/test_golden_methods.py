@@ -30,15 +30,9 @@ def same_genotypes(cases, alphas, method, primitives):
     """Compares the genotypes of many alphas, by name -> (cases, ...)."""
     assert len(cases)
     for index, expected in enumerate(cases):
-        arrays = {name: array[index] for name, array in alphas.items()}
-        found = genotypes.derive(
-            ConvGenotype,
-            arrays,
-            primitives,
-            strength=method.strength,
-            select=method.selection(selection.select),
-            dtype="float64",
-        )
+        arrays = {name: np.asarray(array[index], np.float64) for name, array in alphas.items()}
+        choose = method.selection(selection.select)
+        found = genotypes.derive(ConvGenotype, arrays, primitives, strength=method.strength, select=choose)
         for cell in CELLS:
             assert _sorted(getattr(found, cell)) == _sorted(expected[cell]), index
 
