@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from PIL import Image
 from darts_tf import genotypes as genotype
 from darts_tf.bin import report as binary
 from darts_tf.config import SearchConfig, TrainConfig, presets
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.genotypes import NasBench201Genotype
 from darts_tf.genotypes import drawing as visualize
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
@@ -380,6 +381,22 @@ def test_the_true_accuracy_of_searches_in_nasbench201(tmp_path, capsys):
     page = Page(tmp_path / "page.html")
     assert 'aria-label="true test accuracy on cifar10, according to NAS-Bench-201"' in page.source
     assert page.source.count("94.37 %") == 2 and "87.06 %" in page  # the last genotype's, and the best of all
+    assert "vertical" not in page
+    genotype.save(cells[0], paths[0] / "genotype.json")  # as of a method that chooses its cell at the end
+    assert binary.main([str(paths[0]), "--nasbench201=cifar10", output]) == 0
+    page = Page(tmp_path / "page.html")
+    assert page.source.count("94.37 %") == 1 and page.source.count("54.30 %") == 1 and "A vertical line" in page
+    compared = tmp_path / "compared"
+    for seed, path in enumerate(paths):
+        shutil.copytree(path, compared / "searches" / "darts" / f"seed_{seed}")
+    row = {"method": "darts", "test_mean": 0.7434, "test_std": 0.01, "curve": [0.5430, 0.8586, 0.9437]}
+    write_json(compared / "comparison.json", {"table": [row], "random": []})
+    write_json(compared / "config.json", ComparisonConfig().to_json())
+    assert binary.main([str(compared), "--nasbench201=cifar10", output]) == 0
+    page = Page(tmp_path / "page.html")
+    for seed, true in enumerate(("54.30 %", "94.37 %")):
+        assert f"darts/seed_{seed}: true test accuracy {true}" in page
+    assert "darts <b>74.34 %" in page.source and page.source.count("A vertical line") == 2
     assert binary.main([*map(str, paths), "--nasbench201=imagenet16_120", output]) == 0
     assert Page(tmp_path / "page.html").source.count('aria-label="true test accuracy on imagenet16_120') == 3
     assert binary.main([str(paths[0]), output]) == 0
