@@ -176,9 +176,10 @@ def test_a_search(tmp_path):
     assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
     figures = 2 + 2 + 4  # the result, that of the slider, and what there was on the way
     assert page.source.count('class="cell"') == figures
-    for title in ("loss", "accuracy", "skip", "eigenvalue", "seconds"):
+    for title in ("supernet loss", "supernet accuracy", "skip", "eigenvalue", "seconds"):
         assert f'aria-label="{title}"' in page.source
     assert 'aria-label="gradient norm"' not in page.source  # nothing but None
+    assert "epoch 4: supernet validation accuracy 87.50 %" in page
     assert "sep_conv_3x3 of c_{k-2}" in page and genotype.load("DARTS_V2").to_text() in page
     assert "the genotype of epoch" not in page
 
@@ -239,7 +240,7 @@ def test_a_training(tmp_path, metric):
 def test_a_tuning(tmp_path):
     page = page_of(tmp_path, tuning(tmp_path / "tune"))
     assert "85.00 %" in page and EVIL in page and "No further trials: 2 of 1 minutes are spent" in page
-    assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
+    assert page.source.count('class="marked"') == 1 and "trial 1: validation accuracy" in page
     assert "is not a work directory" in page  # the failed trial's, in its fold
 
 
@@ -267,10 +268,11 @@ def test_a_protocol_in_itself(tmp_path):
 
 
 def test_several_side_by_side(tmp_path):
-    paths = [search(tmp_path / "a" / "run"), search(tmp_path / "b" / "run", 2), training(tmp_path / "net")]
-    page = page_of(tmp_path, *paths)
-    assert "a/run · b/run · net" in page and 'aria-label="valid accuracy (search)"' in page.source
-    assert page.tags["section"] == 3
+    searches = [search(tmp_path / name, epochs) for name, epochs in (("new", 0), ("a/run", 4), ("b/run", 2))]
+    page = page_of(tmp_path, *searches, training(tmp_path / "net"))
+    assert "new · a/run · b/run · net" in page and page.tags["section"] == 4
+    assert 'aria-label="supernet validation accuracy (search)"' in page.source
+    assert "last supernet validation accuracy" in rows_of(page)[1] and "last validation accuracy" in rows_of(page)[3]
     assert runs.names(["x/y", "x/y"]) == runs.names(["x/y", "x/y"])  # the same twice ends, too
 
 
@@ -286,10 +288,10 @@ def test_tunings_and_protocols_side_by_side_with_what_they_found(tmp_path):
     write_json(tmp_path / "plan" / "config.json", ProtocolConfig().to_json())
     page = page_of(tmp_path, *made)
     found, chosen = rows_of(page), "validation accuracy of the selected cell"
-    nothing = dict.fromkeys(("epochs", "last valid accuracy", chosen, "test accuracy", "parameters", "time"), "–")
+    nothing = dict.fromkeys(("epochs", "last validation accuracy", chosen, "test accuracy", "parameters", "time"), "–")
     assert [{k: v for k, v in row.items() if v != nothing.get(k)} for row in found] == [
-        {"run": "net", "kind": "train", "epochs": "2", "last valid accuracy": "85.00 %", "test accuracy": "89.00 %"}
-        | {"parameters": "50,362", "time": "4 s"},
+        {"run": "net", "kind": "train", "epochs": "2", "last validation accuracy": "85.00 %"}
+        | {"test accuracy": "89.00 %", "parameters": "50,362", "time": "4 s"},
         {"run": "tune", "kind": "tune", chosen: "85.00 %", "parameters": "5", "time": "7 s"},
         {"run": "going", "kind": "tune", "time": "4 s"},
         {"run": "all, search", "kind": "protocol", chosen: "91.00 %", "test accuracy": "91.23 % ± 0.45 %"}
