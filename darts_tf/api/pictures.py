@@ -7,7 +7,6 @@ from darts_tf.report import charts, drawings
 from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.runs import Run
 from darts_tf.report.style import STYLE
-from darts_tf.report.tables import words
 from darts_tf.system.files import user_path, write_atomically
 from darts_tf.system.types import Path
 
@@ -53,7 +52,9 @@ def picture(run: Run) -> Picture:
         for name in last
         if name.startswith("valid_") and name.endswith(_CURVES)
     }
-    figures = [charts.chart(words(name), [(words(name), points)], name) for name, points in curves.items() if points]
+    figures = [
+        charts.chart(title := run.called(key), [(title, points)], key) for key, points in curves.items() if points
+    ]
     return Picture(
         run.name,
         join(

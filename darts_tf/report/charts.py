@@ -16,8 +16,11 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 190, 46, 10, 8, 22
 CHARACTER = 7  # maximum width of a digit at label size; the page uses the reader's font
 COLOURS = 8  # as in the style
 
-Curve = tuple[str, Sequence[tuple[float, float]]]
-"""A name, and points `(epoch, value)`."""
+Points = Sequence[tuple[float, float]]
+"""`(epoch, value)`."""
+
+Curve = tuple[str, Points]
+"""A name and its points."""
 
 
 def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
@@ -61,8 +64,13 @@ def _labels(kind, levels):
     return [show(kind, level, step) for level in levels]
 
 
+def ending(curve: Points, result: float) -> Points:
+    """Returns the points of a curve, which end at a result: a second point of the last epoch, if the values differ."""
+    return curve if math.isclose(curve[-1][1], result) else [*curve, (curve[-1][0], result)]
+
+
 def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[tuple[float, str]] = ()) -> Html:
-    """Returns a figure of curves over epochs, with a legend that shows each curve's last value.
+    """Returns a figure of curves over epochs, with a legend that shows each curve's last value; see also `ending`.
 
     Args:
         title: Title of the figure.
@@ -92,9 +100,10 @@ def chart(title: str, curves: Sequence[Curve], kind: str = "", marks: Sequence[t
         known = f"{name} " if name != title else None
         legend.append(tag("span", tag("i", class_=colour), known, tag("b", show(kind, points[-1][1]))))
     picture = tag("svg", *parts, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=title)
-    return tag(
-        "figure", tag("figcaption", tag("b", title), tag("div", *legend, class_="legend")), picture, class_="chart"
-    )
+    apart = any(len(points) > 1 and points[-2][0] == points[-1][0] for _, points in curves)
+    note = ". A vertical line at the end leads to the result, where it is not the last epoch's." if apart else None
+    caption = tag("figcaption", tag("b", title), note, tag("div", *legend, class_="legend"))
+    return tag("figure", caption, picture, class_="chart")
 
 
 def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
@@ -132,7 +141,7 @@ def heat_maps(title: str, weights: Weights, none: bool = False) -> Html:
     first, last = weights.epochs[0], weights.epochs[-1]
     words = (
         f"{title} cell, mixing weights of each edge. Left to right: epochs {first} to {last}. Faint to strong: "
-        f"{low:.3g} to {high:.3g}. Bold: the operation selected at the end."
+        f"{low:.3g} to {high:.3g}. Bold: the strongest operation at the end."
     )
     return tag("figure", tag("figcaption", words), tag("div", *maps, class_="maps"))
 

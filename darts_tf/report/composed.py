@@ -130,7 +130,11 @@ def comparison(found: Run) -> list[Html | None]:
         for row in rows
     ]
     parts.append(table(["method", *headings], body))
-    curves = [(str(row.get("method")), list(enumerate(row["curve"], 1))) for row in rows if row.get("curve")]
+    curves = [
+        (str(row.get("method")), charts.ending([*enumerate(curve, 1)], row.get("test_mean", curve[-1])))
+        for row in rows
+        if (curve := row.get("curve"))
+    ]
     figures = [
         charts.chart(
             f"after each epoch, mean over seeds ({number})", curves[start : start + charts.COLOURS], "accuracy"

@@ -4,13 +4,14 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from darts_tf import genotypes
-from darts_tf.report.tables import is_number
+from darts_tf.report.tables import is_number, words
 from darts_tf.runs.metrics import read_metrics
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system.errors import UserError
@@ -84,6 +85,11 @@ class Run:
     def latest(self) -> Any:
         """The genotype of the last epoch; None before the end of the first."""
         return self.genotypes[-1][1] if self.genotypes else None
+
+    def called(self, key: str) -> str:
+        """A key of the records in words; what a search measures is its supernet, not the network of its result."""
+        supernet = self.genotypes and key.endswith(("accuracy", "perplexity", "loss"))
+        return ("supernet " if supernet else "") + re.sub("^valid ", "validation ", words(key))
 
     @property
     def seconds(self) -> float | None:
@@ -177,10 +183,10 @@ def _history(path):
 
 def _check(path, found, shapes):
     """Refuses a JSON file that is not in the form a run writes, which the page could not show."""
-    for key, (words, holds) in shapes.items():
+    for key, (form, holds) in shapes.items():
         if found.get(key) is not None and not holds(found[key]):
             raise UserError(
-                f"{path} is damaged. Expected {words} as {key!r}. Received: {repr(found[key])[:80]}. Fix or restore it"
+                f"{path} is damaged. Expected {form} as {key!r}. Received: {repr(found[key])[:80]}. Fix or restore it"
             )
 
 

@@ -53,7 +53,7 @@ def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
     found = [each for each in found if not each.problem]
     rows = [row for each in found for row in (composed.compared(each) if _special(each) else [_compared(each)])]
     known = {heading for row in rows for heading, value in row.items() if value != "–"}
-    last = [f"last {words(key)}" for key in _numbers(found)]
+    last = dict.fromkeys(f"last {each.called(key)}" for key in _numbers(found) for each in found)
     chosen = [f"validation {metric} of the selected cell" for metric in _MEASURES]
     measured = [each for each in (*last, *chosen, *map(words, _RESULTS)) if each in known]
     headings = ["run", "kind", "epochs", *measured, "time"]
@@ -61,9 +61,10 @@ def comparison(found: Sequence[runs.Run], nasbench201: str = "") -> Html:
     for kind in dict.fromkeys(each.kind for each in found):
         alike = [each for each in found if each.kind == kind]
         for key in (key for key in _numbers(alike) if key.endswith(_COMPARED)):
-            curves = [(each.name, points) for each in alike if (points := _points(each, key))]
-            if len(curves) > 1:
-                figures.append(charts.chart(f"{words(key)} ({kind})", curves, key))
+            begun = [each for each in alike if _points(each, key)]
+            if len(begun) > 1:
+                curves = [(each.name, _points(each, key)) for each in begun]
+                figures.append(charts.chart(f"{begun[0].called(key)} ({kind})", curves, key))
     if true := truth.chart(found, nasbench201):
         figures.append(true)
     if not rows:
@@ -82,7 +83,7 @@ def _compared(found):
     keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(_COMPARED)]
     return (
         {"run": found.name, "kind": found.kind, "epochs": show("", len(found.history))}
-        | {f"last {words(key)}": show(key, _last(found, key)) for key in keys}
+        | {f"last {found.called(key)}": show(key, _last(found, key)) for key in keys}
         | {words(key): show(key, found.summary.get(key)) for key in _RESULTS}
         | {"time": show("seconds", found.seconds)}
     )
@@ -120,7 +121,7 @@ def _single(found, nasbench201):
             [(verdict.epoch, "result of the rule"), (verdict.seen, "stop")] if verdict and title == "eigenvalue" else ()
         )
         if curves:
-            figures.append(charts.chart(words(title), curves, title, marks))
+            figures.append(charts.chart(found.called(title), curves, title, marks))
     if true := truth.chart([found], nasbench201):
         figures.append(true)
     parts.append(charts.grid(figures))
@@ -144,8 +145,11 @@ def _single(found, nasbench201):
 def _by_epoch(found):
     """The results of each epoch, in words."""
     keys = [key for key in _numbers([found]) if key.startswith("valid_") and key.endswith(("accuracy", "perplexity"))]
-    reached = {r["epoch"]: [(k, r[k]) for k in keys if is_number(r.get(k))] for r in found.history if "epoch" in r}
-    return {epoch: ", ".join(f"{words(key)} {show(key, value)}" for key, value in reached[epoch]) for epoch in reached}
+    return {
+        record["epoch"]: ", ".join(f"{found.called(k)} {show(k, record[k])}" for k in keys if is_number(record.get(k)))
+        for record in found.history
+        if "epoch" in record
+    }
 
 
 def _setting(value):
@@ -187,5 +191,4 @@ def _result(found, nasbench201):
     if nasbench201 and (true := truth.points(found, nasbench201)):
         return f": true test accuracy {show('accuracy', true[-1][1])}"
     key = next((k for k in _numbers([found]) if k in ("valid_accuracy", "valid_perplexity")), None)
-    of = "supernet " if found.genotypes else ""  # which only searches have
-    return f": {of}{words(key)} {show(key, _last(found, key))}" if key else ""
+    return f": {found.called(key)} {show(key, _last(found, key))}" if key else ""

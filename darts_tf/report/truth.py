@@ -11,10 +11,16 @@ from darts_tf.report.runs import Run
 from darts_tf.system.errors import UserError
 
 
-def points(found: Run, dataset: str) -> list[tuple[float, float]]:
-    """Returns `(epoch, accuracy)`, the table's test accuracy of each epoch's genotype; empty for other spaces."""
+def points(found: Run, dataset: str) -> charts.Points:
+    """Returns `(epoch, accuracy)`, the table's test accuracy of each epoch's genotype, then that of the result.
+
+    Empty for other spaces.
+    """
     known = benchmark.accuracies(dataset) / 100
-    return [(epoch, known[each.index]) for epoch, each in found.genotypes if isinstance(each, NasBench201Genotype)]
+    curve = [(epoch, known[each.index]) for epoch, each in found.genotypes if isinstance(each, NasBench201Genotype)]
+    if curve and isinstance(found.genotype, NasBench201Genotype):
+        return charts.ending(curve, known[found.genotype.index])
+    return curve
 
 
 def chart(found: Sequence[Run], dataset: str) -> Html | None:

@@ -5,6 +5,7 @@ import html.parser
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from PIL import Image
 from darts_tf import genotypes as genotype
 from darts_tf.bin import report as binary
 from darts_tf.config import SearchConfig, TrainConfig, presets
-from darts_tf.config.protocol import ProtocolConfig
+from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.genotypes import NasBench201Genotype
 from darts_tf.genotypes import drawing as visualize
 from darts_tf.report import charts, drawings, runs, sections, tables, write_report
@@ -175,9 +176,10 @@ def test_a_search(tmp_path):
     assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
     figures = 2 + 2 + 4  # the result, that of the slider, and what there was on the way
     assert page.source.count('class="cell"') == figures
-    for title in ("loss", "accuracy", "skip", "eigenvalue", "seconds"):
+    for title in ("supernet loss", "supernet accuracy", "skip", "eigenvalue", "seconds"):
         assert f'aria-label="{title}"' in page.source
     assert 'aria-label="gradient norm"' not in page.source  # nothing but None
+    assert "epoch 4: supernet validation accuracy 87.50 %" in page
     assert "sep_conv_3x3 of c_{k-2}" in page and genotype.load("DARTS_V2").to_text() in page
     assert "the genotype of epoch" not in page
 
@@ -238,7 +240,7 @@ def test_a_training(tmp_path, metric):
 def test_a_tuning(tmp_path):
     page = page_of(tmp_path, tuning(tmp_path / "tune"))
     assert "85.00 %" in page and EVIL in page and "No further trials: 2 of 1 minutes are spent" in page
-    assert page.source.count('class="marked"') == 1 and "trial 1: valid accuracy" in page
+    assert page.source.count('class="marked"') == 1 and "trial 1: validation accuracy" in page
     assert "is not a work directory" in page  # the failed trial's, in its fold
 
 
@@ -266,10 +268,11 @@ def test_a_protocol_in_itself(tmp_path):
 
 
 def test_several_side_by_side(tmp_path):
-    paths = [search(tmp_path / "a" / "run"), search(tmp_path / "b" / "run", 2), training(tmp_path / "net")]
-    page = page_of(tmp_path, *paths)
-    assert "a/run · b/run · net" in page and 'aria-label="valid accuracy (search)"' in page.source
-    assert page.tags["section"] == 3
+    searches = [search(tmp_path / name, epochs) for name, epochs in (("new", 0), ("a/run", 4), ("b/run", 2))]
+    page = page_of(tmp_path, *searches, training(tmp_path / "net"))
+    assert "new · a/run · b/run · net" in page and page.tags["section"] == 4
+    assert 'aria-label="supernet validation accuracy (search)"' in page.source
+    assert "last supernet validation accuracy" in rows_of(page)[1] and "last validation accuracy" in rows_of(page)[3]
     assert runs.names(["x/y", "x/y"]) == runs.names(["x/y", "x/y"])  # the same twice ends, too
 
 
@@ -285,10 +288,10 @@ def test_tunings_and_protocols_side_by_side_with_what_they_found(tmp_path):
     write_json(tmp_path / "plan" / "config.json", ProtocolConfig().to_json())
     page = page_of(tmp_path, *made)
     found, chosen = rows_of(page), "validation accuracy of the selected cell"
-    nothing = dict.fromkeys(("epochs", "last valid accuracy", chosen, "test accuracy", "parameters", "time"), "–")
+    nothing = dict.fromkeys(("epochs", "last validation accuracy", chosen, "test accuracy", "parameters", "time"), "–")
     assert [{k: v for k, v in row.items() if v != nothing.get(k)} for row in found] == [
-        {"run": "net", "kind": "train", "epochs": "2", "last valid accuracy": "85.00 %", "test accuracy": "89.00 %"}
-        | {"parameters": "50,362", "time": "4 s"},
+        {"run": "net", "kind": "train", "epochs": "2", "last validation accuracy": "85.00 %"}
+        | {"test accuracy": "89.00 %", "parameters": "50,362", "time": "4 s"},
         {"run": "tune", "kind": "tune", chosen: "85.00 %", "parameters": "5", "time": "7 s"},
         {"run": "going", "kind": "tune", "time": "4 s"},
         {"run": "all, search", "kind": "protocol", chosen: "91.00 %", "test accuracy": "91.23 % ± 0.45 %"}
@@ -380,6 +383,22 @@ def test_the_true_accuracy_of_searches_in_nasbench201(tmp_path, capsys):
     page = Page(tmp_path / "page.html")
     assert 'aria-label="true test accuracy on cifar10, according to NAS-Bench-201"' in page.source
     assert page.source.count("94.37 %") == 2 and "87.06 %" in page  # the last genotype's, and the best of all
+    assert "vertical" not in page
+    genotype.save(cells[0], paths[0] / "genotype.json")  # as of a method that chooses its cell at the end
+    assert binary.main([str(paths[0]), "--nasbench201=cifar10", output]) == 0
+    page = Page(tmp_path / "page.html")
+    assert page.source.count("94.37 %") == 1 and page.source.count("54.30 %") == 1 and "A vertical line" in page
+    compared = tmp_path / "compared"
+    for seed, path in enumerate(paths):
+        shutil.copytree(path, compared / "searches" / "darts" / f"seed_{seed}")
+    row = {"method": "darts", "test_mean": 0.7434, "test_std": 0.01, "curve": [0.5430, 0.8586, 0.9437]}
+    write_json(compared / "comparison.json", {"table": [row], "random": []})
+    write_json(compared / "config.json", ComparisonConfig().to_json())
+    assert binary.main([str(compared), "--nasbench201=cifar10", output]) == 0
+    page = Page(tmp_path / "page.html")
+    for seed, true in enumerate(("54.30 %", "94.37 %")):
+        assert f"darts/seed_{seed}: true test accuracy {true}" in page
+    assert "darts <b>74.34 %" in page.source and page.source.count("A vertical line") == 2
     assert binary.main([*map(str, paths), "--nasbench201=imagenet16_120", output]) == 0
     assert Page(tmp_path / "page.html").source.count('aria-label="true test accuracy on imagenet16_120') == 3
     assert binary.main([str(paths[0]), output]) == 0
