@@ -16,12 +16,32 @@ Y = np.arange(24) % 3
 
 
 class Batches(keras.utils.PyDataset):
+    num_batches = 4
+    surplus = 0  # of labels, which the next batch lacks
+
+    def __getitem__(self, number):
+        start, odd = 6 * number, self.surplus * (number % 2)
+        return X[start : start + 6], Y[start + odd : start + 6 + self.surplus - odd]
+
+
+class Sequence(Batches):
+    num_batches = keras.utils.PyDataset.num_batches
+
     def __len__(self):
         return 4
 
+
+class Endless(Batches):
+    num_batches = None
+
+
+class Shifted(Batches):
+    surplus = 1
+
+
+class Failing(Batches):
     def __getitem__(self, number):
-        part = slice(6 * number, 6 * number + 6)
-        return X[part], Y[part]
+        raise FileNotFoundError("image 7")
 
 
 def dataset():
@@ -47,7 +67,10 @@ FORMS = {
         lambda: zip(X, Y, strict=True),
         output_signature=(tf.TensorSpec((6, 6, 3), tf.uint8), tf.TensorSpec((), tf.int64)),
     ),
+    "string examples": lambda: dataset().map(lambda x, y: (x, tf.gather(["a", "be", "c"], y))),
+    "string batches": lambda: dataset().map(lambda x, y: (x, tf.gather(["a", "be", "c"], y))).batch(7),
     "a PyDataset": Batches,
+    "a Sequence": Sequence,
 }
 
 
@@ -65,8 +88,34 @@ def test_grey_images_may_lack_their_channel():
         assert load_memory(given).train[0].tolist() == grey[..., None].tolist()
 
 
-def dataset_of(x):
-    return tf.data.Dataset.from_tensor_slices((x, Y))
+def dataset_of(x, y=Y):
+    return tf.data.Dataset.from_tensor_slices((x, y))
+
+
+def many(height, width=None):
+    """Images of five channels."""
+    return np.random.default_rng(0).integers(0, 256, (24, height, width or height, 5), np.uint8)
+
+
+def test_one_hot_rows_of_single_images_are_not_taken_for_a_batch_of_labels():
+    rows = keras.utils.to_categorical(Y)
+    for x in (many(10), many(12, 8)):
+        with_none = tf.data.Dataset.from_generator(
+            lambda x=x: zip(x, rows, strict=True),
+            output_signature=(tf.TensorSpec((None, *x.shape[2:]), tf.uint8), tf.TensorSpec((3,), tf.float32)),
+        )
+        for given in (dataset_of(x, rows), dataset_of(x, rows).batch(7), with_none):
+            found = load_memory(given)
+            np.testing.assert_array_equal(found.train[0], x)
+            np.testing.assert_array_equal(found.train[1], Y)
+
+
+@pytest.mark.parametrize("size", [6, 4])
+def test_batches_of_a_fixed_size_may_be_grey(size):
+    x = X[..., 0]
+    found = load_memory(dataset_of(x).batch(size, drop_remainder=True))
+    np.testing.assert_array_equal(found.train[0][..., 0], x)
+    np.testing.assert_array_equal(found.train[1], Y)
 
 
 def test_a_pair_is_training_and_validation_and_a_dict_may_have_a_test_part():
@@ -109,8 +158,19 @@ WRONG = {
     "empty": ((X[:0], Y[:0]), "empty"),
     "out of range": ({"train": (X, Y), "class_names": ["a", "b"]}, "out of range"),
     "unknown in validation": (((X, Y), (X, Y + 1)), "does not have"),
-    "no labels": (lambda: tf.data.Dataset.from_tensor_slices(X), "no labels"),
-    "no labels in a tuple": (lambda: tf.data.Dataset.from_tensor_slices((X,)), "no labels"),
+    "no labels": (lambda: tf.data.Dataset.from_tensor_slices(X), "must have images and labels"),
+    "no labels in a tuple": (lambda: tf.data.Dataset.from_tensor_slices((X,)), "must have images and labels"),
+    "weights": (lambda: tf.data.Dataset.from_tensor_slices((X, Y, Y)), "of 3; sample weights are not used"),
+    "None as labels": ((X, None), "y_train .* is no array: .*Received: NoneType"),
+    "sparse labels": ((X, tf.sparse.eye(24)), "is no array: .*Received: SparseTensor.*to_dense"),
+    "sparse batches": (lambda: dataset_of(X.reshape(24, -1)).map(lambda x, y: (tf.sparse.eye(6), y)), "is no array"),
+    "one-hot rows or labels": (
+        lambda: dataset_of(many(3), keras.utils.to_categorical(Y)),
+        r"ambiguous: .*Received: .*\(3, 3, 5\).*Call batch",
+    ),
+    "labels of the next batch": (Shifted, r"as many labels as images. .*\(6, 6, 6, 3\).*\(7,\)"),
+    "a PyDataset without an end": (Endless, "no end"),
+    "a failing PyDataset": (Failing, "fails: .*FileNotFoundError: image 7"),
     "other dict": (lambda: tf.data.Dataset.from_tensor_slices({"x": X, "y": Y}), "keys x, y"),
     "no end": (lambda: dataset().repeat(), "no end"),
     "empty Dataset": (lambda: dataset().take(0), "empty"),
@@ -123,7 +183,7 @@ WRONG = {
     ),
     "a failing Dataset": (
         lambda: dataset().map(lambda x, y: (tf.debugging.check_numerics(tf.cast(x, "float32") / 0.0, "bad"), y)),
-        "fails",
+        "fails: expected examples. Received: bad : Tensor had Inf",
     ),
     "standardised": ((X.astype("float32") / 64 - 2, Y), "value"),
 }

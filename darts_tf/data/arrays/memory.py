@@ -1,16 +1,18 @@
 """Images passed from Python code: arrays, a `tf.data.Dataset`, a Keras `PyDataset`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from darts_tf.data.arrays import pixels
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
 from darts_tf.data.given import PARTS, counted
 from darts_tf.data.images.dataset import Parts
-from darts_tf.system.errors import UserError, one_line, some_of
+from darts_tf.data.reading import reason
+from darts_tf.system.errors import UserError, one_line, short, some_of
 from darts_tf.system.free_memory import free_memory
 from darts_tf.system.streams import silent
 
@@ -114,9 +116,22 @@ def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray
         return _array(f"x_{part}", value[0]), _array(f"y_{part}", value[1]), ""
     if isinstance(value, tf.data.Dataset):
         return _from_dataset(value, part, say)
-    batches = counted((value[number] for number in range(len(value))), f"batches for {part}", len(value), say)
+    total = value.num_batches
+    if total is None:
+        raise _endless(part)
+    batches = counted(_batches(value, total, part), f"batches for {part}", total, say)
     images, labels = _collected((_two(batch, part) for batch in batches), part, batched=True)
     return images, labels, ""
+
+
+def _batches(value: Any, total: int, part: str) -> Iterator[Any]:
+    """Yields the batches of a `PyDataset`, whose code is the user's."""
+    for number in range(total):
+        try:
+            batch = value[number]
+        except Exception as error:
+            raise _failing(part, one_line(error)) from error
+        yield batch
 
 
 def _array(name: str, values: Any) -> np.ndarray:
@@ -124,11 +139,16 @@ def _array(name: str, values: Any) -> np.ndarray:
     if isinstance(values, tf.RaggedTensor):
         raise _ragged(name, "a ragged tensor")
     try:
-        found = values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else np.asarray(values)
+        found = np.asarray(values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else values)
     except (ValueError, TypeError) as error:  # images of different sizes
         raise _ragged(name, one_line(error)) from None
     if found.dtype.kind == "O":
         texts = found.reshape(-1).tolist()
+        if found.ndim == 0 or any(each is None for each in texts):
+            raise UserError(
+                f"{name} of {_WHERE} is no array: expected numbers, or names of classes. Received: "
+                f"{type(values).__name__}. Pass a NumPy array; tf.sparse.to_dense converts sparse tensors."
+            )
         if not all(isinstance(each, str | bytes) for each in texts):
             raise _ragged(name, f"{type(values).__name__} of {type(texts[0]).__name__}")
         found = found.astype("S" if isinstance(texts[0], bytes) else "U") if texts else np.zeros(0)
@@ -142,16 +162,24 @@ def _ragged(name: str, received: str) -> UserError:
     )
 
 
+def _endless(part: str) -> UserError:
+    return UserError(
+        f"The Dataset for {part} has no end: expected one that yields each image once. Received: an infinite one. "
+        "Leave out its repeat(), end it with take(N), or give a PyDataset its num_batches."
+    )
+
+
+def _failing(part: str, why: str) -> UserError:
+    return UserError(f"The Dataset for {part} fails: expected examples. Received: {why}.")
+
+
 def _from_dataset(
     dataset: tf.data.Dataset, part: str, say: Callable[[str], None]
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Reads a `Dataset` to its end."""
     total = int(dataset.cardinality())
     if total == tf.data.INFINITE_CARDINALITY:
-        raise UserError(
-            f"The Dataset for {part} has no end: expected one that yields each image once. Received: an infinite one. "
-            "Leave out its repeat(), or end it with take(N)."
-        )
+        raise _endless(part)
     batched = _is_batched(dataset.element_spec, part)
     unit = "batches" if batched else "examples"
     elements = counted(dataset, f"{unit} for {part}", total if total >= 0 else None, say)
@@ -172,8 +200,17 @@ def _is_batched(spec: Any, part: str) -> bool:
         return False
     if ranks in ((4, 1), (4, 2), (3, 2)):
         return True
-    if ranks == (3, 1):  # a colour image with a one-hot row, or a batch of grey images
-        return label.shape[0] is None or image.shape[-1] not in (1, 3, 4)
+    if ranks == (3, 1):  # an image with a one-hot row, or a batch of grey images
+        shape, count = tuple(image.shape), label.shape[0]
+        if count != shape[0] or (count is not None and shape[-1] in (1, 3, 4)):
+            return False
+        if None not in shape[1:] and (count is None or pixels.channel_axis(shape) != 2):
+            return True
+        raise UserError(
+            f"The Dataset for {part} is ambiguous: expected single images with their labels, or batches of them. "
+            f"Received: {image} and {label}, which may be one image with a one-hot row, or grey images with a label "
+            "each. Call batch(N) on single images; give grey ones their channel: map(lambda x, y: (x[..., None], y))."
+        )
     raise UserError(
         f"The Dataset for {part} must yield (image, label) of a known rank: expected images (H, W, C) with one label "
         f"each, or batches of them. Received: {image} and {label}."
@@ -189,12 +226,12 @@ def _two(element: Any, part: str) -> tuple[Any, Any]:
     elif isinstance(element, tuple | list):
         if len(element) == 2:
             return element[0], element[1]
-        what = f"tuples of {len(element)}"
+        what = f"tuples of {len(element)}" + "; sample weights are not used" * (len(element) == 3)
     else:
         what = "images only" if isinstance(element, tf.TensorSpec | tf.Tensor | np.ndarray) else "other elements"
     raise UserError(
-        f"The data for {part} have no labels: expected elements (image, label), or dicts with the keys image and "
-        f"label. Received: {what}."
+        f"The data for {part} must have images and labels: expected elements (image, label), or dicts with the keys "
+        f"image and label. Received: {what}."
     )
 
 
@@ -207,6 +244,11 @@ def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) ->
         for image, label in elements:
             images.append(_array(f"An image for {part}", image))
             labels.append(_array(f"A label for {part}", label))
+            if batched and not images[-1].shape[:1] == labels[-1].shape[:1] != ():
+                raise UserError(
+                    f"A batch for {part} is wrong: expected as many labels as images. Received: images of shape "
+                    f"{images[-1].shape}, labels of shape {labels[-1].shape}."
+                )
             size += images[-1].nbytes
             if size > room:
                 raise UserError(
@@ -215,9 +257,7 @@ def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) ->
                     "by batch, or pass uint8 instead of floating point."
                 )
     except tf.errors.OpError as error:
-        raise UserError(
-            f"The Dataset for {part} fails: expected examples. Received: {one_line(error.message)}."
-        ) from error
+        raise _failing(part, short(reason(error).splitlines()[0])) from error
     if not images:
         raise UserError(f"The data for {part} are empty: expected images with labels. Received: none.")
     return _together(images, part, batched, "images"), _together(labels, part, batched, "labels")

@@ -61,14 +61,14 @@ def layout_problem(name: str, shape: tuple[int, ...], count: int) -> str | None:
     if len(shape) not in (3, 4):
         return f"has the wrong rank: {wanted}{_reshaping(shape, x)}"
     if shape[0] != count:
-        axis = _channel_axis(shape[:3]) if len(shape) == 4 else 2
+        axis = channel_axis(shape[:3]) if len(shape) == 4 else 2
         if shape[-1] != count or count <= FEW or axis is None:
             return None  # the number of labels is what is wrong
         axes = "-1, 0" if axis else "(3, 0), (0, 3)"
         return f"has its image axis last: {wanted} Convert it: numpy.moveaxis({x}, {axes})."
     if len(shape) == 3:
         return _grey_problem(shape, x, wanted)
-    axis = _channel_axis(shape[1:])
+    axis = channel_axis(shape[1:])
     if axis == 0:
         return f"has its channels first: {wanted} Convert it: numpy.moveaxis({x}, 1, -1)."
     if axis is None:
@@ -79,8 +79,8 @@ def layout_problem(name: str, shape: tuple[int, ...], count: int) -> str | None:
     return f"has images with a side of one pixel: {wanted}" if 1 in shape[1:3] else None
 
 
-def _channel_axis(sides: tuple[int, ...]) -> int | None:
-    """Returns which of three sides is certainly the channel axis: 0, or 2 for last; None if ambiguous."""
+def channel_axis(sides: tuple[int, ...]) -> int | None:
+    """Returns which of three sides of an image is certainly its channel axis: 0, or 2 for last; None if ambiguous."""
     a, b, c = sides
     if a == b != c:  # square, with the channels last
         return 2
