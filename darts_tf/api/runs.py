@@ -68,7 +68,7 @@ def train(
     config: TrainConfig | LanguageTrainConfig | str,
     workdir: Path,
     data: Any = None,
-    genotype: SearchResult | Genotype | str | None = None,
+    genotype: SearchResult | TrainResult | Genotype | str | None = None,
     callbacks: Iterable[Any] = (),
     out: TextIO | None = PRINT,
     **settings: Any,
@@ -79,7 +79,8 @@ def train(
         config: A `TrainConfig` for images, a `LanguageTrainConfig` for a text, or the name of a preset.
         workdir: Path of the work directory, see `workdir.WorkDir`.
         data: Data to train on, as in `search`; a dict may also hold `test`.
-        genotype: The cells: the result of a search, a genotype, or any value of `config.genotype`, which it replaces.
+        genotype: The cells: the result of a search or of another training, a genotype, or any value of
+            `config.genotype`, which it replaces.
         callbacks: See `search`.
         out: See `search`.
         **settings: Settings to change.
@@ -180,6 +181,7 @@ def _text(genotype: Any) -> str:
                 f"The search in {genotype.path} was interrupted, so it has no genotype yet: expected a finished "
                 "search. Call search again to resume it, or pass its `latest`."
             )
+    if isinstance(genotype, SearchResult | TrainResult):
         genotype = genotype.genotype
     return genotype.to_text() if isinstance(genotype, Genotype) else str(genotype)
 

@@ -1,6 +1,7 @@
 """The schedule of drop path for `fit`."""
 
 from darts_tf.system.keras_settings import keras
+from darts_tf.genotypes.checks import is_integer
 from darts_tf.system.errors import UserError
 
 
@@ -33,8 +34,8 @@ class DropPathSchedule(keras.callbacks.Callback):
 
     def __init__(self, epochs: int | None = None):
         super().__init__()
-        if epochs is not None and epochs < 1:
-            raise UserError(f"epochs must be at least 1, or None for those of fit. Received: epochs={epochs}.")
+        if epochs is not None and not (is_integer(epochs) and epochs >= 1):
+            raise UserError(f"epochs must be an integer of at least 1, or None for those of fit. Received: {epochs=}.")
         self.epochs = epochs
 
     def on_train_begin(self, logs: dict | None = None) -> None:

@@ -15,23 +15,20 @@ class Callbacks:
     refer to the training data, `val_loss` and `val_accuracy` to the held-out data. A resumed run replays earlier epochs
     to them, so that early stopping decides as if there had been no interruption.
 
+    Unlike in `fit`, `on_train_end` comes after the results are written, so weights that `restore_best_weights` restores
+    do not reach them: a resumed run could not restore those of earlier epochs. A training keeps its best network.
+
     Args:
-        callbacks: Instances of `keras.callbacks.Callback`.
+        callbacks: As returned by `listed`.
         model: The network, or the supernet; a callback that sets its `stop_training` ends the run after the epoch.
         epochs: Number of epochs of the run.
 
     Raises:
-        UserError: One is not a callback, or fails.
+        UserError: One fails.
     """
 
-    def __init__(self, callbacks: Iterable[Any] = (), model: Any = None, epochs: int = 0):
-        self._callbacks, self._model = tuple(callbacks), model
-        for callback in self._callbacks:
-            if not callable(getattr(callback, "on_epoch_end", None)):
-                raise UserError(
-                    "callbacks must be instances of keras.callbacks.Callback. "
-                    f"Received: {callback!r:.100}, a {type(callback).__name__}."
-                )
+    def __init__(self, callbacks: Sequence[Any] = (), model: Any = None, epochs: int = 0):
+        self._callbacks, self._model = callbacks, model
         if self._callbacks:
             model.stop_training = False
         self._tell("set_params", {"epochs": epochs, "verbose": 0})
@@ -60,7 +57,7 @@ class Callbacks:
             self.epoch(record)
 
     def end(self) -> None:
-        """Notifies them of the end of the run."""
+        """Notifies them of the end of the run, after which nothing reads the model again."""
         self._tell("on_train_end", {})
 
     def _tell(self, what: str, *values: Any) -> None:
@@ -73,6 +70,19 @@ class Callbacks:
                     f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. The progress is "
                     "kept: the same call resumes from there."
                 ) from error
+
+
+def listed(callbacks: Any) -> tuple:
+    """Returns what `fit` takes, callbacks, a single one or None, as a tuple. Raises UserError for anything else."""
+    several = callbacks if isinstance(callbacks, Iterable) else () if callbacks is None else (callbacks,)
+    found = tuple(several)
+    for each in found:
+        if isinstance(each, type) or not callable(getattr(each, "on_epoch_end", None)):
+            raise UserError(
+                "callbacks must be instances of keras.callbacks.Callback. "
+                f"Received: {each!r:.100}, a {type(each).__name__}."
+            )
+    return found
 
 
 def _keras_name(name: str) -> str:

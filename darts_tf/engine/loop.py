@@ -140,7 +140,6 @@ class Loop:
                         return False
                 except Diverged as error:
                     self._roll_back(error)
-        self.callbacks.end()
         return True
 
     def _advance(self) -> bool:

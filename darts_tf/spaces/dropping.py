@@ -1,5 +1,6 @@
 """Networks that draw their own dropout, since `fit` passes inputs only."""
 
+import numbers
 from typing import Any, ClassVar
 
 import keras
@@ -29,8 +30,8 @@ class Dropping(Network):
 
     def __init__(self, *args: Any, drop_seed: int | None = 0, **kwargs: Any):
         rate = kwargs.pop(self.rate, 0.0)
-        if not 0 <= rate < 1:
-            raise UserError(f"{self.rate} must be at least 0 and below 1. Received: {self.rate}={rate}.")
+        if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+            raise UserError(f"{self.rate} must be a number of at least 0 and below 1. Received: {self.rate}={rate!r}.")
         setattr(self, self.rate, rate)
         self.drop_seed = drop_seed
         super().__init__(*args, **kwargs)

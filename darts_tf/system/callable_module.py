@@ -10,10 +10,14 @@ from typing import Any
 
 
 class _Callable(types.ModuleType):
+    @property
+    def __wrapped__(self) -> Any:
+        """The Python interface's function of this name, whose signature `inspect` shows."""
+        return getattr(importlib.import_module("darts_tf.api.products"), self.__name__.rpartition(".")[2])
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the Python interface's function of this name."""
-        api = importlib.import_module("darts_tf.api.products")
-        return getattr(api, self.__name__.rpartition(".")[2])(*args, **kwargs)
+        """Calls it."""
+        return self.__wrapped__(*args, **kwargs)
 
 
 def make(name: str) -> None:

@@ -18,6 +18,10 @@ class UserError(ValueError):
         'DARTS_V3' is neither a published genotype nor a file
     """
 
+    def _render_traceback_(self) -> list[str]:
+        """The lines that a notebook shows."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def one_line(error: BaseException) -> str:
     """Returns the type and the first line of an error, at most 150 characters of the latter.

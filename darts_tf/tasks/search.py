@@ -15,7 +15,7 @@ from darts_tf.bilevel.step import SearchStep
 from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import Search
-from darts_tf.engine.callbacks import Callbacks
+from darts_tf.engine.callbacks import Callbacks, listed
 from darts_tf.engine.console import printer
 from darts_tf.engine.monitor import Monitor
 from darts_tf.engine.phases import Phases
@@ -203,7 +203,7 @@ def search(
     Returns:
         The genotype, or None if the search was interrupted: the same call resumes it.
     """
-    config = domains.given(config, data)
+    config, callbacks = domains.given(config, data), listed(callbacks)
 
     def one(own, path):
         return _search(own, path, out, data, callbacks)
@@ -235,4 +235,6 @@ def _search(config, workdir, out, data, callbacks):
         genotypes.save(genotype, directory.path / "genotype.json")
         task.keep_alphas()
         draw(genotype, directory.plots, reporter.message)
-        return genotype, task.strengths()
+        found = genotype, task.strengths()
+        own.end()
+        return found

@@ -17,7 +17,7 @@ from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
-from darts_tf.engine.callbacks import Callbacks
+from darts_tf.engine.callbacks import Callbacks, listed
 from darts_tf.engine.console import printer
 from darts_tf.engine.phases import Phases
 from darts_tf.engine.reporting import Reporter
@@ -216,7 +216,7 @@ def train(
     keras_settings.check_mode()
     if until is not None and not 1 <= until <= config.epochs:
         raise UserError(f"until must be at least 1 and at most epochs={config.epochs}. Received: until={until}.")
-    config = domains.given(config, data)
+    config, callbacks = domains.given(config, data), listed(callbacks)
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.space)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone or changed when the run is resumed
@@ -226,7 +226,8 @@ def train(
     with session(config, workdir, "network", build, domain, out, shared) as (task, directory, reporter):
         genotypes.save(genotype, directory.path / "genotype.json")
         draw(genotype, directory.plots, reporter.message)
-        loop = run(task, directory, config, reporter, shared, Callbacks(callbacks, task.network, config.epochs))
+        own = Callbacks(callbacks, task.network, config.epochs)
+        loop = run(task, directory, config, reporter, shared, own)
         if loop is None:
             return None
         if task.until < config.epochs:
@@ -236,4 +237,5 @@ def train(
         with reporter.working("testing", "tested") if domain.tests_at_the_end else contextlib.nullcontext():
             summary = task.summary(loop.history)
         write_json(directory.path / "summary.json", summary)
+        own.end()
     return summary

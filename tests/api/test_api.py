@@ -2,6 +2,7 @@
 
 import csv
 import html
+import inspect
 import io
 import json
 import re
@@ -111,6 +112,7 @@ def test_a_report_is_of_results_too(found, trained, tmp_path):
     page = darts_tf.report([found, trained], tmp_path / "page.html").read_text()
     assert found.genotype.to_text() in html.unescape(page)
     assert found.report(tmp_path / "one.html").exists() and callable(darts_tf.export) and callable(darts_tf.protocol)
+    assert list(inspect.signature(darts_tf.export).parameters)[:2] == ["workdir", "export_dir"]
     from darts_tf.report import write_report  # the package keeps its name
 
     assert darts_tf.report.write_report is write_report
@@ -153,8 +155,35 @@ def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(t
     stopper = keras.callbacks.EarlyStopping("val_loss", patience=0, baseline=-1.0)
     last = darts_tf.train("smoke_train", tmp_path / "run", callbacks=[stopper], **kept)
     assert last["epochs"] == 3 and last.history["train_loss"][:2] == losses
-    with pytest.raises(UserError, match="keras.callbacks.Callback"):
-        darts_tf.train("smoke_train", tmp_path / "run", callbacks=[print], **kept)
+    for wrong in ([print], print, [keras.callbacks.EarlyStopping]):
+        with pytest.raises(UserError, match="keras.callbacks.Callback"):
+            darts_tf.train("smoke_train", tmp_path / "new", callbacks=wrong, **kept)
+    assert not (tmp_path / "new").exists()
+
+
+class Restores(keras.callbacks.Callback):
+    """Does what `EarlyStopping(restore_best_weights=True)` does where the first epoch was the best."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.first = self.model.get_weights()
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.first)
+
+
+def test_weights_that_a_callback_restores_do_not_reach_the_results(tmp_path, trained, found, folder):
+    data = {"train": (X[:80], Y[:80]), "test": (X[80:], Y[80:])}
+    kept = dict(data=data, genotype=trained, callbacks=Restores(), **SMALL)
+    same = dict(darts_tf.train("smoke_train", tmp_path / "train", **kept))
+    assert same["test_accuracy"] == trained["test_accuracy"]
+    one, other = (keras.models.load_model(each / "train/last.keras") for each in (folder, tmp_path))
+    for a, b in zip(one.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    again = darts_tf.search("smoke", tmp_path / "search", data=(X, Y), callbacks=[Restores()], **SEARCH)
+    assert again.genotype == found.genotype
+    for name in found.alphas:
+        np.testing.assert_array_equal(again.alphas[name], found.alphas[name])
 
 
 def test_a_tuning_and_an_export_take_data_from_memory_too(tmp_path, trained):

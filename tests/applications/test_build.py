@@ -280,8 +280,10 @@ def test_sizes_are_those_of_the_papers_unless_given():
         ({"channels": 5}, "channels must be an even integer of at least 2. Received: channels=5"),
         ({"channels": 0}, "channels must be"),
         ({"cells": 2}, "cells must be an integer of at least 3"),
-        ({"drop_path": 1.0}, "drop_path must be at least 0 and below 1. Received: drop_path=1.0"),
-        ({"auxiliary": True, "auxiliary_weight": -1}, "auxiliary_weight must be at least 0"),
+        ({"drop_path": 1.0}, "drop_path must be a number of at least 0 and below 1. Received: drop_path=1.0"),
+        ({"drop_path": "a"}, "drop_path must be a number.*Received: drop_path='a'"),
+        ({"auxiliary": True, "auxiliary_weight": -1}, "auxiliary_weight must be a number of at least 0"),
+        ({"auxiliary_weight": "x"}, "auxiliary_weight must be a number.*Received: auxiliary_weight='x'"),
         ({"classifier_activation": "tanh"}, "'softmax', for probabilities. Received: classifier_activation='tanh'"),
         ({"pooling": "avg"}, "include_top=False"),
         ({"include_top": False, "auxiliary": True}, "no auxiliary classifier"),
@@ -294,3 +296,18 @@ def test_what_cannot_be_built_is_refused_in_one_line(changes, text):
     with pytest.raises(UserError, match=text) as caught:
         darts_tf.build(**{**SMALL, "genotype": PLAIN, **changes})
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (2, 8, 8, 1)])
+def test_images_of_another_shape_are_refused(shape):
+    """One image without its batch reached oneDNN, which ended Python."""
+    with pytest.raises(ValueError, match="incompatible with the layer"):
+        darts_tf.build(**{**SMALL, "genotype": PLAIN, "input_shape": (8, 8, 3)})(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("loss", [["sparse_categorical_crossentropy"], "kl_divergence"])
+def test_losses_on_probabilities_are_found(loss):
+    network = darts_tf.build(**{**SMALL, "genotype": PLAIN, "input_shape": (8, 8, 3)})
+    network.compile("sgd", loss)
+    with pytest.raises(UserError, match="outputs logits.*Received: loss="):
+        network.fit(np.zeros((2, 8, 8, 3)), np.zeros(2), verbose=0)

@@ -1,6 +1,7 @@
 """Derived networks of images as `fit` trains them: drop path and the auxiliary loss are applied automatically."""
 
 import inspect
+import numbers
 from typing import Any
 
 import keras
@@ -54,6 +55,7 @@ class Classifier(Derived):
             )
         self.classifier_activation, self.include_top, self.pooling = classifier_activation, include_top, pooling
         super().__init__(*args, **kwargs)
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: self.image_shape[-1]})
 
     def make_classifier(self, features: int) -> None:
         """Creates the linear classifier on the last cell's channels, if included."""
@@ -118,8 +120,10 @@ class _Fitted(Dropping, Classifier):
     drop_path: float
 
     def __init__(self, *args: Any, auxiliary_weight: float = 0.4, **kwargs: Any):
-        if not auxiliary_weight >= 0:
-            raise UserError(f"auxiliary_weight must be at least 0. Received: auxiliary_weight={auxiliary_weight}.")
+        if not isinstance(auxiliary_weight, numbers.Real) or not auxiliary_weight >= 0:
+            raise UserError(
+                f"auxiliary_weight must be a number of at least 0. Received: auxiliary_weight={auxiliary_weight!r}."
+            )
         self.auxiliary_weight = auxiliary_weight
         super().__init__(*args, **kwargs)
 
@@ -174,10 +178,14 @@ class FittedImageNetNetwork(_Fitted, ImageNetNetwork):
 
 
 def _takes_probabilities(loss):
-    """Whether a loss, as `compile` takes it, is computed from probabilities but could be computed from logits."""
+    """Whether a loss, as `compile` takes it, is computed from probabilities."""
+    if isinstance(loss, list | tuple):
+        return any(map(_takes_probabilities, loss))
     if not (isinstance(loss, str) or callable(loss)):
         return False
     loss = keras.losses.get(loss)
+    if getattr(loss, "name", getattr(loss, "__name__", "")) == "kl_divergence":
+        return True
     if hasattr(loss, "from_logits"):
         return not loss.from_logits
     parameter = inspect.signature(loss).parameters.get("from_logits")
