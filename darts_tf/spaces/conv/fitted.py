@@ -118,6 +118,7 @@ class _Fitted(Dropping, Classifier):
 
     rate = "drop_path"
     drop_path: float
+    auxiliary_weight: float
 
     def __init__(self, *args: Any, auxiliary_weight: float = 0.4, **kwargs: Any):
         if not isinstance(auxiliary_weight, numbers.Real) or not auxiliary_weight >= 0:
