@@ -67,7 +67,7 @@ def timeline(genotypes: Sequence[tuple[int, Genotype]]) -> list[Stretch]:
 def stretch_figure(stretch: Stretch) -> Html:
     """Returns the figure of a cell, with its epochs."""
     cell, epochs, genotype = stretch
-    return cell_figure(genotype, cell, f"{cell} cell, {_words(epochs)}")
+    return cell_figure(genotype, cell, f"{genotype.names[cell]} cell, {_words(epochs)}")
 
 
 def _words(epochs):
@@ -77,7 +77,7 @@ def _words(epochs):
 
 def cells(genotype: Genotype) -> Html:
     """Returns a genotype's cells side by side, and its text to copy."""
-    figures = [cell_figure(genotype, cell, f"{cell} cell") for cell in genotype.cells]
+    figures = [cell_figure(genotype, cell, f"{genotype.names[cell]} cell") for cell in genotype.cells]
     text = tag("details", tag("summary", "as text"), tag("p", tag("code", genotype.to_text())))
     return join(tag("div", *figures, class_="grid wide"), text)
 
@@ -90,7 +90,7 @@ def every_cell(genotypes: Sequence[tuple[int, Genotype]]) -> Html | None:
         operations = [operation for operation, _ in getattr(genotype, cell)]
         counts = sorted({name: operations.count(name) for name in operations}.items(), key=lambda item: -item[1])
         about = tag("small", ", ".join(f"{n} {name}" for name, n in counts))
-        summary = tag("summary", f"{cell}, {_words((first, last))} ", about)
+        summary = tag("summary", f"{genotype.names[cell]}, {_words((first, last))} ", about)
         folded = tag("details", summary, stretch_figure(stretch), data_first=first, data_last=last)
         columns.setdefault(cell, []).append(folded)
     return tag("div", *[tag("div", *column) for column in columns.values()], class_="grid wide") if columns else None
