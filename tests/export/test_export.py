@@ -15,7 +15,7 @@ from tensorflow_serving.config import model_server_config_pb2
 from darts_tf.bin import export as export_binary
 from darts_tf.data import sources
 from darts_tf.export import exporting, images, publish, samples, signatures, verify
-from darts_tf.spaces.conv.derived import CifarNetwork, DerivedNetwork
+from darts_tf.spaces.conv.derived import CifarNetwork, Derived
 from darts_tf.spaces.conv.folding import fold
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
@@ -303,7 +303,7 @@ def test_batch_norms_stay_where_folding_changes_the_outputs(trained, monkeypatch
 
 
 def test_a_network_of_a_space_without_batch_norms_is_exported_as_it_is(workdir, trained, tmp_path, monkeypatch):
-    monkeypatch.delattr(DerivedNetwork, "folded")
+    monkeypatch.delattr(Derived, "folded")
     path = exporting.export(workdir, tmp_path / "exports", formats=["tflite", "onnx"])
     checks = json.loads((path / "assets" / "model_card.json").read_text())["checks"]
     assert not checks["batch_norms_folded"] and checks["tflite"]["float32"]["agreement"] == 1
