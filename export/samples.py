@@ -52,15 +52,16 @@ def load(
     """
     config, known = trained.config, trained.facts
     height, width, channels = known.image_shape
-    dataset = config["dataset"] if data is None else NAME
+    pass_other = "Pass --data_dir." if data is None else "Pass other data=."
     data = images.load(
-        dataset,
+        config["dataset"] if data is None else NAME,
         data_dir or config["data_dir"],
         height if height == width else 0,
         channels=channels,
         center_fraction=config.get("eval_crop", 1.0),
         value_range=config.get("value_range", "auto"),
         data=data,
+        known=known.classes,
     )
     if data.image_shape != known.image_shape or data.class_names != known.class_names:
         expected, received = (
@@ -69,7 +70,7 @@ def load(
         )
         raise UserError(
             f"The data differ from the network's training data: expected {expected} images. Received: {received}. "
-            "Pass --data_dir."
+            f"{pass_other}"
         )
     held_out = data.test or data.valid or data.train
     chosen = _spread(len(held_out), max(count, CHECKED))

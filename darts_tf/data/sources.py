@@ -10,6 +10,7 @@ from darts_tf.config import ImageRun
 from darts_tf.data import given
 from darts_tf.data.arrays import memory
 from darts_tf.data.arrays.archive import load_npz
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.files.folder import load_folder
 from darts_tf.data.images.dataset import ImageDataset, Parts, Split, Wanted, moments
 from darts_tf.data.images.resize import fit_array
@@ -42,6 +43,7 @@ def load(
     split: str = "auto",
     data: Any = None,
     say: Callable[[str], None] = silent,
+    known: Classes | None = None,
 ) -> ImageDataset:
     """Loads an image data set; the configs check the ranges of most settings.
 
@@ -65,6 +67,7 @@ def load(
             `split.chosen_method`.
         data: The images themselves, see `memory.load_memory`; None for any other data set than "memory".
         say: For memory: called with progress lines.
+        known: For memory: see `memory.load_memory`.
 
     Returns:
         The data set. Its mean and standard deviation are the original's for unchanged CIFAR-10 and for ImageNet in
@@ -98,7 +101,7 @@ def load(
         elif dataset == "digits":
             parts = _load_digits()
         elif dataset == given.NAME:
-            parts = memory.load_memory(data, value_range, say)
+            parts = memory.load_memory(data, value_range, say, known)
         else:
             parts = load_npz(data_dir, value_range)
 
@@ -122,8 +125,9 @@ def load(
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     else:
         mean, std = moments(parts.train, seed)
-    notes = parts.notes + _absent(parts)
-    return ImageDataset(dataset, parts.class_names, shape, mean, std, parts.train, parts.valid, parts.test, notes)
+    notes = parts.notes + (() if known and data is not None else _absent(parts))
+    splits = parts.train, parts.valid, parts.test
+    return ImageDataset(dataset, parts.class_names, shape, mean, std, *splits, notes, parts.label_values)
 
 
 def load_for(config: ImageRun, data: Any = None, say: Callable[[str], None] = silent) -> ImageDataset:

@@ -9,6 +9,7 @@ import numpy as np
 from darts_tf.config import TrainConfig
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.given import NAME
 from darts_tf.data.images.split import load_split, sample
 from darts_tf.data.images.stream import evaluation_batches
@@ -108,8 +109,10 @@ def _of_images(
 ) -> tuple[str, str, dict]:
     """Evaluates a network on images; returns `(dataset, split, results)`."""
     config, facts, names, mean = trained.config if trained else TrainConfig().to_json(), {}, None, None
+    classes_known = None
     if source.is_dir() and not trained:
         forward, shape, classes, names = of_images(source)
+        classes_known = Classes(np.zeros(0), tuple(names)) if names else None
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it includes the normalisation
     else:
         if not trained:
@@ -118,7 +121,7 @@ def _of_images(
         shape, classes = tuple(network.image_shape), network.num_classes
         if trained or (source.parent / "data.json").exists():
             known = trained.facts if trained else ImageFacts.read(source.parent)
-            names, mean, std = known.class_names, known.mean, known.std
+            names, mean, std, classes_known = known.class_names, known.mean, known.std, known.classes
 
         def forward(batch):
             return network(batch, training=False)
@@ -131,7 +134,7 @@ def _of_images(
                 "data is evaluated as given: expected no dataset, data_dir or split with it. Received: "
                 f"dataset={dataset!r}, data_dir={data_dir!r}, split={split!r}."
             )
-        dataset, split, given = NAME, "train", arrays.as_one(asked.data, names)
+        dataset, split, given = NAME, "train", arrays.as_one(asked.data)
     elif trained and dataset in ("", config["dataset"]):
         # The indices in the run's split.json refer to the images as the run had them.
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}
@@ -151,6 +154,7 @@ def _of_images(
         asked.value_range or config["value_range"],
         config["split"],
         given,
+        known=classes_known,
     )
     if data.image_shape != shape or len(data.class_names) != classes:
         raise UserError(

@@ -20,6 +20,8 @@ def save_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: Di
     """Writes `data.json`, what inference and a resumed run need to know about the images, and `split.json`."""
     facts: dict[str, Any] = {"dataset": dataset.name, "class_names": list(dataset.class_names)}
     facts |= {"image_shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)}
+    if dataset.label_values:
+        facts["label_values"] = list(dataset.label_values)
     facts["parts"] = {part: _described(getattr(dataset, part)) for part in PARTS}
     write_json(directory / "data.json", facts)
     if division is not None:
@@ -87,6 +89,7 @@ def load_data_facts(directory: pathlib.Path) -> dict[str, Any]:
     sound = {
         "dataset": isinstance(facts.get("dataset"), str),
         "class_names": _is_list(facts.get("class_names"), str),
+        "label_values": _is_list(facts.get("label_values", []), int),
         "image_shape": channels > 0 and min(facts["image_shape"]) > 0,
         "mean": _is_list(facts.get("mean"), int | float, channels),
         "std": _is_list(facts.get("std"), int | float, channels),

@@ -6,10 +6,13 @@ import pathlib
 import shutil
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
+import numpy as np
+
 from darts_tf.system.keras_settings import keras
 from darts_tf import genotypes
 from darts_tf.config import Config, TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.text.corpus import Vocabulary
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.spaces.conv.own_operations import add_operations_of
@@ -31,6 +34,7 @@ class ImageFacts:
         image_shape: (height, width, channels).
         mean: Mean of `x / 255` per channel, which is subtracted from images.
         std: Standard deviation of `x / 255` per channel, by which they are divided.
+        label_values: See `images.dataset.Parts`.
     """
 
     network: ClassVar[str] = "network on images"
@@ -41,12 +45,19 @@ class ImageFacts:
     image_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    label_values: tuple[int, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        """The classes, with the numbers that they had in the training data."""
+        return Classes(np.array(self.label_values or range(len(self.class_names))), self.class_names)
 
     @classmethod
     def read(cls, directory: pathlib.Path) -> Self:
         """Reads the facts of a work directory. Raises UserError where they are missing or damaged."""
         facts, names = load_data_facts(directory), ("class_names", "image_shape", "mean", "std")
-        return cls(**{name: tuple(facts[name]) for name in names}, dataset=facts["dataset"])
+        values = tuple(facts.get("label_values", ()))
+        return cls(**{name: tuple(facts[name]) for name in names}, dataset=facts["dataset"], label_values=values)
 
     def check(self, network: Any, file: pathlib.Path) -> None:
         """Checks that a network, read from a file, is for such images. Raises UserError."""

@@ -89,6 +89,21 @@ def test_evaluating_the_test_data_again_gives_the_summary(trained):
         darts_tf.evaluate(trained, data={"train": (X, Y)}, out=None)
 
 
+def test_a_part_of_the_classes_is_evaluated_and_exported_as_in_the_training(tmp_path, trained, found):
+    data = {"train": (X[:80], Y[:80] + 1), "test": (X[80:], Y[80:] + 1), "class_names": ["cat", "dog", "owl"]}
+    named = darts_tf.train("smoke_train", tmp_path / "named", data=data, genotype=found, **SMALL)
+    for each, first in ((trained, 0), (named, 1)):
+        parts = [(X[80:][of], Y[80:][of] + first) for of in (Y[80:] == 0, Y[80:] == 1, Y[80:] == 2)]
+        correct = sum(len(part[1]) * darts_tf.evaluate(each, data=part, out=None)["accuracy"] for part in parts)
+        assert correct / 40 == pytest.approx(each["test_accuracy"])
+    exported = darts_tf.export(named, tmp_path / "models", data=(X[:2], [2, 2]), name="own", out=None)
+    assert (exported / "assets/labels.txt").read_text() == "cat\ndog\nowl\n"
+    model = {"model": exported, "out": None}
+    assert darts_tf.evaluate(data=(X[:2], ["dog"] * 2), **model)["examples"] == 2
+    with pytest.raises(UserError, match="may count from 0 or from 1"):  # an export does not say
+        darts_tf.evaluate(data=(X[:2], [2, 2]), **model)
+
+
 def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
     again = darts_tf.search("smoke", folder / "search", data=(X, Y), **SEARCH)
     assert again.genotype == found.genotype
@@ -192,5 +207,8 @@ def test_a_tuning_and_an_export_take_data_from_memory_too(tmp_path, trained):
     assert summary["best"]["valid_accuracy"] > 0 and summary["best"]["epochs"] == 1
     exported = darts_tf.export(trained, tmp_path / "models", data=(X[:80], Y[:80]), name="own", out=None)
     assert exported == tmp_path / "models/own/1" and (exported / "saved_model.pb").exists()
+    with pytest.raises(UserError, match="Received: 3 classes .a, b, c. .* Pass other data=."):
+        other = {"train": (X, Y), "class_names": ["a", "b", "c"]}
+        darts_tf.export(trained, tmp_path / "models", data=other, name="own", out=None)
     with pytest.raises(UserError, match="without data"):
         darts_tf.export(trained, tmp_path / "models", out=None)

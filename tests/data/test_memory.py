@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from darts_tf.data import sources as images
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.arrays.memory import load_memory
 from darts_tf.data.text import memory as texts
 from darts_tf.system.errors import UserError
@@ -195,6 +196,38 @@ def test_what_cannot_be_used_is_refused_in_a_line(case):
     with pytest.raises(UserError, match=says) as caught:
         load_memory(given() if callable(given) else given)
     assert "\n" not in str(caught.value)
+
+
+NAMES = ("cat", "dog", "owl")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "labels", "expected"),
+    [
+        ([0, 1, 2], [1, 1], [1, 1]),  # a single class
+        ([0, 1, 2], [1, 2], [1, 2]),  # might count from 1
+        ([1, 2, 3], [1, 2], [0, 1]),  # does
+        ([1, 2, 3], ["owl", "dog"], [2, 1]),
+        ([1, 2, 3], [[0, 0, 1], [0, 1, 0]], [2, 1]),
+        ([3, 7, 9], [9, 3], [2, 0]),
+        ([], [0, 2], [0, 2]),  # unknown
+        ([], [3, 3], [2, 2]),
+    ],
+)
+def test_labels_for_a_trained_network_are_numbered_as_in_its_training(numbers, labels, expected):
+    known = Classes(np.array(numbers), NAMES)
+    found = load_memory((X[:2], labels), known=known)
+    assert found.train[1].tolist() == expected and found.class_names == NAMES
+
+
+def test_labels_that_a_trained_network_lacks():
+    for numbers, labels, says in (
+        ([0, 1, 2], [1, 3], "the network does not have: expected 0 to 2. Received: 3"),
+        ([], [1, 2], "may count from 0 or from 1"),
+        ([0, 1, 2], ["dog", "ant"], "the network does not have"),
+    ):
+        with pytest.raises(UserError, match=says):
+            load_memory((X[:2], labels), known=Classes(np.array(numbers), NAMES))
 
 
 def test_what_is_too_large_for_memory_is_refused_before_it_is_held(monkeypatch):

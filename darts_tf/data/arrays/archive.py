@@ -55,7 +55,13 @@ def load_npz(path: str, value_range: str = "auto") -> Parts:
     return found
 
 
-def parts_of(path: str, assigned: Roles, arrays: dict[str, np.ndarray], value_range: str = "auto") -> Parts:
+def parts_of(
+    path: str,
+    assigned: Roles,
+    arrays: dict[str, np.ndarray],
+    value_range: str = "auto",
+    known: class_labels.Classes | None = None,
+) -> Parts:
     """Returns the parts that arrays hold; for parts and errors see `load_npz`.
 
     Args:
@@ -63,17 +69,20 @@ def parts_of(path: str, assigned: Roles, arrays: dict[str, np.ndarray], value_ra
         assigned: The roles of the arrays.
         arrays: Arrays by name; they are removed from it, so that large ones are not held twice.
         value_range: See `load_npz`.
+        known: The classes of a trained network that the arrays are for; None: the training labels determine them.
     """
-    labels, classes = _labels(path, assigned, arrays)
+    labels, classes = _labels(path, assigned, arrays, known)
     images, about = _images(path, assigned.parts, arrays, value_range)
     served = [f"{x} {_SERVES[part]} ({len(labels[part]):,} images)" for part, (x, _) in assigned.parts.items()]
     notes = f"{os.path.basename(path)}: {', '.join(served)}", *filter(None, [about, classes.note])
     found = {part: (images[part], labels[part]) for part in assigned.parts}
-    return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, notes)
+    counted = classes.values.dtype.kind != "U" and not np.array_equal(classes.values, np.arange(len(classes.values)))
+    values = tuple(classes.values.tolist()) if counted else ()
+    return Parts(found["train"], found.get("valid"), found.get("test"), classes.names, notes, values)
 
 
 def _labels(
-    path: str, assigned: Roles, arrays: dict[str, np.ndarray]
+    path: str, assigned: Roles, arrays: dict[str, np.ndarray], known: class_labels.Classes | None
 ) -> tuple[dict[str, np.ndarray], class_labels.Classes]:
     """Takes the labels out of `arrays`; returns the numbers of the classes by part, and the classes."""
     where = {part: f"Array {y!r} of {path}" for part, (_, y) in assigned.parts.items()}
@@ -82,9 +91,14 @@ def _labels(
     names = None if assigned.class_names is None else arrays.pop(assigned.class_names)
     if names is not None and names.dtype.kind in "iu" and assigned.class_names != "class_names":
         names = names.astype(str)  # target_names of scikit-learn's digits are numbers
+    if known is not None:
+        fitting = {part: class_labels.of_network(where[part], plain[part], known) for part in plain}
+        return {
+            part: class_labels.numbers(where[part], plain[part], fitting[part], "the network") for part in plain
+        }, fitting["train"]
     names_where = f"Array {assigned.class_names!r} of {path}"
     classes = class_labels.classes_of(where["train"], plain["train"], names, names_where)
-    training = assigned.parts["train"][1]
+    training = repr(assigned.parts["train"][1])
     return {part: class_labels.numbers(where[part], plain[part], classes, training) for part in plain}, classes
 
 

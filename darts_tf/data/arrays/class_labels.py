@@ -29,7 +29,7 @@ class Classes(NamedTuple):
     """The classes of a data set.
 
     Attributes:
-        values: `(K,)`, the label of each class as in `Labels.values`.
+        values: `(K,)`, the label of each class as in `Labels.values`; of a trained network, empty if unknown.
         names: K distinct names.
         note: A line for the user if the labels are not the class numbers, otherwise empty.
     """
@@ -219,6 +219,21 @@ def _checked_names(where: str, names: np.ndarray) -> tuple[str, ...]:
     return tuple(found)
 
 
+def of_network(where: str, labels: Labels, known: Classes) -> Classes:
+    """Returns a trained network's classes with the values that these labels, of any number of its classes, have.
+
+    Raises:
+        UserError: The values are unknown, and the names do not determine which label each belongs to.
+    """
+    if labels.values.dtype.kind == "U":
+        return known._replace(values=np.array(known.names))
+    if labels.width:
+        return known._replace(values=np.arange(len(known.names)))
+    if known.values.size:
+        return known
+    return _named(where, np.unique(labels.values), known.names, 0)
+
+
 def numbers(where: str, labels: Labels, classes: Classes, training: str) -> np.ndarray:
     """Returns the classes `(N,)` int32 of labels.
 
@@ -226,7 +241,7 @@ def numbers(where: str, labels: Labels, classes: Classes, training: str) -> np.n
         where: The array and its file, for messages.
         labels: Labels of any part.
         classes: From `classes_of`.
-        training: Name of the array of training labels.
+        training: What has the classes: the array of training labels, or the network.
 
     Raises:
         UserError: A label belongs to no class.
@@ -241,7 +256,7 @@ def numbers(where: str, labels: Labels, classes: Classes, training: str) -> np.n
             expected = f"0 to {len(classes.names) - 1}"
         received = _few(unknown) if unknown else f"one-hot rows of {labels.width}"
         raise UserError(
-            f"{where} holds labels that {training!r} does not have: expected {expected}. Received: {received}."
+            f"{where} holds labels that {training} does not have: expected {expected}. Received: {received}."
         )
     return np.array([number[value] for value in found.tolist()], np.int32)[inverse.reshape(-1)]
 

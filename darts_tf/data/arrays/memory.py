@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf.data.arrays import pixels
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.given import PARTS, counted
 from darts_tf.data.images.dataset import Parts
 from darts_tf.data.reading import reason
@@ -24,7 +25,9 @@ _ROOM = 0.4  # of the free memory: what is read is concatenated, and converted t
 _WHERE = "the data given"
 
 
-def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None] = silent) -> Parts:
+def load_memory(
+    data: Any, value_range: str = "auto", say: Callable[[str], None] = silent, known: Classes | None = None
+) -> Parts:
     """Reads images passed from Python, with all the checks of files.
 
     Everything is read once and then held in memory as bytes, so that it is split, sampled and resumed like any other
@@ -38,6 +41,8 @@ def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None]
             the keys `train`, and optionally `validation`, `test`, and `class_names`, a list.
         value_range: See `archive.load_npz`.
         say: Is called with lines about the progress of what takes long to read.
+        known: The classes of a trained network, if it is to be applied to the data; they may be of any of these. A
+            dict may name them otherwise.
 
     Returns:
         The parts, as arrays: images `(N, H, W, C)` uint8, labels `(N,)` int32.
@@ -53,18 +58,20 @@ def load_memory(data: Any, value_range: str = "auto", say: Callable[[str], None]
         parts[part] = x, y
         arrays[x], arrays[y], note = _pair(value, part, say)
         notes += [note] if note else []
-    if names is not None:
+    if names is not None and known is not None:
+        known = known._replace(names=tuple(map(str, names)))
+    elif names is not None:
         arrays["class_names"] = _array("class_names", names)
-    found = parts_of(_WHERE, Roles(parts, None if names is None else "class_names", []), arrays, value_range)
+    assigned = Roles(parts, "class_names" if "class_names" in arrays else None, [])
+    found = parts_of(_WHERE, assigned, arrays, value_range, known)
     return found._replace(notes=(*notes, *found.notes))
 
 
-def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
+def as_one(data: Any) -> dict[str, Any]:
     """Returns evaluation images in the form that `load_memory` takes, as its training part.
 
     Args:
         data: One part, or a dict with `test`, and optionally `class_names`.
-        class_names: The classes of the network, if known.
     """
     one = data if not isinstance(data, Mapping) else data.get("test")
     if one is None or not _is_source(one):
@@ -72,8 +79,7 @@ def as_one(data: Any, class_names: Sequence[str] | None) -> dict[str, Any]:
             "data to evaluate must be one part: expected (x, y), a tf.data.Dataset or a keras PyDataset of "
             f"(image, label), or a dict with one as test. Received: {type(data).__name__}."
         )
-    names = data.get("class_names") if isinstance(data, Mapping) else None
-    return {"train": one, "class_names": class_names if names is None else names}
+    return {"train": one, "class_names": data.get("class_names") if isinstance(data, Mapping) else None}
 
 
 def _given(data: Any) -> tuple[dict[str, Any], Any]:

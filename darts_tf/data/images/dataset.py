@@ -101,6 +101,7 @@ class Parts(NamedTuple):
         test: The test images, or None.
         class_names: One name per class.
         notes: Lines for the user: the purpose of each folder or array, with counts; what was skipped, and why.
+        label_values: The number that each class had in the data, if these are not 0 to K-1; otherwise empty.
     """
 
     train: Any
@@ -108,6 +109,7 @@ class Parts(NamedTuple):
     test: Any
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    label_values: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,6 +126,7 @@ class ImageDataset:
         valid: The validation images of the data, or None if there are none.
         test: The test images, or None if there are none.
         notes: Lines for the user, see `Parts`.
+        label_values: See `Parts`.
     """
 
     name: str
@@ -135,6 +138,7 @@ class ImageDataset:
     valid: Split | None
     test: Split | None
     notes: tuple[str, ...] = ()
+    label_values: tuple[int, ...] = ()
 
     @property
     def splits(self) -> tuple[Split | None, ...]:
