@@ -151,9 +151,9 @@ class Settings(Generic[Kind]):
         """The preset's name, and the work directory.
 
         Raises:
-            UserError: The directory is not a path on this machine.
+            UserError: There is no such preset, or the directory is not a path on this machine.
         """
-        preset, workdir = flag_values["preset"].value or self.default_preset, flag_values["workdir"].value
+        (preset, _), workdir = self.chosen(flag_values), flag_values["workdir"].value
         return preset, self.workdir.format(preset) if workdir is None else str(user_path(workdir, "The work directory"))
 
     def chosen(self, flag_values: flags.FlagValues) -> tuple[str, Kind]:

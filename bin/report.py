@@ -1,4 +1,4 @@
-"""Writes a page about runs: `darts-report runs/digits runs/digits_train --output=report.html`."""
+"""Writes a page about runs: `darts-report runs/digits_search runs/digits_train --output=report.html`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Searches for a cell: `darts-search --preset=digits_search --workdir=runs/digits`."""
+"""Searches for a cell: `darts-search --preset=digits_search --workdir=runs/digits_search`."""
 
 import sys
 

@@ -33,7 +33,7 @@ def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") ->
     """
     folders, file = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
     if not folders:
-        raise UserError("No work directory. Expected one or more, such as runs/digits. Received: none")
+        raise UserError("No work directory. Expected one or more, such as runs/digits_search. Received: none")
     if file.is_dir():
         raise UserError(f"The output must be a file. Expected one such as report.html. Received: the directory {file}")
     found = [runs.read(each, name) for each, name in zip(folders, runs.names(folders), strict=True)]

@@ -29,7 +29,7 @@ class Dropping(Network):
     rate: ClassVar[str]
 
     def __init__(self, *args: Any, drop_seed: int | None = 0, **kwargs: Any):
-        rate: Any = kwargs.pop(self.rate, 0.0)
+        rate = kwargs.pop(self.rate, 0.0)
         if not isinstance(rate, numbers.Real) or not 0 <= float(rate) < 1:
             raise UserError(f"{self.rate} must be a number of at least 0 and below 1. Received: {self.rate}={rate!r}.")
         setattr(self, self.rate, rate)

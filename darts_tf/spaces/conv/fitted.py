@@ -194,4 +194,4 @@ def _takes_probabilities(loss):
 
 
 def _name(loss):
-    return repr(loss) if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return repr(loss) if isinstance(loss, str | list | tuple) else getattr(loss, "__name__", type(loss).__name__)
