@@ -35,7 +35,7 @@ class DropPathSchedule(keras.callbacks.Callback):
     def __init__(self, epochs: int | None = None):
         super().__init__()
         if epochs is not None and not (is_integer(epochs) and epochs >= 1):
-            raise UserError(f"epochs must be an integer of at least 1, or None for those of fit. Received: {epochs=}.")
+            raise UserError(f"epochs must be at least 1 and an integer, or None for those of fit. Received: {epochs=}.")
         self.epochs = epochs
 
     def on_train_begin(self, logs: dict | None = None) -> None:
