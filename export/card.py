@@ -7,7 +7,7 @@ from darts_tf import genotypes
 
 _SETTINGS = ("dataset", "epochs", "batch_size", "learning_rate", "init_channels", "num_cells", "num_units", "seed")
 _SCORES = ("accuracy", "perplexity")  # each an object whose names say enough
-_ELSEWHERE = ("name", "created", "versions", "genotype", "training_config", "checks")
+_ELSEWHERE = ("name", "created", "versions", "genotype", "training_config", "checks", "label_values")
 
 
 def markdown(card: Mapping[str, Any]) -> str:

@@ -55,6 +55,7 @@ def served(
         data="images",
         card={
             "classes": len(facts.class_names),
+            "label_values": facts.classes.values.tolist(),
             "image_shape": list(facts.image_shape),
             "input": f"serving_default: image, float32 in 0..255{files}",
             "normalisation": {"of": "x / 255, inside the graph", "mean": list(facts.mean), "std": list(facts.std)},

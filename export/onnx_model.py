@@ -58,7 +58,7 @@ def write(folder: str | os.PathLike) -> pathlib.Path:
     except Exception as error:  # the converter raises its own errors, TensorFlow's and plain ones
         raise UserError(
             f"The network cannot be converted to ONNX: {one_line(error)}. Expected operations that ONNX supports; "
-            "leave onnx out of --format. Nothing was published."
+            "leave onnx out of the formats. Nothing was published."
         ) from error
     return file
 

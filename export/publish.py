@@ -57,7 +57,7 @@ class Publication:
             self._refuse_foreign()
             if version in versions(self.folder):
                 raise UserError(
-                    f"Version {version} of {name} exists in {self.export_dir}. Expected a new number; leave --version "
+                    f"Version {version} of {name} exists in {self.export_dir}. Expected a new number; leave version "
                     "out for the next one."
                 )
 
@@ -69,7 +69,7 @@ class Publication:
         except OSError as error:
             raise UserError(
                 f"Cannot export into {self.export_dir}: {error.strerror or error}. Expected a writable folder with "
-                "enough space; nothing was published. Choose another --export_dir."
+                "enough space; nothing was published. Choose another export_dir."
             ) from error
 
     def _refuse_foreign(self) -> None:
@@ -81,7 +81,7 @@ class Publication:
         if foreign:
             raise UserError(
                 f"{self.export_dir} holds something else: expected a new or empty folder, or one that holds exported "
-                f"models. Received: {foreign[0].relative_to(self.export_dir)}. Choose another --export_dir."
+                f"models. Received: {foreign[0].relative_to(self.export_dir)}. Choose another export_dir."
             )
 
     @contextlib.contextmanager
@@ -152,7 +152,7 @@ class Publication:
                 if self.version is not None:
                     raise UserError(
                         f"Another process has just published version {number} of {self.name}. Expected a new number; "
-                        "leave --version out for the next one."
+                        "leave version out for the next one."
                     ) from None
 
     def _write_config(self) -> None:

@@ -52,7 +52,7 @@ def load(
     """
     config, known = trained.config, trained.facts
     height, width, channels = known.image_shape
-    pass_other = "Pass --data_dir." if data is None else "Pass other data=."
+    pass_other = "Pass another data_dir." if data is None else "Pass other data."
     data = images.load(
         config["dataset"] if data is None else NAME,
         data_dir or config["data_dir"],

@@ -56,7 +56,7 @@ def convert(model: str | os.PathLike, folder: str | os.PathLike, calibration: np
             line = " ".join(str(error).split())[:200]
             raise UserError(
                 f"The network cannot be converted to a TFLite file ({kind}): {line}. Expected operations that TFLite "
-                "supports; leave tflite out of --format. Nothing was published."
+                "supports; leave tflite out of the formats. Nothing was published."
             ) from error
         file = pathlib.Path(folder, FOLDER, f"{kind}.tflite")
         file.parent.mkdir(exist_ok=True)

@@ -7,15 +7,10 @@ import pytest
 
 import darts_tf
 from darts_tf.api import products
+from darts_tf.system.errors import UserError
+from tests.helpers.processes import python
 
-EXCEPT = {
-    "configure": "has to come before TensorFlow is used: README's Python runs it in a process of its own",
-    "report.write_report": "needs the work directory of a run: README's command runs it",
-    "export": "takes a minute: `tests/api` runs it",
-    "protocol": "takes minutes: the binary's tests run it",
-    "tune": "takes a minute: `tests/api` runs it",
-}
-"""What is not run here -> why."""
+FIRST = "configure"  # has to come before TensorFlow is used: it has a process of its own
 
 
 def offered(module):
@@ -56,19 +51,28 @@ def fresh(folder, monkeypatch):
     operations.OPERATIONS.update(before)
 
 
-@pytest.mark.parametrize("name", [name for name in PUBLIC if name not in EXCEPT])
-def test_the_example_of(name, fresh):
+def example_of(name):
+    """The example in a docstring."""
     text = inspect.getdoc(PUBLIC[name])
     assert text.count("Example:\n") == 1, f"{name} has no example in its docstring"
     example = doctest.DocTestParser().get_doctest(text, {}, name, None, 0)
     assert example.examples, f"the example of {name} has no >>> lines"
-    lines = []
+    return example
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if name != FIRST])
+def test_the_example_of(name, fresh):
+    example, lines = example_of(name), []
     doctest.DocTestRunner(optionflags=doctest.ELLIPSIS, verbose=False).run(example, out=lines.append)
     assert not lines, "".join(lines)
 
 
-def test_every_exception_is_public():
-    assert set(EXCEPT) <= set(PUBLIC)
+def test_the_example_of_what_comes_first(tmp_path):
+    *steps, last = example_of(FIRST).examples
+    code = "".join(step.source for step in steps)
+    assert python(f"{code}print(repr({last.source.strip()}))", tmp_path) == last.want
+    with pytest.raises(UserError, match="comes too late: .* before anything uses TensorFlow"):
+        darts_tf.configure(threads=3)
 
 
 def test_an_example_that_is_wrong_is_found():

@@ -34,6 +34,14 @@ def tune(
 
     Raises:
         UserError: See `tuner.tuning.tune`.
+
+    Example:
+        >>> import darts_tf
+        >>> small = dict(dataset="digits", max_train_examples=200, init_channels=4, num_cells=3, epochs=1)
+        >>> tuned = darts_tf.tune("cifar10_tune_small", "runs/tuned", algorithm="random", trials=2, out=None, **small)
+        >>> best = darts_tf.load("runs/tuned/" + tuned["best"]["workdir"])
+        >>> best["valid_accuracy"] == tuned["best"]["valid_accuracy"]
+        True
     """
     from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
 
@@ -58,6 +66,13 @@ def protocol(
 
     Raises:
         UserError: See `protocol.protocol.run` and `protocol.comparison.run`.
+
+    Example:
+        >>> import darts_tf
+        >>> small = dict(methods=("darts",), num_seeds=1, overrides=("dataset=digits", "epochs=1"))
+        >>> compared = darts_tf.protocol("nasbench201_methods", "runs/methods", out=None, **small)
+        >>> compared["benchmark"]
+        'cifar10'
     """
     from darts_tf.protocol import comparison
     from darts_tf.protocol import protocol as paper
@@ -83,6 +98,12 @@ def export(workdir: Path, export_dir: Path, data: Any = None, out: TextIO | None
 
     Raises:
         UserError: See `export.exporting.export`.
+
+    Example:
+        >>> import darts_tf
+        >>> trained = darts_tf.train("smoke_train", "runs/trained", genotype="DARTS_V1", epochs=1, out=None)
+        >>> darts_tf.export(trained, "exports", name="digits", version=3, out=None).name
+        '3'
     """
     from darts_tf.export import exporting
 

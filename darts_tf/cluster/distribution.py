@@ -21,6 +21,7 @@ from darts_tf.cluster import rendezvous
 from darts_tf.config import Run
 from darts_tf.passes.accumulation import split
 from darts_tf.passes.context import within
+from darts_tf.passes.graph import per_object
 from darts_tf.system import runtime, streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import at_once
@@ -43,7 +44,7 @@ class Distribution:
     def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.replicas = strategy.num_replicas_in_sync
-        self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
+        self._sum = per_object(self._summed)
 
     def replication(self, batch: Any, outputs: Any) -> "Replication":
         """Returns an object that distributes a pass over the replicas; see `Replication`."""
@@ -113,7 +114,7 @@ def of(config: Run) -> Distribution | None:
         raise UserError(
             f"The batch cannot be split evenly: expected batch_size to be a multiple of {found.replicas} replicas"
             + (f" times accumulate={config.accumulate}" if config.accumulate > 1 else "")
-            + f". Received: batch_size={config.batch_size}. Use another --batch_size."
+            + f". Received: batch_size={config.batch_size}. Use another batch_size."
         )
     return found
 

@@ -8,6 +8,7 @@ import dataclasses
 import difflib
 import functools
 import math
+import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Self
@@ -103,7 +104,8 @@ def changed(base: type, name: str, default: Any) -> Any:
 class Config:
     """Base of the experiments: frozen, flat, checked at construction.
 
-    No value is converted, except that an int may stand for a float and an `os.PathLike` for a path.
+    No value is converted, except that an int may stand for a float, an `os.PathLike` for a path, and numbers in a tuple
+    or list for a text with commas between them.
 
     Attributes:
         kind: The kind of experiment, as in `config.json`.
@@ -124,7 +126,9 @@ class Config:
             value = getattr(self, each.name)
             if each.metadata["is_path"] and isinstance(value, os.PathLike):
                 value = os.fsdecode(value)
-                object.__setattr__(self, each.name, value)  # frozen, but still under construction
+            elif each.type is str:
+                value = joined(value)
+            object.__setattr__(self, each.name, value)  # frozen, but still under construction
             _check(each, value)
         self._check_together()
 
@@ -201,6 +205,12 @@ def named(names: Iterable[str], *configs: type[Config]) -> tuple[str, ...]:
         kinds = ", ".join(config.__name__ for config in configs)
         raise AttributeError(f"{unknown[0]!r} is not a field of {kinds}{suggest(unknown[0], known)}")
     return tuple(names)
+
+
+def joined(value: Any) -> Any:
+    """Returns numbers in a tuple or list as a text, `"-1,1"` for `(-1, 1)`; anything else as it is."""
+    several = isinstance(value, tuple | list) and value and all(isinstance(each, numbers.Real) for each in value)
+    return ",".join(map(str, value)) if several else value
 
 
 def suggest(name: str, known: Any) -> str:

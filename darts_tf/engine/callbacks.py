@@ -1,10 +1,20 @@
 """Keras callbacks at the end of epochs: the user's own loggers and early stopping."""
 
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from darts_tf.system.errors import UserError, one_line
+
+
+class CallbackFailed(UserError):
+    """A user's callback raised an error; a notebook shows where."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that a notebook shows: the callback's own traceback, and the message."""
+        cause = [] if self.__cause__ is None else traceback.format_exception(self.__cause__)
+        return [*"".join(cause).splitlines(), *super()._render_traceback_()]
 
 
 class Callbacks:
@@ -24,7 +34,7 @@ class Callbacks:
         epochs: Number of epochs of the run.
 
     Raises:
-        UserError: One fails.
+        CallbackFailed: One fails.
     """
 
     def __init__(self, callbacks: Sequence[Any] = (), model: Any = None, epochs: int = 0):
@@ -66,14 +76,22 @@ class Callbacks:
                 if callable(method := getattr(callback, what, None)):
                     method(*values)
             except Exception as error:  # a callback may raise anything
-                raise UserError(
-                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. The progress is "
-                    "kept: the same call resumes from there."
+                raise CallbackFailed(
+                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. Nothing is lost: the "
+                    "same call continues the run."
                 ) from error
 
 
-def listed(callbacks: Any) -> tuple:
-    """Returns what `fit` takes, callbacks, a single one or None, as a tuple. Raises UserError for anything else."""
+def listed(callbacks: Any, strategy: str) -> tuple:
+    """Returns what `fit` takes, callbacks, a single one or None, as a tuple.
+
+    Args:
+        callbacks: What the user has given.
+        strategy: The run's, see `config.run.Run`.
+
+    Raises:
+        UserError: One is something else, or the run has several processes.
+    """
     several = callbacks if isinstance(callbacks, Iterable) else () if callbacks is None else (callbacks,)
     found = tuple(several)
     for each in found:
@@ -82,6 +100,11 @@ def listed(callbacks: Any) -> tuple:
                 "callbacks must be instances of keras.callbacks.Callback. "
                 f"Received: {each!r:.100}, a {type(each).__name__}."
             )
+    if found and strategy == "multi_worker":
+        raise UserError(
+            "callbacks must be empty with strategy=multi_worker, since each process would decide for itself. "
+            f"Received: {len(found)}."
+        )
     return found
 
 

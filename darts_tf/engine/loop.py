@@ -263,7 +263,7 @@ class Loop:
         if hopeless.size:
             raise Diverged(
                 f"step {first + int(hopeless[0]) + 1} overflows float16 even with the loss unscaled, and so did all "
-                f"steps while the scale was being lowered. {self._advice()} Or use --precision=bfloat16."
+                f"steps while the scale was being lowered. {self._advice()} Or use precision=bfloat16."
             )
 
     def _kept(self):

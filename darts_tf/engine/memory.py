@@ -106,9 +106,9 @@ def told(config: Run) -> Iterator[None]:
     try:
         yield
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        ways = ["a smaller --batch_size", "--accumulate"]
-        ways += [] if config.recompute else ["--recompute"]
-        ways += ["--noeigenvalue"] if getattr(config, "eigenvalue", False) else []
+        ways = ["a smaller batch_size", "a larger accumulate"]
+        ways += [] if config.recompute else ["recompute=True"]
+        ways += ["eigenvalue=False"] if getattr(config, "eigenvalue", False) else []
         said = one_line(error).split(" [Op:")[0]
         raise UserError(
             f"Out of memory ({said}). Expected a run that fits. Received: batch_size={config.batch_size}, "
@@ -142,16 +142,16 @@ def too_little(found: Estimate, needed: int, free: int, config: Run, replicas: i
     eigenvalue, most = most > needed, max(most, needed)
     less, also = _parts(found, most, with_eigenvalue(found, config).tensors, free, config, replicas), ""
     if eigenvalue and not less and needed > free:
-        less, also = _parts(found, needed, found.tensors, free, config, replicas), " and --noeigenvalue"
-    alone = ["--noeigenvalue"] if eigenvalue and needed <= free else []
+        less, also = _parts(found, needed, found.tensors, free, config, replicas), " and eigenvalue=False"
+    alone = ["eigenvalue=False"] if eigenvalue and needed <= free else []
     ways = []
     if alone or less:
         words = [*alone, *([f"{' or '.join(less)} in another work directory{also}"] if less else [])]
         ways.append(f"less memory is needed with {', or '.join(words)}")
-    may = ["--noeigenvalue"] if eigenvalue and not alone and not also else []
-    may += [] if config.recompute else ["--recompute"]
+    may = ["eigenvalue=False"] if eigenvalue and not alone and not also else []
+    may += [] if config.recompute else ["recompute=True"]
     if config.precision == "float32" and tf.config.list_physical_devices("GPU"):
-        may.append("--precision=bfloat16")
+        may.append("precision=bfloat16")
     if may:
         ways.append(f"{' and '.join(may)} may help")
     advice = "; ".join(ways) or "use a smaller network"
@@ -170,7 +170,7 @@ def _parts(found, needed, tensors, free, config, replicas):
     step = parts * replicas
     batch = (n for n in range((size - 1) // step * step, 0, -step) if fits(n / size))
     ways = ("accumulate", next(accumulate, None)), ("batch_size", next(batch, None))
-    return [f"--{name}={n}" for name, n in ways if n]
+    return [f"{name}={n}" for name, n in ways if n]
 
 
 def device_limit() -> int | None:

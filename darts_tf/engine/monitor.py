@@ -82,8 +82,8 @@ class Monitor:
         earliest = early_stop.earliest(EVERY)
         if config.early_stop == "eigenvalue" and config.epochs <= earliest:
             say(
-                f"warning: --early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
-                f"{config.epochs} epochs; use more --epochs"
+                f"warning: early_stop=eigenvalue stops after epoch {earliest} at the earliest, never in a search of "
+                f"{config.epochs} epochs; use more epochs"
             )
 
     def resumed(self, history: Sequence[Mapping]) -> None:
@@ -124,7 +124,7 @@ class Monitor:
         return (
             f"warning: the dominant eigenvalue of the validation loss in alpha has grown {verdict.ratio:.2f}-fold, "
             "which often precedes a collapse; RobustDARTS would stop here and return genotypes/epoch_"
-            f"{verdict.epoch:03d}.json. Use that, or interrupt the search and resume it with --early_stop=eigenvalue"
+            f"{verdict.epoch:03d}.json. Use that, or interrupt the search and resume it with early_stop=eigenvalue"
         )
 
     def _skipping(self) -> str:
@@ -146,9 +146,5 @@ class Monitor:
             f"warning: for {PATIENCE} epochs more than {limit:g} of the {edges} edges of the {cell} cell have been "
             f"skip connections, now {skips[last]}: the search may be collapsing."
             + (f" The last genotype with fewer is genotypes/epoch_{healthy[-1]:03d}.json." if healthy else "")
-            + (
-                ""
-                if self.config.early_stop == "eigenvalue"
-                else " --early_stop=eigenvalue stops such searches in time."
-            )
+            + ("" if self.config.early_stop == "eigenvalue" else " early_stop=eigenvalue stops such searches in time.")
         )

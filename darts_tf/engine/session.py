@@ -16,7 +16,6 @@ from darts_tf.engine.reporting import Reporter
 from darts_tf.passes import graph
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.system import keras_settings, streams
-from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import scratch
 from darts_tf.system.types import Path
 
@@ -85,11 +84,6 @@ def run(
     callbacks: Callbacks | None = None,
 ) -> Loop | None:
     """Runs a task's epochs; returns the loop, or None if a signal stopped it, after printing how to resume."""
-    if callbacks and config.strategy == "multi_worker":
-        raise UserError(
-            "callbacks must be empty with strategy=multi_worker, since each process would decide for itself. "
-            f"Received: {len(callbacks)}."
-        )
     loop = Loop(task, directory, config, reporter, distribution, callbacks)
     if loop.run():
         if callbacks and callbacks.stopped:

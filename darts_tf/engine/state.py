@@ -22,12 +22,14 @@ def restore(variables: Mapping[str, list], arrays: Mapping[str, np.ndarray]) -> 
     """
     named = {f"{name}/{i:05d}": v for name, group in variables.items() for i, v in enumerate(group)}
     for name in sorted(named.keys() ^ arrays.keys()):
-        raise UserError(f"The checkpoint does not fit this run: {name} is in only one of them. Use another --workdir.")
+        raise UserError(
+            f"The checkpoint does not fit this run: {name} is in only one of them. Use another work directory."
+        )
     for name, variable in named.items():
         if tuple(variable.shape) != arrays[name].shape:
             raise UserError(
                 f"The checkpoint does not fit this run: {name} has shape {arrays[name].shape}, expected "
-                f"{tuple(variable.shape)}. Use another --workdir."
+                f"{tuple(variable.shape)}. Use another work directory."
             )
     for name, variable in named.items():
         variable.assign(arrays[name])

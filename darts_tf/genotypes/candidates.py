@@ -72,7 +72,7 @@ def read(text: str, genotype: Any, num_nodes: int) -> dict[str, list[list[str]]]
 def _of_images(text, genotype):
     if set(genotype.cells) != set(S1):
         raise UserError(
-            f"candidates={text} is a search space of image cells, --space=conv; for other cells expected all, or JSON. "
+            f"candidates={text} is a search space of image cells, space=conv; for other cells expected all, or JSON. "
             f"Received: candidates={text} with space={genotype.kind}."
         )
     return genotype.cells

@@ -63,7 +63,7 @@ class Run:
             raise UserError(
                 f"{path} holds a run with different settings. Expected those of this protocol. Received (there -> "
                 f"now): {some_of(other, 5, '; ')}. Use its settings, remove that directory, or choose another "
-                "--workdir"
+                "work directory"
             )
         return True
 
@@ -113,7 +113,7 @@ class Plan:
         if getattr(self._retrain, "train_portion", 0.5) == 1:
             raise UserError(
                 "retrain_overrides must hold out images, since cells are selected on them and never on test images. "
-                "Expected train_portion below 1, as in --retrain_overrides=train_portion=0.9. Received: "
+                "Expected train_portion below 1, as in retrain_overrides=train_portion=0.9. Received: "
                 "train_portion=1.0"
             )
         self.metric, self.better, self.primitives = train.metric, train.better, self._search.primitives

@@ -30,6 +30,12 @@ def write_report(workdirs: Sequence[Path], path: Path, nasbench201: str = "") ->
         UserError: A directory is missing or not a work directory, a file is damaged, `path` is a directory, or no run
             has a true accuracy; one line.
         OSError: The file cannot be written.
+
+    Example:
+        >>> import darts_tf
+        >>> found = darts_tf.search("smoke", "runs/found", order="first", epochs=1, out=None)
+        >>> darts_tf.report.write_report([found], "page.html").name
+        'page.html'
     """
     folders, file = [user_path(each, "workdir") for each in workdirs], user_path(path, "output")
     if not folders:

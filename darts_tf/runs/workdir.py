@@ -120,7 +120,7 @@ class WorkDir(contextlib.AbstractContextManager):
         except OSError as error:
             raise UserError(
                 f"Cannot use the work directory {self.path}: {error.strerror or error}. Expected a writable "
-                "directory; choose another --workdir"
+                "directory; choose another work directory"
             ) from error
         return changes
 
@@ -138,7 +138,7 @@ class WorkDir(contextlib.AbstractContextManager):
             raise UserError(
                 f"The work directory {self.path} holds other files and no config.json. Expected a new "
                 f"or empty directory, or that of an earlier run. Received: {some_of(foreign)}; "
-                "choose another --workdir"
+                "choose another work directory"
             )
 
     def _take_lock(self) -> None:
@@ -148,7 +148,7 @@ class WorkDir(contextlib.AbstractContextManager):
             os.close(lock)
             raise UserError(
                 f"Another process{f' (pid {owner})' if owner else ''} is using the work directory {self.path}. "
-                "Wait for it, stop it, or choose another --workdir"
+                "Wait for it, stop it, or choose another work directory"
             )
         os.ftruncate(lock, 0)
         os.write(lock, f" {os.getpid()}\n".encode())  # the space is the byte that Windows hides from other processes
@@ -176,7 +176,7 @@ class WorkDir(contextlib.AbstractContextManager):
             raise UserError(
                 f"The work directory {self.path} holds a run with different settings. Expected the same. Received "
                 f"(there -> now): {some_of(refused, 5, '; ')}. Use the settings of that run, or choose another "
-                "--workdir"
+                "work directory"
             )
         return earlier.differences(config)
 
@@ -196,12 +196,13 @@ class WorkDir(contextlib.AbstractContextManager):
             return None
         except ValueError as error:  # UserError, JSONDecodeError and UnicodeDecodeError
             raise UserError(
-                f"{self.config} is damaged or from another version: {error}. Fix the file, or choose another --workdir"
+                f"{self.config} is damaged or from another version: {error}. Fix the file, or choose another work "
+                "directory"
             ) from error
         raise UserError(
             f"The work directory {self.path} holds a run of another kind. Expected {config_class.kind}. "
             f"Received: {kind if isinstance(kind, str) and kind.isidentifier() else repr(kind)[:80]}; choose another "
-            "--workdir"
+            "work directory"
         )
 
     def close(self) -> None:

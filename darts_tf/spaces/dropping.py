@@ -38,6 +38,7 @@ class Dropping(Network):
 
     def build(self, input_shape: tuple) -> None:
         """Makes the state of the draws."""
+        super().build(input_shape)
         drawn = getattr(self, self.rate) or self.draws
         self.drop_seeds: Any = keras.random.SeedGenerator(self.drop_seed) if drawn else None
 

@@ -72,7 +72,7 @@ def check(table: Mapping[str, Any], config: SearchConfig, image_shape: Sequence[
     if table["device"] != device:
         raise UserError(
             f"cost_table is for another device. Expected {device!r}: measure there, or pass the table's device as "
-            f"--cost_device if it will serve the network. Received: {table['device']!r}."
+            f"cost_device if it will serve the network. Received: {table['device']!r}."
         )
 
 

@@ -29,9 +29,8 @@ def one_line(error: BaseException) -> str:
     Args:
         error: Any exception.
     """
-    line = (str(error).strip().splitlines() or [""])[0]
-    line = line if len(line) <= 150 else f"{line[:150]}..."
-    return f"{type(error).__name__}: {line.rstrip('. ')}" if line else type(error).__name__
+    line = (str(error).strip().splitlines() or [""])[0].rstrip(". ")
+    return f"{type(error).__name__}: {short(line, 153)}" if line else type(error).__name__
 
 
 def short(text: str, most: int = 120) -> str:

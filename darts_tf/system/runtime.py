@@ -98,7 +98,14 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
         replicas: See `config.Run`.
 
     Raises:
-        RuntimeError: TensorFlow has already been used in this process.
+        UserError: TensorFlow has already been used in this process.
+
+    Example:
+        >>> import darts_tf
+        >>> darts_tf.configure(threads=2)
+        >>> import tensorflow as tf
+        >>> tf.config.threading.get_intra_op_parallelism_threads()
+        2
     """
     environment.settle()
     # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
@@ -109,8 +116,14 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
         from absl import logging
 
         logging.set_verbosity(logging.ERROR)  # loaded models warn about gradients that are not needed
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1 if threads == 1 else 2)
+        except RuntimeError as error:
+            raise UserError(
+                "configure comes too late: expected it before anything uses TensorFlow in this process. Received: "
+                "TensorFlow in use. Restart Python, or the notebook's kernel, and call it first, or leave it out."
+            ) from error
         # On a CPU the graph optimiser doubles the time of the first run without making steps faster; XLA has its own.
         # On a GPU TensorFlow's default is kept: there it also chooses the convolutions' layout.
         useless = jit_compile or not tf.config.list_physical_devices("GPU")

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from darts_tf.config import TrainConfig
+from darts_tf.config.fields import joined
 from darts_tf.data import sources as images
 from darts_tf.data.arrays import memory as arrays
-from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.given import NAME
 from darts_tf.data.images.split import load_split, sample
 from darts_tf.data.images.stream import evaluation_batches
@@ -82,23 +82,23 @@ def evaluate(
             requested part.
     """
     if bool(workdir) == bool(model):
-        raise UserError("Specify what to evaluate: expected either --workdir or --model. Received: both or neither.")
+        raise UserError("Specify what to evaluate: expected either workdir or model. Received: both or neither.")
     wanted, source = Asked(**asked), user_path(workdir, "workdir") if workdir else newest_version(model)
     if model and source.is_file() and source.suffix != ".keras":  # a TFLite file, a saved_model.pb
-        raise UserError(f"--model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
+        raise UserError(f"model must be a .keras file, or the folder of a SavedModel. Received: the file {source}.")
     say(f"loading {source} ...")
     trained = load(source, weights or None, wanted.operations_file) if workdir else None
     is_text = isinstance(trained.facts, TextFacts) if trained else (source / "assets" / VOCABULARY).is_file()
     for name, reason in (_NOT_OF_TEXT if is_text else _NOT_OF_IMAGES).items():
         if getattr(wanted, name):
-            raise UserError(f"--{name} is {reason}")
+            raise UserError(f"{name} is {reason}")
     dataset, split, found = (_of_text if is_text else _of_images)(trained, source, wanted, say)
     return {"dataset": dataset, "split": split, "source": str(source)} | found
 
 
 _NOT_OF_IMAGES = {"bits_per_character": "for texts, but this is a network on images. Leave it out."}
 _NOT_OF_TEXT = {
-    "dataset": "for images. Pass a text as --data_dir, or leave it out for the run's text.",
+    "dataset": "for images. Pass a text as data_dir, or leave it out for the run's text.",
     "value_range": "for images. Leave it out.",
     "operations_file": "for networks on images, but this is a language model. Leave it out.",
 }
@@ -111,8 +111,8 @@ def _of_images(
     config, facts, names, mean = trained.config if trained else TrainConfig().to_json(), {}, None, None
     classes_known = None
     if source.is_dir() and not trained:
-        forward, shape, classes, names = of_images(source)
-        classes_known = Classes(np.zeros(0), tuple(names)) if names else None
+        forward, shape, classes, classes_known = of_images(source)
+        names = classes_known.names if classes_known else None
         mean, std = (0.0,) * shape[-1], (1 / 255,) * shape[-1]  # it includes the normalisation
     else:
         if not trained:
@@ -140,7 +140,7 @@ def _of_images(
         facts = load_data_facts(source) if not data_dir or split == "valid" else {}
         dataset, data_dir = config["dataset"], data_dir or config["data_dir"]
     if not dataset:
-        raise UserError("Specify the images: expected --dataset with --model. Received: none.")
+        raise UserError("Specify the images: expected dataset with model. Received: none.")
     say(f"reading {dataset} ...")
     saved = source / "split.json" if facts and split in ("train", "valid") else None
     data = images.load(
@@ -151,7 +151,7 @@ def _of_images(
         shape[-1],
         config["seed"],
         config["eval_crop"],
-        asked.value_range or config["value_range"],
+        joined(asked.value_range) or config["value_range"],
         config["split"],
         given,
         known=classes_known,
@@ -210,7 +210,7 @@ def _part(data, split, saved, facts, limited):
         if "parts" not in facts and limited:
             raise UserError(
                 f"{saved.parent} was made by version 0.1, which selected other images for max_train_examples: "
-                f"expected a run of this version for --split={split}. Train again, or use --split=test."
+                f"expected a run of this version for split={split}. Train again, or use split=test."
             )
         found = load_split(saved)
         check_same_part(saved.parent, facts, data, "train", "valid")
@@ -219,7 +219,7 @@ def _part(data, split, saved, facts, limited):
     part = getattr(data, split)
     if part is None:
         raise UserError(
-            f"{data.name} has no {PARTS[split]} images. Expected another --split, or data with a folder {split}/, or "
+            f"{data.name} has no {PARTS[split]} images. Expected another split, or data with a folder {split}/, or "
             f"with arrays x_{split} and y_{split}."
         )
     return split, part, np.arange(len(part))

@@ -14,6 +14,7 @@ from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary
 from darts_tf.engine.console import PLAIN_SECONDS
 from darts_tf.engine.loop import Diverged
+from darts_tf.passes.graph import per_object
 from darts_tf.system.streams import silent
 
 TOP = 5
@@ -72,7 +73,7 @@ class Evaluator:
 
     def __init__(self, forward: Callable):
         self.forward, self.graph = forward, None
-        self._count = tf.function(self._counts, autograph=False, reduce_retracing=True)
+        self._count = per_object(self._counts)
 
     def _counts(self, batch, labels):
         self.graph = tf.compat.v1.get_default_graph()
@@ -119,7 +120,7 @@ class LanguageEvaluator:
 
     def __init__(self, forward: Callable, initial_state: Callable):
         self.forward, self.initial_state, self.graph = forward, initial_state, None
-        self._step = tf.function(self._window, autograph=False, reduce_retracing=True)
+        self._step = per_object(self._window)
 
     def _window(self, tokens, targets, state):
         self.graph = tf.compat.v1.get_default_graph()
@@ -176,7 +177,7 @@ class SupernetEvaluator:
     def __init__(self, forward: Callable, data: Callable[[int], Iterable], start: Any = ()):
         self.forward, self.data, self.start = forward, data, start
         self._kept: dict[int, Iterable] = {}
-        self._step = tf.function(self._measured, autograph=False, reduce_retracing=True)
+        self._step = per_object(self._measured)
 
     def _measured(self, mixing, inputs, labels, state):
         logits, state = self.forward(mixing, inputs, state)

@@ -2,8 +2,11 @@
 
 import pathlib
 
+import numpy as np
+
 from darts_tf.system.keras_settings import tf
 from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.runs.saved_model import load_saved_model, signature_of
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import parse_json, user_path
@@ -20,7 +23,7 @@ def newest_version(folder: str) -> pathlib.Path:
 
 
 def of_images(path: pathlib.Path) -> tuple:
-    """Returns `(forward, image shape, classes, their names or None)` for a version of an exported model."""
+    """Returns `(forward, image shape, number of classes, Classes or None)` for a version of an exported model."""
     loaded = load_saved_model(path)
     signature = signature_of(loaded, path, "serving_default", ["image"], ["logits"])
     images, logits = (
@@ -32,10 +35,19 @@ def of_images(path: pathlib.Path) -> tuple:
             f"{path} is not an exported model: expected images of a known size and logits of a known number of "
             f"classes, as darts-export writes them. Received: images of shape {images}, logits of shape {logits}."
         )
-    shape, classes, labels = tuple(images[1:]), logits[1], path / "assets" / "labels.txt"
-    names = labels.read_text("utf-8").splitlines() if labels.is_file() else None
-    names = names if names and len(names) == classes else None
-    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), shape, classes, names
+    known = _classes(path / "assets", logits[1])
+    return (lambda batch, keep=loaded: signature(image=batch)["logits"]), tuple(images[1:]), logits[1], known
+
+
+def _classes(assets, count):
+    """What an exported model says of its classes, whose numbers may be unknown; None without names."""
+    labels = assets / "labels.txt"
+    names = labels.read_text("utf-8").splitlines() if labels.is_file() else []
+    try:
+        values = np.array(parse_json((assets / "model_card.json").read_bytes())["label_values"], np.int64)
+    except (OSError, LookupError, ValueError, TypeError):  # of another version
+        values = np.zeros(0)
+    return Classes(values, tuple(names)) if len(names) == count and len(values) in (0, count) else None
 
 
 def of_text(path: pathlib.Path) -> tuple:

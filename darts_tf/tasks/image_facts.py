@@ -47,7 +47,7 @@ def check_data_facts(directory: pathlib.Path, dataset: ImageDataset, division: D
             raise UserError(
                 f"The images are not split as in the run in {directory}: expected {len(saved.train_indices)} and "
                 f"{len(saved.valid_indices)}, as in its split.json. Received: {len(now.train_indices)} and "
-                f"{len(now.valid_indices)}, or others. Restore the images, or choose another --workdir."
+                f"{len(now.valid_indices)}, or others. Restore the images, or choose another work directory."
             )
 
 
@@ -62,7 +62,7 @@ def check_same_part(directory: pathlib.Path, known: dict[str, Any], dataset: Ima
         other = some_of([f"no {name!r}" for name in lost] + [f"also {name!r}" for name in new])
         raise UserError(
             f"The classes are not those of the run in {directory}: expected {len(was)}. Received: {len(now)}, "
-            f"{other or 'in another order'}. Restore the images, or choose another --workdir."
+            f"{other or 'in another order'}. Restore the images, or choose another work directory."
         )
     described = known.get("parts", {})
     for part in parts:
@@ -70,7 +70,7 @@ def check_same_part(directory: pathlib.Path, known: dict[str, Any], dataset: Ima
         if part in described and before != after:
             raise UserError(
                 f"The {PARTS[part]} images are not those of the run in {directory}: expected {before or 'none'}. "
-                f"Received: {after or 'none'}. Restore the images, or choose another --workdir."
+                f"Received: {after or 'none'}. Restore the images, or choose another work directory."
             )
 
 

@@ -153,8 +153,8 @@ class SearchImages(_Images):
                 own = name == "alphas" and division.of == "valid"
                 raise UserError(
                     f"The batch is larger than the part of the data that trains the {name}, {len(part)} examples. "
-                    f"Received: batch_size={c.batch_size}. Use a smaller --batch_size or more examples"
-                    + (", or --validation=train, which uses a part of the training images instead." if own else ".")
+                    f"Received: batch_size={c.batch_size}. Use a smaller batch_size or more examples"
+                    + (", or validation=train, which uses a part of the training images instead." if own else ".")
                 )
         self.train_indices, self.watched = division.train, (division.split, division.held_out)
         self.epoch_steps = [len(division.train) // c.batch_size] * c.epochs
@@ -285,13 +285,13 @@ class TrainImages(_Images):
             if found.of == "valid" and config.train_portion < 1:
                 self.notes.append(
                     f"train_portion={config.train_portion:g} has no effect, since the data have their own validation "
-                    "images; --validation=train uses a part of the training images instead"
+                    "images; validation=train uses a part of the training images instead"
                 )
         elif test is None:
             raise UserError(
                 f"{d.name} has no {'test' if d.valid else 'validation and no test'} images, so there is nothing to "
-                "evaluate the network on. Expected --train_portion below 1, which holds out some training "
-                f"images{', or --validation=auto' if d.valid else ''}. Received: train_portion=1.0."
+                "evaluate the network on. Expected train_portion below 1, which holds out some training "
+                f"images{', or validation=auto' if d.valid else ''}. Received: train_portion=1.0."
             )
         else:
             self.held_out, self.watched = "test", test
@@ -300,7 +300,7 @@ class TrainImages(_Images):
         if len(self.train_indices) < config.batch_size:
             raise UserError(
                 f"The batch is larger than the training part of the data, {len(self.train_indices)} examples. "
-                f"Received: batch_size={config.batch_size}. Use a smaller --batch_size or more examples."
+                f"Received: batch_size={config.batch_size}. Use a smaller batch_size or more examples."
             )
         self.epoch_steps = [len(self.train_indices) // config.batch_size] * config.epochs
         self._parts: dict[bool, Any] = {False: self.watched, True: test}
@@ -317,7 +317,7 @@ class TrainImages(_Images):
             f"classes, {size}; network of {network.parameters:,} weights and {network.macs() / 1e6:,.1f} million "
             f"multiply-adds per image at {size}, without the auxiliary head; {sum(self.epoch_steps)} steps"
         )
-        warning = "validating on the test images, as in the original; --train_portion=0.9 holds out others instead"
+        warning = "validating on the test images, as in the original; train_portion=0.9 holds out others instead"
         return [*self.notes, about, *([warning] if watched == "test" else [])]
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:

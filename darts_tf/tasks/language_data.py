@@ -36,7 +36,7 @@ def load(
     if not data_dir:
         raise UserError(
             "data_dir must name the folder of the text: one with train.txt, valid.txt and test.txt, or with the "
-            "original files of Penn Treebank or WikiText-2. Received: data_dir=''; --dataset=english is embedded."
+            "original files of Penn Treebank or WikiText-2. Received: data_dir=''; dataset=english is embedded."
         )
     return text.load_folder(data_dir, vocabulary_size, say)
 
@@ -85,7 +85,7 @@ def unknown_lines(corpus: text.Corpus, vocabulary_size: int, **shares: float) ->
         return lines
     ways = []
     if vocabulary_size == len(corpus.vocabulary):
-        ways.append(f"use a larger --vocabulary_size than {vocabulary_size}")
+        ways.append(f"use a larger vocabulary_size than {vocabulary_size}")
     elif shares["train"] > MANY_UNKNOWN:
         ways.append(f"use a training text that does not hold {text.UNKNOWN} itself")
     if not ways or max(shares.values()) > shares["train"] + MANY_UNKNOWN:
@@ -117,12 +117,12 @@ def check_facts(directory: pathlib.Path, corpus: text.Corpus) -> None:
         if known.get(split) != now[split]:
             raise UserError(
                 f"The {split} text is not that of the run in {directory}: expected {known.get(split)} words. "
-                f"Received: {now[split]}. Pass the same text, or choose another --workdir."
+                f"Received: {now[split]}. Pass the same text, or choose another work directory."
             )
     if known.get("checksum", now["checksum"]) != now["checksum"]:
         raise UserError(
             f"The text is not that of the run in {directory}, although it has the same length: expected the checksum "
-            f"{known['checksum']}. Received: {now['checksum']}. Pass the same text, or choose another --workdir."
+            f"{known['checksum']}. Received: {now['checksum']}. Pass the same text, or choose another work directory."
         )
 
 

@@ -203,7 +203,7 @@ def search(
     Returns:
         The genotype, or None if the search was interrupted: the same call resumes it.
     """
-    config, callbacks = domains.given(config, data), listed(callbacks)
+    config, callbacks = domains.given(config, data), listed(callbacks, config.strategy)
 
     def one(own, path):
         return _search(own, path, out, data, callbacks)

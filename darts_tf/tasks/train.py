@@ -216,7 +216,7 @@ def train(
     keras_settings.check_mode()
     if until is not None and not 1 <= until <= config.epochs:
         raise UserError(f"until must be at least 1 and at most epochs={config.epochs}. Received: until={until}.")
-    config, callbacks = domains.given(config, data), listed(callbacks)
+    config, callbacks = domains.given(config, data), listed(callbacks, config.strategy)
     shared = distribution.of(config)
     genotype = genotypes.load(config.genotype, config.space)
     config = config.replace(genotype=genotype.to_text())  # a file may be gone or changed when the run is resumed

@@ -150,7 +150,7 @@ def load(workdir: str | os.PathLike, weights: str | None = None, operations_file
     path, (config_class, facts_of) = user_path(workdir, "workdir"), _KINDS[kind]
     config = (WorkDir(path).read_config(config_class) or config_class()).to_json()
     if operations_file and "operations_file" not in config:
-        raise UserError(f"--operations_file is for networks on images, but this is a {facts_of.network}. Leave it out.")
+        raise UserError(f"operations_file is for networks on images, but this is a {facts_of.network}. Leave it out.")
     summary = read_json(path / "summary.json") if (path / "summary.json").exists() else {}
     if wrong := [name for name in WEIGHTS if not isinstance(summary.get(name, {}), dict)]:
         raise UserError(f"{path / 'summary.json'} is damaged: {wrong[0]} is not an object. Restore the file.")

@@ -104,7 +104,7 @@ def load_prior(
     if kind not in (None, found.space.kind):
         raise UserError(
             f"The prior has cells of another kind. Expected {kind} cells, which the settings train; choose another "
-            f"--preset, or another prior. Received: {found.space.kind} ones from {source}."
+            f"preset, or another prior. Received: {found.space.kind} ones from {source}."
         )
     if space is not None and found.space != space:
         raise UserError(f"The prior does not fit the space. Expected {space}. Received: {found.space}.")

@@ -93,7 +93,7 @@ class Trials:
         if wrong:
             raise UserError(
                 f"{self.path} cannot be resumed: {wrong}. Expected files written by darts-tune. Restore both files "
-                "from a copy, or choose another --workdir"
+                "from a copy, or choose another work directory"
             )
         if len(failed := self.failed_last()) >= MAX_FAILURES:
             self.ended = self.ended[: -len(failed)]

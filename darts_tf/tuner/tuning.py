@@ -136,7 +136,7 @@ def _refuse_earlier_version(path):
         raise UserError(
             f"{path} holds a tuning run started by an earlier version, which this version cannot resume. Expected "
             "trials.json. Received: tuner/oracle.json. Its trials are training runs in trials/; choose another "
-            "--workdir"
+            "work directory"
         )
 
 

@@ -100,8 +100,25 @@ def test_a_part_of_the_classes_is_evaluated_and_exported_as_in_the_training(tmp_
     assert (exported / "assets/labels.txt").read_text() == "cat\ndog\nowl\n"
     model = {"model": exported, "out": None}
     assert darts_tf.evaluate(data=(X[:2], ["dog"] * 2), **model)["examples"] == 2
-    with pytest.raises(UserError, match="may count from 0 or from 1"):  # an export does not say
+    one, other = (darts_tf.evaluate(data=parts[1], **each) for each in ({"workdir": named, "out": None}, model))
+    assert one["accuracy"] == other["accuracy"] and one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    card = exported / "assets/model_card.json"
+    assert (known := json.loads(card.read_text())).pop("label_values") == [1, 2, 3]
+    card.write_text(json.dumps(known))  # as exports of earlier versions are
+    with pytest.raises(UserError, match="Array 'y' of the data given holds labels.*may count from 0 or from 1"):
         darts_tf.evaluate(data=(X[:2], [2, 2]), **model)
+
+
+def test_values_of_black_and_white_are_numbers_too(tmp_path, trained, found):
+    data = {"train": (X[:80] / 127.5 - 1, Y[:80]), "test": (X[80:] / 127.5 - 1, Y[80:])}
+    with pytest.raises(UserError, match="Specify which values are black and white: value_range=LOW,HIGH, such as -1,1"):
+        darts_tf.train("smoke_train", tmp_path / "run", data=data, genotype=found, **SMALL)
+    same = dict(data=data, genotype=found, value_range=(-1, 1), **SMALL)
+    assert darts_tf.train("smoke_train", tmp_path / "run", **same)["test_accuracy"] == trained["test_accuracy"]
+    again = darts_tf.evaluate(tmp_path / "run", data=data["test"], value_range=[-1, 1], out=None)
+    assert again["accuracy"] == trained["test_accuracy"]
+    with pytest.raises(UserError, match="^Array 'x' of the data given has values outside of value_range=0,1"):
+        darts_tf.evaluate(tmp_path / "run", data=data["test"], value_range=(0, 1), out=None)
 
 
 def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
@@ -165,7 +182,7 @@ def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(t
     again = Log(stop=2)
     assert dict(darts_tf.train("smoke_train", tmp_path / "run", callbacks=[again], **kept)) == dict(first)
     assert again.told == log.told
-    with pytest.raises(UserError, match="callback Log failed in on_epoch_end: .*no space.* resumes"):
+    with pytest.raises(UserError, match="callback Log failed in on_epoch_end: .*no space.* continues"):
         darts_tf.train("smoke_train", tmp_path / "run", callbacks=[Log(fails=2)], **kept)
     stopper = keras.callbacks.EarlyStopping("val_loss", patience=0, baseline=-1.0)
     last = darts_tf.train("smoke_train", tmp_path / "run", callbacks=[stopper], **kept)
@@ -173,6 +190,8 @@ def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(t
     for wrong in ([print], print, [keras.callbacks.EarlyStopping]):
         with pytest.raises(UserError, match="keras.callbacks.Callback"):
             darts_tf.train("smoke_train", tmp_path / "new", callbacks=wrong, **kept)
+    with pytest.raises(UserError, match="callbacks must be empty with strategy=multi_worker.*Received: 1"):
+        darts_tf.train("smoke_train", tmp_path / "new", callbacks=stopper, **kept, strategy="multi_worker")
     assert not (tmp_path / "new").exists()
 
 
@@ -207,7 +226,7 @@ def test_a_tuning_and_an_export_take_data_from_memory_too(tmp_path, trained):
     assert summary["best"]["valid_accuracy"] > 0 and summary["best"]["epochs"] == 1
     exported = darts_tf.export(trained, tmp_path / "models", data=(X[:80], Y[:80]), name="own", out=None)
     assert exported == tmp_path / "models/own/1" and (exported / "saved_model.pb").exists()
-    with pytest.raises(UserError, match="Received: 3 classes .a, b, c. .* Pass other data=."):
+    with pytest.raises(UserError, match="Received: 3 classes .a, b, c. .* Pass other data."):
         other = {"train": (X, Y), "class_names": ["a", "b", "c"]}
         darts_tf.export(trained, tmp_path / "models", data=other, name="own", out=None)
     with pytest.raises(UserError, match="without data"):

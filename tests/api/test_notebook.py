@@ -1,4 +1,4 @@
-"""In a notebook: the bar is updated in place, the interrupt stops a search cleanly, and the same cell resumes it."""
+"""In a notebook: a bar updated in place; the interrupt stops a search, the same cell resumes it; errors are a line."""
 
 import os
 import signal
@@ -37,6 +37,23 @@ def test_a_search_in_a_notebook(tmp_path):
     assert "3 epochs" in shown["text/plain"] and "interrupted" not in shown["text/plain"]
     assert "<svg" in shown["text/html"] and "resuming at step" in _printed(cell)
     assert len(bars) == 1 and "epoch 3/3" in bars[0].data["text/plain"] and "<progress" in bars[0].data["text/html"]
+
+
+def test_a_notebook_shows_an_error_as_a_line_and_where_a_callback_failed(monkeypatch):
+    shell = pytest.importorskip("IPython").core.interactiveshell.InteractiveShell.instance()
+    shown = []
+    monkeypatch.setattr(shell, "_showtraceback", lambda kind, error, lines: shown.append("\n".join(lines)))
+    shell.run_cell("import darts_tf; darts_tf.genotype.load('DARTS_V3')")
+    shell.run_cell(
+        "import keras\nfrom darts_tf.engine.callbacks import Callbacks\n"
+        "def broken(epoch, logs): return logs['no']\n"
+        "Callbacks([keras.callbacks.LambdaCallback(on_epoch_end=broken)], keras.Model(), 1).epoch({'epoch': 1})"
+    )
+    assert len(shown[0].splitlines()) == 1 and shown[0].startswith("UserError: 'DARTS_V3' is neither")
+    lines = shown[1].splitlines()
+    assert (
+        "in broken" in shown[1] and "KeyError: 'no'" in lines and "LambdaCallback failed in on_epoch_end" in lines[-1]
+    )
 
 
 def _interrupt(kernel, metrics):

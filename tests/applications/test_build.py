@@ -118,7 +118,8 @@ def test_probabilities_and_logits_are_one_network():
     for each in (network, other):
         each.drop_path_rate.assign(0.0)
     assert other.train_on_batch(x, y) == pytest.approx(network.train_on_batch(x, y), rel=1e-5)
-    for loss in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy()):
+    divergences = "kld", keras.losses.KLDivergence(name="own")
+    for loss in ("sparse_categorical_crossentropy", keras.losses.SparseCategoricalCrossentropy(), *divergences):
         network.compile("sgd", loss)
         with pytest.raises(UserError, match="outputs logits.*from_logits=True.*classifier_activation='softmax'"):
             network.train_on_batch(x, y)

@@ -437,7 +437,7 @@ def test_images_to_predict(tmp_path):
     for name, x, expected in (("one", X[0], X[:1]), ("all", X / 255, X), ("grey", X[0, ..., 0], X[:1, ..., :1])):
         np.save(tmp_path / name, x)
         np.testing.assert_array_equal(arrays.load_images(str(tmp_path / f"{name}.npy"), "auto"), expected)
-    with pytest.raises(UserError, match="all.npy must be scaled as in training.*--value_range=LOW,HIGH"):
+    with pytest.raises(UserError, match="all.npy must be scaled as in training.*value_range=LOW,HIGH"):
         arrays.load_images(str(tmp_path / "all.npy"))
     np.savez(tmp_path / "new", pictures=X)
     np.testing.assert_array_equal(arrays.load_images(str(tmp_path / "new.npz")), X)

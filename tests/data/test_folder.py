@@ -113,7 +113,7 @@ def test_what_can_be_understood_in_two_ways_is_refused(tmp_path):
     inside = tree(tmp_path / "inside", cat_train=1, cat_test=1, dog_train=1, dog_test=1)
     assert "cat holds test, train" in refused(inside) and "Move the images to train/cat" in refused(inside)
     outer = tree(tmp_path / "outer", photos_train_a=1, photos_train_b=1, photos_val_a=1)
-    assert "Received: photos. If that is the data set, pass --data_dir" in refused(outer)
+    assert "Received: photos. If that is the data set, pass data_dir" in refused(outer)
 
 
 def test_classes_that_are_missing_or_unknown_are_named(tmp_path):

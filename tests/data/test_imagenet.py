@@ -140,7 +140,7 @@ def raises(message):
 def test_what_is_missing_is_named(tmp_path):
     with raises("There is no folder .*absent"):
         images.load("imagenet2012", str(tmp_path / "absent"), image_size=8)
-    with raises("ImageNet's photographs differ in size.*Pass --image_size"):
+    with raises("ImageNet's photographs differ in size.*Pass image_size"):
         images.load("imagenet2012", str(tmp_path))
     both = (
         "Received: no ILSVRC2012_img_train.tar and no ILSVRC2012_img_val.tar. Download them from https://image-net.org"

@@ -289,7 +289,7 @@ def test_changed_images_are_refused_before_anything_is_written(tmp_path):
     assert set(before) == {"data.json", "split.json"}
 
     def refused(message):
-        with raises(message + ".*another --workdir"):
+        with raises(message + ".*another work directory"):
             check_data_facts(run, *divided(config))
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 

@@ -114,7 +114,7 @@ def test_images_that_stay_in_their_records(root, own, monkeypatch):
     assert (read.mean, read.std) == (held.mean, held.std)
     batches = stream(read.train, np.arange(30), 8, 0, mean=read.mean, std=read.std, resized_crop=True)
     assert next(iter(batches))[0].shape == (8, 4, 4, 3)
-    with raises("30 images are too many to compare their sizes.*Pass --image_size"):
+    with raises("30 images are too many to compare their sizes.*Pass image_size"):
         load(root)
 
 
@@ -150,7 +150,7 @@ def test_images_of_several_sizes(tmp_path):
     mixed = [*examples(3), (3, {"image": np.zeros((5, 9, 3), np.uint8), "label": "ant"})]
     store(tmp_path, {"train": mixed}, shape=(None, None, 3))
     assert load(tmp_path, image_size=4).image_shape == (4, 4, 3)
-    with raises("The images differ in size: expected .*Received: .* in record . of train in .*own/1.0.0. Pass --image"):
+    with raises("The images differ in size: expected .*Received: .* in record . of train in .*own/1.0.0. Pass image"):
         load(tmp_path)
 
 
@@ -232,6 +232,7 @@ def test_what_is_not_there(tmp_path, root, own, monkeypatch):
         raise ConnectionError("no route to host\nsecond line")
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", offline)
+    monkeypatch.setattr(builders, "_offline", lambda: False)
     with raises(
         "tfds:svhn_cropped can be neither read nor downloaded.*Received: ConnectionError: no route to host. Pa"
     ):
@@ -284,7 +285,7 @@ def test_names_that_it_does_not(name):
     ("answer", "proxies", "offline"),
     [(OSError("no name server"), {}, True), ([("address",)], {}, False), (OSError(), {"https": "proxy:3128"}, False)],
 )
-def test_a_missing_network_is_reported_at_once(monkeypatch, caplog, root, own, answer, proxies, offline):
+def test_a_missing_network_is_reported_at_once(monkeypatch, caplog, tmp_path, root, own, answer, proxies, offline):
     def lookup(*_):
         if isinstance(answer, OSError):
             raise answer
@@ -294,3 +295,15 @@ def test_a_missing_network_is_reported_at_once(monkeypatch, caplog, root, own, a
     monkeypatch.setattr("urllib.request.getproxies", lambda: proxies)
     builders._announce(own, str(root), "tfds:own")
     assert ("no network" in caplog.text) == offline
+
+    def tried(self, **_):
+        raise ConnectionError("tried")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", tried)
+    with raises(
+        f"tfds:cifar100 can be neither.*{'no network' if offline else 'ConnectionError: tried'}. Pass data_dir"
+    ):
+        builders.prepared("cifar100", str(tmp_path))
+    (tmp_path / "downloads").mkdir()  # the files may be there
+    with raises("tfds:cifar100 can be neither.*ConnectionError: tried. Pass data_dir"):
+        builders.prepared("cifar100", str(tmp_path))

@@ -88,7 +88,7 @@ def test_a_line_says_it_and_a_second_one_what_to_do(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 100 * MB)
     memory.tell(said.append, concrete, variables, config)
     assert said[2].startswith("warning: about 16") and "100 MB are free" in said[2]
-    assert "less memory is needed with --accumulate=2 or --batch_size=9 in another work directory" in said[2]
+    assert "less memory is needed with accumulate=2 or batch_size=9 in another work directory" in said[2]
     assert said[2].endswith("; --recompute may help") and "\n" not in said[2]
     monkeypatch.setattr(memory, "free_memory", lambda: None)
     memory.tell(said.append, concrete, variables, config)
@@ -99,7 +99,7 @@ def test_only_what_would_fit_is_advised():
     found, config = Estimate(100 * MB, 5 * MB, 0), TrainConfig(batch_size=12, accumulate=2, recompute=True)
     # 30 MB are copies of the weights; of the 70 MB of the examples a third fits.
     line = memory.too_little(found, 100 * MB, 54 * MB, config)
-    assert line.endswith("; less memory is needed with --accumulate=6 or --batch_size=4 in another work directory")
+    assert line.endswith("; less memory is needed with accumulate=6 or batch_size=4 in another work directory")
     assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("use a smaller network")
     config = config.replace(recompute=False)
     assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("are free; --recompute may help")
@@ -113,7 +113,7 @@ def test_what_is_advised_is_accepted():
             for name, value in re.findall(r"--(\w+)=(\d+)", line):
                 changed = config.replace(**{name: int(value)})
                 assert changed.batch_size % (changed.accumulate * replicas) == 0, line
-    assert "--batch_size=32 " in memory.too_little(found, 1000 * MB, 400 * MB, config, 4)
+    assert "batch_size=32 " in memory.too_little(found, 1000 * MB, 400 * MB, config, 4)
 
 
 def test_the_eigenvalues_memory_is_told(monkeypatch):
@@ -126,8 +126,8 @@ def test_the_eigenvalues_memory_is_told(monkeypatch):
     assert "; with the eigenvalue's measurement about " in said[0]
     # 492 MB with it, 164 MB without; of the former 6 MB are copies of weights.
     assert said[2].startswith("warning: about 49") and "300 MB are free" in said[2]
-    assert said[2].endswith("with --noeigenvalue, or --accumulate=2 or --batch_size=9 in another work directory")
-    assert said[4].endswith("with --accumulate=4 or --batch_size=5 in another work directory; --noeigenvalue may help")
+    assert said[2].endswith("with eigenvalue=False, or accumulate=2 or batch_size=9 in another work directory")
+    assert said[4].endswith("with accumulate=4 or batch_size=5 in another work directory; eigenvalue=False may help")
     assert len(said) == 7
     memory.tell(said.append, concrete, variables, config.replace(eigenvalue=False))
     assert "eigenvalue" not in said[7] + said[8]

@@ -220,7 +220,7 @@ def test_a_collapse_is_said_once_and_stopped_on_demand():
     watch, records, said = watched(trace)
     assert watch.stopped is None and len(records) == 50
     assert [epoch for epoch, _ in said] == [22] and "genotypes/epoch_010.json" in said[0][1]
-    assert "--early_stop=eigenvalue" in said[0][1] and "\n" not in said[0][1]
+    assert "early_stop=eigenvalue" in said[0][1] and "\n" not in said[0][1]
     assert [record["epoch"] for record in records if "eigenvalue" in record] == list(range(2, 51, 2))
     watch, records, said = watched(trace, early_stop="eigenvalue", eigenvalue=False)
     assert (watch.stopped.epoch, watch.stopped.seen, len(records), said) == (10, 22, 22, [])
@@ -253,7 +253,7 @@ def test_skip_connections_are_said_once():
     _, _, said = watched([0.1] * 25, skips=lambda epoch: 3 if epoch in (4, 5) else 4 if 10 <= epoch < 15 else 2)
     assert [epoch for epoch, _ in said] == [12]
     assert "more than 2 of the 8 edges of the normal cell" in said[0][1] and "now 4" in said[0][1]
-    assert "genotypes/epoch_009.json" in said[0][1] and "--early_stop=eigenvalue" in said[0][1]
+    assert "genotypes/epoch_009.json" in said[0][1] and "early_stop=eigenvalue" in said[0][1]
     _, _, said = watched([0.1] * 25, skips=lambda epoch: 8, warmup_epochs=15)
     assert [epoch for epoch, _ in said] == [18] and "last genotype" not in said[0][1]
 

@@ -87,7 +87,7 @@ def test_a_server_of_arrays(exported):
             np.testing.assert_allclose([p.probability for p in found], [p.probability for p in local[:5]], atol=1e-5)
             with pytest.raises(UserError, match="pass .npy or .npz files"):
                 client.predict(ask, [file])
-            with pytest.raises(UserError, match=r"new.npy must be scaled as in training.*--value_range"):
+            with pytest.raises(UserError, match=r"new.npy must be scaled as in training.*value_range"):
                 client.predict(ask, [exported.array])
             with pytest.raises(UserError, match=r"rejects .*new.npy\[0\].*Received: 12x12x2") as caught:
                 client.predict(ask, [exported.array], facts=inputs.Facts("0,1"))

@@ -232,7 +232,7 @@ def test_mistakes_are_one_line(exported, capfd, tmp_path):
     assert "--vocabulary_dir with --server only" in refused(
         predict_binary.main, here, "--text=a", f"--vocabulary_dir={run}"
     )
-    assert "--dataset is for images" in refused(evaluate_binary.main, run, "--dataset=digits")
+    assert "dataset is for images" in refused(evaluate_binary.main, run, "--dataset=digits")
     assert "must have the vocabulary" in refused(export_binary.main, run, f"--data_dir={other}")
     assert "SavedModel only" in refused(export_binary.main, run, "--format=tflite", f"--export_dir={tmp_path / 'e'}")
     damaged = tmp_path / "run"

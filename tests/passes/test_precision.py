@@ -146,7 +146,7 @@ def test_the_loop_leaves_skipped_steps_out(tmp_path):
 def test_an_endless_run_of_skipped_steps_is_a_divergence(tmp_path):
     with pytest.raises(Diverged, match="step 3 overflows float16 even with the loss unscaled") as caught:
         looped(tmp_path, [1, 1, 2, 2])
-    assert "\n" not in str(caught.value) and "--precision=bfloat16" in str(caught.value)
+    assert "\n" not in str(caught.value) and "precision=bfloat16" in str(caught.value)
 
 
 def test_a_saved_network_knows_no_precision(tmp_path):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from darts_tf import genotypes as genotype
 from darts_tf.spaces.conv import operations
 from darts_tf.spaces.conv.derived import CifarNetwork, ImageNetNetwork
+from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.system.errors import UserError
 
@@ -46,6 +47,10 @@ def test_any_small_image(shape):
     assert stages["logits"].shape == stages["auxiliary_logits"].shape == (3, 5)
     assert net(images(shape)).shape == (3, 5)
     assert net.macs() > 0
+    for network in (net, ConvSupernet(5, shape, 4, 3)):
+        for wrong in (images(shape)[0], images(shape)[..., :0]):  # one image without its batch; other channels
+            with pytest.raises(ValueError, match="incompatible with the layer"):
+                network(wrong)
 
 
 @pytest.mark.parametrize("size", [64, 97, 224])

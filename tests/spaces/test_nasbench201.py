@@ -112,7 +112,7 @@ def test_what_is_not_of_this_space_is_refused():
     with pytest.raises(UserError, match="Unknown primitive. Expected some of: none, skip_connect, nor_conv_1x1"):
         space.check(presets.get("smoke").config.primitives)
     for changes in ({"auxiliary": True}, {"drop_path": 0.1}):
-        with pytest.raises(UserError, match="neither an auxiliary head nor drop path. Expected --noauxiliary and"):
+        with pytest.raises(UserError, match="neither an auxiliary head nor drop path. Expected auxiliary=False and"):
             space.network(TRAIN.replace(genotype=query(0).string, **changes), *sizes)
     with pytest.raises(UserError, match="expected a nasbench201 genotype. Received: a conv genotype"):
         NasBench201Network("DARTS_V2")

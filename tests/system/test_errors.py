@@ -108,7 +108,7 @@ def test_memory_that_runs_out(monkeypatch, capfd, tmp_path, where):
     assert error.lower().startswith("darts-search: error: out of memory ("), error
     if where != "data":
         assert "Received: batch_size=8, accumulate=1" in error
-        assert "--accumulate, --recompute, --noeigenvalue or a smaller network may help" in error
+        assert "a larger accumulate, recompute=True, eigenvalue=False or a smaller network may help" in error
 
 
 def test_a_process_of_a_cluster_says_that_its_own_memory_has_run_out():

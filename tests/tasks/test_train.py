@@ -268,7 +268,7 @@ def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch)
 
 def test_images_without_anything_to_watch_are_refused(tmp_path):
     path = archive(tmp_path / "own.npz")
-    with pytest.raises(UserError, match="no test images.*--train_portion below 1"):
+    with pytest.raises(UserError, match="no test images.*train_portion below 1"):
         run(tmp_path / "run", dataset="npz", data_dir=str(path), train_portion=1.0)
     assert not (tmp_path / "run").exists()
 

@@ -273,7 +273,7 @@ RECURRENT = genotypes.load("DARTS_V2", "recurrent").to_text()
     [
         ("conv", {"prior": RECURRENT}, "expected a conv genotype. Received: a recurrent genotype"),
         ("recurrent", {"prior": "AmoebaNet"}, "expected a recurrent genotype. Received: a conv genotype"),
-        ("conv", {}, "Expected conv cells.*choose another --preset.*Received: recurrent ones from .*alphas.npz"),
+        ("conv", {}, "Expected conv cells.*choose another preset.*Received: recurrent ones from .*alphas.npz"),
         ("recurrent", {}, "Expected recurrent cells.*Received: conv ones from .*alphas.npz"),
         ("recurrent", {"prior": RECURRENT.replace("tanh", "sinh")}, "unknown operation.*Received: 'sinh'"),
         ("conv", {"prior": "uniform", "primitives": ("skip",)}, "unknown operation.*skip_connect.*Received: 'skip'"),

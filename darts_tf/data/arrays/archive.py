@@ -125,7 +125,7 @@ def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
     if found.dtype != np.uint8 or scale != (0, 255):
         return f"values are {found.dtype}: {scale[0]:g} is black, {scale[1]:g} white"
     if found.high <= 16:
-        return f"values range from {found.low} to {found.high} out of 255; pass --value_range if another value is white"
+        return f"values range from {found.low} to {found.high} out of 255; pass value_range if another value is white"
     return ""
 
 
@@ -191,6 +191,6 @@ def load_images(path: str, value_range: str = "") -> np.ndarray:
     if not value_range and found.dtype != np.uint8:
         raise UserError(
             f"{where} must be scaled as in training, which is not known here: expected uint8, or "
-            f"--value_range=LOW,HIGH as in training (0,1 if its floating point was in 0..1). Received: {found}."
+            f"value_range=LOW,HIGH as in training (0,1 if its floating point was in 0..1). Received: {found}."
         )
     return pixels.to_bytes(values, *pixels.choose_range(where, found, value_range or "auto"))

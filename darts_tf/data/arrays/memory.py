@@ -54,9 +54,9 @@ def load_memory(
     arrays: dict[str, np.ndarray] = {}
     parts, notes = {}, []
     for part, value in given.items():
-        x, y = f"x_{part}", f"y_{part}"
-        parts[part] = x, y
-        arrays[x], arrays[y], note = _pair(value, part, say)
+        only = known is not None and len(given) == 1  # nothing is trained on it
+        x, y = parts[part] = ("x", "y") if only else (f"x_{part}", f"y_{part}")
+        arrays[x], arrays[y], note = _pair(value, (x, y), "evaluation" if only else part, say)
         notes += [note] if note else []
     if names is not None and known is not None:
         known = known._replace(names=tuple(map(str, names)))
@@ -116,10 +116,12 @@ def _wrong(received: str) -> UserError:
     return UserError(f"data must be images with labels: expected {FORMS}. Received: {received}.")
 
 
-def _pair(value: Any, part: str, say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray, str]:
+def _pair(
+    value: Any, names: tuple[str, str], part: str, say: Callable[[str], None]
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Returns images, labels, and a line for the user, which may be empty."""
     if not _yields(value):
-        return _array(f"x_{part}", value[0]), _array(f"y_{part}", value[1]), ""
+        return _array(names[0], value[0]), _array(names[1], value[1]), ""
     if isinstance(value, tf.data.Dataset):
         return _from_dataset(value, part, say)
     total = value.num_batches

@@ -193,7 +193,7 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
         if not found.within(*given):
             raise UserError(
                 f"{where} has values outside of value_range={value_range}: expected those between black and white. "
-                f"Received: {found}. Pass another --value_range=LOW,HIGH."
+                f"Received: {found}. Pass another value_range=LOW,HIGH."
             )
         return given
     if found.dtype == np.uint8:
@@ -201,7 +201,7 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
     if found.dtype == np.bool_:
         raise UserError(
             f"{where} has the wrong dtype: expected uint8, or numbers. Received: bool. Convert it: "
-            "255 * x.astype(numpy.uint8), or pass --value_range=0,1."
+            "255 * x.astype(numpy.uint8), or pass value_range=0,1."
         )
     if found.low < found.high:
         if found.dtype.kind == "f" and found.within(0, 1) and found.high > DARK:
@@ -217,7 +217,7 @@ def choose_range(where: str, found: Measured, value_range: str = "auto") -> tupl
 
 def _settling(found: Measured) -> str:
     """How a user can resolve an ambiguity."""
-    said = "Specify which values are black and white: --value_range=LOW,HIGH"
+    said = "Specify which values are black and white: value_range=LOW,HIGH"
     if found.low == found.high:
         return f"{said}."
     for low, high in USUAL:
@@ -252,7 +252,7 @@ def check_same_scale(where: str, found: Measured, other: str, of_other: Measured
     if found.dtype != np.uint8 and found.low < found.high:
         same &= found.high - low > DARK * (of_other.high - low)
     if not same:
-        hint = f"; or if they are on one, pass --value_range={low:g},{high:g}" if within else ""
+        hint = f"; or if they are on one, pass value_range={low:g},{high:g}" if within else ""
         raise UserError(
             f"{where} is on a different scale from {other!r}: expected the same, {of_other}. Received: {found}. "
             f"Convert both to one scale{hint}."

@@ -77,7 +77,7 @@ class EncodedImages(abc.ABC):
         if not wanted.image_size:
             raise UserError(
                 f"{len(self.labels)} images are too many to compare their sizes: expected an image size for more than "
-                f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass --image_size."
+                f"{MEMORY_LIMIT // 2**20} MB of images. Received: image_size=0. Pass image_size."
             )
         # The first is read next anyway, to see its shape.
         suspects = [0, *(index for index in self.suspects() if index)][:SUSPECTS]
@@ -101,7 +101,7 @@ class EncodedImages(abc.ABC):
             if image.shape != tuple(shape):
                 raise UserError(
                     f"The images differ in size: expected {shape[0]}x{shape[1]} as in the first one. Received: "
-                    f"{image.shape[0]}x{image.shape[1]} in {self.place(row)}. Pass --image_size."
+                    f"{image.shape[0]}x{image.shape[1]} in {self.place(row)}. Pass image_size."
                 )
             images[row] = image
         return images

@@ -37,10 +37,10 @@ def load_folder(data_dir: str, wanted: Wanted) -> Parts:
         UserError: A folder or an image cannot be used; the message names it.
     """
     if not data_dir:
-        raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass --data_dir.")
+        raise UserError("Data set folder needs data_dir: expected a folder of class folders. Pass data_dir.")
     root = str(pathlib.Path(data_dir))
     if not os.path.isdir(root):
-        raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check --data_dir.")
+        raise UserError(f"There is no folder {shown(data_dir)}: expected one of class folders. Check data_dir.")
     layout, left_out, notes = roles.find(root), LeftOut(), []
     classes, files, labels = _train(layout, left_out)
     found = [purpose(shown(layout.root), labels, classes, "train", wanted.max_train_examples)]
@@ -78,7 +78,7 @@ def _train(layout: roles.Layout, left_out: LeftOut) -> tuple[tuple[str, ...], li
         labels += [label] * len(images)
     if len(classes) < 2:
         inner = len(subfolders(layout.classes[0])) > 1
-        hint = f" If that is the data set, pass --data_dir={shown(layout.classes[0])}." if inner else ""
+        hint = f" If that is the data set, pass data_dir={shown(layout.classes[0])}." if inner else ""
         raise UserError(
             f"{shown(layout.root)} holds only one class: expected at least two class folders. Received: "
             f"{classes[0]}.{hint}"

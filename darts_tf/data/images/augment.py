@@ -159,7 +159,7 @@ def check_jitter(channels: int, strength: float) -> None:
     """
     if strength and channels not in (1, 3):
         raise UserError(
-            f"Colour jitter needs images of 1 or 3 channels. Received: {channels}. Switch it off: --color_jitter=0."
+            f"Colour jitter needs images of 1 or 3 channels. Received: {channels}. Switch it off: color_jitter=0."
         )
 
 

@@ -78,7 +78,7 @@ def _missing(
             raise UserError(
                 f"No example of {named(avoidable, class_names)} is among those that {purpose}: expected every class "
                 f"in both parts of the training examples. Received: split={method}, {len(parts[0])} and "
-                f"{len(parts[1])} examples. Use --split=stratified, another --train_portion, or more examples."
+                f"{len(parts[1])} examples. Use split=stratified, another train_portion, or more examples."
             )
         if missing.size:
             warnings.append(

@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import logging
 import os
+import pathlib
 import re
 import socket
 import urllib.request
@@ -39,18 +40,29 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
     builder = opened(name, data_dir, title)
     if builder.is_prepared():
         return builder
+    if _offline() and builder.url_infos and not _downloads(builder).is_dir():  # TFDS would retry for four minutes
+        raise _missing(title, data_dir, "no network")
     _announce(builder, data_dir, title)
     tfds.disable_progress_bar()
     try:
         with quiet():
             builder.download_and_prepare()
     except (Exception, SystemExit) as error:  # TFDS passes on whatever the network, the disk or the source raise
-        raise UserError(
-            f"{title} can be neither read nor downloaded: expected the data prepared by TensorFlow Datasets in "
-            f"{shown(data_dir) or 'its default folder'}, or a network connection. Received: {one_line(error)}. Pass "
-            "--data_dir with the folder that holds it, or use --dataset=digits, which needs no network."
-        ) from error
+        raise _missing(title, data_dir, one_line(error)) from error
     return builder
+
+
+def _downloads(builder: Any) -> pathlib.Path:
+    """Returns the folder of the files that a data set is prepared from; a user may have put them there."""
+    return pathlib.Path(builder.data_dir).parents[builder.info.full_name.count("/")] / "downloads"
+
+
+def _missing(title: str, data_dir: str, received: str) -> UserError:
+    return UserError(
+        f"{title} can be neither read nor downloaded: expected the data prepared by TensorFlow Datasets in "
+        f"{shown(data_dir) or 'its default folder'}, or a network connection. Received: {received}. Pass "
+        "data_dir with the folder that holds it, or use dataset=digits, which needs no network."
+    )
 
 
 @contextlib.contextmanager
@@ -100,7 +112,8 @@ def opened(name: str, data_dir: str, title: str) -> Any:
             f"prepared in {where}. Received: {name}." + (f" Did you mean tfds:{close[0]}?" if close else "")
         ) from error
     except Exception as error:  # an unknown config or version, damaged files, a missing package
-        why = str(error).split('}": ')[-1].strip().splitlines()  # after the name and the settings
+        said = str(error).split('}": ')[-1]  # after the name and the settings
+        why = said.partition(" Here are ")[0].rstrip(" .").splitlines()  # before a list over many lines
         raise UserError(
             f"{title} cannot be opened: expected a config and version that TensorFlow Datasets knows, and intact "
             f"files in {where}. Received: {short(why[0]) if why else one_line(error)}."

@@ -41,7 +41,7 @@ def load_imagenet(data_dir: str, wanted: Wanted) -> Parts:
         UserError: ImageNet is not available.
     """
     if not wanted.image_size:
-        raise UserError("ImageNet's photographs differ in size: expected an image size. Pass --image_size.")
+        raise UserError("ImageNet's photographs differ in size: expected an image size. Pass image_size.")
     wanted, builder = wanted._replace(channels=wanted.channels or 3), _prepared(data_dir)
 
     def split(name: str, count: int) -> Split:
@@ -73,7 +73,7 @@ def _prepared(data_dir: str) -> Any:
         raise UserError(
             f"ImageNet is not prepared and cannot be downloaded without an account: expected {' and '.join(ARCHIVES)} "
             f"in {manual}. Received: no {' and no '.join(missing)}. Download them from "
-            "https://image-net.org/download-images to that folder, or pass --data_dir with the folder that holds "
+            "https://image-net.org/download-images to that folder, or pass data_dir with the folder that holds "
             "imagenet2012."
         )
     try:

@@ -151,14 +151,14 @@ def load_folder(data_dir: Path, vocabulary_size: int = 0, say: Callable[[str], N
     """
     root = user_path(data_dir, "data_dir")  # a shell does not expand --data_dir=~/data
     if not root.is_dir():
-        raise UserError(f"There is no folder {data_dir}: expected one with {_expected('train')}. Check --data_dir.")
+        raise UserError(f"There is no folder {data_dir}: expected one with {_expected('train')}. Check data_dir.")
     paths = {}
     for split in SPLITS:
         names = [name.format(split) for name in NAMES]
         candidates = [root / (name + suffix) for name in names for suffix in ("", ".gz")]
         found = next((path for path in candidates if path.is_file()), None)
         if found is None:
-            raise UserError(f"{data_dir} has no {split} split: expected {_expected(split)}. Check --data_dir.")
+            raise UserError(f"{data_dir} has no {split} split: expected {_expected(split)}. Check data_dir.")
         paths[split] = found
     say(f"reading {root}: {', '.join(f'{path.name} ({_size(path.stat().st_size)})' for path in paths.values())} ...")
     streams = {split: _words(path, say) for split, path in paths.items()}
@@ -176,7 +176,7 @@ def load_english(vocabulary_size: int = 0) -> Corpus:
     except ImportError:
         raise UserError(
             "This Python lacks pydoc_data, the text of the embedded corpus. Install Python's full standard library, "
-            "or pass a folder of texts as --data_dir."
+            "or pass a folder of texts as data_dir."
         ) from None
     streams = {split: ([*words, EOS] for words in lines) for split, lines in texts.items()}
     return corpus_of("english", streams, vocabulary_size, {split: f"the embedded {split} text" for split in SPLITS})

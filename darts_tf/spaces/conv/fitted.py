@@ -55,7 +55,6 @@ class Classifier(Derived):
             )
         self.classifier_activation, self.include_top, self.pooling = classifier_activation, include_top, pooling
         super().__init__(*args, **kwargs)
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: self.image_shape[-1]})
 
     def make_classifier(self, features: int) -> None:
         """Creates the linear classifier on the last cell's channels, if included."""
@@ -185,7 +184,7 @@ def _takes_probabilities(loss):
     if not (isinstance(loss, str) or callable(loss)):
         return False
     loss = keras.losses.get(loss)
-    if getattr(loss, "name", getattr(loss, "__name__", "")) == "kl_divergence":
+    if getattr(loss, "fn", loss) is keras.losses.kl_divergence:
         return True
     if hasattr(loss, "from_logits"):
         return not loss.from_logits

@@ -70,6 +70,11 @@ class ConvModel(Network):
     cells: list
     downscaling = 4
 
+    def build(self, input_shape: tuple) -> None:
+        """Has Keras check inputs: at an image without its batch, TensorFlow may end Python."""
+        super().build(input_shape)
+        self.input_spec = keras.InputSpec(ndim=4, axes={-1: self.image_shape[-1]})
+
     def make_classifier(self, features: int) -> None:
         """Creates the linear classifier on the last cell's channels."""
         start = uniform(features)

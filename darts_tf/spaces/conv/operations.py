@@ -26,7 +26,7 @@ def even_channels(channels: int) -> int:
     if channels % 2:
         raise UserError(
             f"A factorized reduction needs an even number of output channels. Received: {channels}; use an even "
-            f"--init_channels."
+            "init_channels."
         )
     return channels
 

@@ -22,11 +22,11 @@ def add_operations(path: str) -> None:
     if path in _executed:
         return
     if not os.path.isfile(path):
-        raise UserError(f"There is no file of operations. Expected a Python file. Received: --operations_file={path}.")
+        raise UserError(f"There is no file of operations. Expected a Python file. Received: operations_file={path}.")
     try:
         runpy.run_path(path)
     except Exception as error:
-        raise UserError(f"--operations_file={path} failed: {type(error).__name__}: {error}.") from error
+        raise UserError(f"operations_file={path} failed: {type(error).__name__}: {error}.") from error
     _executed.update((path, os.fspath(given)))
 
 
@@ -44,6 +44,6 @@ def add_operations_of(workdir: Path, stored: str, named: str) -> None:
     if stored and not named and stored not in _executed:
         raise UserError(
             f"The run in {workdir} has custom operations, from the Python file {stored!r}. It is not executed unless "
-            "you ask for it: expected --operations_file=PATH on this command line, with a file that you trust."
+            "you ask for it: expected operations_file=PATH, with a file that you trust."
         )
     add_operations(named)

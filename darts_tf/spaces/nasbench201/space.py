@@ -45,8 +45,8 @@ class NasBench201(Space):
         """Builds the derived network of a `TrainConfig`. Raises UserError for settings that are not of this space."""
         if config.auxiliary or config.drop_path:
             raise UserError(
-                "The networks of NAS-Bench-201 have neither an auxiliary head nor drop path. Expected --noauxiliary "
-                f"and --drop_path=0. Received: auxiliary={config.auxiliary}, drop_path={config.drop_path}."
+                "The networks of NAS-Bench-201 have neither an auxiliary head nor drop path. Expected auxiliary=False "
+                f"and drop_path=0. Received: auxiliary={config.auxiliary}, drop_path={config.drop_path}."
             )
         keras.utils.set_random_seed(config.seed)
         return NasBench201Network(config.genotype, num_classes, image_shape, config.init_channels, config.num_cells)
