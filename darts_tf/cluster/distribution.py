@@ -21,7 +21,6 @@ from darts_tf.cluster import rendezvous
 from darts_tf.config import Run
 from darts_tf.passes.accumulation import split
 from darts_tf.passes.context import within
-from darts_tf.passes.graph import per_object
 from darts_tf.system import runtime, streams
 from darts_tf.system.errors import UserError
 from darts_tf.system.signals import at_once
@@ -44,7 +43,7 @@ class Distribution:
     def __init__(self, strategy: tf.distribute.Strategy, worker: int = 0, workers: int = 1):
         self.strategy, self.worker, self.workers = strategy, worker, workers
         self.replicas = strategy.num_replicas_in_sync
-        self._sum = per_object(self._summed)
+        self._sum = tf.function(self._summed, autograph=False, reduce_retracing=True)
 
     def replication(self, batch: Any, outputs: Any) -> "Replication":
         """Returns an object that distributes a pass over the replicas; see `Replication`."""

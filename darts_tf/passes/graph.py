@@ -13,15 +13,6 @@ from tensorflow.python.framework import ops as tf_ops
 unconverted = tf.autograph.experimental.do_not_convert
 """For functions of `tf.data`: AutoGraph's files for them in the system's temporary folder outlive a kill."""
 
-
-def per_object(method: Callable) -> Callable:
-    """Returns a `tf.function` of an object's method.
-
-    TensorFlow counts the tracings of each code, over all objects, and would warn after some: a `partial` has no code.
-    """
-    return tf.function(functools.partial(method), autograph=False, reduce_retracing=True)
-
-
 _made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, str]] = weakref.WeakKeyDictionary()  # names of tensors
 
 

@@ -26,8 +26,13 @@ def tuning(found: Run) -> list[Html | None]:
     best = found.summary.get("best") or {}
     fronts = pareto.fronts(trials, metric, better)
     columns = {f"validation {metric}": f"valid_{metric}", "epochs": "epochs"}
-    columns |= {"weights": "parameters", "multiply-adds": "macs", "time": "seconds", "message": "message"}
-    always = ("validation", "weights", "time")
+    columns |= {
+        "parameters": "parameters",
+        "multiply-adds": "macs",
+        "time with set-up": "seconds",
+        "message": "message",
+    }
+    always = ("validation", "parameters", "time")
     columns = {
         heading: key
         for heading, key in columns.items()

@@ -8,7 +8,7 @@ from darts_tf.report.markup import Html, join, tag
 from darts_tf.report.tables import is_number, show
 from darts_tf.runs import scores
 
-COSTS = {"parameters": "weights", "macs": "multiply-adds"}
+COSTS = {"parameters": "parameters", "macs": "multiply-adds"}
 """Key of a trial -> its label."""
 _UNITS = (1e9, "billion"), (1e6, "million"), (1e3, "thousand"), (1.0, "")
 

@@ -38,6 +38,7 @@ COLOURS
 .cell { background: var(--card); border-radius: .5rem; padding: .75rem; }
 .drawing svg { display: block; width: 100%; max-width: 34rem; max-height: 36rem; margin: 0 auto; }
 .drawing .edge text { fill: var(--text); } .drawing [stroke="#555555"] { stroke: var(--soft); }
+.drawing [fill="#555555"] { fill: var(--soft); }
 .bar { display: flex; flex-wrap: wrap; align-items: center; gap: .25rem .75rem; margin: .5rem 0; }
 .bar[hidden] { display: none; } .bar input { flex: 1 1 12rem; accent-color: var(--s0); min-height: 2.25rem; }
 .bar button { font: inherit; color: var(--text); background: var(--card); border: 1px solid var(--line);

@@ -1,6 +1,7 @@
 """Evaluation of a network on held-out data, for images and for texts, including throughput."""
 
 import collections
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable
@@ -14,7 +15,6 @@ from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary
 from darts_tf.engine.console import PLAIN_SECONDS
 from darts_tf.engine.loop import Diverged
-from darts_tf.passes.graph import per_object
 from darts_tf.system.streams import silent
 
 TOP = 5
@@ -37,6 +37,14 @@ class _Throughput:
     def rate(self) -> float | None:
         """Returns the rate; None after a single batch."""
         return self._timed / max(time.monotonic() - self._start, 1e-9) if self._timed else None
+
+
+def _traced(method):
+    """A `tf.function` of one object's method.
+
+    TensorFlow counts the tracings of each code, over all objects, and would warn after some: a `partial` has no code.
+    """
+    return tf.function(functools.partial(method), autograph=False, reduce_retracing=True)
 
 
 class Evaluators:
@@ -73,7 +81,7 @@ class Evaluator:
 
     def __init__(self, forward: Callable):
         self.forward, self.graph = forward, None
-        self._count = per_object(self._counts)
+        self._count = _traced(self._counts)
 
     def _counts(self, batch, labels):
         self.graph = tf.compat.v1.get_default_graph()
@@ -120,7 +128,7 @@ class LanguageEvaluator:
 
     def __init__(self, forward: Callable, initial_state: Callable):
         self.forward, self.initial_state, self.graph = forward, initial_state, None
-        self._step = per_object(self._window)
+        self._step = _traced(self._window)
 
     def _window(self, tokens, targets, state):
         self.graph = tf.compat.v1.get_default_graph()
@@ -177,7 +185,7 @@ class SupernetEvaluator:
     def __init__(self, forward: Callable, data: Callable[[int], Iterable], start: Any = ()):
         self.forward, self.data, self.start = forward, data, start
         self._kept: dict[int, Iterable] = {}
-        self._step = per_object(self._measured)
+        self._step = _traced(self._measured)
 
     def _measured(self, mixing, inputs, labels, state):
         logits, state = self.forward(mixing, inputs, state)

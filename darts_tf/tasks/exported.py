@@ -44,7 +44,7 @@ def _classes(assets, count):
     labels = assets / "labels.txt"
     names = labels.read_text("utf-8").splitlines() if labels.is_file() else []
     try:
-        values = np.array(parse_json((assets / "model_card.json").read_bytes())["label_values"], np.int64)
+        values: np.ndarray = np.array(parse_json((assets / "model_card.json").read_bytes())["label_values"], np.int64)
     except (OSError, LookupError, ValueError, TypeError):  # of another version
         values = np.zeros(0)
     return Classes(values, tuple(names)) if len(names) == count and len(values) in (0, count) else None

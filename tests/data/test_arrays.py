@@ -221,19 +221,19 @@ def test_bytes_of_another_type(load, dtype):
 @pytest.mark.parametrize(
     "x, words",
     [
-        (X / 127.5 - 1, ["float64 from -1 to 1", "--value_range=LOW,HIGH, such as -1,1"]),
+        (X / 127.5 - 1, ["float64 from -1 to 1", "value_range=LOW,HIGH, such as -1,1"]),
         (X / 255 - 0.5, ["from -0.5 to 0.5", "such as -0.5,0.5"]),
-        ((X / 255 - 0.5) / 0.2, ["from -2.5 to 2.5", "--value_range", "standardised"]),
+        ((X / 255 - 0.5) / 0.2, ["from -2.5 to 2.5", "value_range", "standardised"]),
         (X / 255 * 1.1, ["from 0 to 1.1", "numpy.clip"]),
-        (X / 255 / 255, ["from 0 to 0.0039215686", "--value_range"]),
+        (X / 255 / 255, ["from 0 to 0.0039215686", "value_range"]),
         (np.rint(X / 16), ["float64 from 0 to 16", "such as 0,16, or 0,255 for dark"]),
         (X // 16, ["int64 from 0 to 15", "such as 0,15"]),
         (X // 128, ["int64 from 0 to 1", "such as 0,1"]),
         (X.astype(int) * 257, ["int64 from 0 to 65535", "such as 0,65535"]),
         (X.astype(np.uint16) * 16, ["uint16 from 0 to 4080", "such as 0,4095"]),
         ((X.astype(int) - 128).astype(np.int8), ["int8 from -128 to 127", "such as -128,127"]),
-        (X * 0.0, ["from 0 to 0, a constant", "--value_range"]),
-        (X > 9, ["bool", "--value_range=0,1"]),
+        (X * 0.0, ["from 0 to 0, a constant", "value_range"]),
+        (X > 9, ["bool", "value_range=0,1"]),
         (np.where(X == X.max(), np.inf, X / 255), ["are nan or infinite"]),
         (X * 1j, ["complex128"]),
         (X.astype("M8[s]"), ["datetime64"]),
@@ -409,7 +409,7 @@ def test_the_digits_of_scikit_learn(load, refused):
 
     digits = datasets.load_digits()
     named = {name: digits[name] for name in ("images", "target", "target_names", "DESCR")}
-    refused("float64 from 0 to 16", "--value_range=LOW,HIGH, such as 0,16", **named)
+    refused("float64 from 0 to 16", "value_range=LOW,HIGH, such as 0,16", **named)
     found = load("0,16", **named)
     assert found.class_names == tuple("0123456789") and "left out: array 'DESCR'" in found.notes
     np.testing.assert_array_equal(found.train[1], digits.target)

@@ -221,7 +221,7 @@ def test_unknown_words_of_a_small_vocabulary_and_of_the_text_itself(tmp_path):
     assert corpus.unknown_words == {"train": 0.5, "valid": 0, "test": 0.5}
 
 
-TO_TEXT, TO_LIMIT, TO_FILES = "in one language", "larger --vocabulary_size than 50", "does not hold <unk> itself"
+TO_TEXT, TO_LIMIT, TO_FILES = "in one language", "larger vocabulary_size than 50", "does not hold <unk> itself"
 CASES = {
     "a normal text": ({"train": 0.05, "valid": 0.05, "test": 0.063}, 0, []),
     "another language": ({"train": 0.0, "valid": 0.8, "test": 0.05}, 0, ["80.0 % of the validation text;", TO_TEXT]),

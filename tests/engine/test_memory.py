@@ -89,7 +89,7 @@ def test_a_line_says_it_and_a_second_one_what_to_do(monkeypatch):
     memory.tell(said.append, concrete, variables, config)
     assert said[2].startswith("warning: about 16") and "100 MB are free" in said[2]
     assert "less memory is needed with accumulate=2 or batch_size=9 in another work directory" in said[2]
-    assert said[2].endswith("; --recompute may help") and "\n" not in said[2]
+    assert said[2].endswith("; recompute=True may help") and "\n" not in said[2]
     monkeypatch.setattr(memory, "free_memory", lambda: None)
     memory.tell(said.append, concrete, variables, config)
     assert len(said) == 4
@@ -102,7 +102,7 @@ def test_only_what_would_fit_is_advised():
     assert line.endswith("; less memory is needed with accumulate=6 or batch_size=4 in another work directory")
     assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("use a smaller network")
     config = config.replace(recompute=False)
-    assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("are free; --recompute may help")
+    assert memory.too_little(found, 100 * MB, 20 * MB, config).endswith("are free; recompute=True may help")
 
 
 def test_what_is_advised_is_accepted():

@@ -108,7 +108,7 @@ def test_the_binary(exported, tmp_path, capsys, monkeypatch):
     again = json.loads(capsys.readouterr().out.splitlines()[0])
     assert again["probability"] == pytest.approx(found[0]["probability"], abs=0.02)
     for name, words in (
-        ("odd.npy", "--value_range=LOW,HIGH"),
+        ("odd.npy", "value_range=LOW,HIGH"),
         ("a.png", "takes arrays only"),
         ("rgb.npy", "Received: 8x8x3"),
     ):

@@ -320,7 +320,7 @@ LATENCY = {"method": "cost", "cost_kind": "latency"}
         ({"init_channels": 16}, "another network. Expected init_channels=4"),
         ({"image_shape": [32, 32, 3]}, r"another network. Expected image_shape=\[8, 8, 3\].*Received: .*32"),
         ({"space": "nasbench201"}, "another network. Expected space=conv"),
-        ({"device": "a phone"}, "cost_table is for another device. Expected .*--cost_device.* Received: 'a phone'"),
+        ({"device": "a phone"}, "cost_table is for another device. Expected .*cost_device.* Received: 'a phone'"),
         ({"without": 1}, "another network. Expected max_pool_3x3 with .*--primitives"),
         ({"operations": []}, "not a table of operations.*Received: cost_table=.*parts are missing"),
         ({"operations": 3}, "not a table of operations.*TypeError"),

@@ -228,7 +228,7 @@ def test_mistakes_at_evaluation_are_one_line(whole, tmp_path, capfd, monkeypatch
         ([f"--model={damaged}", "--dataset=digits"], ["Cannot read", "damaged.keras"]),
         ([f"--model={tmp_path / 'none.keras'}", "--dataset=digits"], ["There is no file"]),
         ([f"--model={tmp_path}", "--dataset=digits"], ["not an exported model"]),
-        ([f"--model={workdir / 'last.keras'}"], ["--dataset"]),
+        ([f"--model={workdir / 'last.keras'}"], ["expected dataset with model"]),
         ([f"--workdir={workdir}", "--dataset=npz", f"--data_dir={other}"], ["expected 10 classes", "3 classes"]),
     ]:
         one_line(lambda flags=flags: evaluate_binary.main(flags), capfd, words)
@@ -256,7 +256,7 @@ def test_a_work_directory_has_no_python_run(whole, tmp_path, capfd, monkeypatch)
     own.write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'executed')!r}).touch()\n")
     settings = json.loads((path / "config.json").read_text()) | {"operations_file": str(own)}
     (path / "config.json").write_text(json.dumps(settings))
-    words = ["custom operations", str(own), "--operations_file=PATH"]
+    words = ["custom operations", str(own), "operations_file=PATH"]
     one_line(lambda: evaluate_binary.main([str(path)]), capfd, words)
     one_line(lambda: export_binary.main([str(path), f"--export_dir={tmp_path / 'exports'}"]), capfd, words)
     with pytest.raises(UserError, match="different settings.*operations_file: .*own.py -> ''"):
