@@ -212,9 +212,8 @@ def test_a_whole_step_compiles(kind):
     """With `jit_compile` nothing inside is traced by itself, so that XLA gets one function; the numbers stay."""
     found = []
     for jit in (False, True):
-        step, batches = small_step(
-            kind, init_channels=4, primitives=SearchConfig().primitives, jit_compile=jit, hvp_radius=0.1
-        )
+        few = SearchConfig().primitives[:: 1 if kind == "exact" else 3]  # with all of them in the largest graph
+        step, batches = small_step(kind, init_channels=4, primitives=few, jit_compile=jit, hvp_radius=0.1)
         run = tf.function(lambda *a, step=step: step(*a)["loss"], autograph=False, jit_compile=jit)
         loss = float(run(*batches, 0, rate(0.025)))
         net = step.supernet

@@ -36,7 +36,8 @@ class Uniform(Method):
 METHODS["uniform"] = Uniform
 SMALL = {"num_units": 6, "vocabulary_size": 60, "max_train_words": 600, "valid_words": 100, "batch_size": 4}
 SMALL |= {"valid_batch_size": 2, "bptt": 6, "epochs": 2, "num_nodes": 2}
-CONFIGS = {"image": presets.get("smoke").config}
+FEW = {"num_nodes": 1, "primitives": ("none", "skip_connect", "avg_pool_3x3", "sep_conv_3x3")}
+CONFIGS = {"image": presets.get("smoke").config.replace(**FEW)}
 CONFIGS["text"] = presets.get("text_search").config.replace(**SMALL)
 
 
