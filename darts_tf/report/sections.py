@@ -19,7 +19,14 @@ _SETTINGS = named(
 _COMPARED = ("accuracy", "perplexity", "loss", "eigenvalue")
 _RESULTS = ("test_accuracy", "test_perplexity", "parameters")  # of summaries
 _ALONE = {"epoch", "step"}
-_ORDER = ("accuracy", "perplexity", "loss", "eigenvalue", "skip", "pool", "entropy", "gap")  # first in a page
+_TITLES = {
+    "skip": "skip connections",
+    "pool": "pools",
+    "entropy": "entropy of the mixing weights",
+    "gap": "gap between an edge's two strongest operations",
+}
+"""What is measured of each cell -> its chart's title."""
+_ORDER = ("accuracy", "perplexity", "loss", "eigenvalue", *_TITLES)  # first in a page
 _MEASURES = ("top5_accuracy", "accuracy", "perplexity", "loss")
 _COSTS = ("million_macs", "million_parameters", "latency_ms")  # of the method `cost`: expected, derived, target
 
@@ -121,7 +128,7 @@ def _single(found, nasbench201):
             [(verdict.epoch, "result of the rule"), (verdict.seen, "stop")] if verdict and title == "eigenvalue" else ()
         )
         if curves:
-            figures.append(charts.chart(found.called(title), curves, title, marks))
+            figures.append(charts.chart(found.called(_TITLES.get(title, title)), curves, title, marks))
     if true := truth.chart([found], nasbench201):
         figures.append(true)
     parts.append(charts.grid(figures))
@@ -168,7 +175,8 @@ def groups(keys: Sequence[str]) -> dict[str, list[str]]:
 
 def _short(key, title):
     """The label that distinguishes a curve from the others in its chart."""
-    return key.removesuffix(f"_{title}").removeprefix(f"{title}_")
+    label = key.removesuffix(f"_{title}").removeprefix(f"{title}_")
+    return "reduction" if label == "reduce" else label
 
 
 def _numbers(found):

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
+from darts_tf.system import runtime
 from darts_tf.system.errors import UserError, one_line
 
 Init = TypeVar("Init", bound=Callable)
@@ -27,14 +28,15 @@ def __getattr__(name: str) -> Any:
 
 
 def check_backend() -> None:
-    """Imports Keras, and checks that it computes with TensorFlow.
+    """Imports Keras, without TensorFlow's notices, and checks that it computes with TensorFlow.
 
     Raises:
         UserError: It has another backend, or cannot be imported with its configuration.
     """
     failure: Exception | None = None
     try:
-        import keras
+        with runtime.quiet_stderr() if "keras" not in sys.modules else contextlib.nullcontext():
+            import keras
 
         backend = keras.config.backend()
     except Exception as error:  # any exception that a missing backend or a damaged keras.json causes

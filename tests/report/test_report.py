@@ -176,7 +176,7 @@ def test_a_search(tmp_path):
     assert "Left to right: epochs 1 to 4" in page and "epochs 1 to 2" in page and "epochs 3 to 4" in page
     figures = 2 + 2 + 4  # the result, that of the slider, and what there was on the way
     assert page.source.count('class="cell"') == figures
-    for title in ("supernet loss", "supernet accuracy", "skip", "eigenvalue", "seconds"):
+    for title in ("supernet loss", "supernet accuracy", "skip connections", "eigenvalue", "seconds"):
         assert f'aria-label="{title}"' in page.source
     assert 'aria-label="gradient norm"' not in page.source  # nothing but None
     assert "epoch 4: supernet validation accuracy 87.50 %" in page
