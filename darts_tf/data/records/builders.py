@@ -40,7 +40,7 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
     builder = opened(name, data_dir, title)
     if builder.is_prepared():
         return builder
-    if _offline() and builder.url_infos and not _downloads(builder).is_dir():  # TFDS would retry for four minutes
+    if _offline() and builder.url_infos and not _has_downloads(builder):  # TFDS would retry for four minutes
         raise _missing(title, data_dir, "no network")
     _announce(builder, data_dir, title)
     tfds.disable_progress_bar()
@@ -52,9 +52,10 @@ def prepared(name: str, data_dir: str = "", title: str = "") -> Any:
     return builder
 
 
-def _downloads(builder: Any) -> pathlib.Path:
-    """Returns the folder of the files that a data set is prepared from; a user may have put them there."""
-    return pathlib.Path(builder.data_dir).parents[builder.info.full_name.count("/")] / "downloads"
+def _has_downloads(builder: Any) -> bool:
+    """Whether there are files that data sets are prepared from; a user may have put them there."""
+    folder = pathlib.Path(builder.data_dir).parents[builder.info.full_name.count("/")] / "downloads"
+    return any(path.is_file() and ".tmp." not in str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
 def _missing(title: str, data_dir: str, received: str) -> UserError:
