@@ -98,7 +98,7 @@ def test_presets_read_the_published_corpora(tmp_path, preset, corpus, words):
         pytest.skip(f"{corpus} is not at {DATA}; DARTS_TF_DATA names the folder")
     sizes = ["--num_units=4", "--batch_size=8", "--epochs=1", "--max_train_words=2000", "--valid_words=2000"]
     search = ["--num_nodes=2", "--noeigenvalue"]
-    command = ["search", *search] if "search" in preset else ["train", "--test_batch_size=50"]
+    command = ["search", *search] if "search" in preset else ["train", "--test_batch_size=1000"]
     printed = binary(
         *command, f"--preset={preset}", f"--data_dir={DATA / corpus}", *sizes, "--workdir=run", folder=tmp_path
     )
