@@ -45,9 +45,9 @@ def build(
 
     It maps images `(N, height, width, channels)`, normalised as you like, to logits `(N, num_classes)`. Its `.keras`
     and `.weights.h5` files load after `import darts_tf`; custom operations in the genotype must be added first. It
-    computes in float32 regardless of Keras' global policy. `parameters` counts the weights as the papers do (without
-    auxiliary head and moving statistics), `macs()` counts the multiply-adds of an image, and `activations(images)`
-    returns the output of every stage by name.
+    computes in Keras' floatx, float32 or float64, regardless of the global policy. `parameters` counts the weights as
+    the papers do (without auxiliary head and moving statistics), `macs()` counts the multiply-adds of an image, and
+    `activations(images)` returns the output of every stage by name.
 
     Args:
         genotype: A published name such as `"DARTS_V2"`, the path of a genotype file or of a search's work directory,

@@ -5,6 +5,7 @@ from typing import Any
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel.architect import Architect, VirtualStep
+from darts_tf.bilevel.domain import Domain
 from darts_tf.bilevel.gradients import WEIGHTS
 from darts_tf.bilevel.objective import BatchObjective, SupernetLoss, Told, values
 from darts_tf.bilevel.optimizers import ASGD, SGD, Adam, assign, clip_by_global_norm
@@ -23,19 +24,24 @@ def traced(function: Callable) -> Callable:
 
 
 def loss_of(
-    network: Any, config: Run, domain: Any, trace: Callable | None = traced, distribution: Any = None, **settings: Any
+    network: Any,
+    config: Run,
+    domain: Domain,
+    trace: Callable | None = traced,
+    distribution: Any = None,
+    **settings: Any,
 ) -> SupernetLoss:
     """Returns a network's loss with its derivatives, computed according to a config.
 
     Args:
         network: See `SupernetLoss`.
         config: A `config.Run`: sequential parts, what is kept for the backward pass, and the dtype.
-        domain: A `tasks.domain.Domain`: its loss, and the axes of examples in its batches.
+        domain: A `Domain`: its loss, and the axes of examples in its batches.
         trace: How the derivatives are traced; `None` leaves them eager, for debugging.
         distribution: A `distribution.Distribution`: parts in parallel on several devices; None for one device.
         **settings: Further arguments of `SupernetLoss`.
     """
-    axes = domain.batch_axes, domain.output_axes
+    axes = domain.batch_axes(network), domain.output_axes
     return SupernetLoss(
         network,
         domain.loss,
@@ -106,7 +112,7 @@ class SearchStep:
     Args:
         supernet: See `SupernetLoss`.
         config: A `config.Search`.
-        domain: A `tasks.domain.Domain`.
+        domain: A `Domain`.
         trace: See `loss_of`.
         distribution: See `loss_of`.
         method: A `methods.Method`; DARTS for None.
@@ -116,7 +122,7 @@ class SearchStep:
         self,
         supernet: Any,
         config: Search,
-        domain: Any,
+        domain: Domain,
         trace: Callable | None = traced,
         distribution: Any = None,
         method: Method | None = None,
@@ -210,13 +216,13 @@ class TrainStep:
     Args:
         network: See `SupernetLoss`; without alphas.
         config: A `TrainConfig` or a `LanguageTrainConfig`.
-        domain: A `tasks.domain.Domain`.
+        domain: A `Domain`.
         trace: See `loss_of`.
         distribution: See `loss_of`.
     """
 
     def __init__(
-        self, network: Any, config: Run, domain: Any, trace: Callable | None = traced, distribution: Any = None
+        self, network: Any, config: Run, domain: Domain, trace: Callable | None = traced, distribution: Any = None
     ):
         self.network, self.domain = network, domain
         domain.attach(network)

@@ -7,7 +7,6 @@ cleanly on Ctrl-C and SIGTERM. On a CPU a resumed run equals an uninterrupted on
 import contextlib
 import math
 import time
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,16 +38,17 @@ class Task(Protocol):
         max_rollbacks: How often a non-finite number may send the run back to its last checkpoint.
         rollbacks: How often that has happened; the loop sets it before `start`. The task must then behave differently.
         splits: Parts of the data whose reading may fail, see `data.reading`.
-        finished: Whether it ends before its last epoch; checked between epochs, a function of what `resumed` and
-            `end_epoch` have seen.
     """
 
-    epoch_steps: Sequence[int]
+    epoch_steps: list[int]
     variables: dict[str, list]
     max_rollbacks: int
     rollbacks: int
-    splits: Sequence
-    finished: bool
+    splits: tuple
+
+    @property
+    def finished(self) -> bool:
+        """Whether it ends before its last epoch; between epochs, a function of what `resumed` and `end_epoch` saw."""
 
     def describe_data(self) -> dict:
         """Returns numbers and words that identify the data; the processes of a cluster compare them."""
@@ -68,7 +68,7 @@ class Task(Protocol):
     def summarise(self, sums: dict[str, float]) -> dict[str, float]:
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
 
-    def end_epoch(self, epoch: int, record: dict) -> dict:
+    def end_epoch(self, epoch: int) -> dict:
         """Evaluates after an epoch (from 0); returns what to add to its record."""
 
 
@@ -278,7 +278,7 @@ class Loop:
     def _end_epoch(self, epoch):
         record = {"epoch": epoch + 1, "step": self.step, **self._summary()}
         with self._together():
-            record |= self.task.end_epoch(epoch, record)
+            record |= self.task.end_epoch(epoch)
         self.sums = {}
         self.history.append({k: v if not isinstance(v, float) or math.isfinite(v) else None for k, v in record.items()})
         self._save()

@@ -4,8 +4,9 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO, TypeVar
 
+from darts_tf.bilevel.domain import Domain
 from darts_tf.cluster.distribution import Distribution
 from darts_tf.config import Run
 from darts_tf.data.reading import reading
@@ -19,17 +20,27 @@ from darts_tf.system import keras_settings, streams
 from darts_tf.system.scratch import scratch
 from darts_tf.system.types import Path
 
+Kind = TypeVar("Kind", bound="NetworkTask")
+
+
+class NetworkTask(Task, Protocol):
+    """A task that trains a network: a supernet, or a derived one."""
+
+    @property
+    def network(self) -> Any:
+        """The network."""
+
 
 @contextlib.contextmanager
 def session(
     config: Run,
     workdir: Path,
     what: str,
-    build: Callable[[WorkDir, Reporter], Any],
-    domain: Any,
+    build: Callable[[WorkDir, Reporter], Kind],
+    domain: Domain,
     out: TextIO | None = None,
     distribution: Distribution | None = None,
-) -> Iterator[tuple[Any, WorkDir, Reporter]]:
+) -> Iterator[tuple[Kind, WorkDir, Reporter]]:
     """Opens a run's work directory for the duration of the run.
 
     Args:
@@ -37,7 +48,7 @@ def session(
         workdir: Path of the work directory, see `workdir.WorkDir`.
         what: Name of what is built, for the first line.
         build: `(directory, reporter) -> task`.
-        domain: A `tasks.domain.Domain`: refuses a directory whose run has other data, and describes its own data there.
+        domain: Refuses a directory whose run has other data, and describes its own data there.
         out: Stream for progress lines, by default standard output.
         distribution: A `Distribution`. Of several processes only the chief uses the work directory; the others
             have temporary ones and report nothing.
@@ -66,10 +77,9 @@ def session(
         with reporter.working(f"building the {what}", f"{what} built"):
             task = build(directory, reporter)
         # Only after the settings are known to be valid, since a directory keeps those with which it was created.
-        for change in directory.open_for(config, check=lambda: domain.check(directory.path)):
-            reporter.message(f"changed since the last start: {change}")
+        directory.open_for(config, reporter.message, check=lambda: domain.check(directory.path))
         domain.save(directory.path)
-        for line in domain.lines(task.step.functions.supernet):
+        for line in domain.lines(task.network):
             reporter.message(line)
         stack.enter_context(reading(*domain.splits))
         yield task, directory, reporter

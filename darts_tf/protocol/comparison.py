@@ -53,8 +53,7 @@ def run(config: ComparisonConfig, workdir: Path, say: Callable[[str], None] = st
     """
     runs = plan(config)
     with WorkDir(workdir) as directory:
-        for change in directory.open_for(config, (), lambda: [each.begun(directory.path) for each in every(runs)]):
-            say(f"changed since the last start: {change}")
+        directory.open_for(config, say, (), lambda: [each.begun(directory.path) for each in every(runs)])
         say(f"{len(runs)} methods, {config.num_seeds} seeds each")
         if not Workers(directory.path, config.processes, say).run(every(runs)):
             return None

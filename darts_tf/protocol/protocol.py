@@ -45,8 +45,7 @@ def run(config: ProtocolConfig, workdir: Path, say: Callable[[str], None] = stre
     """
     plan = Plan(config)
     with WorkDir(workdir) as directory:
-        for change in directory.open_for(config, (), lambda: plan.check(directory.path)):
-            say(f"changed since the last start: {change}")
+        directory.open_for(config, say, (), lambda: plan.check(directory.path))
         try:
             result = _Protocol(plan, directory.path, say).run()
         except _Stopped:

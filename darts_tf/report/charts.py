@@ -23,11 +23,11 @@ Curve = tuple[str, Points]
 """A name and its points."""
 
 
-def ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:
-    """Returns at most `count` + 1 round numbers between two numbers, optionally only whole ones."""
+def ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Returns at most six round numbers between two numbers, optionally only whole ones."""
     if not high > low:
         return [low]
-    raw = (high - low) / count
+    raw = (high - low) / 5
     power = 10 ** math.floor(math.log10(raw))
     step = power * next(each for each in (1, 2, 5, 10) if each * power >= raw * 0.999)
     step = max(step, 1) if whole else step

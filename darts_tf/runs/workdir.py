@@ -17,6 +17,7 @@ from darts_tf.config.fields import Config
 from darts_tf.system import locks
 from darts_tf.system.errors import UserError, some_of
 from darts_tf.system.files import parse_json, sync_directory, user_path, write_atomically
+from darts_tf.system.streams import silent
 
 
 def remove_temporaries(directory: str | os.PathLike) -> None:
@@ -86,18 +87,17 @@ class WorkDir(contextlib.AbstractContextManager):
     def open_for(
         self,
         config: Config,
+        say: Callable[[str], None] = silent,
         folders: Sequence[str] = ("checkpoints", "genotypes", "plots"),
         check: Callable[[], object] = lambda: None,
-    ) -> list[str]:
+    ) -> None:
         """Creates the directory, or opens an existing run with the same settings, and locks it.
 
         Args:
             config: The run's settings; written to `config.json`.
+            say: Called with a line for each setting that differs from the earlier start, where allowed.
             folders: Which of these three to create in it.
             check: Called once the settings are known to agree, before anything is written; may raise further refusals.
-
-        Returns:
-            The fields that differ from the earlier start, where allowed, each as `"field: earlier -> now"`.
 
         Raises:
             UserError: The path is not a directory, is not writable, holds other files or another run, its `config.json`
@@ -122,7 +122,8 @@ class WorkDir(contextlib.AbstractContextManager):
                 f"Cannot use the work directory {self.path}: {error.strerror or error}. Expected a writable "
                 "directory; choose another work directory"
             ) from error
-        return changes
+        for change in changes:
+            say(f"changed since the last start: {change}")
 
     def _refuse_foreign_files(self) -> None:
         if self.config.exists():

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """Bad input, described in one line: what is wrong, what was expected, what was received, how to fix it.
 
-    The commands print the message without a traceback and exit with status 1. Any other exception is a defect of this
-    package and keeps its traceback.
+    The commands print the message without a traceback and exit with status 1, or with 2 for a setting. Any other
+    exception is a defect of this package and keeps its traceback.
 
     Example:
         >>> import darts_tf

@@ -1,6 +1,6 @@
 """TensorFlow as run by the commands: threads, the graph optimiser where it helps, and a quiet start.
 
-Nothing heavy is imported before `configure` is called, and it must be called before anything imports TensorFlow.
+Nothing heavy is imported before `configure` is called, and it must be called before anything uses TensorFlow.
 """
 
 import contextlib

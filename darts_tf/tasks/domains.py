@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from darts_tf.bilevel.domain import Domain
 from darts_tf.config import Config, SearchConfig, TrainConfig
 from darts_tf.config.language import LanguageSearchConfig, LanguageTrainConfig
 from darts_tf.data.given import NAME
 from darts_tf.system.errors import UserError
-from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.images import SearchImages, TrainImages
 from darts_tf.tasks.language import SearchText, TrainText
 

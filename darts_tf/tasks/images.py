@@ -8,6 +8,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.domain import TRAIN, VALID, Domain
 from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data import sources as images
@@ -21,7 +22,6 @@ from darts_tf.spaces.conv.draws import draw_keys
 from darts_tf.spaces.conv.own_operations import add_operations
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Tensors
-from darts_tf.tasks.domain import TRAIN, VALID, Domain
 from darts_tf.tasks.evaluators import Evaluator, Evaluators, SupernetEvaluator
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 
@@ -52,11 +52,12 @@ class _Images(Domain):
         self.evaluators = Evaluators(Evaluator)
 
     def attach(self, network: Any) -> None:
-        """Stores the network, which draws what drop path drops, and sets the axes of examples in its inputs."""
+        """Stores the network, which draws what drop path drops."""
         self._network, self._draws = network, getattr(network, "draws", False)
-        if self._draws:
-            axes: Any = (0, 1, 0), 0
-            self.batch_axes = axes
+
+    def batch_axes(self, network: Any) -> Any:
+        """Of images, drop path factors and, if the network draws, keys."""
+        return ((0, 1, 0) if getattr(network, "draws", False) else (0, 1)), 0
 
     def _inputs(self, pixels, drop_path, seed):
         """Returns images with drop path factors (None without drop path), and keys if the network draws."""
@@ -141,8 +142,7 @@ class SearchImages(_Images):
     def __init__(self, config: Any, data: Any = None):
         super().__init__(config, data)
         self.space.check(config.primitives)
-        self.batch_axes = ((0, 1), 0) if config.edge_drop_path else (0, 0)
-        self._judge: SupernetEvaluator | None = None
+        self._judges: dict[bool, SupernetEvaluator] = {}
 
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""
@@ -174,6 +174,11 @@ class SearchImages(_Images):
             f"{len(d.class_names)} classes of {'x'.join(map(str, d.image_shape))} images; supernet of {weights:,} "
             "weights",
         ]
+
+    def batch_axes(self, network: Any) -> Any:
+        """Without drop path and draws, of images alone."""
+        alone = not (self.config.edge_drop_path or getattr(network, "draws", False))
+        return (0, 0) if alone else super().batch_axes(network)
 
     def loss(self, outputs: Any, labels: Any) -> tf.Tensor:
         """Cross-entropy of logits."""
@@ -246,8 +251,9 @@ class SearchImages(_Images):
             chosen = order[: count * c.batch_size]
             return evaluation_batches(part.split, chosen, c.batch_size, mean=d.mean, std=d.std)
 
-        self._judge = self._judge or SupernetEvaluator(forward, data)
-        return self._judge(mixing, batches)
+        if sampled not in self._judges:
+            self._judges[sampled] = SupernetEvaluator(forward, data)
+        return self._judges[sampled](mixing, batches)
 
     def curvature_batch(self) -> tuple:
         """A batch from the whole part, which may be ordered by class."""
@@ -269,7 +275,7 @@ class TrainImages(_Images):
         UserError: The data are missing or bad, or there are no images to measure on.
     """
 
-    batch_axes, output_axes = ((0, 1), 0), (0, 0)
+    output_axes = 0, 0
 
     def load(self, say: Callable[[str], None]) -> Self:
         """Reads and divides the images."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import optimizers
+from darts_tf.bilevel.domain import Domain
 from darts_tf.bilevel.objective import Told, cross_entropy
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import windows
@@ -19,7 +20,6 @@ from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs
 from darts_tf.system.types import Tensors
-from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.evaluators import (
     Evaluators,
     LanguageEvaluator,
@@ -57,8 +57,6 @@ class Text(Domain):
         UserError: The text is missing, bad or too short.
     """
 
-    # All rows share the dropped words of the vocabulary, and the factor of the penalties.
-    batch_axes = Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
     output_axes = Measured(None, 0)
     reported = ("loss", "nats", "length", "gradient_norm")
     figure, deviation = "loss", 0.0
@@ -93,6 +91,10 @@ class Text(Domain):
         """Returns an epoch's windows, see `windows.plan`."""
         c = self.config
         return windows.plan(len(self.train), c.bptt, c.seed, epoch, deviation=self.deviation)
+
+    def batch_axes(self, network: Any) -> Any:
+        """All rows share the dropped words of the vocabulary, and the factor of the penalties."""
+        return Inputs(1, 0, masks.Masks(None, 0, 0, 0, 0)), (1, None)
 
     def check(self, directory: pathlib.Path) -> None:
         """See `check_facts`."""

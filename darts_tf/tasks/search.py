@@ -11,6 +11,7 @@ import numpy as np
 from darts_tf.system.keras_settings import tf
 from darts_tf import genotypes, methods
 from darts_tf.bilevel.curvature import AlphaCurvature
+from darts_tf.bilevel.domain import Domain
 from darts_tf.bilevel.step import SearchStep
 from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
@@ -28,7 +29,6 @@ from darts_tf.runs.workdir import WorkDir, write_json
 from darts_tf.system import keras_settings, npz
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains, stages
-from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.judgements import Judgements
 
 
@@ -49,7 +49,7 @@ class SearchTask:
         self.distribution, self.epoch_steps, self.splits = distribution, domain.epoch_steps, domain.splits
         self.describe_data = domain.describe
         self.method = methods.make(config)
-        self.supernet = domain.supernet(self.method)
+        self.supernet = self.network = domain.supernet(self.method)
         self.step = SearchStep(self.supernet, config, domain, distribution=distribution, method=self.method)
         self.variables = self.step.variables
         self.topology = domain.space.genotype.topology(config.num_nodes)
@@ -98,7 +98,7 @@ class SearchTask:
         """Whether the monitor has stopped the search."""
         return self.monitor.stopped is not None
 
-    def end_epoch(self, epoch: int, record: dict) -> dict:
+    def end_epoch(self, epoch: int) -> dict:
         """Evaluates the supernet, derives the epoch's genotype, writes and draws it, updates the monitor."""
         found = self.domain.evaluate_supernet(self.supernet, self._mixing, self.reporter.message)
         self.reporter.graph(self.domain.evaluators.graph(self.supernet))

@@ -49,7 +49,7 @@ def run(
         if distribution is not None and distribution.worker:
             workdir, say = stack.enter_context(scratch()), silent
         directory = stack.enter_context(WorkDir(workdir))
-        directory.open_for(config, ("plots",))
+        directory.open_for(config, say, ("plots",))
         stages, candidates = config.p_darts_stages, config.candidates
         for stage, (cells, keep) in enumerate(stages, 1):
             # Before the last stage an edge may have few candidates other than skip connections.

@@ -11,6 +11,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf import genotypes
+from darts_tf.bilevel.domain import Domain
 from darts_tf.bilevel.optimizers import assign
 from darts_tf.bilevel.step import TrainStep
 from darts_tf.cluster import distribution
@@ -29,7 +30,6 @@ from darts_tf.system import keras_settings
 from darts_tf.system.errors import UserError
 from darts_tf.system.types import Path
 from darts_tf.tasks import domains
-from darts_tf.tasks.domain import Domain
 from darts_tf.tasks.trained import load_network, save_network
 
 ROLLBACK_SEED = 2**32  # added by each roll-back to the seed of what is dropped
@@ -112,7 +112,7 @@ class TrainTask:
         with self._averaged_weights():
             return self.domain.evaluate(self.network, test)
 
-    def end_epoch(self, epoch: int, record: dict) -> dict:
+    def end_epoch(self, epoch: int) -> dict:
         """Evaluates; keeps the network if it is the best so far."""
         found = same(self.distribution, self.evaluate())
         self.reporter.graph(self.domain.evaluators.graph(self.network))

@@ -94,8 +94,7 @@ def _tune(config, workdir, out, data, say):
                 f"The proposals have an unknown operation. Expected {', '.join(known)}. Received: {name!r}."
             )
     with directory:
-        for change in directory.open_for(config, ("plots",), lambda: _refuse_earlier_version(directory.path)):
-            say(f"changed since the last start: {change}")
+        directory.open_for(config, say, ("plots",), lambda: _refuse_earlier_version(directory.path))
         prior.save(saved)
         state = Trials(config, prior.digest(), directory.path / "trials.json")
         state.read()
@@ -249,8 +248,8 @@ def table(summary: dict[str, Any]) -> str:
     columns = [(f"validation {metric}", 0, lambda trial: scores.shown(trial[f"valid_{metric}"], metric))]
     if len({trial.get("epochs") for trial in done}) > 1:
         columns.append(("epochs", 8, lambda trial: f"{trial['epochs']}"))
-    columns.append(("weights", 12, lambda trial: f"{trial['parameters']:,.0f}"))
-    costs = {"parameters": "weights"}
+    columns.append(("parameters", 12, lambda trial: f"{trial['parameters']:,.0f}"))
+    costs = {"parameters": "parameters"}
     if done and all(trial.get("macs") for trial in done):
         costs["macs"] = "multiply-adds"
         columns.append(("multiply-adds", 15, lambda trial: f"{trial['macs'] / 1e6:,.1f} M"))

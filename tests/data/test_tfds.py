@@ -306,7 +306,9 @@ def test_a_missing_network_is_reported_at_once(monkeypatch, caplog, tmp_path, ro
         builders.prepared("cifar100", str(tmp_path))
     (tmp_path / "downloads" / "python.tar.gz.tmp.1").mkdir(parents=True)  # what a failed download leaves
     (tmp_path / "downloads" / "python.tar.gz.tmp.1" / "part").touch()
-    with raises(f"tfds:cifar100 can be neither.*{'no network' if offline else 'ConnectionError: tried'}. Pass data_dir"):
+    with raises(
+        f"tfds:cifar100 can be neither.*{'no network' if offline else 'ConnectionError: tried'}. Pass data_dir"
+    ):
         builders.prepared("cifar100", str(tmp_path))
     (tmp_path / "downloads" / "python.tar.gz").touch()  # the files may be there
     with raises("tfds:cifar100 can be neither.*ConnectionError: tried. Pass data_dir"):

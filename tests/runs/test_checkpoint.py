@@ -290,8 +290,9 @@ def test_permissions_are_one_line(open_directory):
 
 
 def test_a_new_directory_gets_config_and_layout(tmp_path):
-    work = WorkDir(tmp_path / "deeply" / "nested")
-    assert work.open_for(SearchConfig(epochs=3)) == [] and not work.resumed
+    work, said = WorkDir(tmp_path / "deeply" / "nested"), []
+    work.open_for(SearchConfig(epochs=3), said.append)
+    assert not said and not work.resumed
     assert SearchConfig.from_json(json.loads(work.config.read_text())) == SearchConfig(epochs=3)
     for name in ("checkpoints", "genotypes", "plots", "tensorboard"):
         assert getattr(work, name) == work.path / name
@@ -303,8 +304,10 @@ def test_the_same_run_is_opened_again_and_harmless_changes_are_told(tmp_path):
     with WorkDir(tmp_path) as work:
         work.open_for(SearchConfig())
         (work.path / "metrics.jsonl").write_text("{}\n")
+    said = []
     with WorkDir(tmp_path) as work:
-        assert work.open_for(SearchConfig(threads=2)) == ["threads: 0 -> 2"] and work.resumed
+        work.open_for(SearchConfig(threads=2), said.append)
+        assert said == ["changed since the last start: threads: 0 -> 2"] and work.resumed
         assert work.read_config(SearchConfig).threads == 2
 
 
@@ -337,8 +340,10 @@ def test_a_file_that_does_not_say_its_kind_is_a_search(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     with pytest.raises(UserError, match="another kind. Expected train. Received: search;"):
         WorkDir(tmp_path).open_for(TrainConfig())
+    said = []
     with WorkDir(tmp_path) as work:
-        assert work.open_for(SearchConfig()) == [] and work.resumed
+        work.open_for(SearchConfig(), said.append)
+        assert not said and work.resumed
 
 
 def test_foreign_content_is_refused_and_nothing_is_added(tmp_path):

@@ -187,8 +187,9 @@ def test_the_table_and_the_page_mark_the_pareto_front(tmp_path, trainings):
     trainings()
     summary = tuning.tune(config(trials=8), tmp_path / "run", io.StringIO())
     lines = tuning.table(summary).splitlines()
-    assert lines[0].split() == "trial validation accuracy epochs weights multiply-adds seconds Pareto front for".split()
-    assert sum(line.endswith(" *") for line in lines) == 1 and "weights, multiply-adds" in "".join(lines)
+    headings = "trial validation accuracy epochs parameters multiply-adds seconds Pareto front for"
+    assert lines[0].split() == headings.split()
+    assert sum(line.endswith(" *") for line in lines) == 1 and "parameters, multiply-adds" in "".join(lines)
     done = summary["trials"]
     for line, trial in zip(lines[1:], done, strict=True):
         beaten = any(
@@ -203,7 +204,7 @@ def test_the_table_and_the_page_mark_the_pareto_front(tmp_path, trainings):
     page = (tmp_path / "report.html").read_text()
     for text in (
         "validation accuracy against multiply-adds",
-        "validation accuracy against weights",
+        "validation accuracy against parameters",
         "Pareto front",
         "halving",
     ):

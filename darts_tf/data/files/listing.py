@@ -171,6 +171,6 @@ def _any_image(paths):
     return False
 
 
-def few(names: Iterable[str], most: int = 3) -> str:
+def few(names: Iterable[str]) -> str:
     """Returns some names, in order, and how many more there are."""
-    return some_of(sorted(map(shown, names)), most)
+    return some_of(sorted(map(shown, names)))

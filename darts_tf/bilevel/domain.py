@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from darts_tf import spaces
 from darts_tf.spaces.space import Space
-from darts_tf.tasks.evaluators import Evaluators
 
 TRAIN, VALID = 0, 1  # the streams of a run's seed
 
@@ -31,15 +30,14 @@ class Domain(Protocol):
         longest: Steps in time of the longest batch, for the estimate of memory; 1 for images.
         splits: Parts of the data that may become unreadable during a run, see `data.reading`.
         held_out: Name of the data measured after an epoch: "validation" if networks are selected by it.
-        batch_axes: The axis of examples in `(inputs, labels)`, see `accumulation.split`.
-        output_axes: The same for the result of `measure`.
+        output_axes: The axis of examples in the result of `measure`, see `accumulation.split`.
         reported: Names of the numbers that `report` returns.
         virtual_step: Arguments of `architect.VirtualStep`.
         carried: Variables that are carried from batch to batch: of training data, then of validation data.
         figure: The key of `evaluate`'s result by which epochs are compared.
         measures: The measures in the summary of a training.
         max_rollbacks: How often a loss that is not finite sends a training back to its last checkpoint.
-        evaluators: Of the networks evaluated so far, see `evaluators.Evaluators`.
+        evaluators: Of the networks evaluated so far, see `tasks.evaluators.Evaluators`.
         tests_at_the_end: Whether there are test data that were not measured during the run.
     """
 
@@ -50,7 +48,6 @@ class Domain(Protocol):
     longest: int = 1
     splits: tuple = ()
     held_out: str
-    batch_axes: Any
     output_axes: ClassVar[Any]
     reported: ClassVar[tuple[str, ...]]
     virtual_step: dict[str, Any] = {}
@@ -58,7 +55,7 @@ class Domain(Protocol):
     figure: ClassVar[str]
     measures: tuple[str, ...]
     max_rollbacks: int = 0
-    evaluators: Evaluators
+    evaluators: Any
     tests_at_the_end: bool
     _data: Any
 
@@ -103,6 +100,9 @@ class Domain(Protocol):
         """Creates the variables carried from batch to batch for the network that takes the steps."""
 
     # A step, inside the graph.
+
+    def batch_axes(self, network: Any) -> Any:
+        """Returns the axis of examples in `(inputs, labels)` for a network, see `accumulation.split`."""
 
     def optimizers(self, weights: list) -> dict[bool, Any]:
         """Returns the optimisers of packed weights: under False the usual one, under True the averaging one, if any."""
