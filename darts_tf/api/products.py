@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
 from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
+from darts_tf.system.files import user_path
 from darts_tf.system.types import Path
 
 
@@ -46,7 +47,7 @@ def tune(
     from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
 
     if prior is not None:
-        settings["prior"] = os.fspath(prior)
+        settings["prior"] = str(user_path(prior, "prior"))
     return run(of_preset(config, (TuneConfig, LanguageTuneConfig), settings), workdir, stream_of(out), data)
 
 
@@ -132,4 +133,6 @@ def report(workdirs: Path | Sequence[Path], path: Path = "report.html", nasbench
     """
     from darts_tf.report.page import write_report
 
-    return write_report([workdirs] if isinstance(workdirs, str | os.PathLike) else workdirs, path, nasbench201)
+    if isinstance(workdirs, str | os.PathLike) or not isinstance(workdirs, Sequence):
+        workdirs = [workdirs]
+    return write_report(workdirs, path, nasbench201)

@@ -10,10 +10,15 @@ import numpy as np
 
 from darts_tf import genotypes
 from darts_tf.api.pictures import Picture, picture
+from darts_tf.config.fields import joined
+from darts_tf.data.arrays import pixels
+from darts_tf.data.images.augment import normalize
 from darts_tf.genotypes import Genotype
+from darts_tf.genotypes.selection import softmax
 from darts_tf.report import runs, write_report
 from darts_tf.report.runs import Run
 from darts_tf.system import npz
+from darts_tf.system.errors import UserError
 from darts_tf.system.files import user_path
 from darts_tf.system.types import Path
 from darts_tf.tasks import trained
@@ -148,9 +153,46 @@ class TrainResult(Result, Mapping[str, Any]):
     def network(self) -> Any:
         """The trained network with the recommended weights, a `keras.Model`.
 
-        It maps normalised images `(N, H, W, C)` to logits `(N, classes)`. For language models see `trained.Trained`.
+        It maps images `(N, H, W, C)`, normalised as in training, to logits `(N, classes)`; `predict` does that, too.
+        For language models see `trained.Trained`.
         """
-        return trained.load(self.path).network
+        return self._trained.network
+
+    @functools.cached_property
+    def _trained(self):
+        return trained.load(self.path)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, of an image network."""
+        return self._trained.facts.class_names
+
+    def predict(self, images: Any, value_range: Any = None, batch_size: int = 96) -> np.ndarray:
+        """Returns the probabilities `(N, classes)` of images, which it normalises as in training.
+
+        Args:
+            images: `(N, H, W, C)`, or `(N, H, W)` for one channel, of the network's size, with values as in training.
+            value_range: The values of black and white, see `TrainConfig`; by default those of the run.
+            batch_size: Images at a time.
+
+        Raises:
+            UserError: It is a language model, or the images have another form or an ambiguous scale.
+        """
+        facts = self._trained.facts
+        if not isinstance(facts, trained.ImageFacts):
+            raise UserError("predict is for networks on images, but this is a language model: export it.")
+        values, shape, where = np.asarray(images), facts.image_shape, "The array of images"
+        if values.shape[1:] not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
+            raise UserError(f"images must have the shape (N, {', '.join(map(str, shape))}). Received: {values.shape}.")
+        if not len(values):
+            return np.zeros((0, len(facts.class_names)), np.float32)
+        asked = joined(value_range) or self._trained.config["value_range"]
+        found = pixels.to_bytes(values, *pixels.choose_range(where, pixels.measure(where, values), asked))
+        logits = [
+            self.network(normalize(found[start : start + batch_size], facts.mean, facts.std), training=False)
+            for start in range(0, len(found), batch_size)
+        ]
+        return softmax(np.concatenate(logits), np.float32)
 
     @property
     def genotype(self) -> Genotype | None:

@@ -128,6 +128,16 @@ def evaluate(
         >>> darts_tf.evaluate(trained, out=None)["accuracy"] == trained["test_accuracy"]
         True
     """
+    for name, value in (("workdir", workdir), ("model", model)):
+        if value and not isinstance(value, str | os.PathLike):
+            raise UserError(
+                f"{name} must be a path, or for workdir the result of train. Received: {type(value).__name__}. A Keras "
+                "model in memory has an evaluate of its own."
+            )
+    known = {*evaluation.Asked._fields, "weights"} - {"data"}
+    for name in asked:
+        if name not in known:
+            raise UserError(f"evaluate takes {', '.join(sorted(known))}. Received: {name}={asked[name]!r:.40}.")
     return evaluation.evaluate(os.fspath(workdir), os.fspath(model), say=say_to(out), data=data, **asked)
 
 
@@ -197,6 +207,8 @@ class _Nowhere:
 
 def stream_of(out: Any) -> Any:
     """Returns the stream for `out`, which is `PRINT`, None for no output, or a stream."""
+    if out is not PRINT and out is not None and not hasattr(out, "write"):
+        raise UserError(f"out must be a stream, or None for no output. Received: {out!r:.40}.")
     return sys.stdout if out is PRINT else out if out is not None else _Nowhere()
 
 

@@ -124,6 +124,8 @@ class Config:
         """Checks each field alone, then those that depend on each other."""
         for each in dataclasses.fields(self):
             value = getattr(self, each.name)
+            if type(value).__module__ == "numpy" and hasattr(value, "item") and not getattr(value, "ndim", 0):
+                value = value.item()  # a number from a NumPy array
             if each.metadata["is_path"] and isinstance(value, os.PathLike):
                 value = os.fsdecode(value)
             elif each.type is str:

@@ -16,8 +16,9 @@ def check(dataset: str, data: Any) -> None:
     """Raises UserError for the data set `memory` without data, and for data with another data set."""
     if (dataset == NAME) != (data is not None):
         raise UserError(
-            "Data set memory is passed from Python: expected darts_tf.search(config, workdir, data=...), or train or "
-            f"evaluate. Received: dataset={dataset} {'with' if data is not None else 'without'} data."
+            "Data set memory is passed from Python: expected data=..., as in darts_tf.search(config, workdir, data=(x, "
+            "y)); evaluate and export take them as train does. Received: "
+            f"dataset={dataset} {'with' if data is not None else 'without'} data."
         )
 
 

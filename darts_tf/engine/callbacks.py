@@ -7,6 +7,8 @@ from typing import Any
 
 from darts_tf.system.errors import UserError, one_line
 
+_BETTER = {"accuracy": "max", "loss": "min", "perplexity": "min"}
+
 
 class CallbackFailed(UserError):
     """A user's callback raised an error; a notebook shows where."""
@@ -22,8 +24,9 @@ class Callbacks:
 
     They are called as in `fit`: `set_params`, `set_model`, `on_train_begin`, `on_epoch_begin` and `on_epoch_end` with
     the epoch from 0 and the numbers of its record as logs, `on_train_end`. As in `fit`, the logs `loss` and `accuracy`
-    refer to the training data, `val_loss` and `val_accuracy` to the held-out data. A resumed run replays earlier epochs
-    to them, so that early stopping decides as if there had been no interruption.
+    refer to the training data, `val_loss` and `val_accuracy` to the held-out data. What is better, callbacks that
+    monitor one with `mode="auto"` are told. A resumed run replays earlier epochs to them, so that early stopping
+    decides as if there had been no interruption.
 
     Unlike in `fit`, `on_train_end` comes after the results are written, so weights that `restore_best_weights` restores
     do not reach them: a resumed run could not restore those of earlier epochs. A training keeps its best network.
@@ -39,6 +42,10 @@ class Callbacks:
 
     def __init__(self, callbacks: Sequence[Any] = (), model: Any = None, epochs: int = 0):
         self._callbacks, self._model = callbacks, model
+        for callback in callbacks:  # Keras would look for the metric in the model's own, which has none
+            better = _BETTER.get(str(getattr(callback, "monitor", "")).rpartition("_")[2])
+            if better and getattr(callback, "mode", "") == "auto":
+                callback.mode = better
         if self._callbacks:
             model.stop_training = False
         self._tell("set_params", {"epochs": epochs, "verbose": 0})
@@ -77,8 +84,8 @@ class Callbacks:
                     method(*values)
             except Exception as error:  # a callback may raise anything
                 raise CallbackFailed(
-                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error)}. Nothing is lost: the "
-                    "same call continues the run."
+                    f"The callback {type(callback).__name__} failed in {what}: {one_line(error, 400)}. Nothing "
+                    "is lost: once that is mended, the same call continues the run."
                 ) from error
 
 

@@ -23,14 +23,15 @@ class UserError(ValueError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def one_line(error: BaseException) -> str:
-    """Returns the type and the first line of an error, at most 150 characters of the latter.
+def one_line(error: BaseException, most: int = 153) -> str:
+    """Returns the type and the first line of an error.
 
     Args:
         error: Any exception.
+        most: Maximum length of the line.
     """
     line = (str(error).strip().splitlines() or [""])[0].rstrip(". ")
-    return f"{type(error).__name__}: {short(line, 153)}" if line else type(error).__name__
+    return f"{type(error).__name__}: {short(line, most)}" if line else type(error).__name__
 
 
 def short(text: str, most: int = 120) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf.cluster.agreement import checksum
+from darts_tf.data.given import NAME
 from darts_tf.data.images.dataset import ImageDataset, Split
 from darts_tf.data.images.split import Division, SavedSplit, load_split, save_split
 from darts_tf.runs.workdir import write_json
@@ -68,9 +69,11 @@ def check_same_part(directory: pathlib.Path, known: dict[str, Any], dataset: Ima
     for part in parts:
         before, after = described.get(part), _described(getattr(dataset, part))
         if part in described and before != after:
+            random = " A Dataset that shuffles or augments at random differs each time: leave that out, or seed it."
             raise UserError(
                 f"The {PARTS[part]} images are not those of the run in {directory}: expected {before or 'none'}. "
                 f"Received: {after or 'none'}. Restore the images, or choose another work directory."
+                + (random if dataset.name == NAME else "")
             )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import darts_tf
+from darts_tf.config import SearchConfig
 from darts_tf.system.errors import UserError
 
 Y = np.arange(120) % 3
@@ -109,6 +110,43 @@ def test_a_part_of_the_classes_is_evaluated_and_exported_as_in_the_training(tmp_
         darts_tf.evaluate(data=(X[:2], [2, 2]), **model)
 
 
+def test_predictions_are_those_that_are_evaluated(trained, tmp_path):
+    found = trained.predict(X[80:])
+    assert found.shape == (40, 3) and np.mean(found.argmax(1) == Y[80:]) == trained["test_accuracy"]
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    np.testing.assert_allclose(trained.predict(X[80:] / 127.5 - 1, value_range=(-1, 1)), found, atol=1e-5)
+    np.testing.assert_array_equal(trained.predict(X[80:], batch_size=7).argmax(1), found.argmax(1))
+    assert trained.class_names == ("0", "1", "2") and trained.predict(X[:0]).shape == (0, 3)
+    with pytest.raises(UserError, match=r"shape \(N, 8, 8, 3\). Received: \(8, 8, 3\)"):
+        trained.predict(X[0])
+    with pytest.raises(UserError, match="value_range=LOW,HIGH"):
+        trained.predict(X[80:] / 127.5 - 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: darts_tf.evaluate(keras.Sequential(), data=(X, Y), out=None), "workdir must be a path.*Sequential"),
+        (lambda: darts_tf.evaluate(model=keras.Sequential(), out=None), "model must be a path.*evaluate of its own"),
+        (lambda: darts_tf.evaluate("run", foo=1, out=None), "evaluate takes .*split.*Received: foo=1"),
+        (lambda: darts_tf.tune("cifar10_tune_small", "run", prior=3), "prior must be the path.*Received: 3"),
+        (lambda: darts_tf.report(keras.Sequential(), "r.html"), "workdir must be the path"),
+        (lambda: darts_tf.search("smoke", "run", out="log.txt"), "out must be a stream.*log.txt"),
+        (lambda: darts_tf.search("text_search", "run", data=(["a b"] * 9, [1] * 9), out=None), "takes no labels"),
+    ],
+)
+def test_slips_are_one_line(call, text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=text) as caught:
+        call()
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
+
+
+def test_settings_may_be_numbers_of_numpy():
+    config = SearchConfig(epochs=np.int64(3), learning_rate=np.float32(0.5), flip=np.bool_(False))
+    assert (config.epochs, config.learning_rate, config.flip) == (3, 0.5, False) and type(config.epochs) is int
+
+
 def test_values_of_black_and_white_are_numbers_too(tmp_path, trained, found):
     data = {"train": (X[:80] / 127.5 - 1, Y[:80]), "test": (X[80:] / 127.5 - 1, Y[80:])}
     with pytest.raises(UserError, match="Specify which values are black and white: value_range=LOW,HIGH, such as -1,1"):
@@ -119,13 +157,19 @@ def test_values_of_black_and_white_are_numbers_too(tmp_path, trained, found):
     assert again["accuracy"] == trained["test_accuracy"]
     with pytest.raises(UserError, match="^Array 'x' of the data given has values outside of value_range=0,1"):
         darts_tf.evaluate(tmp_path / "run", data=data["test"], value_range=(0, 1), out=None)
+    out = io.StringIO()
+    darts_tf.evaluate(tmp_path / "run", data=(X[80:] / 255.0, Y[80:]), out=out)
+    assert "-1 is black, 1 white; warning: all are in its brighter half" in out.getvalue()
+    other = {"train": data["train"], "validation": (X[80:] / 255.0, Y[80:])}
+    with pytest.raises(UserError, match="'x_valid' .*on a different scale from 'x_train'.*the brighter half"):
+        darts_tf.train("smoke_train", tmp_path / "other", **same | {"data": other})
 
 
 def test_the_same_call_resumes_and_other_data_are_refused(found, folder):
     again = darts_tf.search("smoke", folder / "search", data=(X, Y), **SEARCH)
     assert again.genotype == found.genotype
     for data in ((X[:-1], Y[:-1]), (X[::-1], Y[::-1])):
-        with pytest.raises(UserError, match="are not those of the run"):
+        with pytest.raises(UserError, match="are not those of the run.*A Dataset that shuffles .* differs each time"):
             darts_tf.search("smoke", folder / "search", data=data, **SEARCH)
 
 
@@ -184,6 +228,10 @@ def test_callbacks_see_epochs_stop_a_training_and_see_it_again_when_it_resumes(t
     assert again.told == log.told
     with pytest.raises(UserError, match="callback Log failed in on_epoch_end: .*no space.* continues"):
         darts_tf.train("smoke_train", tmp_path / "run", callbacks=[Log(fails=2)], **kept)
+    found, saved = keras.callbacks.EarlyStopping("val_accuracy", patience=9), tmp_path / "best.keras"
+    keeper = keras.callbacks.ModelCheckpoint(saved, monitor="val_accuracy", save_best_only=True)
+    again = darts_tf.train("smoke_train", tmp_path / "auto", callbacks=[found, keeper], **kept | {"epochs": 2})
+    assert found.best == max(again.history["valid_accuracy"]) and keeper.best == found.best and saved.is_file()
     stopper = keras.callbacks.EarlyStopping("val_loss", patience=0, baseline=-1.0)
     last = darts_tf.train("smoke_train", tmp_path / "run", callbacks=[stopper], **kept)
     assert last["epochs"] == 3 and last.history["train_loss"][:2] == losses

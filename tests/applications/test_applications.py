@@ -169,6 +169,7 @@ def test_features_have_no_classifier_and_take_weights_that_have_one(files, stage
     model = keras.Sequential([pooled, keras.layers.Dense(7, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.fit(x, np.array([1, 6]), verbose=0)
+    np.testing.assert_allclose(pooled(x), stages["pooled"], rtol=1e-4, atol=1e-5)  # its statistics stay, too
     assert model.predict(x, verbose=0).shape == (2, 7) and len(model.trainable_variables) == 2
     for size, shape in ((65, (17, 33)), (97, (4, 5))):  # the network for small images, that for photographs
         network = applications.DARTS_V1((size, 130, 3), channels=4, cells=3, include_top=False)

@@ -119,6 +119,11 @@ def test_batches_of_a_fixed_size_may_be_grey(size):
     np.testing.assert_array_equal(found.train[1], Y)
 
 
+def test_numbers_in_an_array_of_objects_are_numbers():
+    _, labels = load_memory((X, np.array(Y.tolist(), object))).train
+    np.testing.assert_array_equal(labels, Y)
+
+
 def test_a_pair_is_training_and_validation_and_a_dict_may_have_a_test_part():
     found = load_memory(((X[:12], Y[:12]), dataset().skip(12)))
     assert len(found.train[1]) == len(found.valid[1]) == 12 and found.test is None
@@ -186,6 +191,13 @@ WRONG = {
         lambda: dataset().map(lambda x, y: (tf.debugging.check_numerics(tf.cast(x, "float32") / 0.0, "bad"), y)),
         "fails: expected examples. Received: bad : Tensor had Inf",
     ),
+    "a missing name": (
+        (X, ["cat", "dog", float("nan")] * 8),
+        "names and other values: .*Received: 8 others.*nan at index 2",
+    ),
+    "a missing name in an array": ((X, np.array(["cat", "dog", None] * 8, object)), "8 others.*None at index 2"),
+    "names in a set": ({"train": (X, Y), "class_names": {"a", "b", "c"}}, "class_names must be a list.*Received: set"),
+    "a mask": ((np.ma.masked_equal(X, X[0, 0, 0, 0]), Y), "masked values"),
     "standardised": ((X.astype("float32") / 64 - 2, Y), "value"),
 }
 

@@ -112,18 +112,26 @@ def _images(
     for part in parts:
         if value_range != "auto":
             pixels.choose_range(where[part], measured[part], value_range)
+            half = pixels.half_of(measured[part], scale)
+            if part != "train" and half and not pixels.half_of(measured["train"], scale):
+                raise UserError(
+                    f"{where[part]} is on a different scale from {parts['train'][0]!r}: expected values over all of "
+                    f"value_range={value_range}. Received: {measured[part]}, the {half} half. Convert it."
+                )
         elif part != "train":
             pixels.check_same_scale(where[part], measured[part], parts["train"][0], measured["train"], scale)
     found = {part: pixels.to_bytes(arrays.pop(x), *scale) for part, (x, _) in parts.items()}
-    return found, _about_values(measured["train"], scale)
+    return found, _about_values(measured["train"], scale, value_range != "auto")
 
 
-def _about_values(found: pixels.Measured, scale: tuple[float, float]) -> str:
+def _about_values(found: pixels.Measured, scale: tuple[float, float], is_given: bool) -> str:
     """Returns a line for the user about the values, or an empty string."""
     if found.low == found.high:
         return f"every pixel of the training images is {found.low}"
     if found.dtype != np.uint8 or scale != (0, 255):
-        return f"values are {found.dtype}: {scale[0]:g} is black, {scale[1]:g} white"
+        half = pixels.half_of(found, scale) if is_given else ""
+        doubt = f"; warning: all are in its {half} half, from {found.low} to {found.high}" if half else ""
+        return f"values are {found.dtype}: {scale[0]:g} is black, {scale[1]:g} white{doubt}"
     if found.high <= 16:
         return f"values range from {found.low} to {found.high} out of 255; pass value_range if another value is white"
     return ""

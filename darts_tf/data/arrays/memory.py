@@ -61,6 +61,8 @@ def load_memory(
     if names is not None and known is not None:
         known = known._replace(names=tuple(map(str, names)))
     elif names is not None:
+        if not isinstance(names, list | tuple | np.ndarray):
+            raise UserError(f"class_names must be a list of names. Received: {type(names).__name__}.")
         arrays["class_names"] = _array("class_names", names)
     assigned = Roles(parts, "class_names" if "class_names" in arrays else None, [])
     found = parts_of(_WHERE, assigned, arrays, value_range, known)
@@ -146,12 +148,19 @@ def _array(name: str, values: Any) -> np.ndarray:
     """Returns an array of anything that holds numbers or names."""
     if isinstance(values, tf.RaggedTensor):
         raise _ragged(name, "a ragged tensor")
+    if np.ma.is_masked(values):
+        raise UserError(f"{name} of {_WHERE} has masked values: expected a value for each. Fill them: x.filled(0).")
+    if isinstance(values, list | tuple):
+        _check_names(name, values)
     try:
         found = np.asarray(values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else values)
     except (ValueError, TypeError) as error:  # images of different sizes
         raise _ragged(name, one_line(error)) from None
     if found.dtype.kind == "O":
         texts = found.reshape(-1).tolist()
+        _check_names(name, texts)
+        if texts and all(isinstance(each, int | float | np.number) for each in texts):
+            return np.array(texts).reshape(found.shape)
         if found.ndim == 0 or any(each is None for each in texts):
             raise UserError(
                 f"{name} of {_WHERE} is no array: expected numbers, or names of classes. Received: "
@@ -161,6 +170,17 @@ def _array(name: str, values: Any) -> np.ndarray:
             raise _ragged(name, f"{type(values).__name__} of {type(texts[0]).__name__}")
         found = found.astype("S" if isinstance(texts[0], bytes) else "U") if texts else np.zeros(0)
     return found
+
+
+def _check_names(name: str, values: Sequence[Any]) -> None:
+    """Refuses names among which something else is, such as the nan of a missing one."""
+    others = [index for index, value in enumerate(values) if not isinstance(value, str | bytes)]
+    if others and len(others) < len(values):
+        raise UserError(
+            f"{name} of {_WHERE} has names and other values: expected the name of a class for each image. Received: "
+            f"{len(others):,} others, the first {values[others[0]]!r:.40} at index {others[0]}. Remove those images, "
+            "or give them a class."
+        )
 
 
 def _ragged(name: str, received: str) -> UserError:

@@ -259,6 +259,14 @@ def check_same_scale(where: str, found: Measured, other: str, of_other: Measured
         )
 
 
+def half_of(found: Measured, scale: tuple[float, float]) -> str:
+    """Returns the half of a range in which all values lie, "darker" or "brighter", as on another scale; or nothing."""
+    if found.low == found.high:
+        return ""
+    middle = sum(scale) / 2
+    return "brighter" if found.low >= middle else "darker" if found.high <= middle else ""
+
+
 def to_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Maps `low` to 0 and `high` to 255, rounded; one block at a time, so that large arrays need little memory.
 

@@ -35,7 +35,10 @@ def load_memory(data: Any, vocabulary_size: int = 0, say: Callable[[str], None] 
         UserError: It is of another type, or a part is empty.
     """
     names = {part: key for key, part in PARTS.items()}
-    texts = {part: _lines(part, value) for part, value in _given(data).items()}
+    given = _given(data)
+    texts = {part: _lines(part, value) for part, value in given.items()}
+    if len({isinstance(value[0], str) for value in given.values()}) > 1:
+        raise _wrong("strings and numbers. A language model takes no labels")
     for part in SPLITS[1:]:
         if part not in texts:
             texts["train"], texts[part], what = _cut(texts["train"])

@@ -73,7 +73,11 @@ class BatchNorm(keras.layers.Layer):
         self.built = True
 
     def call(self, x: tf.Tensor, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
-        """Normalises `(N, H, W, channels)`; with `repeats`, the inference result has all copies' channels."""
+        """Normalises `(N, H, W, channels)`; with `repeats`, the inference result has all copies' channels.
+
+        A layer that is not trainable keeps its statistics and uses them, as Keras' own does.
+        """
+        training = training and self.trainable
         dtype = tf.as_dtype(self.moving_mean.dtype)
         gamma = graph.constant(1.0, (self.channels,), dtype) if self.gamma is None else self.gamma.value
         beta = graph.constant(0.0, (self.channels,), dtype) if self.beta is None else self.beta.value
