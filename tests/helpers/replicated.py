@@ -20,8 +20,8 @@ from darts_tf.methods.p_darts import DroppedSkips
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system import runtime
 from darts_tf.tasks import images as tasks
-from tests.conformance.cases import SETTINGS, TOGETHER
 from tests.helpers import draws
+from tests.helpers.cases import SETTINGS, TOGETHER
 from tests.helpers.steps import build_network, build_supernet, rate, search_step, train_step
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1)], concat=range(1, 4))"
