@@ -22,7 +22,7 @@ from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import PREFIX, scratch
-from tests.conformance.cases import TOGETHER
+from tests.helpers.cases import TOGETHER
 from tests.helpers.paths import ROOT
 
 SETTINGS = ["--preset=smoke", "--threads=1", "--num_nodes=1", "--primitives=none,skip_connect,sep_conv_3x3"]

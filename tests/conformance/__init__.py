@@ -1,1 +1,1 @@
-"""Every cross-cutting property, over every primitive, search space and method: `cases` is the one list of them."""
+"""Every cross-cutting property, over every primitive, search space and method: `helpers/cases.py` is their list."""

@@ -4,8 +4,7 @@ from darts_tf import methods
 from darts_tf.genotypes import CONV_PRIMITIVES, RECURRENT_PRIMITIVES
 from darts_tf.spaces.conv.operations import OPERATIONS
 from darts_tf.spaces.recurrent.cells import ACTIVATIONS
-from tests.conformance import cases
-from tests.helpers import oracles
+from tests.helpers import cases, oracles
 
 
 def test_primitives():

@@ -8,8 +8,8 @@ from darts_tf.bilevel.architect import Architect
 from darts_tf.bilevel.objective import values
 from darts_tf.methods.p_darts import DroppedSkips
 from darts_tf.tasks import images
-from tests.conformance.cases import METHODS, search_of
 from tests.helpers import draws
+from tests.helpers.cases import METHODS, search_of
 from tests.helpers.steps import array
 
 FEW = "none", "skip_connect", "dil_conv_3x3"

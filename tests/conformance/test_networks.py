@@ -15,9 +15,9 @@ from darts_tf.export.lowering import lower
 from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.spaces.conv.norm import EPSILON
 from darts_tf.spaces.recurrent import norm as node_norm
-from tests.conformance.cases import IMAGES, SPACES, derived, everything, one_hot, searched
 from tests.helpers import trained_runs
 from tests.helpers.arrays import assert_close, difference, fill, images, macs_of_the_graph
+from tests.helpers.cases import IMAGES, SPACES, derived, everything, one_hot, searched
 from tests.helpers.recurrent import inputs
 
 # The search form against the derived form

@@ -15,9 +15,9 @@ from darts_tf.spaces.conv.folding import fold
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import call_cell
 from darts_tf.spaces.conv.operations import OPERATIONS
-from tests.conformance.cases import CANDIDATES, COMPUTED, STRIDED, everything
 from tests.helpers import oracles
 from tests.helpers.arrays import CHANNELS, assert_close, difference, fill, images, macs_of_the_graph, of_edge
+from tests.helpers.cases import CANDIDATES, COMPUTED, STRIDED, everything
 from tests.helpers.kernels import assert_kernels
 from tests.helpers.steps import collect_statistics
 

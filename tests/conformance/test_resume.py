@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tests.conformance.cases import TOGETHER
+from tests.helpers.cases import TOGETHER
 from tests.helpers.runs import newest, same_run
 from tests.helpers.searches import run
 

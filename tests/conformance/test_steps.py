@@ -13,8 +13,8 @@ from darts_tf.bilevel.objective import values
 from darts_tf.engine.liveness import Liveness
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.tasks.search import SearchTask
-from tests.conformance.cases import METHODS, OWN, SPACES, STEPS, TRAININGS, one_hot, search_of, training_of
 from tests.helpers import kernels
+from tests.helpers.cases import METHODS, OWN, SPACES, STEPS, TRAININGS, one_hot, search_of, training_of
 from tests.helpers.kernels import assert_kernels
 from tests.helpers.steps import array, every
 

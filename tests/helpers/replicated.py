@@ -20,9 +20,9 @@ from darts_tf.methods.p_darts import DroppedSkips
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system import runtime
 from darts_tf.tasks import images as tasks
-from tests.conformance.cases import SETTINGS, TOGETHER
 from tests.helpers import draws
-from tests.helpers.steps import build_network, build_supernet, search_step, train_step
+from tests.helpers.cases import SETTINGS, TOGETHER
+from tests.helpers.steps import build_network, build_supernet, rate, search_step, train_step
 
 CELL = "Genotype(recurrent=[('tanh', 0), ('relu', 1), ('sigmoid', 1)], concat=range(1, 4))"
 STEPS = 3
@@ -43,10 +43,6 @@ def window(seed, length):
 
 
 WINDOW = (*[tf.TensorSpec((None, 4), tf.int32)] * 2, tf.TensorSpec((3,), tf.int64))  # of any length, traced once
-
-
-def rate(value):
-    return tf.constant(value, keras.config.floatx())
 
 
 def searched(shared, order, hvp, accumulate=1):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from darts_tf import spaces
+from darts_tf import methods, spaces
 from darts_tf.bilevel.objective import cross_entropy, values
 from darts_tf.bilevel.optimizers import assign
 from darts_tf.bilevel.step import SearchStep, TrainStep, traced
@@ -24,6 +24,8 @@ KINDS = {
 }
 ADAM = {"rate": 3e-4, "beta1": 0.5, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 1e-3}  # of the paper
 FEW = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
+SMALL = {"init_channels": 4, "num_cells": 3, "num_nodes": 2, "epochs": 4, "alpha_init_scale": 0.5}
+SMALL |= {"primitives": FEW[1:]}
 
 
 def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0.5, init_channels=2, **changes):
@@ -41,11 +43,21 @@ def small_step(kind, trace=None, num_nodes=1, primitives=FEW, alpha_init_scale=0
         primitives=primitives,
         alpha_init_scale=alpha_init_scale,
     )
+    return search_step(net, config, trace), batches()
+
+
+def step_of(method, kind="first", trace=None, **changes):
+    """A method's small search step with equal start values at every call."""
+    config = SearchConfig(method=method, **SMALL, **KINDS[kind], **changes)
+    made = methods.make(config)
+    return search_step(spaces.get("conv").supernet(config, made, (8, 8, 3), 4), config, trace, method=made)
+
+
+def batches():
+    """A train and a valid batch of images."""
     rng = np.random.default_rng(0)
-    batches = [
-        (tf.constant(rng.normal(size=(4, 8, 8, 3)), keras.config.floatx()), tf.constant([0, 3, 1, 2])) for _ in "tv"
-    ]
-    return search_step(net, config, trace), batches
+    shape = (4, 8, 8, 3)
+    return [(tf.constant(rng.normal(size=shape), keras.config.floatx()), tf.constant([0, 3, 1, 2])) for _ in "tv"]
 
 
 def rate(value):

@@ -18,7 +18,7 @@ from darts_tf.spaces.conv.operations import Noise
 from darts_tf.system.errors import UserError
 from tests.helpers.arrays import CHANNELS, assert_close, fill, images
 from tests.helpers.golden import nhwc, read, under
-from tests.helpers.steps import KINDS, array, rate, search_step
+from tests.helpers.steps import KINDS, array, batches, rate, search_step
 from tests.helpers.variants import CELLS, Variant, as_type, close
 
 
@@ -134,11 +134,6 @@ def step_of(method, kind="first", trace=None, **changes):
     made = methods.make(config)
     net = spaces.get("conv").supernet(config, made, (8, 8, 3), 4)
     return search_step(net, config, trace, method=made), config
-
-
-def batches():
-    rng = np.random.default_rng(0)
-    return [(tf.constant(rng.normal(size=(4, 8, 8, 3)), tf.float32), tf.constant([0, 3, 1, 2])) for _ in "tv"]
 
 
 @pytest.mark.parametrize("method", [*sorted(methods.METHODS.keys() - {*OF_ALL_CANDIDATES}), *COMBINED])

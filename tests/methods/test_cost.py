@@ -18,7 +18,7 @@ from darts_tf.spaces import costs, latency
 from darts_tf.spaces.costs import Costs
 from darts_tf.system.device import device
 from darts_tf.system.errors import UserError
-from tests.conformance.cases import IMAGES, SPACES, one_hot, searched
+from tests.helpers.cases import IMAGES, SPACES, one_hot, searched
 from tests.helpers.golden import read, under
 from tests.helpers.kernels import assert_kernels, available, missing_on_a_gpu
 from tests.helpers.runs import metrics

@@ -16,10 +16,8 @@ from darts_tf.config import SearchConfig
 from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.interop.conv import load_arrays, to_arrays
 from darts_tf.system.errors import UserError
-from tests.helpers.steps import KINDS, array, rate, search_step
+from tests.helpers.steps import KINDS, SMALL, array, batches, rate, search_step, step_of
 
-FEW = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")
-SMALL = {"init_channels": 4, "num_cells": 3, "num_nodes": 2, "primitives": FEW, "epochs": 4, "alpha_init_scale": 0.5}
 COMBINED = ("drnas,pc_darts", "smooth_darts,darts_minus,beta_darts,pc_darts")
 NEUTRAL = {  # `docs/guides/methods.md` names them
     "smooth_darts": {"smooth_darts_epsilon": 0.0, "smooth_darts_epsilon_min": 0.0},
@@ -30,20 +28,6 @@ NEUTRAL = {  # `docs/guides/methods.md` names them
     "p_darts": {"p_darts_stage": 1, "p_darts_keep": "3,3,3"},
     "darts_pt": {},  # it differs after the search
 }
-
-
-def step_of(method, kind="first", trace=None, **changes):
-    """A small step with equal start values at every call."""
-    config = SearchConfig(method=method, **SMALL, **KINDS[kind], **changes)
-    made = methods.make(config)
-    net = spaces.get("conv").supernet(config, made, (8, 8, 3), 4)
-    return search_step(net, config, trace, method=made)
-
-
-def batches():
-    rng = np.random.default_rng(0)
-    shape = (4, 8, 8, 3)
-    return [(tf.constant(rng.normal(size=shape), keras.config.floatx()), tf.constant([0, 3, 1, 2])) for _ in "tv"]
 
 
 def moved(step, steps=1, epoch=2):

@@ -10,8 +10,7 @@ from darts_tf.config.language import LanguageSearchConfig
 from darts_tf.genotypes import ConvGenotype, NasBench201Genotype, RecurrentGenotype
 from darts_tf.methods.random_nas import mean_rows, random_rows
 from darts_tf.system.errors import UserError
-from tests.helpers.steps import array
-from tests.methods.test_methods import batches, rate, step_of
+from tests.helpers.steps import array, batches, rate, step_of
 
 TOPOLOGIES = {
     "conv": (ConvGenotype.topology(3), ("none", "skip_connect", "sep_conv_3x3")),

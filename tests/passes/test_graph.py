@@ -8,7 +8,7 @@ import tensorflow as tf
 from darts_tf.config import presets
 from darts_tf.passes import graph
 from darts_tf.tasks.search import search
-from tests.conformance.cases import STEPS
+from tests.helpers.cases import STEPS
 
 
 def graphs():

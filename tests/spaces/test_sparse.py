@@ -8,7 +8,7 @@ from darts_tf.methods import METHODS
 from darts_tf.passes.context import within
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.nasbench201.operations import OPERATIONS, NasBench201MixedOp
-from tests.conformance.cases import search_of
+from tests.helpers.cases import search_of
 from tests.helpers.steps import array
 
 NAMES = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5")

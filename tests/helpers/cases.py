@@ -1,8 +1,8 @@
 """The one list: every primitive, search space and method of the package's registries, each made small.
 
-What is added to `OPERATIONS`, `SPACES` or `METHODS` is tested by this folder without an entry here. Entries say only
-what cannot be guessed: the settings of a method that needs some, and how a space is made small that is not one of
-images or is too large by default.
+What is added to `OPERATIONS`, `SPACES` or `METHODS` is tested by `tests/conformance` without an entry here. Entries
+say only what cannot be guessed: the settings of a method that needs some, and how a space is made small that is not one
+of images or is too large by default.
 """
 
 import contextlib
