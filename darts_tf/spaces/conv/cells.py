@@ -204,16 +204,8 @@ class Cell(keras.layers.Layer):
             states.append(Source(terms[0] + terms[1]))
         return tf.concat([states[node].x for node in self.concat], -1)
 
-    def macs(self, s0: tuple[int, int], s1: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        """Counts one image's multiply-adds.
-
-        Args:
-            s0: `(height, width)` of the first input.
-            s1: `(height, width)` of the second input.
-
-        Returns:
-            `(multiply-adds of all convolutions, (height, width) of the output)`.
-        """
-        out = (-(-s1[0] // 2), -(-s1[1] // 2)) if self.reduction else s1
-        count = self.preprocess0.macs(*s1) + self.preprocess1.macs(*s1)
+    def macs(self, height: int, width: int) -> tuple[int, tuple[int, int]]:
+        """Returns one image's multiply-adds, and `(height, width)` of the output, for the size of the second input."""
+        out = (-(-height // 2), -(-width // 2)) if self.reduction else (height, width)
+        count = self.preprocess0.macs(height, width) + self.preprocess1.macs(height, width)
         return count + sum(operation.macs(*out) for operation in self.operations), out

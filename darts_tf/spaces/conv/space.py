@@ -51,9 +51,9 @@ class Conv(Space):
 
     def places(self, network: Any) -> Iterator[tuple[str, list[Place]]]:
         """See `Space.places`: the edges from a reduction cell's inputs have stride 2."""
-        _, (_, size) = network.stem_macs()
+        _, size = network.stem_macs()
         for cell in network.cells:
-            kind, (_, out) = "reduce" if cell.reduction else "normal", cell.macs(size, size)
+            kind, (_, out) = "reduce" if cell.reduction else "normal", cell.macs(*size)
             strided, plain = Place(cell.channels, 2, *size), Place(cell.channels, 1, *out)
             edges = network.genotype.topology_of(kind).edges
             yield kind, [strided if cell.reduction and source < 2 else plain for source, _ in edges]

@@ -1,6 +1,5 @@
 """The networks of NAS-Bench-201: the supernet, and the network of one cell."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -186,12 +185,7 @@ class NasBench201Network(Derived, NasBench201Model):
 
     def macs(self) -> int:
         """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier with its bias."""
-        height, width, _ = self.image_shape
-        total = self.stem.macs(height, width)
-        for cell in self.cells:
-            count, (height, width) = cell.macs(height, width)
-            total += count
-        return total + (0 if self.classifier is None else math.prod(self.classifier.shape) + self.num_classes)
+        return super().macs() + (0 if self.bias is None else self.num_classes)
 
     def activations(self, images: tf.Tensor, training: bool = False, drop: None = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""
