@@ -12,7 +12,7 @@ from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, check_nodes, check_primitives, softmax
-from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.cells import SearchCell, cell_kind
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
@@ -237,7 +237,7 @@ class ConvSupernet(Supernet):
             sizes = widths, channels, reduction, after_reduction
             own: dict[str, Any] = {
                 "mixed_op": mixed_op,
-                "allowed": self.allowed.get("reduce" if reduction else "normal"),
+                "allowed": self.allowed.get(cell_kind(reduction)),
                 "name": f"cell{index}",
             }
             self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
@@ -260,7 +260,7 @@ class ConvSupernet(Supernet):
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
         for index, (cell, rows) in enumerate(self.with_drops(drop)):
-            weights = mixing["reduce" if cell.reduction else "normal"]
+            weights = mixing[cell_kind(cell.reduction)]
             s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
         return stages | self.classified(s1)
