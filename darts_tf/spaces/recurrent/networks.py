@@ -11,6 +11,7 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 from darts_tf.passes import graph
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.candidates import softmax
 from darts_tf.spaces.network import Network
 from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.spaces.recurrent.masks import Masks, masked
@@ -214,7 +215,7 @@ class RecurrentSupernet(_LanguageModel):
         return [self.cell.norm.moving]
 
     def _run(self, inputs, training, mixing=None):
-        weights = tf.nn.softmax(self.alphas["recurrent"].value) if mixing is None else mixing["recurrent"]
+        weights = (softmax(self.alphas) if mixing is None else mixing)["recurrent"]
         states, statistics = self.cell(
             self._embedded(inputs), inputs.state, weights, masks=inputs.masks, training=training
         )
