@@ -222,7 +222,6 @@ class ConvSupernet(Supernet):
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
         self.num_nodes, self.concat, self.primitives = num_nodes, concat, tuple(primitives)
-        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
         self.allowed = arrays_of(allowed)
         stem_channels = stem_multiplier * init_channels
         self.stem = self.add_weight(
@@ -243,11 +242,8 @@ class ConvSupernet(Supernet):
             self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
             widths = (widths[1], concat * channels)
         self.make_classifier(widths[1])
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        shape = topology.num_edges, len(self.primitives)
-        self.alphas = {
-            cell: self.add_weight(shape=shape, initializer=start, name=f"alphas_{cell}") for cell in ConvGenotype.cells
-        }
+        names = {cell: f"alphas_{cell}" for cell in ConvGenotype.cells}
+        self.make_alphas(names, (topology.num_edges, len(self.primitives)), alpha_init, alpha_init_scale)
         self.number_draws()
         self.build((None, *self.image_shape))
 

@@ -119,17 +119,13 @@ class NasBench201Supernet(Supernet, NasBench201Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.primitives, self.alpha_init, self.alpha_init_scale = tuple(primitives), alpha_init, alpha_init_scale
-
-        self.allowed = arrays_of(allowed)
+        self.primitives, self.allowed = tuple(primitives), arrays_of(allowed)
 
         def make_cell(channels, name):
             return SearchCell(channels, self.primitives, mixed_op, self.allowed.get(CELL), name=name)
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        shape = TOPOLOGY.num_edges, len(self.primitives)
-        self.alphas = {CELL: self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.make_alphas({CELL: "alphas"}, (TOPOLOGY.num_edges, len(self.primitives)), alpha_init, alpha_init_scale)
         self.number_draws()
         self.build((None, *self.image_shape))
 

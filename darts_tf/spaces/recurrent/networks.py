@@ -203,10 +203,8 @@ class RecurrentSupernet(_LanguageModel):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentSearchCell(units, units, num_nodes, concat, primitives, shared_norm)
         self.primitives, self.num_nodes, self.shared_norm = self.cell.primitives, num_nodes, shared_norm
-        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         shape = self.cell.topology.num_edges, len(self.primitives)
-        self.alphas = {"recurrent": self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.make_alphas({"recurrent": "alphas"}, shape, alpha_init, alpha_init_scale)
         self.build((None, None))
 
     @property
