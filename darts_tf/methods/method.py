@@ -42,7 +42,10 @@ class Judge(Protocol):
 
 
 class Method(Protocol):
-    """A search method. Hooks that a subclass does not override behave as in DARTS; all are pure functions of tensors.
+    """A search method. Hooks that a subclass does not override behave as in DARTS.
+
+    The hooks of a step are pure functions of tensors and of what was fixed before: the settings, and what `variables`
+    keeps, as that of `cost` does. The exception is `darts_pt`: its `choose` records decisions, which `noise` reads.
 
     `alphas` are always all architecture variables by name: the space's, one for each kind of cell, and the method's.
 

@@ -50,7 +50,7 @@ class SmoothDarts(Method):
     def training_alphas(self, alphas: Alphas, noise: Any, training: Callable[..., Any]) -> Alphas:
         """Returns the logarithms of perturbed mixing weights; a softmax recovers the weights."""
         uniform, epsilon = noise
-        mixing = {cell: tf.nn.softmax(alphas[cell]) for cell in uniform}
+        mixing = self.relax({cell: alphas[cell] for cell in uniform}, None)
         found = perturbed(mixing, uniform, epsilon)
         if self.config.smooth_darts_attack == "adversarial":
             found = ascended(mixing, found, epsilon, self.config.smooth_darts_steps, self._climbed(training))

@@ -54,7 +54,7 @@ def _masked(rows, allowed, otherwise):
     return tf.where(allowed, rows, tf.constant(otherwise, rows.dtype))
 
 
-def softmax(variables: Mapping[str, Any], allowed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def softmax(variables: Mapping[str, Any], allowed: Mapping[str, np.ndarray] | None = None) -> dict[str, Any]:
     """Returns the DARTS mixing weights of architecture variables, by cell."""
     alphas = masked({cell: each.value for cell, each in variables.items()}, allowed)
     return {cell: tf.nn.softmax(each) for cell, each in alphas.items()}

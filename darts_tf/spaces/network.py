@@ -1,5 +1,6 @@
 """What all networks share: they are ordinary Keras models, which can be exported without having been called."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -23,6 +24,12 @@ class Network(keras.Model):
 
     def build(self, input_shape: tuple) -> None:
         """Does nothing: all weights exist; Keras records the shape."""
+
+    def make_alphas(self, names: Mapping[str, str], shape: tuple[int, int], init: str, scale: float) -> None:
+        """Creates the alphas `(num_edges, num_primitives)` by cell, given their names; `init` is normal or zeros."""
+        self.alpha_init, self.alpha_init_scale = init, scale
+        start = keras.initializers.RandomNormal(0, scale) if init == "normal" else "zeros"
+        self.alphas = {cell: self.add_weight(shape=shape, initializer=start, name=name) for cell, name in names.items()}
 
     @property
     def arch_variables(self) -> list:

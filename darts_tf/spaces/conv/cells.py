@@ -18,6 +18,11 @@ def scaled_by(factors: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     return lambda y: y * graph.reshape(tf.cast(factors, y.dtype), -1, 1, 1, 1)
 
 
+def cell_kind(reduction: bool) -> str:
+    """Returns the genotype's name of a kind of cell."""
+    return "reduce" if reduction else "normal"
+
+
 def mixed_operations(topology: Topology, make: Callable, allowed: np.ndarray | None) -> list:
     """Returns the mixed operation of each state that others read; the last node feeds no other.
 
@@ -165,8 +170,9 @@ class Cell(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
-        pairs = genotype.reduce if reduction else genotype.normal
-        self.concat = tuple(genotype.reduce_concat if reduction else genotype.normal_concat)
+        kind = cell_kind(reduction)
+        pairs, self.topology = getattr(genotype, kind), genotype.topology_of(kind)
+        self.concat = tuple(getattr(genotype, genotype.cells[kind]))
         self.reduction, self.channels = reduction, channels
         before, previous = inputs
         squeeze = FactorizedReduce if after_reduction else ReLUConvBN
@@ -174,7 +180,8 @@ class Cell(keras.layers.Layer):
         self.preprocess1 = ReLUConvBN(channels, affine=True, inputs=previous)
         self.sources = tuple(source for _, source in pairs)
         self.operations = [
-            OPERATIONS[name](channels, 2 if reduction and source < 2 else 1, affine=True) for name, source in pairs
+            OPERATIONS[name](channels, 2 if reduction and source < self.topology.num_inputs else 1, affine=True)
+            for name, source in pairs
         ]
         self.dropped = tuple(i for i, operation in enumerate(self.operations) if not isinstance(operation, Identity))
         self.drops = len(self.dropped)
@@ -194,9 +201,9 @@ class Cell(keras.layers.Layer):
         """
         states = [Source(self.preprocess0(s0, training=training)), Source(self.preprocess1(s1, training=training))]
         drop = {} if drop is None else dict(zip(self.dropped, tf.unstack(drop, self.drops), strict=True))
-        for first in range(0, len(self.operations), 2):
+        for _, own in self.topology.by_node(range(len(self.operations))):
             terms = []
-            for index in (first, first + 1):
+            for index in own:
                 y = self.operations[index].on(states[self.sources[index]], training=training)
                 if index in drop:
                     y = scaled_by(drop[index])(y)
@@ -204,16 +211,8 @@ class Cell(keras.layers.Layer):
             states.append(Source(terms[0] + terms[1]))
         return tf.concat([states[node].x for node in self.concat], -1)
 
-    def macs(self, s0: tuple[int, int], s1: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        """Counts one image's multiply-adds.
-
-        Args:
-            s0: `(height, width)` of the first input.
-            s1: `(height, width)` of the second input.
-
-        Returns:
-            `(multiply-adds of all convolutions, (height, width) of the output)`.
-        """
-        out = (-(-s1[0] // 2), -(-s1[1] // 2)) if self.reduction else s1
-        count = self.preprocess0.macs(*s1) + self.preprocess1.macs(*s1)
+    def macs(self, height: int, width: int) -> tuple[int, tuple[int, int]]:
+        """Returns one image's multiply-adds, and `(height, width)` of the output, for the size of the second input."""
+        out = (-(-height // 2), -(-width // 2)) if self.reduction else (height, width)
+        count = self.preprocess0.macs(height, width) + self.preprocess1.macs(height, width)
         return count + sum(operation.macs(*out) for operation in self.operations), out

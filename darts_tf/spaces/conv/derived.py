@@ -123,6 +123,19 @@ class Derived(ConvModel):
         head = self.auxiliary_head.trainable_variables if self.auxiliary_head else []
         return sum(math.prod(v.shape) for v in self.trainable_variables) - sum(math.prod(v.shape) for v in head)
 
+    def macs(self) -> int:
+        """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier, in inference."""
+        total, size = self.stem_macs()
+        for cell in self.cells:
+            count, size = cell.macs(*size)
+            total += count
+        return total + (0 if self.classifier is None else math.prod(self.classifier.shape))
+
+    def stem_macs(self) -> tuple[int, tuple]:
+        """Returns the multiply-adds of the stem, here one convolution, and `(height, width)` of its output."""
+        size = self.image_shape[:2]
+        return self.stem.macs(*size), size
+
     def call(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the logits `(N, num_classes)` of images `(N, H, W, channels)`; `drop` comes from `drop_factors`."""
         return self.activations(images, training, drop)["logits"]
@@ -147,7 +160,7 @@ class DerivedNetwork(Derived):
     """What both networks share: stem, cells, global average pooling, a linear classifier, the auxiliary head.
 
     The cells at one and two thirds of the depth are reduction cells, which halve the size and double the channels. A
-    subclass has the stem, with two outputs for the first cell: `make_stem`, `stem_outputs` and `stem_macs`.
+    subclass has the stem, with two outputs for the first cell: `make_stem` and `stem_outputs`.
 
     Args:
         genotype: A `ConvGenotype`, or anything that `genotype.load` takes.
@@ -208,14 +221,6 @@ class DerivedNetwork(Derived):
                 f"{self.smallest} pixels per side. Received: {height}x{width}."
             )
 
-    def macs(self) -> int:
-        """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier, in inference."""
-        total, (s0, s1) = self.stem_macs()
-        for cell in self.cells:
-            count, out = cell.macs(s0, s1)
-            total, s0, s1 = total + count, s1, out
-        return total + (0 if self.classifier is None else math.prod(self.classifier.shape))
-
     def activations(self, images: tf.Tensor, training: bool = False, drop: tf.Tensor | None = None) -> dict:
         """Returns every stage's output by name: `cell0` ..., `pooled`, `logits`; `auxiliary_logits` in training."""
         s0, s1 = self.stem_outputs(narrowed(images), training)
@@ -250,11 +255,6 @@ class CifarNetwork(DerivedNetwork):
         """Returns the stem's output twice."""
         s = self.stem(images, training=training)
         return s, s
-
-    def stem_macs(self) -> tuple[int, tuple]:
-        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
-        size = self.image_shape[:2]
-        return self.stem.macs(*size), (size, size)
 
 
 @keras.saving.register_keras_serializable(package="darts_tf")
@@ -293,7 +293,7 @@ class ImageNetNetwork(DerivedNetwork):
         return s0, self.stem1(tf.nn.relu(s0), training=training)
 
     def stem_macs(self) -> tuple[int, tuple]:
-        """Returns the multiply-adds of the stem, and `(height, width)` of its two outputs."""
+        """Returns the multiply-adds of both stems, and `(height, width)` of the second one's output."""
         sizes = [tuple(-(-size // divisor) for size in self.image_shape[:2]) for divisor in (2, 4, 8)]
         convolutions = (self.stem0_1, self.stem0_2, self.stem1)
-        return sum(conv.macs(*size) for conv, size in zip(convolutions, sizes, strict=True)), (sizes[1], sizes[2])
+        return sum(conv.macs(*size) for conv, size in zip(convolutions, sizes, strict=True)), sizes[-1]

@@ -12,7 +12,7 @@ from darts_tf.genotypes import CONV_PRIMITIVES, ConvGenotype
 from darts_tf.passes.context import within
 from darts_tf.passes.precision import narrowed
 from darts_tf.spaces.candidates import arrays_of, check_nodes, check_primitives, softmax
-from darts_tf.spaces.conv.cells import SearchCell
+from darts_tf.spaces.conv.cells import SearchCell, cell_kind
 from darts_tf.spaces.conv.draws import draw_drop_factors, unpacked
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.norm import BatchNorm, call_cell, moving_average
@@ -222,7 +222,6 @@ class ConvSupernet(Supernet):
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.init_channels, self.num_cells, self.stem_multiplier = init_channels, num_cells, stem_multiplier
         self.num_nodes, self.concat, self.primitives = num_nodes, concat, tuple(primitives)
-        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
         self.allowed = arrays_of(allowed)
         stem_channels = stem_multiplier * init_channels
         self.stem = self.add_weight(
@@ -237,17 +236,14 @@ class ConvSupernet(Supernet):
             sizes = widths, channels, reduction, after_reduction
             own: dict[str, Any] = {
                 "mixed_op": mixed_op,
-                "allowed": self.allowed.get("reduce" if reduction else "normal"),
+                "allowed": self.allowed.get(cell_kind(reduction)),
                 "name": f"cell{index}",
             }
             self.cells.append(SearchCell(*sizes, topology, concat, self.primitives, **own))
             widths = (widths[1], concat * channels)
         self.make_classifier(widths[1])
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        shape = topology.num_edges, len(self.primitives)
-        self.alphas = {
-            cell: self.add_weight(shape=shape, initializer=start, name=f"alphas_{cell}") for cell in ConvGenotype.cells
-        }
+        names = {cell: f"alphas_{cell}" for cell in ConvGenotype.cells}
+        self.make_alphas(names, (topology.num_edges, len(self.primitives)), alpha_init, alpha_init_scale)
         self.number_draws()
         self.build((None, *self.image_shape))
 
@@ -260,7 +256,7 @@ class ConvSupernet(Supernet):
         s0 = s1 = self.stem_bn(stem, training=training)
         stages = {"stem": s1}
         for index, (cell, rows) in enumerate(self.with_drops(drop)):
-            weights = mixing["reduce" if cell.reduction else "normal"]
+            weights = mixing[cell_kind(cell.reduction)]
             s0, s1 = s1, call_cell(cell, s0, s1, weights, training=training, drop=rows)
             stages[f"cell{index}"] = s1
         return stages | self.classified(s1)

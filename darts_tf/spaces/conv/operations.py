@@ -264,17 +264,9 @@ class ReLUConvBN(Operation):
 
     folds = {"bn": ("conv",)}
 
-    def __init__(
-        self,
-        channels: int,
-        stride: int = 1,
-        edges: int = 1,
-        affine: bool = False,
-        inputs: int | None = None,
-        **kwargs: Any,
-    ):
+    def __init__(self, channels: int, affine: bool = False, inputs: int | None = None, **kwargs: Any):
         self.inputs = inputs or channels
-        super().__init__(channels, stride, edges, affine, **kwargs)
+        super().__init__(channels, 1, 1, affine, **kwargs)
 
     def make(self) -> None:
         """Creates the kernel and the norm."""
@@ -284,7 +276,7 @@ class ReLUConvBN(Operation):
     def apply(self, source: Source, scale: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         """Mixes channels."""
         kernel = tf.cast(self.conv.value, source.x.dtype)
-        return self.bn(functional.grouped_conv(source.relu, kernel, 1, self.stride), scale, training=training)
+        return self.bn(functional.pointwise(source.relu, kernel), scale, training=training)
 
 
 class Noise(Operation):

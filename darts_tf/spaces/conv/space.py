@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from darts_tf.genotypes import ConvGenotype
+from darts_tf.spaces.conv.cells import cell_kind
 from darts_tf.spaces.conv.derived import CifarNetwork, DerivedNetwork, ImageNetNetwork
 from darts_tf.spaces.conv.mixed import MixedOp
 from darts_tf.spaces.conv.networks import ConvSupernet
@@ -51,10 +52,10 @@ class Conv(Space):
 
     def places(self, network: Any) -> Iterator[tuple[str, list[Place]]]:
         """See `Space.places`: the edges from a reduction cell's inputs have stride 2."""
-        _, (_, size) = network.stem_macs()
+        _, size = network.stem_macs()
         for cell in network.cells:
-            kind, (_, out) = "reduce" if cell.reduction else "normal", cell.macs(size, size)
+            kind, (_, out) = cell_kind(cell.reduction), cell.macs(*size)
             strided, plain = Place(cell.channels, 2, *size), Place(cell.channels, 1, *out)
-            edges = network.genotype.topology_of(kind).edges
-            yield kind, [strided if cell.reduction and source < 2 else plain for source, _ in edges]
+            edges, inputs = cell.topology.edges, cell.topology.num_inputs
+            yield kind, [strided if cell.reduction and source < inputs else plain for source, _ in edges]
             size = out

@@ -1,6 +1,5 @@
 """The networks of NAS-Bench-201: the supernet, and the network of one cell."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -120,17 +119,13 @@ class NasBench201Supernet(Supernet, NasBench201Model):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.primitives, self.alpha_init, self.alpha_init_scale = tuple(primitives), alpha_init, alpha_init_scale
-
-        self.allowed = arrays_of(allowed)
+        self.primitives, self.allowed = tuple(primitives), arrays_of(allowed)
 
         def make_cell(channels, name):
             return SearchCell(channels, self.primitives, mixed_op, self.allowed.get(CELL), name=name)
 
         self.make_layers(num_classes, image_shape, init_channels, num_cells, make_cell)
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
-        shape = TOPOLOGY.num_edges, len(self.primitives)
-        self.alphas = {CELL: self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.make_alphas({CELL: "alphas"}, (TOPOLOGY.num_edges, len(self.primitives)), alpha_init, alpha_init_scale)
         self.number_draws()
         self.build((None, *self.image_shape))
 
@@ -186,12 +181,7 @@ class NasBench201Network(Derived, NasBench201Model):
 
     def macs(self) -> int:
         """Returns one image's multiply-adds at `image_shape`: convolutions and the classifier with its bias."""
-        height, width, _ = self.image_shape
-        total = self.stem.macs(height, width)
-        for cell in self.cells:
-            count, (height, width) = cell.macs(height, width)
-            total += count
-        return total + (0 if self.classifier is None else math.prod(self.classifier.shape) + self.num_classes)
+        return super().macs() + (0 if self.bias is None else self.num_classes)
 
     def activations(self, images: tf.Tensor, training: bool = False, drop: None = None) -> dict:
         """Returns every stage's output by name, see `NasBench201Model.run`."""

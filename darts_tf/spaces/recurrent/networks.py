@@ -11,6 +11,7 @@ from darts_tf.system.keras_settings import of_one_type
 from darts_tf.genotypes import RECURRENT_PRIMITIVES
 from darts_tf.passes import graph
 from darts_tf.passes.precision import narrowed
+from darts_tf.spaces.candidates import softmax
 from darts_tf.spaces.network import Network
 from darts_tf.spaces.recurrent.cells import RecurrentCell, RecurrentSearchCell, uniform
 from darts_tf.spaces.recurrent.masks import Masks, masked
@@ -202,10 +203,8 @@ class RecurrentSupernet(_LanguageModel):
         super().__init__(vocabulary_size, units, **kwargs)
         self.cell = RecurrentSearchCell(units, units, num_nodes, concat, primitives, shared_norm)
         self.primitives, self.num_nodes, self.shared_norm = self.cell.primitives, num_nodes, shared_norm
-        self.alpha_init, self.alpha_init_scale = alpha_init, alpha_init_scale
-        start = keras.initializers.RandomNormal(0, alpha_init_scale) if alpha_init == "normal" else "zeros"
         shape = self.cell.topology.num_edges, len(self.primitives)
-        self.alphas = {"recurrent": self.add_weight(shape=shape, initializer=start, name="alphas")}
+        self.make_alphas({"recurrent": "alphas"}, shape, alpha_init, alpha_init_scale)
         self.build((None, None))
 
     @property
@@ -214,7 +213,7 @@ class RecurrentSupernet(_LanguageModel):
         return [self.cell.norm.moving]
 
     def _run(self, inputs, training, mixing=None):
-        weights = tf.nn.softmax(self.alphas["recurrent"].value) if mixing is None else mixing["recurrent"]
+        weights = (softmax(self.alphas) if mixing is None else mixing)["recurrent"]
         states, statistics = self.cell(
             self._embedded(inputs), inputs.state, weights, masks=inputs.masks, training=training
         )
