@@ -99,5 +99,5 @@ def run(
         if callbacks and callbacks.stopped:
             reporter.message(f"stopped by a callback after epoch {len(loop.history)} of {config.epochs}")
         return loop
-    reporter.message(f"stopped; the same command resumes from {directory.checkpoints}")
+    reporter.message(f"stopped; the same command or call resumes from {directory.checkpoints}")
     return None

@@ -182,6 +182,11 @@ def _load_text(spec, kind):
 def _load_file(path):
     path = path / "genotype.json" if path.is_dir() else path
     if not path.exists():
+        if (path.parent / "metrics.jsonl").exists():
+            raise UserError(
+                f"The run in {path.parent} has no genotype yet: expected a finished search. Resume it, or use a "
+                "genotype in its folder genotypes."
+            )
         raise UserError(
             f"{path} does not exist; expected a genotype's file, or a search's folder that holds genotype.json"
         )

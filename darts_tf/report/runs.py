@@ -158,7 +158,7 @@ def names(paths: Sequence[pathlib.Path]) -> list[str]:
         length = 1
         while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
             length += 1
-        found.append("/".join(own[-length:]))
+        found.append(pathlib.PurePath(*own[-length:]).as_posix())
     return found
 
 

@@ -62,7 +62,7 @@ class Judgements:
                 found = choose()
             except _Stopped:
                 self._save()
-                self.say(f"stopped; the same command resumes from {self.path}")
+                self.say(f"stopped; the same command or call resumes from {self.path}")
                 return None
         self._save()
         self.say(f"chosen by {len(self.kept)} judgements of the supernet, see {self.path}")

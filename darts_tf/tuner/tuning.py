@@ -102,7 +102,7 @@ def _tune(config, workdir, out, data, say):
             with _no_advice_on_retracing():
                 stopped_because = _run(config, prior, state, out, data)
         except KeyboardInterrupt:
-            say("stopped; the same command resumes it")
+            say("stopped; the same command or call resumes it")
             return None
         best = state.best()
         summary = {"metric": config.metric, "better": config.better}

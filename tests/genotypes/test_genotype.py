@@ -373,6 +373,8 @@ def test_files_that_are_refused_are_named(tmp_path):
     path = tmp_path / "genotype.json"
     assert str(path) in refused(genotype.load, tmp_path)
     assert "does not exist" in refused(genotype.load, path)
+    (tmp_path / "metrics.jsonl").touch()
+    assert f"The run in {tmp_path} has no genotype yet" in refused(genotype.load, tmp_path)
     for content, message in (
         (b"", "is empty"),
         (b"\xff\xfe", "not a text file"),

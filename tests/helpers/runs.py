@@ -10,7 +10,7 @@ import numpy as np
 
 from darts_tf.runs.checkpoint import Checkpoints
 
-LINE = "stopped; the same command resumes from"
+LINE = "stopped; the same command or call resumes from"
 
 
 class Console(io.StringIO):
