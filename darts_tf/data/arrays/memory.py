@@ -213,7 +213,8 @@ def _from_dataset(
     elements = counted(dataset, f"{unit} for {part}", total if total >= 0 else None, say)
     images, labels = _collected((_two(element, part) for element in elements), part, batched)
     form = unit if batched else f"single {unit}"
-    return images, labels, f"{part}: {len(images):,} images from a Dataset of {form}, held in memory"
+    note = f"{part}: {len(images):,} images from a Dataset of {form}, held in memory"
+    return images, labels, f"{note}; to resume the run, it must yield the same ones in the same order again"
 
 
 def _is_batched(spec: Any, part: str) -> bool:
