@@ -182,8 +182,9 @@ class TrainResult(Result, Mapping[str, Any]):
         if not isinstance(facts, trained.ImageFacts):
             raise UserError("predict is for networks on images, but this is a language model: export it.")
         values, shape, where = np.asarray(images), facts.image_shape, "The array of images"
-        if values.shape[1:] not in (shape, *([shape[:2]] if shape[2] == 1 else [])):
-            raise UserError(f"images must have the shape (N, {', '.join(map(str, shape))}). Received: {values.shape}.")
+        height, width, channels = shape
+        if values.shape[1:] not in (shape, *([shape[:2]] if channels == 1 else [])):
+            raise UserError(f"images must have the shape (N, {height}, {width}, {channels}). Received: {values.shape}.")
         if not len(values):
             return np.zeros((0, len(facts.class_names)), np.float32)
         asked = joined(value_range) or self._trained.config["value_range"]

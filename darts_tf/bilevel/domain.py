@@ -9,6 +9,7 @@ import tensorflow as tf
 from darts_tf import spaces
 from darts_tf.spaces.space import Space
 
+Show = Callable[[tf.Graph], None] | None
 TRAIN, VALID = 0, 1  # the streams of a run's seed
 
 
@@ -37,7 +38,6 @@ class Domain(Protocol):
         figure: The key of `evaluate`'s result by which epochs are compared.
         measures: The measures in the summary of a training.
         max_rollbacks: How often a loss that is not finite sends a training back to its last checkpoint.
-        evaluators: Of the networks evaluated so far, see `tasks.evaluators.Evaluators`.
         tests_at_the_end: Whether there are test data that were not measured during the run.
     """
 
@@ -55,7 +55,6 @@ class Domain(Protocol):
     figure: ClassVar[str]
     measures: tuple[str, ...]
     max_rollbacks: int = 0
-    evaluators: Any
     tests_at_the_end: bool
     _data: Any
 
@@ -165,7 +164,7 @@ class Domain(Protocol):
         """Turns sums over the steps of (a part of) an epoch into metrics; `steps` is one of the sums."""
 
     def evaluate_supernet(
-        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None], show: Show = None
     ) -> dict:
         """Measures a supernet on held-out data; this does not estimate what a derived network reaches.
 
@@ -173,6 +172,7 @@ class Domain(Protocol):
             supernet: The network.
             mixing: Returns its current mixing weights.
             say: Called with a warning if nothing can be measured.
+            show: Called with the network's graph.
         """
 
     def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
@@ -187,8 +187,8 @@ class Domain(Protocol):
             `(loss, error)`: nats, and the fraction of examples or words that are wrong.
         """
 
-    def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
-        """Measures a derived network on held-out data or on the test data."""
+    def evaluate(self, network: Any, test: bool = False, show: Show = None) -> dict[str, float]:
+        """Measures a derived network on held-out data or on the test data; `show` as in `evaluate_supernet`."""
 
     def curvature_batch(self) -> tuple:
         """Returns `(inputs, labels)` of the held-out data on which the dominant eigenvalue is measured."""

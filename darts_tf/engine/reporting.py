@@ -204,8 +204,8 @@ class Reporter(contextlib.AbstractContextManager):
             self._events.drawing(epoch, name, png_path)
 
     def graph(self, graph: Any) -> None:
-        """Shows the graph of a network in TensorBoard, the first that is given; None and later ones are left out."""
-        if graph is not None and not self._graph_shown:
+        """Shows the graph of a network in TensorBoard, the first that is given; later ones are left out."""
+        if not self._graph_shown:
             self._graph_shown = True
             self._events.graph(graph)
 

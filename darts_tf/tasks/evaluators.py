@@ -64,27 +64,19 @@ class Evaluators:
             self._made[network] = self._make(*args)
         return self._made[network]
 
-    def graph(self, network: Any) -> Any:
-        """Returns the graph of a network that has been evaluated, see `Evaluator`; None for another."""
-        return self._made[network].graph if network in self._made else None
-
 
 class Evaluator:
     """Runs a network over batches of images and accumulates the results.
 
     Args:
         forward: `(images) -> logits`; traced once for each batch size.
-
-    Attributes:
-        graph: The `tf.Graph` of the network, traced last; None before the first batch.
     """
 
     def __init__(self, forward: Callable):
-        self.forward, self.graph = forward, None
+        self.forward = forward
         self._count = _traced(self._counts)
 
     def _counts(self, batch, labels):
-        self.graph = tf.compat.v1.get_default_graph()
         logits = self.forward(batch)
         counts = {"accuracy": count_correct(logits, labels)}
         if logits.shape[-1] > TOP:
@@ -92,11 +84,12 @@ class Evaluator:
             counts["top5_accuracy"] = tf.reduce_sum(tf.cast(top, tf.int32))
         return cross_entropy(logits, labels), counts
 
-    def __call__(self, batches: Iterable) -> dict[str, Any]:
+    def __call__(self, batches: Iterable, show: Callable[[tf.Graph], None] | None = None) -> dict[str, Any]:
         """Evaluates.
 
         Args:
             batches: Batches of `(images, labels (N,))`; the last may be smaller.
+            show: Called with the graph of the network.
 
         Returns:
             `loss` (nats), `accuracy` and, with more than five classes, `top5_accuracy` (0 to 1), `examples`, and
@@ -111,6 +104,8 @@ class Evaluator:
                 sums[name] += int(value)
             count += len(labels)
             throughput.add(len(labels))
+            if show is not None:
+                show(self._count.get_concrete_function(batch, labels).graph)
         measured = {name: value / count for name, value in sums.items()}
         return measured | {"examples": count, "images_per_second": throughput.rate()}
 
@@ -121,27 +116,30 @@ class LanguageEvaluator:
     Args:
         forward: `(tokens (steps, batch), state) -> (logits, state)`; traced once for each batch size.
         initial_state: `(batch size) -> state` at the start of a text.
-
-    Attributes:
-        graph: See `Evaluator`.
     """
 
     def __init__(self, forward: Callable, initial_state: Callable):
-        self.forward, self.initial_state, self.graph = forward, initial_state, None
+        self.forward, self.initial_state = forward, initial_state
         self._step = _traced(self._window)
 
     def _window(self, tokens, targets, state):
-        self.graph = tf.compat.v1.get_default_graph()
         logits, state = self.forward(tokens, state)
         return cross_entropy(tf.cast(logits, tf.float32), targets), state
 
-    def __call__(self, rows: np.ndarray, bptt: int, say: Callable[[str], None] = silent) -> dict[str, float]:
+    def __call__(
+        self,
+        rows: np.ndarray,
+        bptt: int,
+        say: Callable[[str], None] = silent,
+        show: Callable[[tf.Graph], None] | None = None,
+    ) -> dict[str, float]:
         """Evaluates.
 
         Args:
             rows: `(steps, batch)` word numbers, see `windows.rows`; every word but the first of a row is predicted.
             bptt: Steps at a time; does not affect the result.
             say: Called with a progress line now and then.
+            show: Called with the graph of the network.
 
         Returns:
             `loss` (nats per word), `perplexity`, `words`, and `words_per_second` without the first window (None for a
@@ -155,6 +153,8 @@ class LanguageEvaluator:
         state, nats, throughput, said = self.initial_state(rows.shape[1]), 0.0, _Throughput(), time.monotonic()
         window = tf.TensorSpec((None, rows.shape[1]), tf.int32)
         step = self._step.get_concrete_function(window, window, state)  # for windows of any length
+        if show is not None:
+            show(step.graph)
         for tokens, targets, line in windows.batches(rows, windows.even_plan(len(rows), bptt)):
             mean, state = step(tokens, targets, state)
             length = int(line[windows.LENGTH])

@@ -8,7 +8,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import optimizers
-from darts_tf.bilevel.domain import TRAIN, VALID, Domain
+from darts_tf.bilevel.domain import TRAIN, VALID, Domain, Show
 from darts_tf.bilevel.objective import Told, count_correct, cross_entropy
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data import sources as images
@@ -123,10 +123,10 @@ class _Images(Domain):
         )
         return iter(batches)
 
-    def _evaluated(self, network, forward, split, indices):
+    def _evaluated(self, network, forward, split, indices, show):
         """Returns the results of `Evaluator`, without augmentation."""
         d, evaluator = self.dataset, self.evaluators.of(network, forward)
-        return evaluator(evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std))
+        return evaluator(evaluation_batches(split, indices, self.config.batch_size, mean=d.mean, std=d.std), show)
 
 
 class SearchImages(_Images):
@@ -223,7 +223,7 @@ class SearchImages(_Images):
         return cosine(c.learning_rate, c.learning_rate_min, epoch, c.epochs)
 
     def evaluate_supernet(
-        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None], show: Show = None
     ) -> dict:
         """Loss and accuracy on the part that trains the alphas. Deviation: the original augments here, too."""
 
@@ -232,7 +232,7 @@ class SearchImages(_Images):
                 return supernet.stateless([v.value for v in supernet.weight_variables], mixing(), batch)[0]
             return supernet(batch, training=False, mixing=mixing())
 
-        found = self._evaluated(supernet, forward, *self._evaluated_on)
+        found = self._evaluated(supernet, forward, *self._evaluated_on, show)
         return {"valid_loss": found["loss"], "valid_accuracy": found["accuracy"]}
 
     def judge(self, supernet: Any, mixing: Mapping[str, Any], batches: int = 0) -> tuple[float, float]:
@@ -364,9 +364,10 @@ class TrainImages(_Images):
         """Rises linearly, as in `cnn/train.py`."""
         return self.config.drop_path * epoch / self.config.epochs
 
-    def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
+    def evaluate(self, network: Any, test: bool = False, show: Show = None) -> dict[str, float]:
         """Loss, top-1 and (with more than five classes) top-5 accuracy, without augmentation."""
-        found = self._evaluated(network, lambda batch: network(batch, training=False), *self._parts[test])
+        split, indices = self._parts[test]
+        found = self._evaluated(network, lambda batch: network(batch, training=False), split, indices, show)
         return {name: found[name] for name in ("loss", "accuracy", "top5_accuracy") if name in found}
 
     def epoch_facts(self, epoch: int, averaging: bool) -> dict[str, float]:

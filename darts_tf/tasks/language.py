@@ -9,7 +9,7 @@ import numpy as np
 
 from darts_tf.system.keras_settings import tf
 from darts_tf.bilevel import optimizers
-from darts_tf.bilevel.domain import Domain
+from darts_tf.bilevel.domain import Domain, Show
 from darts_tf.bilevel.objective import Told, cross_entropy
 from darts_tf.cluster.agreement import checksum
 from darts_tf.data.text import windows
@@ -196,9 +196,9 @@ class Text(Domain):
     def _open(self, epoch, position):
         self._opened, self._windows = epoch, iter(windows.batches(self.train, self._plan(epoch)[position:]))
 
-    def _evaluated(self, network, forward, rows):
+    def _evaluated(self, network, forward, rows, show):
         """Returns the results of `LanguageEvaluator`, without dropout."""
-        return self.evaluators.of(network, forward, network.initial_state)(rows, self.config.bptt)
+        return self.evaluators.of(network, forward, network.initial_state)(rows, self.config.bptt, show=show)
 
 
 class SearchText(Text):
@@ -269,7 +269,7 @@ class SearchText(Text):
         return self.config.learning_rate
 
     def evaluate_supernet(
-        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None]
+        self, supernet: Any, mixing: Callable[[], Mapping[str, Any]], say: Callable[[str], None], show: Show = None
     ) -> dict:
         """Loss and perplexity on the validation text, without dropout.
 
@@ -281,7 +281,7 @@ class SearchText(Text):
             return outputs.logits, outputs.state
 
         try:
-            found = self._evaluated(supernet, forward, self.watched)
+            found = self._evaluated(supernet, forward, self.watched, show)
         except Diverged:
             found = {"loss": math.nan, "perplexity": math.nan}
             say(
@@ -352,10 +352,10 @@ class TrainText(Text):
         """For a window of the nominal length; lower after each roll-back."""
         return self.config.learning_rate * self.config.rollback_rate**rollbacks
 
-    def evaluate(self, network: Any, test: bool = False) -> dict[str, float]:
+    def evaluate(self, network: Any, test: bool = False, show: Show = None) -> dict[str, float]:
         """Loss, perplexity and (on request) bits per character, without dropout."""
         rows = self.test if test else self.watched
-        found = self._evaluated(network, language_forward(network), rows)
+        found = self._evaluated(network, language_forward(network), rows, show)
         measured = {name: found[name] for name in ("loss", "perplexity")}
         if self.config.bits_per_character:
             measured["bits_per_character"] = bits_per_character(found["loss"], rows, self.corpus.vocabulary)

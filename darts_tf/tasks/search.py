@@ -100,8 +100,8 @@ class SearchTask:
 
     def end_epoch(self, epoch: int) -> dict:
         """Evaluates the supernet, derives the epoch's genotype, writes and draws it, updates the monitor."""
-        found = self.domain.evaluate_supernet(self.supernet, self._mixing, self.reporter.message)
-        self.reporter.graph(self.domain.evaluators.graph(self.supernet))
+        said = self.reporter.message, self.reporter.graph
+        found = self.domain.evaluate_supernet(self.supernet, self._mixing, *said)
         added = {"learning_rate": self.domain.rate(epoch), **same(self.distribution, found)}
         genotype = self.derive()
         write_json(self.workdir.genotypes / f"epoch_{epoch + 1:03d}.json", genotype.to_json())

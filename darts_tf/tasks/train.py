@@ -110,12 +110,11 @@ class TrainTask:
     def evaluate(self, test: bool = False) -> dict[str, float]:
         """Measures the current network, with the averaged weights once there are any."""
         with self._averaged_weights():
-            return self.domain.evaluate(self.network, test)
+            return self.domain.evaluate(self.network, test, self.reporter.graph)
 
     def end_epoch(self, epoch: int) -> dict:
         """Evaluates; keeps the network if it is the best so far."""
         found = same(self.distribution, self.evaluate())
-        self.reporter.graph(self.domain.evaluators.graph(self.network))
         added = {"learning_rate": self.domain.rate(epoch, self.rollbacks)}
         added |= self.domain.epoch_facts(epoch, self.averaging)
         added |= {f"valid_{name}": value for name, value in found.items()}

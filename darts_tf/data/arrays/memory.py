@@ -10,6 +10,7 @@ from darts_tf.data.arrays import pixels
 from darts_tf.data.arrays.archive import parts_of
 from darts_tf.data.arrays.array_names import Roles
 from darts_tf.data.arrays.class_labels import Classes
+from darts_tf.data.arrays.conversion import WHERE, array_of
 from darts_tf.data.given import PARTS, counted
 from darts_tf.data.images.dataset import Parts
 from darts_tf.data.reading import reason
@@ -22,7 +23,6 @@ FORMS = (
     "validation, or a dict of them with the keys train, validation, test and class_names"
 )
 _ROOM = 0.4  # of the free memory: what is read is concatenated, and converted to bytes that a tensor holds
-_WHERE = "the data given"
 
 
 def load_memory(
@@ -63,9 +63,9 @@ def load_memory(
     elif names is not None:
         if not isinstance(names, list | tuple | np.ndarray):
             raise UserError(f"class_names must be a list of names. Received: {type(names).__name__}.")
-        arrays["class_names"] = _array("class_names", names)
+        arrays["class_names"] = array_of("class_names", names)
     assigned = Roles(parts, "class_names" if "class_names" in arrays else None, [])
-    found = parts_of(_WHERE, assigned, arrays, value_range, known)
+    found = parts_of(WHERE, assigned, arrays, value_range, known)
     return found._replace(notes=(*notes, *found.notes))
 
 
@@ -123,7 +123,7 @@ def _pair(
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """Returns images, labels, and a line for the user, which may be empty."""
     if not _yields(value):
-        return _array(names[0], value[0]), _array(names[1], value[1]), ""
+        return array_of(names[0], value[0]), array_of(names[1], value[1]), ""
     if isinstance(value, tf.data.Dataset):
         return _from_dataset(value, part, say)
     total = value.num_batches
@@ -142,52 +142,6 @@ def _batches(value: Any, total: int, part: str) -> Iterator[Any]:
         except Exception as error:
             raise _failing(part, one_line(error)) from error
         yield batch
-
-
-def _array(name: str, values: Any) -> np.ndarray:
-    """Returns an array of anything that holds numbers or names."""
-    if isinstance(values, tf.RaggedTensor):
-        raise _ragged(name, "a ragged tensor")
-    if np.ma.is_masked(values):
-        raise UserError(f"{name} of {_WHERE} has masked values: expected a value for each. Fill them: x.filled(0).")
-    if isinstance(values, list | tuple):
-        _check_names(name, values)
-    try:
-        found = np.asarray(values.numpy() if isinstance(values, tf.Tensor | tf.Variable) else values)
-    except (ValueError, TypeError) as error:  # images of different sizes
-        raise _ragged(name, one_line(error)) from None
-    if found.dtype.kind == "O":
-        texts = found.reshape(-1).tolist()
-        _check_names(name, texts)
-        if texts and all(isinstance(each, int | float | np.number) for each in texts):
-            return np.array(texts).reshape(found.shape)
-        if found.ndim == 0 or any(each is None for each in texts):
-            raise UserError(
-                f"{name} of {_WHERE} is no array: expected numbers, or names of classes. Received: "
-                f"{type(values).__name__}. Pass a NumPy array; tf.sparse.to_dense converts sparse tensors."
-            )
-        if not all(isinstance(each, str | bytes) for each in texts):
-            raise _ragged(name, f"{type(values).__name__} of {type(texts[0]).__name__}")
-        found = found.astype("S" if isinstance(texts[0], bytes) else "U") if texts else np.zeros(0)
-    return found
-
-
-def _check_names(name: str, values: Sequence[Any]) -> None:
-    """Refuses names among which something else is, such as the nan of a missing one."""
-    others = [index for index, value in enumerate(values) if not isinstance(value, str | bytes)]
-    if others and len(others) < len(values):
-        raise UserError(
-            f"{name} of {_WHERE} has names and other values: expected the name of a class for each image. Received: "
-            f"{len(others):,} others, the first {values[others[0]]!r:.40} at index {others[0]}. Remove those images, "
-            "or give them a class."
-        )
-
-
-def _ragged(name: str, received: str) -> UserError:
-    return UserError(
-        f"{name} of {_WHERE} is ragged: expected images of one size, or labels of one form. Received: {received}. "
-        "Resize the images, or use dataset=folder, which does."
-    )
 
 
 def _endless(part: str) -> UserError:
@@ -271,8 +225,8 @@ def _collected(elements: Iterable[tuple[Any, Any]], part: str, batched: bool) ->
     size, room = 0, _ROOM * free_memory()
     try:
         for image, label in elements:
-            images.append(_array(f"An image for {part}", image))
-            labels.append(_array(f"A label for {part}", label))
+            images.append(array_of(f"An image for {part}", image))
+            labels.append(array_of(f"A label for {part}", label))
             if batched and not images[-1].shape[:1] == labels[-1].shape[:1] != ():
                 raise UserError(
                     f"A batch for {part} is wrong: expected as many labels as images. Received: images of shape "
