@@ -134,10 +134,10 @@ def evaluate(
                 f"{name} must be a path, or for workdir the result of train. Received: {type(value).__name__}. A Keras "
                 "model in memory has an evaluate of its own."
             )
-    known = {*evaluation.Asked._fields, "weights"} - {"data"}
+    known = sorted({*evaluation.Asked._fields, "weights"} - {"data"})
     for name in asked:
         if name not in known:
-            raise UserError(f"evaluate takes {', '.join(sorted(known))}. Received: {name}={asked[name]!r:.40}.")
+            raise UserError(f"evaluate takes {', '.join(known)}. Received: {name}={asked[name]!r:.40}.")
     return evaluation.evaluate(os.fspath(workdir), os.fspath(model), say=say_to(out), data=data, **asked)
 
 
