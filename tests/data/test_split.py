@@ -207,7 +207,7 @@ def test_validation_images_of_the_data_are_held_out_whole(tmp_path):
     assert len(data.dataset.test) == 7
     data = loaded(TRAIN.replace(train_portion=0.8, validation="train", **changes))
     assert data.watched[0] is data.dataset.train and len(data.watched[1]) == 2
-    with raises("part of the data that trains the alphas, 7 examples.*--validation=train"):
+    with raises("part of the data that trains the alphas, 7 examples.*validation=train"):
         loaded(SEARCH.replace(**changes | {"batch_size": 8}))
 
 

@@ -270,7 +270,7 @@ def test_first_order_frozen_alphas_and_the_monitor(texts, tmp_path):
 
 
 def test_a_supernet_that_cannot_be_evaluated_goes_on(texts, tmp_path, monkeypatch):
-    def broken(*arguments):
+    def broken(*arguments, **more):
         raise Diverged("The loss on held-out text is not finite (nan). Expected a number.")
 
     monkeypatch.setattr(language.LanguageEvaluator, "__call__", broken)
