@@ -16,9 +16,11 @@ pytest.register_assert_rewrite("tests.helpers")
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
-    """Marks as slow what measurements say is slow."""
+    """Marks as slow what measurements say is slow; the files outside of folders, with the longest tests, come first."""
     from tests.helpers import slow
+    from tests.helpers.paths import ROOT
 
+    items.sort(key=lambda item: item.path.parent != ROOT / "tests")
     listed = slow.listed()
     for item in items:
         if item.nodeid in listed:
