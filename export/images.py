@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.data.images.augment import normalize
 from darts_tf.export import lowering, samples, signatures
 from darts_tf.export.saving import Served
 from darts_tf.export.verify import Case, tolerance
@@ -80,11 +79,7 @@ def _case(trained: Trained[ImageFacts], signature: str, name: str, inputs: np.nd
 def network_logits(network: Callable, facts: ImageFacts, images: np.ndarray) -> np.ndarray:
     """Returns a network's logits for images `(n, H, W, C)`, float32 in 0..255, computed on a CPU."""
     with tf.device("CPU:0"):
-        parts = [
-            network(normalize(images[start : start + 64], facts.mean, facts.std), training=False)
-            for start in range(0, len(images), 64)
-        ]
-        return tf.cast(tf.concat(parts, 0), tf.float32).numpy()
+        return facts.logits(network, images)
 
 
 def folded(trained: Trained[ImageFacts], images: np.ndarray, logits: np.ndarray) -> tuple:

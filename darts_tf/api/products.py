@@ -8,7 +8,6 @@ from typing import Any, TextIO
 from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
 from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
-from darts_tf.system.files import user_path
 from darts_tf.system.types import Path
 
 
@@ -47,7 +46,7 @@ def tune(
     from darts_tf.tuner.tuning import tune as run  # keras-tuner takes seconds to import
 
     if prior is not None:
-        settings["prior"] = str(user_path(prior, "prior"))
+        settings["prior"] = prior
     return run(of_preset(config, (TuneConfig, LanguageTuneConfig), settings), workdir, stream_of(out), data)
 
 

@@ -12,7 +12,6 @@ from darts_tf import genotypes
 from darts_tf.api.pictures import Picture, picture
 from darts_tf.config.fields import joined
 from darts_tf.data.arrays import pixels
-from darts_tf.data.images.augment import normalize
 from darts_tf.genotypes import Genotype
 from darts_tf.genotypes.selection import softmax
 from darts_tf.report import runs, write_report
@@ -149,7 +148,7 @@ class TrainResult(Result, Mapping[str, Any]):
         """Returns how many values the summary has."""
         return len(self.summary)
 
-    @functools.cached_property
+    @property
     def network(self) -> Any:
         """The trained network with the recommended weights, a `keras.Model`.
 
@@ -189,11 +188,7 @@ class TrainResult(Result, Mapping[str, Any]):
             return np.zeros((0, len(facts.class_names)), np.float32)
         asked = joined(value_range) or self._trained.config["value_range"]
         found = pixels.to_bytes(values, *pixels.choose_range(where, pixels.measure(where, values), asked))
-        logits = [
-            self.network(normalize(found[start : start + batch_size], facts.mean, facts.std), training=False)
-            for start in range(0, len(found), batch_size)
-        ]
-        return softmax(np.concatenate(logits), np.float32)
+        return softmax(facts.logits(self.network, found, batch_size), np.float32)
 
     @property
     def genotype(self) -> Genotype | None:

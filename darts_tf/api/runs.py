@@ -207,9 +207,11 @@ class _Nowhere:
 
 def stream_of(out: Any) -> Any:
     """Returns the stream for `out`, which is `PRINT`, None for no output, or a stream."""
-    if out is not PRINT and out is not None and not hasattr(out, "write"):
+    if out is PRINT or out is None:
+        return sys.stdout if out is PRINT else _Nowhere()
+    if not hasattr(out, "write"):
         raise UserError(f"out must be a stream, or None for no output. Received: {out!r:.40}.")
-    return sys.stdout if out is PRINT else out if out is not None else _Nowhere()
+    return out
 
 
 def say_to(out: Any) -> Callable[[str], None]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from darts_tf.system.keras_settings import tf
+from darts_tf.bilevel.domain import Show
 from darts_tf.bilevel.objective import count_correct, cross_entropy
 from darts_tf.data.text import windows
 from darts_tf.data.text.corpus import EOS, UNKNOWN, Vocabulary
@@ -84,7 +85,7 @@ class Evaluator:
             counts["top5_accuracy"] = tf.reduce_sum(tf.cast(top, tf.int32))
         return cross_entropy(logits, labels), counts
 
-    def __call__(self, batches: Iterable, show: Callable[[tf.Graph], None] | None = None) -> dict[str, Any]:
+    def __call__(self, batches: Iterable, show: Show = None) -> dict[str, Any]:
         """Evaluates.
 
         Args:
@@ -104,8 +105,8 @@ class Evaluator:
                 sums[name] += int(value)
             count += len(labels)
             throughput.add(len(labels))
-            if show is not None:
-                show(self._count.get_concrete_function(batch, labels).graph)
+        if show is not None:
+            show(self._count.get_concrete_function(batch, labels).graph)
         measured = {name: value / count for name, value in sums.items()}
         return measured | {"examples": count, "images_per_second": throughput.rate()}
 
@@ -131,7 +132,7 @@ class LanguageEvaluator:
         rows: np.ndarray,
         bptt: int,
         say: Callable[[str], None] = silent,
-        show: Callable[[tf.Graph], None] | None = None,
+        show: Show = None,
     ) -> dict[str, float]:
         """Evaluates.
 

@@ -4,15 +4,17 @@ import dataclasses
 import os
 import pathlib
 import shutil
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from darts_tf.system.keras_settings import keras
+from darts_tf.system.keras_settings import keras, tf
 from darts_tf import genotypes
 from darts_tf.config import Config, TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
 from darts_tf.data.arrays.class_labels import Classes
+from darts_tf.data.images.augment import normalize
 from darts_tf.data.text.corpus import Vocabulary
 from darts_tf.runs.workdir import WorkDir
 from darts_tf.spaces.conv.own_operations import add_operations_of
@@ -58,6 +60,14 @@ class ImageFacts:
         facts, names = load_data_facts(directory), ("class_names", "image_shape", "mean", "std")
         values = tuple(facts.get("label_values", ()))
         return cls(**{name: tuple(facts[name]) for name in names}, dataset=facts["dataset"], label_values=values)
+
+    def logits(self, network: Callable, images: np.ndarray, batch_size: int = 64) -> np.ndarray:
+        """Returns a network's logits `(n, classes)`, float32, for images `(n, H, W, C)`, numbers in 0..255."""
+        parts = [
+            network(normalize(images[start : start + batch_size], self.mean, self.std), training=False)
+            for start in range(0, len(images), batch_size)
+        ]
+        return tf.cast(tf.concat(parts, 0), tf.float32).numpy()
 
     def check(self, network: Any, file: pathlib.Path) -> None:
         """Checks that a network, read from a file, is for such images. Raises UserError."""
