@@ -3,7 +3,7 @@
 import shlex
 
 from darts_tf import genotypes
-from tests.helpers.pages import PAGES, blocks, commands
+from tests.helpers.pages import PAGES, blocks, commands, smaller
 from tests.helpers.processes import python
 
 
@@ -26,14 +26,6 @@ def test_an_operation_of_your_own(tmp_path):
     printed = python(code, tmp_path)
     assert printed.count("Genotype(") == 1 and (tmp_path / "runs" / "binary" / "genotype.json").exists()
     assert "conv_3x3" in printed or "scale" in printed
-
-
-def smaller(code, changes):
-    """The code with texts replaced, each of which it has."""
-    for before, after in changes.items():
-        assert before in code
-        code = code.replace(before, after)
-    return code
 
 
 def test_python_in_page_order(tmp_path):

@@ -46,3 +46,11 @@ def commands(text: str) -> list[str]:
     """The commands of this package in the blocks of a page, each a line."""
     lines = "\n".join(block.code for block in blocks(text, "bash"))
     return [match[0] for match in re.finditer(rf"({'|'.join(BINARIES)})\b.*", lines)]
+
+
+def smaller(code: str, changes: dict[str, str]) -> str:
+    """The code with texts replaced, each of which it has."""
+    for before, after in changes.items():
+        assert before in code
+        code = code.replace(before, after)
+    return code

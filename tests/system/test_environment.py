@@ -1,5 +1,6 @@
 """Whatever variables, keras.json and global settings say: the binaries work, the library works or refuses."""
 
+import gc
 import io
 import json
 import os
@@ -217,7 +218,15 @@ def test_variables_are_put_back_after_the_import(monkeypatch):
     monkeypatch.delenv("KERAS_HOME", raising=False)
     with environment.importing():
         assert os.environ["KERAS_BACKEND"] == "tensorflow" and not os.path.exists(os.environ["KERAS_HOME"])
-    assert os.environ["KERAS_BACKEND"] == "jax" and "KERAS_HOME" not in os.environ
+        assert not gc.isenabled()
+    assert os.environ["KERAS_BACKEND"] == "jax" and "KERAS_HOME" not in os.environ and gc.isenabled()
+    gc.disable()
+    try:
+        with environment.importing():
+            pass
+        assert not gc.isenabled()  # as the caller had it
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(
