@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the binaries do
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -90,15 +91,23 @@ def float64():
         yield name
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", autouse=True)
 def as_the_binaries_do():
     """Without TensorFlow's graph optimiser, which is slow, and rounds otherwise from one graph to the next."""
+    if "tensorflow" in sys.modules:
+        _optimise_graphs(False)
+
+
+@pytest.fixture(scope="module")
+def as_keras_users_do():
+    """With TensorFlow's graph optimiser."""
+    _optimise_graphs(True)
+
+
+def _optimise_graphs(wanted):
     import tensorflow as tf
 
-    before = tf.config.optimizer.get_experimental_options().get("disable_meta_optimizer", False)
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-    yield
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not wanted})
 
 
 @pytest.fixture(scope="module")

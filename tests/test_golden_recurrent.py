@@ -28,7 +28,7 @@ from tests.helpers.golden import JUMP, TOLERANCES, files, flat, norm, read, spli
 from tests.helpers.steps import SequenceLoss, move, moved_state, search_step
 from tests.helpers.types import in_type
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do", "deviations")
+pytestmark = pytest.mark.usefixtures("deviations")
 
 ALPHAS_OF_RNN = "alphas of a recurrent cell, absolute"  # one Adam step moves them by ten times as much as images'
 TOLERANCES[ALPHAS_OF_RNN] = (1e-9, 2e-4)

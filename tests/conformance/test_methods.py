@@ -13,7 +13,7 @@ from tests.helpers.cases import METHODS, search_of
 from tests.helpers.steps import array
 
 FEW = "none", "skip_connect", "dil_conv_3x3"
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do", "float64")
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 def eager(method, order, **changes):

@@ -8,8 +8,6 @@ from tests.helpers.cases import TOGETHER
 from tests.helpers.runs import newest, same_run
 from tests.helpers.searches import run
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 SMALL = {"num_nodes": 1, "primitives": ("none", "skip_connect", "dil_conv_3x3"), "order": "first"}
 SMALL |= {"eigenvalue": False, "tensorboard": False, "arch_learning_rate": 0.03}
 ELSEWHERE = ("random_nas", "p_darts")  # `test_judgements` and `test_p_darts` have what these do after it, and darts_pt

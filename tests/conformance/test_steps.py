@@ -18,7 +18,6 @@ from tests.helpers.cases import METHODS, OWN, SPACES, STEPS, TRAININGS, one_hot,
 from tests.helpers.kernels import assert_kernels
 from tests.helpers.steps import array, every
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
 of_every_step = pytest.mark.parametrize("make", STEPS.values(), ids=STEPS)
 
 

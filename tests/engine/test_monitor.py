@@ -23,8 +23,6 @@ from tests.helpers.runs import Console, metrics, same_run
 from tests.helpers.searches import run
 from tests.helpers.steps import rate, small_step, snapshot, stateless
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 TRACE = (0.18, 0.15, 0.17, 0.15, 0.12, 0.25, 0.23, 0.36, 0.22, 0.39, 0.21, 0.43)
 """RobustDARTS' space S1 on CIFAR-10, seed 1."""
 

@@ -18,8 +18,6 @@ from darts_tf.tasks.trained import load
 from tests.helpers.language_runs import settings, train
 from tests.helpers.serving import serving
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 class Exported:
     def __init__(self, root, folder):

@@ -369,7 +369,7 @@ def test_spaces_of_which_nothing_is_known_are_refused():
         costs.counted(spaces.get("chain"), config, SIZES, "macs")
 
 
-def test_a_search_lowers_the_cost_and_its_report_shows_it(tmp_path, as_the_binaries_do):
+def test_a_search_lowers_the_cost_and_its_report_shows_it(tmp_path):
     last, changes = {}, {"epochs": 1, "order": "first", "eigenvalue": False, "tensorboard": False}
     changes |= {"num_cells": 3, "num_nodes": 1, "arch_learning_rate": 0.5}
     changes |= {"primitives": ("sep_conv_5x5", "sep_conv_3x3", "max_pool_3x3")}

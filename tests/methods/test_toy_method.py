@@ -17,8 +17,6 @@ from tests.helpers.paths import ROOT
 from tests.helpers.runs import Console, metrics, newest, same_run
 from tests.helpers.toy_method import config_of
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 @pytest.mark.parametrize(
     ("kind", "order"),

@@ -18,7 +18,6 @@ from tests.helpers.runs import Console, newest, same_run
 from tests.helpers.searches import SMOKE, run
 from tests.helpers.steps import build_network, build_supernet, every, pieces, search_step, train_step
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
 NARROW = ("bfloat16", "float16")
 PRIMITIVES = ("none", "max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
 

@@ -16,8 +16,6 @@ from darts_tf.tuner.proposals import propose
 from tests.helpers.runs import Console, same_run
 from tests.helpers.toy_space import ChainGenotype
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 SEARCH = presets.get("smoke").config.replace(
     space="chain", num_nodes=2, primitives=ChainGenotype.primitives, init_channels=4, tensorboard=False
 )

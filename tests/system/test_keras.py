@@ -17,6 +17,8 @@ from darts_tf.spaces.recurrent.networks import RecurrentNetwork, RecurrentSupern
 from darts_tf.system import keras_registry
 from tests.helpers.steps import stateless
 
+pytestmark = pytest.mark.usefixtures("as_keras_users_do")
+
 FEW = ("none", "skip_connect", "max_pool_3x3")
 PLAIN = "Genotype(normal=[('skip_connect', 0), ('sep_conv_3x3', 1)], normal_concat=[2], "
 PLAIN += "reduce=[('max_pool_3x3', 0), ('skip_connect', 1)], reduce_concat=[2])"

@@ -19,8 +19,6 @@ from tests.helpers.runs import LINE, Console, newest
 from tests.helpers.steps import array
 from tests.helpers.toy_method import CONFIGS
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 FEW = {"epochs": 1, "order": "first", "eigenvalue": False, "tensorboard": False}
 SMALL = {"num_nodes": 2, "num_cells": 3, "primitives": ("skip_connect", "max_pool_3x3", "dil_conv_3x3"), **FEW}
 CELLS = 12

@@ -30,8 +30,6 @@ from tests.helpers.language_runs import CELL, SMALL, STRONG, settings, train
 from tests.helpers.runs import LINE, Console, metrics, newest
 from tests.helpers.steps import SequenceLoss, pieces, search_step, stateless, train_step
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 @pytest.fixture(scope="module")
 def whole(texts, tmp_path_factory):

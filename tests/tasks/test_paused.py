@@ -13,8 +13,6 @@ from tests.helpers.language_runs import settings
 from tests.helpers.runs import Console, metrics, newest
 from tests.helpers.trainings import SMOKE
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 def same(one, other):
     """All variables, also those of the optimiser, and all records of two work directories."""

@@ -14,8 +14,6 @@ from darts_tf.tasks.evaluators import LanguageEvaluator, language_forward, perpl
 from tests.helpers.language_runs import CELL, settings, train
 from tests.helpers.runs import Console, metrics, newest
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 def test_divergence_is_rolled_back_so_often_and_said(texts, tmp_path):
     config = settings(texts, learning_rate=1e38, grad_clip=1e9, max_rollbacks=2)

@@ -21,8 +21,6 @@ from darts_tf.tasks.search import search
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest, same_run
 from tests.helpers.searches import SMOKE, run
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 BINARY = [sys.executable, "-m", "darts_tf.bin.search", "--preset=smoke"]
 
 

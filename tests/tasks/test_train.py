@@ -28,8 +28,6 @@ from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
 from tests.helpers.steps import train_step
 from tests.helpers.trainings import SMOKE, run
 
-pytestmark = pytest.mark.usefixtures("as_the_binaries_do")
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
