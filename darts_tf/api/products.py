@@ -1,14 +1,17 @@
 """Tunings, protocols, exports and reports as functions; each is what its command runs."""
 
+import inspect
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from darts_tf.api.runs import PRINT, of_preset, say_to, stream_of
+from darts_tf.api.runs import PRINT, check_words, of_preset, say_to, stream_of
 from darts_tf.config.protocol import ComparisonConfig, ProtocolConfig
 from darts_tf.config.tuning import LanguageTuneConfig, TuneConfig
 from darts_tf.system.types import Path
+
+_OWN = {"workdir", "export_dir", "data", "say"}  # of the arguments of `exporting.export`
 
 
 def tune(
@@ -107,6 +110,7 @@ def export(workdir: Path, export_dir: Path, data: Any = None, out: TextIO | None
     """
     from darts_tf.export import exporting
 
+    check_words("export", asked, inspect.signature(exporting.export).parameters.keys() - _OWN)
     return exporting.export(workdir, export_dir, say=say_to(out), data=data, **asked)
 
 

@@ -134,10 +134,7 @@ def evaluate(
                 f"{name} must be a path, or for workdir the result of train. Received: {type(value).__name__}. A Keras "
                 "model in memory has an evaluate of its own."
             )
-    known = sorted({*evaluation.Asked._fields, "weights"} - {"data"})
-    for name in asked:
-        if name not in known:
-            raise UserError(f"evaluate takes {', '.join(known)}. Received: {name}={asked[name]!r:.40}.")
+    check_words("evaluate", asked, {*evaluation.Asked._fields, "weights"} - {"data"})
     return evaluation.evaluate(os.fspath(workdir), os.fspath(model), say=say_to(out), data=data, **asked)
 
 
@@ -182,6 +179,13 @@ def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, 
             f"preset, or its settings. Received: {getattr(config, 'title', type(config).__name__)}."
         )
     return config.replace(**settings)
+
+
+def check_words(call: str, asked: dict[str, Any], known: Iterable[str]) -> None:
+    """Raises UserError if a call was given a keyword that it does not take."""
+    for name in asked:
+        if name not in known:
+            raise UserError(f"{call} takes {', '.join(sorted(known))}. Received: {name}={asked[name]!r:.40}.")
 
 
 def _text(genotype: Any) -> str:

@@ -129,6 +129,7 @@ def test_predictions_are_those_that_are_evaluated(trained, tmp_path):
         (lambda: darts_tf.evaluate(keras.Sequential(), data=(X, Y), out=None), "workdir must be a path.*Sequential"),
         (lambda: darts_tf.evaluate(model=keras.Sequential(), out=None), "model must be a path.*evaluate of its own"),
         (lambda: darts_tf.evaluate("run", foo=1, out=None), "evaluate takes .*split.*Received: foo=1"),
+        (lambda: darts_tf.export("run", "to", foo=1, out=None), "export takes .*formats.*version.*Received: foo=1"),
         (lambda: darts_tf.tune("cifar10_tune_small", "run", prior=3), "prior must be a string. Received: prior=3"),
         (lambda: darts_tf.report(keras.Sequential(), "r.html"), "workdir must be the path"),
         (lambda: darts_tf.search("smoke", "run", out="log.txt"), "out must be a stream.*log.txt"),
