@@ -7,8 +7,6 @@ import sys
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the binaries do
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-if "PYTEST_XDIST_WORKER" in os.environ:  # processes of several threads each would wait for one another
-    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 import pytest
 

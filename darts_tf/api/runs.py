@@ -183,9 +183,10 @@ def of_preset(config: Any, kinds: tuple[type[Config], ...], settings: dict[str, 
 
 def check_words(call: str, asked: dict[str, Any], known: Iterable[str]) -> None:
     """Raises UserError if a call was given a keyword that it does not take."""
+    names = sorted(known)
     for name in asked:
-        if name not in known:
-            raise UserError(f"{call} takes {', '.join(sorted(known))}. Received: {name}={asked[name]!r:.40}.")
+        if name not in names:
+            raise UserError(f"{call} takes {', '.join(names)}. Received: {name}={asked[name]!r:.40}.")
 
 
 def _text(genotype: Any) -> str:

@@ -10,7 +10,7 @@ import sys
 from tests.helpers.paths import ROOT
 
 LIST = ROOT / "tests" / "slow.txt"
-SECONDS = 6.0  # from here on a test is slow; of two busy cores, on idle ones half of it
+SECONDS = 3.5  # from here on a test is slow; of two busy cores, on idle ones half of it
 
 
 def listed() -> set[str]:
