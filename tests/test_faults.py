@@ -66,12 +66,12 @@ def truncate(path):
 
 
 def test_kills_and_stops(siege):
-    counts = siege.run(kills=2, terms=1)
-    assert counts.kills + counts.terms == 3 and counts.finished >= 1
+    counts = siege.run(kills=4, terms=1)
+    assert counts.kills + counts.terms == 5 and counts.finished >= 1
 
 
 def test_a_search_that_is_killed_and_stopped(siege_of_a_search):
-    assert siege_of_a_search.run(kills=1, terms=1).finished
+    assert siege_of_a_search.run(kills=2, terms=1).finished
 
 
 def test_a_kill_in_an_epoch_s_end(siege_of_a_search, tmp_path):
@@ -92,7 +92,7 @@ def test_a_kill_in_an_epoch_s_end(siege_of_a_search, tmp_path):
 
 def test_killed_exports(siege, tmp_path):
     kind = kinds.export(siege.folder / "whole" / "run")
-    assert Siege(kind, tmp_path, seed=0, say=print).run(kills=1, terms=0).finished
+    assert Siege(kind, tmp_path, seed=0, say=print).run(kills=2, terms=0).finished
 
 
 def test_what_can_be_mended_is(place, siege):

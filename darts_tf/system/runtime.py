@@ -4,6 +4,7 @@ Nothing heavy is imported before `configure` is called, and it must be called be
 """
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -39,6 +40,23 @@ def quiet_stderr() -> Iterator[None]:
             streams.flush(sys.stderr)
             os.dup2(kept, 2)
             os.close(kept)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """A context without the garbage collector, which never looks again at the objects that exist at its end.
+
+    The import of TensorFlow makes a million objects that stay. So it takes a seventh less time, and collections are
+    quicker while graphs are built.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
 
 
 def _nowhere() -> BinaryIO:
@@ -110,7 +128,8 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
     environment.settle()
     # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
     with quiet_stderr():
-        with environment.importing():
+        first = "tensorflow" not in sys.modules  # later, the objects that exist are the user's
+        with environment.importing(), uncollected() if first else contextlib.nullcontext():
             import keras  # noqa: F401
             import tensorflow as tf
         from absl import logging

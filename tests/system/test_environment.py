@@ -17,7 +17,7 @@ from darts_tf.export import verify
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.spaces.conv.networks import ConvSupernet
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
-from darts_tf.system import environment, keras_settings
+from darts_tf.system import environment, keras_settings, runtime
 from darts_tf.system.errors import UserError
 from darts_tf.system.runtime import module_command
 from darts_tf.tasks import trained
@@ -218,11 +218,16 @@ def test_variables_are_put_back_after_the_import(monkeypatch):
     monkeypatch.delenv("KERAS_HOME", raising=False)
     with environment.importing():
         assert os.environ["KERAS_BACKEND"] == "tensorflow" and not os.path.exists(os.environ["KERAS_HOME"])
+    assert os.environ["KERAS_BACKEND"] == "jax" and "KERAS_HOME" not in os.environ
+
+
+def test_the_collector_is_as_it_was_after_the_import():
+    with runtime.uncollected():
         assert not gc.isenabled()
-    assert os.environ["KERAS_BACKEND"] == "jax" and "KERAS_HOME" not in os.environ and gc.isenabled()
+    assert gc.isenabled()
     gc.disable()
     try:
-        with environment.importing():
+        with runtime.uncollected():
             pass
         assert not gc.isenabled()  # as the caller had it
     finally:

@@ -105,8 +105,8 @@ def test_hyperband_trains_part_of_the_epochs_first(tmp_path):
     made = keras_tuner.Hyperband(
         Counted((8, 8, 1), 2, 4, 3, **SMALL),
         "val_accuracy",
-        max_epochs=2,
-        factor=2,
+        max_epochs=4,
+        factor=4,
         seed=0,
         directory=str(tmp_path),
         project_name="project",
@@ -116,7 +116,7 @@ def test_hyperband_trains_part_of_the_epochs_first(tmp_path):
     made.search(x, y, batch_size=16, validation_data=(x, y), verbose=0)
     trials = made.oracle.trials.values()
     assert {t.status for t in trials} == {"COMPLETED"}
-    assert {t.hyperparameters.values["tuner/epochs"] for t in trials} == {1, 2}
+    assert {t.hyperparameters.values["tuner/epochs"] for t in trials} == {1, 4}
 
 
 def test_a_language_model_trains_with_fit(tmp_path):
