@@ -15,12 +15,12 @@ from darts_tf.data.files.folder import load_folder
 from darts_tf.data.images.dataset import ImageDataset, Parts, Split, Wanted, moments
 from darts_tf.data.images.resize import fit_array
 from darts_tf.data.images.split import chosen_method, named, stratified
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.data.records.builders import prepared, quiet
 from darts_tf.data.records.imagenet import MEAN as IMAGENET_MEAN
 from darts_tf.data.records.imagenet import STD as IMAGENET_STD
 from darts_tf.data.records.imagenet import load_imagenet
 from darts_tf.data.records.images import PREFIX, load_tfds
-from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError, one_line
 from darts_tf.system.files import user_path
 from darts_tf.system.streams import silent
@@ -191,11 +191,11 @@ def _read_cifar10(builder: Any, split: str, count: int) -> tuple[np.ndarray, np.
 
     # The records are shuffled; all are read, but only those that are kept are decoded.
     records = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()})
-    parts = list(records.batch(1000).as_numpy_iterator())
+    parts = list(untuned(records.batch(1000)).as_numpy_iterator())
     encoded, labels, ids = (np.concatenate([part[key] for part in parts]) for key in ("image", "label", "id"))
     order = np.argsort(ids, kind="stable")[: count or None]  # train_00000, train_00001, ...
     decoded = tf.data.Dataset.from_tensor_slices(encoded[order]).map(
         unconverted(lambda data: tf.ensure_shape(tf.io.decode_png(data, channels=3), (32, 32, 3))), tf.data.AUTOTUNE
     )
-    images = np.concatenate(list(decoded.batch(1000).as_numpy_iterator()))
+    images = np.concatenate(list(untuned(decoded.batch(1000)).as_numpy_iterator()))
     return images, labels[order].astype(np.int32)

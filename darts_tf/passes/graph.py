@@ -10,9 +10,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import ops as tf_ops
 
-unconverted = tf.autograph.experimental.do_not_convert
-"""For functions of `tf.data`: AutoGraph's files for them in the system's temporary folder outlive a kill."""
-
 _made: weakref.WeakKeyDictionary[tf.Graph, dict[Hashable, str]] = weakref.WeakKeyDictionary()  # names of tensors
 
 

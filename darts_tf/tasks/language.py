@@ -12,10 +12,10 @@ from darts_tf.bilevel import optimizers
 from darts_tf.bilevel.domain import Domain, Show
 from darts_tf.bilevel.objective import Told, cross_entropy
 from darts_tf.cluster.agreement import checksum
+from darts_tf.data.pipeline import unconverted
 from darts_tf.data.text import windows
 from darts_tf.data.text.windows import DRAWN, START
 from darts_tf.engine.loop import Diverged
-from darts_tf.passes.graph import unconverted
 from darts_tf.spaces.recurrent import masks
 from darts_tf.spaces.recurrent.losses import penalty
 from darts_tf.spaces.recurrent.networks import Inputs

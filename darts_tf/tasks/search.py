@@ -16,6 +16,7 @@ from darts_tf.bilevel.step import SearchStep
 from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import Search
+from darts_tf.data.pipeline import untuned
 from darts_tf.engine.callbacks import Callbacks, listed
 from darts_tf.engine.console import printer
 from darts_tf.engine.monitor import Monitor
@@ -64,7 +65,7 @@ class SearchTask:
     def start(self, step: int) -> None:
         """Opens the data and the stream of step numbers, which seed all randomness."""
         self.domain.open(step)
-        self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
+        self._numbers = iter(untuned(tf.data.Dataset.range(step, tf.int64.max)))
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps; in warm-up epochs without the alphas."""

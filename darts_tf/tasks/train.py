@@ -18,6 +18,7 @@ from darts_tf.cluster import distribution
 from darts_tf.cluster.distribution import Distribution, same
 from darts_tf.config import TrainConfig
 from darts_tf.config.language import LanguageTrainConfig
+from darts_tf.data.pipeline import untuned
 from darts_tf.engine.callbacks import Callbacks, listed
 from darts_tf.engine.console import printer
 from darts_tf.engine.phases import Phases
@@ -88,7 +89,7 @@ class TrainTask:
             rate = self.domain.rate(0, self.rollbacks)
             self.reporter.message(f"learning rate {rate:g} after {self.rollbacks} of {self.max_rollbacks} roll-backs")
         self.domain.open(step)
-        self._numbers = iter(tf.data.Dataset.range(step, tf.int64.max))
+        self._numbers = iter(untuned(tf.data.Dataset.range(step, tf.int64.max)))
 
     def run(self, epoch: int, count: int) -> dict[str, np.ndarray]:
         """Takes steps."""

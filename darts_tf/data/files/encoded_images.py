@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -11,8 +12,8 @@ from darts_tf.data.files.encoded import crops, decode, encoded_split
 from darts_tf.data.files.exif import orientations
 from darts_tf.data.files.listing import unreadable
 from darts_tf.data.images.dataset import Split, Wanted
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.data.reading import reason
-from darts_tf.passes.graph import unconverted
 from darts_tf.system.errors import UserError
 
 MEMORY_LIMIT = 512 * 2**20  # bytes of decoded images per split that are kept in memory
@@ -64,12 +65,14 @@ class EncodedImages(abc.ABC):
         def fitted(content, orientation):
             return wanted.fit(decode(content, orientation))
 
+        images = self._decoded(range(len(self.labels)), fitted)
         if wanted.image_size:
             shape = (wanted.image_size, wanted.image_size, wanted.channels)
         elif shape is None:
-            shape = next(self._decoded([0], fitted)).shape
+            first = next(images)
+            shape, images = first.shape, itertools.chain([first], images)
         if len(self.labels) * np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT:
-            split = Split.from_arrays(self._decode_all(fitted, shape), self.labels)
+            split = Split.from_arrays(self._in_memory(images, shape), self.labels)
             read_crops = crops(self.contents, shape)
             checksum = self.checksum(True)  # of the files, since another decoder's pixels may differ
             split = dataclasses.replace(split, read_crops=read_crops, checksum=checksum, unreadable=self.unreadable)
@@ -95,16 +98,16 @@ class EncodedImages(abc.ABC):
             return str(error)
         return None
 
-    def _decode_all(self, fitted, shape):
-        images = np.empty((len(self.labels), *shape), np.uint8)
-        for row, image in enumerate(self._decoded(range(len(self.labels)), fitted)):
+    def _in_memory(self, images, shape):
+        pixels = np.empty((len(self.labels), *shape), np.uint8)
+        for row, image in enumerate(images):
             if image.shape != tuple(shape):
                 raise UserError(
                     f"The images differ in size: expected {shape[0]}x{shape[1]} as in the first one. Received: "
                     f"{image.shape[0]}x{image.shape[1]} in {self.place(row)}. Pass image_size."
                 )
-            images[row] = image
-        return images
+            pixels[row] = image
+        return pixels
 
     def _decoded(self, indices: Iterable[int], function: Callable, turned: bool = True) -> Iterator[np.ndarray]:
         """Yields `function(content, orientation)` of images as arrays; raises UserError if one cannot be read."""
@@ -118,7 +121,7 @@ class EncodedImages(abc.ABC):
         images = batches.unbatch().map(unconverted(function), tf.data.AUTOTUNE, deterministic=True).prefetch(16)
         done = 0
         try:
-            for image in images.as_numpy_iterator():
+            for image in untuned(images).as_numpy_iterator():
                 yield image
                 done += 1
         except tf.errors.OpError as error:

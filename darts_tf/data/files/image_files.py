@@ -9,7 +9,7 @@ import tensorflow as tf
 from darts_tf.data.files import headers
 from darts_tf.data.files.encoded_images import EncodedImages
 from darts_tf.data.files.listing import File, unreadable
-from darts_tf.passes.graph import unconverted
+from darts_tf.data.pipeline import unconverted
 from darts_tf.system.errors import UserError
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.images.resize import CropReader, Window, crop_reader, fit, slice_window
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.data.reading import reading
-from darts_tf.passes.graph import unconverted
 
 MOMENTS_SAMPLE = 10_000  # maximum number of images used for mean and standard deviation
 _NAMED = 5  # maximum number of classes that a note lists with their counts
@@ -188,7 +188,7 @@ def moments(split: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ..
     counts: Any = 0
     batches = tf.data.Dataset.from_tensor_slices(indices).batch(100).map(unconverted(split.read), tf.data.AUTOTUNE)
     with reading(split):
-        for images in batches.as_numpy_iterator():
+        for images in untuned(batches).as_numpy_iterator():
             counts = counts + np.stack(
                 [np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(images.shape[-1])]
             )

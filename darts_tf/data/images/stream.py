@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from darts_tf.data.images import augment
 from darts_tf.data.images.dataset import Split
-from darts_tf.passes.graph import unconverted
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.system.errors import UserError
 
 CROP, FLIP, CUTOUT, WINDOW, COLOR = range(5)  # one random stream each
@@ -129,14 +129,9 @@ def evaluation_batches(
 
 
 def _ahead(numbers: tf.data.Dataset, batch: Callable) -> tf.data.Dataset:
-    """Prepares batches some steps ahead, in order.
-
-    Autotuning is off: its thread sleeps up to a minute at a time, and deleting an iterator waits for it.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
+    """Prepares batches some steps ahead, in order."""
     batches = numbers.map(unconverted(batch), num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
-    return batches.prefetch(PARALLEL_BATCHES).with_options(options)
+    return untuned(batches.prefetch(PARALLEL_BATCHES))
 
 
 def _checked(split: Split, indices: np.ndarray, batch_size: int) -> np.ndarray:

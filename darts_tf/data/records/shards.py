@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from darts_tf.data.files.headers import shown
-from darts_tf.passes.graph import unconverted
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.system.errors import UserError
 
 _BATCH = 512  # records per read when all are read
@@ -55,7 +55,8 @@ class Shards:
         """Returns an integer feature of the first `count` records (0: all), `(N,)` int64."""
         numbers = tf.data.Dataset.range(count or self.count).batch(_BATCH)
         read = unconverted(lambda rows: feature(self(rows), name, tf.int64))
-        return np.concatenate(list(numbers.map(read, num_parallel_calls=4, deterministic=True).as_numpy_iterator()))
+        found = numbers.map(read, num_parallel_calls=4, deterministic=True)
+        return np.concatenate(list(untuned(found).as_numpy_iterator()))
 
 
 def feature(records: tf.Tensor, name: str, dtype: tf.DType) -> tf.Tensor:

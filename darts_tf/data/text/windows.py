@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from darts_tf.passes.graph import unconverted
+from darts_tf.data.pipeline import unconverted, untuned
 from darts_tf.system.errors import UserError
 
 START, LENGTH, DRAWN = range(3)  # columns of a plan
@@ -129,6 +129,4 @@ def batches(rows: np.ndarray, plan: np.ndarray) -> tf.data.Dataset:
         tokens, targets = piece[:-1], piece[1:]
         return tf.ensure_shape(tokens, (None, rows.shape[1])), tf.ensure_shape(targets, (None, rows.shape[1])), line
 
-    options = tf.data.Options()
-    options.autotune.enabled = False  # its thread would delay the deletion of an iterator
-    return tf.data.Dataset.from_tensor_slices(plan).map(unconverted(window)).prefetch(2).with_options(options)
+    return untuned(tf.data.Dataset.from_tensor_slices(plan).map(unconverted(window)).prefetch(2))
