@@ -13,6 +13,9 @@ import pytest
 # A shell that runs tests in the background has them ignore Ctrl-C, and so would the processes that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.helpers")
+# Graphs are a hundred thousand objects each, nearly all of which stay until a test ends: to look at them as often as
+# Python does by itself takes a tenth of all the time.
+gc.set_threshold(20_000, 10, 10)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
@@ -24,7 +27,8 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.parent != ROOT / "tests")
     listed = slow.listed()
     for item in items:
-        if item.nodeid in listed:
+        file, _ = item.nodeid.split("::", 1)
+        if listed & {item.nodeid, *(f"{file}::{fixture}" for fixture in item.fixturenames)}:
             item.add_marker("slow")
 
 

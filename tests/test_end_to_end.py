@@ -13,12 +13,13 @@ from PIL import Image
 from sklearn import datasets
 
 from darts_tf.system.runtime import module_command
+from tests.helpers import programs
 from tests.helpers.paths import DATA
 
 
 def binary(name, *flags, folder):
     command = [sys.executable, "-m", f"darts_tf.bin.{name}", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, cwd=folder)
+    done = programs.run(command, capture_output=True, text=True, timeout=400, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return done.stdout

@@ -15,10 +15,10 @@ def test_the_first_screen_is_two_commands():
 
 
 def test_the_python_of_the_readme_runs(tmp_path):
-    """With fewer epochs than it shows; `test_search` has the search on its own."""
+    """With fewer epochs and nodes than it shows; `test_search` has the search on its own."""
     code = blocks(README, "python")[0].code
     assert len(code.splitlines()) <= 9
-    code = smaller(code, {"epochs=4": "epochs=1", "epochs=8": "epochs=1"})
+    code = smaller(code, {"epochs=4": "epochs=1, num_nodes=2", "epochs=8": "epochs=1"})
     assert "Genotype(" in python(code, tmp_path)
     assert (tmp_path / "runs/found/genotype.json").exists() and (tmp_path / "runs/trained/best.keras").exists()
 

@@ -104,6 +104,16 @@ def module_command(module: str) -> list[str]:
     return [sys.executable, "-P", "-m", module]
 
 
+def load() -> None:
+    """Imports TensorFlow and Keras, which environment variables or a keras.json do not influence if this is first."""
+    environment.settle()
+    first = "tensorflow" not in sys.modules  # later, the objects that exist are the user's
+    # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
+    with quiet_stderr(), environment.importing(), uncollected() if first else contextlib.nullcontext():
+        import keras  # noqa: F401
+        import tensorflow as tf  # noqa: F401
+
+
 def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none", replicas: int = 0) -> None:
     """Imports TensorFlow and Keras and sets them up for this process, once, before anything runs.
 
@@ -125,13 +135,9 @@ def configure(threads: int = 0, jit_compile: bool = False, strategy: str = "none
         >>> tf.config.threading.get_intra_op_parallelism_threads()
         2
     """
-    environment.settle()
-    # Notices about oneDNN and missing CUDA libraries are written before any log level applies.
+    load()
     with quiet_stderr():
-        first = "tensorflow" not in sys.modules  # later, the objects that exist are the user's
-        with environment.importing(), uncollected() if first else contextlib.nullcontext():
-            import keras  # noqa: F401
-            import tensorflow as tf
+        import tensorflow as tf
         from absl import logging
 
         logging.set_verbosity(logging.ERROR)  # loaded models warn about gradients that are not needed

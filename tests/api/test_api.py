@@ -14,11 +14,12 @@ import pytest
 import darts_tf
 from darts_tf.config import SearchConfig
 from darts_tf.system.errors import UserError
+from tests.helpers.searches import PRIMITIVES
 
 Y = np.arange(120) % 3
 X = np.random.default_rng(0).integers(0, 100, (120, 8, 8, 3), np.uint8) + 60 * Y[:, None, None, None].astype(np.uint8)
 SMALL = {"epochs": 2, "batch_size": 8, "max_train_examples": 0, "tensorboard": False, "out": None}
-SEARCH = SMALL | {"order": "first", "valid_examples": 16}
+SEARCH = SMALL | {"order": "first", "valid_examples": 16, "primitives": PRIMITIVES}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_a_search_returns_what_its_directory_has(found, folder):
     records = [json.loads(line) for line in (folder / "search/metrics.jsonl").read_text().splitlines()]
     assert found.history["train_loss"] == [record["train_loss"] for record in records]
     assert found.history["epoch"] == [1, 2] and "genotype" not in found.history
-    assert {name: a.shape for name, a in found.alphas.items()} == {"normal": (5, 8), "reduce": (5, 8)}
+    assert {name: a.shape for name, a in found.alphas.items()} == {"normal": (5, 4), "reduce": (5, 4)}
     for cell, weights in found.mixing_weights.items():
         own = np.exp(found.alphas[cell]) / np.exp(found.alphas[cell]).sum(1, keepdims=True)
         np.testing.assert_allclose(weights[-1], own, rtol=1e-5)

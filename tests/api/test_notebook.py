@@ -13,7 +13,7 @@ pytest.importorskip("ipykernel")
 
 CELL = """
 import darts_tf
-found = darts_tf.search("smoke", {!r}, order="first", epochs={}, max_train_examples=400, steps_per_loop=1)
+found = darts_tf.search("smoke", {!r}, order="first", num_nodes=1, epochs={}, max_train_examples=400, steps_per_loop=1)
 found
 """
 

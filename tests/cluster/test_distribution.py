@@ -22,6 +22,7 @@ from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.system import runtime
 from darts_tf.system.errors import UserError
 from darts_tf.system.scratch import PREFIX, scratch
+from tests.helpers import programs
 from tests.helpers.cases import TOGETHER
 from tests.helpers.paths import ROOT
 
@@ -37,7 +38,7 @@ COARSE = ["training", "texts, finite difference"]  # each kind of data, and of p
 
 def compared(floats, *cases):
     command = [sys.executable, "-m", "tests.helpers.replicated", floats, *cases]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, cwd=ROOT)
+    done = programs.run(command, capture_output=True, text=True, timeout=1500, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -80,8 +81,8 @@ def start(workdir, *flags, worker=None, ports=()):
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
     command = [sys.executable, "-m", "darts_tf.bin.search", *SETTINGS, f"--workdir={workdir}", *flags]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes)
+    pipes = {"stdout": programs.PIPE, "stderr": programs.STDOUT, "text": True}
+    return programs.Popen(command, env=environment, **pipes)
 
 
 def cluster(workdir, *flags):

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from darts_tf.config import presets
 from darts_tf.data import sources as images
 from darts_tf.data.files import encoded_images
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.search import search
 from darts_tf.tasks.train import train
+from tests.helpers import searches, trainings
 
 
 def raises(message):
@@ -123,9 +123,8 @@ def shortened(path):
 
 
 def config_of(kind, root, **changes):
-    preset = {"search": "smoke", "train": "smoke_train"}[kind]
     changes = {"dataset": "folder", "data_dir": str(root), "image_size": 8, "batch_size": 4, "epochs": 1} | changes
-    return presets.get(preset).config.replace(max_train_examples=0, **changes)
+    return {"search": searches.SMOKE, "train": trainings.SMOKE}[kind].replace(max_train_examples=0, **changes)
 
 
 @pytest.mark.parametrize("kind", ["search", "train"])

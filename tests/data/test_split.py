@@ -16,6 +16,7 @@ from darts_tf.tasks import domains, search
 from darts_tf.tasks.evaluate import evaluate
 from darts_tf.tasks.image_facts import check_data_facts, save_data_facts
 from darts_tf.tasks.train import train
+from tests.helpers import searches, trainings
 
 SEARCH, TRAIN = (presets.get(f"cifar10_{kind}").config for kind in ("search", "train"))
 PURPOSES = ("train the weights", "train the alphas")
@@ -220,7 +221,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("evaluated")
     for seed, (name, sizes) in enumerate({"train": [8, 4, 6], "val": [2, 3, 4], "test": [5, 1, 2]}.items()):
         class_folders(root / "photos" / name, sizes, seed=seed)
-    config = presets.get("smoke_train").config.replace(
+    config = trainings.SMOKE.replace(
         dataset="folder", data_dir=str(root / "photos"), batch_size=4, max_train_examples=0, epochs=1
     )
     summary = train(config, root / "run", out=io.StringIO())
@@ -266,9 +267,7 @@ def test_other_data_are_evaluated_only_with_the_same_classes(trained, tmp_path):
 
 def test_a_search_whose_images_changed_is_not_resumed(tmp_path):
     root, run = class_folders(tmp_path / "photos", [8, 12, 8]), tmp_path / "run"
-    config = presets.get("smoke").config.replace(
-        dataset="folder", data_dir=str(root), batch_size=4, max_train_examples=0, epochs=1
-    )
+    config = searches.SMOKE.replace(dataset="folder", data_dir=str(root), batch_size=4, max_train_examples=0, epochs=1)
     output = io.StringIO()
     search.search(config, run, out=output)
     assert "14 examples train the weights, 14 the alphas; 3 classes of 8x8x3 images" in output.getvalue()

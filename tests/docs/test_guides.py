@@ -35,9 +35,9 @@ def test_python_in_page_order(tmp_path):
         "keras.datasets.fashion_mnist.load_data()": "[(r.integers(0, 256, (n, 28, 28)).astype('uint8'), "
         "__import__('numpy').arange(n) % 10) for r in [__import__('numpy').random.default_rng(0)] for n in (80, 40)]",
         '"digits_search"': '"smoke"',
-        "epochs=4": "epochs=1",
+        "epochs=4": "epochs=1, num_nodes=2",
         "genotype=found)": f"genotype=found, {tiny})",
-        "data=(x, y))": f"data=(x, y), {tiny}, batch_size=16)",
+        "data=(x, y))": f"data=(x, y), {tiny}, batch_size=16, num_nodes=2)",
         "epochs=20, init_channels=16": f"{tiny}, batch_size=16, auxiliary=False",
         "callbacks=[stop]": f"callbacks=[stop], {tiny}",
         "channels=16, cells=8": "channels=4, cells=3",

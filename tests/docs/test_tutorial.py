@@ -32,10 +32,10 @@ def test_outputs_are_kept():
 
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path):
-    """With fewer epochs than it has."""
+    """With fewer epochs and nodes than it has."""
     pytest.importorskip("ipykernel")
     pytest.importorskip("nbclient")
-    fewer = smaller(TUTORIAL.read_text(encoding="utf-8"), {"epochs=4": "epochs=2", "epochs=5": "epochs=2"})
+    fewer = smaller(TUTORIAL.read_text(encoding="utf-8"), {"epochs=4": "epochs=2, num_nodes=2", "epochs=5": "epochs=2"})
     (tmp_path / "fewer.ipynb").write_text(fewer, encoding="utf-8")
     python(
         "import nbclient, nbformat\n"

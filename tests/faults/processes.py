@@ -5,8 +5,11 @@ import pathlib
 import re
 import signal
 import subprocess
+import sys
 import time
 from typing import NamedTuple
+
+from tests.helpers import programs
 
 POLL = 0.002  # seconds; a checkpoint of a run this small takes about as long
 PATIENCE = 1200  # seconds that a process may take on a busy machine
@@ -58,8 +61,9 @@ class Place:
 
     def start(self, command, **environment):
         """Starts a process whose output is kept in files, since a pipe may fill."""
+        start = subprocess.Popen if environment or command[0] != sys.executable else programs.Popen
         with open(self.folder / "out", "wb") as out, open(self.folder / "err", "wb") as err:
-            return subprocess.Popen(
+            return start(
                 command,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,

@@ -226,14 +226,20 @@ def training_of(space, **changes):
 
 
 _ORDERS = [(space, "darts", order) for space in SPACES for order in KINDS]
-# Methods that leave the operations as they are get what they relax in one space of images as in another.
+# Methods that leave the operations as they are get what they relax in one space of images as in another: they are tried
+# together in those that are not of the paper; those that make operations of their own also one by one in that.
 _OTHERS = [
     (space, method, "first")
-    for method in METHODS
-    if method != "darts"
     for space in SPACES
     if space != "conv"
-    or any(methods.METHODS[name].mixed_operation is not Method.mixed_operation for name in method.split(","))
+    for method in (TOGETHER if space in IMAGES else METHODS)
+    if method != "darts"
+]
+_OTHERS += [
+    ("conv", method, "first")
+    for method in METHODS
+    if method != "darts"
+    and any(methods.METHODS[name].mixed_operation is not Method.mixed_operation for name in method.split(","))
 ]
 SEARCHES = {"-".join(case): functools.partial(search_of, *case) for case in _ORDERS + _OTHERS}
 TRAININGS = {f"{space}-training": functools.partial(training_of, space) for space in SPACES}

@@ -3,6 +3,8 @@
 The registry of a wheel that was built with CUDA lists the kernels of GPUs on every machine.
 """
 
+import functools
+
 import tensorflow as tf
 from tensorflow.python.framework import kernels
 
@@ -12,6 +14,13 @@ _PLACEHOLDERS = {"Placeholder", "NoOp"}  # of a function's arguments and of its 
 def available():
     """Whether the registry knows the kernels of GPUs."""
     return tf.test.is_built_with_cuda()
+
+
+@functools.cache
+def _of_a_gpu(operation):
+    """The kernels of an operation that a GPU has."""
+    registered = kernels.get_registered_kernels_for_op(operation).kernel
+    return [kernel for kernel in registered if kernel.device_type in ("GPU", "DEFAULT")]
 
 
 def _fits(kernel, attributes, as_type):
@@ -48,8 +57,7 @@ def missing_on_a_gpu(concrete, as_type=None):
         }
         key = node.op, str(types)
         if key not in seen:
-            registered = kernels.get_registered_kernels_for_op(node.op).kernel
-            seen[key] = any(k.device_type in ("GPU", "DEFAULT") and _fits(k, node.attr, as_type) for k in registered)
+            seen[key] = any(_fits(kernel, node.attr, as_type) for kernel in _of_a_gpu(node.op))
         if not seen[key]:
             names = {name: [tf.as_dtype(each).name for each in each_of] for name, each_of in types.items()}
             found.add((node.op, str(names)))

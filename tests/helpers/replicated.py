@@ -48,7 +48,7 @@ WINDOW = (*[tf.TensorSpec((None, 4), tf.int32)] * 2, tf.TensorSpec((3,), tf.int6
 def searched(shared, order, hvp, accumulate=1):
     config = SearchConfig(
         **{"init_channels": 2, "num_cells": 3, "num_nodes": 1, "batch_size": 8, "grad_clip": 0.5, "order": order},
-        primitives=("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"),
+        primitives=("none", "skip_connect", "max_pool_3x3", "dil_conv_3x3"),
         hvp=hvp,
         arch_learning_rate=0.01,
         arch_bn_updates=True,

@@ -19,7 +19,7 @@ def graphs():
 
 def test_steps_leave_no_graphs():
     before = graphs()
-    for name in ("recurrent-darts-exact", "nasbench201-pc_darts-first"):
+    for name in ("recurrent-darts-exact", "nasbench201-drnas,pc_darts-first"):
         with graph.gradients_let_go():
             step, arguments = STEPS[name]()
             tf.function(lambda step=step, arguments=arguments: step(*arguments), autograph=False)()

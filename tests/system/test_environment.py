@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from darts_tf.config import presets
 from darts_tf.export import verify
 from darts_tf.spaces.conv.derived import CifarNetwork
 from darts_tf.spaces.conv.networks import ConvSupernet
@@ -22,6 +21,7 @@ from darts_tf.system.errors import UserError
 from darts_tf.system.runtime import module_command
 from darts_tf.tasks import trained
 from darts_tf.tasks.search import search
+from tests.helpers import searches
 
 HOSTILE = {
     "KERAS_BACKEND": "theano",
@@ -193,7 +193,7 @@ def test_float64_is_for_networks_as_before(keras_as_before):
 
 def test_runs_have_their_own_settings(keras_as_before, tmp_path):
     """A search of the first order, whose evaluation a global policy made narrow."""
-    config = presets.get("smoke").config.replace(order="first", epochs=1, eigenvalue=False, tensorboard=False)
+    config = searches.SMOKE.replace(order="first", epochs=1, eigenvalue=False, tensorboard=False)
     found = []
     others = {"policy": "mixed_float16", "floatx": "float64", "layout": "channels_first"}
     for name, settings in (("a", {}), ("b", others)):
@@ -209,7 +209,7 @@ def test_runs_have_their_own_settings(keras_as_before, tmp_path):
 
 def test_a_run_inside_a_graph_is_refused(tmp_path):
     with tf.Graph().as_default(), pytest.raises(UserError, match="eager execution"):
-        search(presets.get("smoke").config, tmp_path / "run")
+        search(searches.SMOKE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

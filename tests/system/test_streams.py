@@ -10,12 +10,12 @@ import sys
 import pytest
 
 from darts_tf.bin import _main, report, search, visualize
-from darts_tf.config import presets
 from darts_tf.engine.console import Console
 from darts_tf.system import streams
 from darts_tf.system.runtime import module_command, quiet_stderr
 from darts_tf.tasks.search import search as run_search
 from darts_tf.tuner.peers import say
+from tests.helpers.searches import SMOKE
 
 FULL = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 
@@ -126,7 +126,7 @@ class Empty(OnlyWrite):
 @pytest.mark.parametrize("out", [Empty(), Failing()], ids=lambda out: type(out).__name__)
 def test_a_run_with_such_an_output(out, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    config = presets.get("smoke").config.replace(order="first", epochs=1, eigenvalue=False, tensorboard=False)
+    config = SMOKE.replace(order="first", epochs=1, eigenvalue=False, tensorboard=False)
     assert run_search(config, tmp_path / "run", out=out) is not None
     assert (tmp_path / "run" / "genotype.json").exists()
     if isinstance(out, Empty):

@@ -26,7 +26,7 @@ from darts_tf.tasks.evaluate import evaluate
 from darts_tf.tasks.trained import load, load_network
 from tests.helpers.runs import LINE, Console, archive, folder, metrics, newest
 from tests.helpers.steps import train_step
-from tests.helpers.trainings import SMOKE, run
+from tests.helpers.trainings import CELL, SMOKE, run
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def whole(tmp_path_factory):
 def test_what_a_run_leaves(whole):
     workdir, summary, printed = whole
     assert json.loads((workdir / "summary.json").read_text()) == summary
-    assert genotype.load(workdir) == genotype.load("DARTS_V2")
+    assert genotype.load(workdir) == CELL
     config = TrainConfig.from_json(json.loads((workdir / "config.json").read_text()))
-    assert genotype.parse(config.genotype) == genotype.load("DARTS_V2")
+    assert genotype.parse(config.genotype) == CELL
     assert [record["epoch"] for record in metrics(workdir)] == [1, 2]
     wanted = {"train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "valid_top5_accuracy", "learning_rate"}
     assert wanted | {"drop_path", "gradient_norm"} <= metrics(workdir)[0].keys()

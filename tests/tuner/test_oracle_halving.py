@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 
 import keras_tuner
@@ -16,6 +15,7 @@ from darts_tf.genotypes.canonical import canonical
 from darts_tf.system.errors import UserError
 from darts_tf.tasks.train import train
 from darts_tf.tuner import DartsOracle, TrainingTuner, genotype_from
+from tests.helpers import programs
 from tests.helpers.runs import Console, metrics, newest
 
 pytestmark = [
@@ -223,7 +223,7 @@ def test_a_chief_and_two_workers_with_asha(tmp_path):
         with open(tmp_path / f"{name}.log", "w") as log:
             own = {**os.environ, **address, "KERASTUNER_TUNER_ID": name}
             command = [sys.executable, "-c", WORKER, str(tmp_path)]
-            processes.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
+            processes.append(programs.Popen(command, env=own, stdout=log, stderr=log))
     try:
         assert [process.wait(400) for process in processes] == [0] * 3, (tmp_path / "worker0.log").read_text()[-2000:]
     finally:

@@ -24,6 +24,7 @@ from darts_tf.runs.checkpoint import Checkpoints
 from darts_tf.runs.workdir import write_json
 from darts_tf.system.errors import UserError
 from darts_tf.tuner import tuning
+from tests.helpers import programs
 from tests.helpers.derivation import derive_recurrent
 
 SMALL = {"dataset": "digits", "max_train_examples": 64, "batch_size": 8, "epochs": 2, "init_channels": 4}
@@ -328,7 +329,7 @@ def test_a_killed_tuning_is_the_same(tmp_path, settings):
     for name in ("whole", "killed"):
         folder = tmp_path / name
         if name == "killed":
-            process = subprocess.Popen([*command, f"--workdir={folder}"], stdout=subprocess.DEVNULL)
+            process = programs.Popen([*command, f"--workdir={folder}"], stdout=programs.DEVNULL)
             ended = folder / "trials" / "001" / "metrics.jsonl"
             until = time.monotonic() + 240
             while process.poll() is None and time.monotonic() < until:
@@ -336,7 +337,7 @@ def test_a_killed_tuning_is_the_same(tmp_path, settings):
                     process.send_signal(signal.SIGKILL)
                 time.sleep(0.02)
             process.wait()
-        done = subprocess.run([*command, f"--workdir={folder}"], capture_output=True, text=True, timeout=400)
+        done = programs.run([*command, f"--workdir={folder}"], capture_output=True, text=True, timeout=400)
         assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
         assert re.search(r"^ +2 +\d+\.\d+ ", done.stdout, re.MULTILINE), done.stdout
         summary = json.loads((folder / "summary.json").read_text())

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 
@@ -12,6 +11,7 @@ import pytest
 from darts_tf import genotypes
 from darts_tf.genotypes.canonical import canonical
 from darts_tf.tuner import genotype_from
+from tests.helpers import programs
 
 TARGET = genotypes.load("DARTS_V2")
 
@@ -44,7 +44,7 @@ def starter(folder, seconds):
 
     def start(name):
         with open(folder / f"{name}.log", "a") as log:
-            return subprocess.Popen(
+            return programs.Popen(
                 [sys.executable, "-c", WORKER, str(folder), str(seconds)],
                 env={**os.environ, **address, "KERASTUNER_TUNER_ID": name},
                 stdout=log,
