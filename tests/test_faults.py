@@ -6,16 +6,25 @@ import shutil
 import signal
 import sys
 import time
+from unittest import mock
 
 import pytest
 
-from tests.faults import disks, kinds
+from tests.faults import disks, kinds, processes
 from tests.faults.processes import Place
 from tests.faults.results import differences, found
 from tests.faults.siege import Siege
+from tests.helpers import programs
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 RUN = kinds.TRAINING
+
+
+@pytest.fixture(scope="module", autouse=True)
+def copies():
+    """Processes that do not import TensorFlow themselves."""
+    with mock.patch.object(processes, "popen", programs.Popen):
+        yield
 
 
 @pytest.fixture(scope="module")

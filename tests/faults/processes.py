@@ -9,10 +9,11 @@ import sys
 import time
 from typing import NamedTuple
 
-from tests.helpers import programs
-
 POLL = 0.002  # seconds; a checkpoint of a run this small takes about as long
 PATIENCE = 1200  # seconds that a process may take on a busy machine
+
+popen = subprocess.Popen
+"""What starts a process of this package in the usual environment; `tests/test_faults.py` has a quicker one."""
 
 
 class Moment(NamedTuple):
@@ -61,7 +62,7 @@ class Place:
 
     def start(self, command, **environment):
         """Starts a process whose output is kept in files, since a pipe may fill."""
-        start = subprocess.Popen if environment or command[0] != sys.executable else programs.Popen
+        start = subprocess.Popen if environment or command[0] != sys.executable else popen
         with open(self.folder / "out", "wb") as out, open(self.folder / "err", "wb") as err:
             return start(
                 command,
