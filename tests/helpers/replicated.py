@@ -20,7 +20,7 @@ from darts_tf.methods.p_darts import DroppedSkips
 from darts_tf.spaces.recurrent.networks import RecurrentNetwork
 from darts_tf.system import runtime
 from darts_tf.tasks import images as tasks
-from tests.helpers import draws
+from tests.helpers import draws, trainings
 from tests.helpers.cases import SETTINGS, TOGETHER
 from tests.helpers.steps import build_network, build_supernet, rate, search_step, train_step
 
@@ -84,7 +84,9 @@ def searched_by(shared, method):
 
 
 def trained(shared):
-    config = TrainConfig(init_channels=2, num_cells=3, batch_size=8, drop_path=0.5, grad_clip=0.5)
+    config = TrainConfig(
+        genotype=trainings.CELL.to_text(), init_channels=2, num_cells=3, batch_size=8, drop_path=0.5, grad_clip=0.5
+    )
     step = train_step(build_network(config, (8, 8, 3), 3), config, distribution=shared)
     seed = tf.constant([0, 1], tf.int64)
     run = tf.function(lambda batch: step(batch, seed[1], rate(0.1), rate(0.4), seed[0]), autograph=False)
