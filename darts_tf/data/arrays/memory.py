@@ -13,6 +13,7 @@ from darts_tf.data.arrays.class_labels import Classes
 from darts_tf.data.arrays.conversion import WHERE, array_of
 from darts_tf.data.given import PARTS, counted
 from darts_tf.data.images.dataset import Parts
+from darts_tf.data.pipeline import untuned
 from darts_tf.data.reading import reason
 from darts_tf.system.errors import UserError, one_line, short, some_of
 from darts_tf.system.free_memory import free_memory
@@ -164,7 +165,7 @@ def _from_dataset(
         raise _endless(part)
     batched = _is_batched(dataset.element_spec, part)
     unit = "batches" if batched else "examples"
-    elements = counted(dataset, f"{unit} for {part}", total if total >= 0 else None, say)
+    elements = counted(untuned(dataset), f"{unit} for {part}", total if total >= 0 else None, say)
     images, labels = _collected((_two(element, part) for element in elements), part, batched)
     form = unit if batched else f"single {unit}"
     note = f"{part}: {len(images):,} images from a Dataset of {form}, held in memory"
