@@ -46,7 +46,7 @@ class Popen:
 
     def __init__(self, args, *, stdin=None, stdout=None, stderr=None, text=False, cwd=None, env=None):
         python, kind, source, *arguments = self.args = [os.fspath(each) for each in args]
-        assert python == sys.executable and kind in ("-m", "-c"), args
+        assert python == sys.executable and kind in ("-m", "-c") and stdin != PIPE, args
         self.returncode = None
         with contextlib.ExitStack() as ours:  # what only the program needs to have open
             number, _ = self._stream(stdin, 0, ours)
