@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from darts_tf.data.pipeline import untuned
 from darts_tf.system.errors import UserError
 
 PLACE = pathlib.PurePath("assets.extra", "tf_serving_warmup_requests")
@@ -56,7 +57,7 @@ def read(folder: str | os.PathLike) -> Iterator[predict_pb2.PredictRequest]:
     """
     path = pathlib.Path(folder) / PLACE
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        for record in untuned(tf.data.TFRecordDataset(str(path))).as_numpy_iterator():
             yield prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
     except Exception as error:  # from TensorFlow, or protobuf's DecodeError
         raise UserError(

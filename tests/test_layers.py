@@ -7,9 +7,8 @@ import tomllib
 
 import pytest
 
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, SOURCES
 
-SOURCES = [path for folder in ("darts_tf", "export", "bin") for path in sorted((ROOT / folder).rglob("*.py"))]
 LIGHT = "genotypes, genotypes.drawing, config, config.presets, runs.workdir, report, bin.search, bin.train, bin.tune"
 
 

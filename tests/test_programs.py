@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -57,7 +56,7 @@ def test_a_module_is_the_main_one():
 def test_it_can_be_watched_and_hurt(tmp_path):
     code = "import time; print('here', flush=True); time.sleep(60)"
     with open(tmp_path / "log", "w") as log:
-        process = programs.Popen([sys.executable, "-c", code], stdout=programs.PIPE, stderr=log, text=True)
+        process = programs.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log, text=True)
         assert process.stdout.readline() == "here\n" and process.poll() is None
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.1)
@@ -70,14 +69,12 @@ def test_it_can_be_watched_and_hurt(tmp_path):
 
 def test_it_has_tensorflow_and_has_not_used_it():
     code = """
-import sys, time
-began = time.monotonic()
+import sys
 assert "tensorflow" in sys.modules
 import darts_tf
 darts_tf.configure(threads=2)  # refused if TensorFlow had been used
 import tensorflow as tf
 print(float(tf.linalg.trace(tf.eye(3) @ tf.eye(3))), tf.config.threading.get_intra_op_parallelism_threads())
 """
-    began = time.monotonic()
     done = programs.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("3.0 2\n", "") and time.monotonic() > began
+    assert (done.stdout, done.stderr) == ("3.0 2\n", "")

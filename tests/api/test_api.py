@@ -14,12 +14,12 @@ import pytest
 import darts_tf
 from darts_tf.config import SearchConfig
 from darts_tf.system.errors import UserError
-from tests.helpers.searches import PRIMITIVES
+from tests.helpers.steps import FEW
 
 Y = np.arange(120) % 3
 X = np.random.default_rng(0).integers(0, 100, (120, 8, 8, 3), np.uint8) + 60 * Y[:, None, None, None].astype(np.uint8)
 SMALL = {"epochs": 2, "batch_size": 8, "max_train_examples": 0, "tensorboard": False, "out": None}
-SEARCH = SMALL | {"order": "first", "valid_examples": 16, "primitives": PRIMITIVES}
+SEARCH = SMALL | {"order": "first", "valid_examples": 16, "primitives": FEW}
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def start(workdir, *flags, worker=None, ports=()):
         cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
         environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": {"type": "worker", "index": worker}})
     command = [sys.executable, "-m", "darts_tf.bin.search", *SETTINGS, f"--workdir={workdir}", *flags]
-    pipes = {"stdout": programs.PIPE, "stderr": programs.STDOUT, "text": True}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return programs.Popen(command, env=environment, **pipes)
 
 

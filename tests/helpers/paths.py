@@ -11,3 +11,7 @@ GOLDEN = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN", SHARED / "golden"))
 VARIANTS = pathlib.Path(os.environ.get("DARTS_TF_GOLDEN_VARIANTS", SHARED / "golden_variants"))
 DATA = pathlib.Path(os.environ.get("DARTS_TF_DATA", SHARED / "data"))
 PHOTOGRAPHS = DATA / "images" / "imagenette224-small.tar"
+
+FOLDERS = ("darts_tf", "export", "bin")
+SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+"""The files of the product."""

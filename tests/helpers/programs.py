@@ -15,10 +15,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from subprocess import DEVNULL, PIPE, STDOUT
 
 from tests.helpers.paths import ROOT
-
-PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
 
 @functools.cache
@@ -68,7 +67,7 @@ class Popen:
             return write, open(read, "r" if text else "rb")
         if wanted == DEVNULL:
             return ours.enter_context(open(os.devnull, "r+b", buffering=0)).fileno(), None
-        return (inherited if wanted is None else wanted if isinstance(wanted, int) else wanted.fileno()), None
+        return (inherited if wanted is None else wanted.fileno()), None
 
     def wait(self, timeout=None):
         if self.returncode is None:
@@ -102,20 +101,14 @@ class Popen:
         if self.poll() is None:
             os.kill(self.pid, number)
 
-    def terminate(self):
-        self.send_signal(signal.SIGTERM)
-
     def kill(self):
         self.send_signal(signal.SIGKILL)
 
 
-def run(args, *, capture_output=False, timeout=None, check=False, **settings):
+def run(args, *, capture_output=False, timeout=None, **settings):
     """Runs a program to its end; returns a `subprocess.CompletedProcess`."""
     if capture_output:
         settings |= {"stdout": PIPE, "stderr": PIPE}
     process = Popen(args, **settings)
-    done = subprocess.CompletedProcess(process.args, None, *process.communicate(timeout))
-    done.returncode = process.returncode
-    if check:
-        done.check_returncode()
-    return done
+    output = process.communicate(timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, *output)

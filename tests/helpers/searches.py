@@ -3,9 +3,9 @@
 from darts_tf.config import presets
 from darts_tf.tasks.search import search
 from tests.helpers.runs import Console
+from tests.helpers.steps import FEW
 
-PRIMITIVES = ("none", "max_pool_3x3", "skip_connect", "sep_conv_3x3")
-SMOKE = presets.get("smoke").config.replace(primitives=PRIMITIVES)
+SMOKE = presets.get("smoke").config.replace(primitives=FEW)
 
 
 def run(workdir, console=None, **changes):

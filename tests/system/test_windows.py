@@ -1,13 +1,10 @@
 """What Windows' Python lacks is not used; as far as that shows on another system, where these tests run."""
 
-import pathlib
 import subprocess
 import sys
 import textwrap
 
-ROOT = pathlib.Path(__file__).parents[2]
-FOLDERS = ("darts_tf", "export", "bin")
-SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+from tests.helpers.paths import FOLDERS, ROOT, SOURCES
 
 WITHOUT_POSIX = """
     import ast, contextlib, importlib, importlib.abc, os, pathlib, re, signal, sys, tempfile

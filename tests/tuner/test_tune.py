@@ -329,7 +329,7 @@ def test_a_killed_tuning_is_the_same(tmp_path, settings):
     for name in ("whole", "killed"):
         folder = tmp_path / name
         if name == "killed":
-            process = programs.Popen([*command, f"--workdir={folder}"], stdout=programs.DEVNULL)
+            process = programs.Popen([*command, f"--workdir={folder}"], stdout=subprocess.DEVNULL)
             ended = folder / "trials" / "001" / "metrics.jsonl"
             until = time.monotonic() + 240
             while process.poll() is None and time.monotonic() < until:
